@@ -1,0 +1,458 @@
+//! The loop: the only place where the pieces meet. It observes, decides, acts and reports; it judges nothing.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use notify::INotifyWatcher;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::cluster::{Api, ApiError, Watch, WatchTarget};
+use crate::config::Settings;
+use crate::decide::{
+    Decision, Effect, Event, EvictionOutcome, Failure, Next, Phase, PodKey, Reads, Target, Watches, World, decide,
+    observe,
+};
+use crate::host::logind::Bus;
+use crate::host::{clock, dpkg, memory, sentinel};
+use crate::report::{status, systemd};
+
+/// An idle daemon keeps neither connections nor their memory.
+const DISCONNECT_WHEN_WAITING_LONGER_THAN: Duration = Duration::from_secs(30);
+
+/// Where a daemon keeps and shows things. The one-shot `step-back` has none.
+#[derive(Debug, Clone, Default)]
+pub struct Places {
+    /// The file of [`memory`].
+    pub memory: Option<PathBuf>,
+    /// The file of [`status`].
+    pub status: Option<PathBuf>,
+}
+
+/// Reads the settings anew; the error is the text for people.
+pub type Reload = Box<dyn Fn() -> Result<Settings, String>>;
+
+/// The daemon's loop and everything that it holds.
+pub struct Agent {
+    settings: Settings,
+    reload: Reload,
+    places: Places,
+    world: World,
+    api: Option<Api>,
+    bus: Bus,
+    watching: Watching,
+    evictions: JoinSet<(PodKey, EvictionOutcome)>,
+    sentinel: Sentinel,
+    hangup: Signal,
+    reported: Option<Reported>,
+}
+
+/// The watch on the sentinel's directory.
+struct Sentinel {
+    changes: mpsc::Receiver<()>,
+    /// Held for its life: dropping it ends the watch.
+    _watcher: INotifyWatcher,
+}
+
+/// The watches that are under way.
+#[derive(Default)]
+struct Watching {
+    slots: Option<Watch>,
+    node: Option<Watch>,
+    pods: Option<Watch>,
+    kubelet: Option<Watch>,
+}
+
+/// What was last reported, so that nothing is said twice.
+#[derive(PartialEq)]
+struct Reported {
+    line: String,
+    phase: Phase,
+    kinds: Vec<&'static str>,
+}
+
+/// Why the daemon cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The sentinel cannot be watched.
+    #[error("cannot watch {path} for a request to reboot: {error}", path = path.display())]
+    Sentinel {
+        /// The sentinel.
+        path: PathBuf,
+        /// What went wrong.
+        error: notify::Error,
+    },
+    /// Signals cannot be received.
+    #[error("cannot receive signals: {0}")]
+    Signals(#[from] std::io::Error),
+}
+
+impl Agent {
+    /// An agent that has seen nothing yet.
+    pub fn new(settings: Settings, reload: Reload, places: Places, world: World) -> Result<Agent, StartError> {
+        Ok(Agent {
+            sentinel: Sentinel::watch(&settings)?,
+            api: api(&settings),
+            hangup: signal(SignalKind::hangup())?,
+            settings,
+            reload,
+            places,
+            world,
+            bus: Bus::default(),
+            watching: Watching::default(),
+            evictions: JoinSet::new(),
+            reported: None,
+        })
+    }
+
+    /// Runs until `stop` resolves: then nothing is undone, since our own shutdown stops us too.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+        tokio::pin!(stop);
+        self.observe_request();
+        systemd::ready();
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut stop => break,
+                _ = self.step() => {}
+            }
+        }
+        systemd::stopping();
+    }
+
+    /// Gives back what this node holds, as far as that is allowed. Returns whether nothing is left.
+    pub async fn step_back(mut self) -> bool {
+        self.observe(Event::StepBack);
+        self.observe_request();
+        loop {
+            let decision = self.step().await;
+            let done = decision.phase == Phase::Idle && matches!(decision.next, Next::Wait(_));
+            if done && self.world.cluster.look.is_some() {
+                return true;
+            }
+        }
+    }
+
+    /// One turn of the loop: decide, report, and do the next thing.
+    async fn step(&mut self) -> Decision {
+        systemd::alive();
+        let decision = decide(&self.world, &self.settings);
+        self.report(&decision);
+        match &decision.next {
+            Next::Read(reads) => self.look(*reads).await,
+            Next::Act(effect) => self.act(effect).await,
+            Next::Wait(until) => {
+                self.follow(decision.watches);
+                self.rest(*until);
+                self.wait(*until).await;
+            }
+        }
+        decision
+    }
+
+    fn observe(&mut self, event: Event) {
+        let before = self.world.memory.clone();
+        observe(&mut self.world, event, clock::now());
+        if self.world.memory != before {
+            self.remember();
+        }
+    }
+
+    fn remember(&self) {
+        let Some(path) = &self.places.memory else { return };
+        if let Err(error) = memory::store(path, &self.world.memory) {
+            tracing::warn!(%error, path = %path.display(), "cannot write down what to remember");
+        }
+    }
+
+    fn observe_request(&mut self) {
+        let request = sentinel::read(&self.settings.sentinel);
+        self.observe(Event::Request(request));
+    }
+
+    // ---- look ----
+
+    async fn look(&mut self, reads: Reads) {
+        if reads.cluster {
+            self.observe(Event::LookBegun);
+            if self.look_at_cluster(reads).await.is_err() {
+                self.watching = Watching::default();
+            }
+            self.observe(Event::LookEnded(reads));
+        }
+        self.look_at_host().await;
+    }
+
+    /// Own Node first, then slots. What follows a failed read would only fail too.
+    async fn look_at_cluster(&mut self, reads: Reads) -> Result<(), ()> {
+        let Some(mut api) = self.api.take() else { return Err(()) };
+        let result = self.read_cluster(&mut api, reads).await;
+        self.api = Some(api);
+        result
+    }
+
+    async fn read_cluster(&mut self, api: &mut Api, reads: Reads) -> Result<(), ()> {
+        let node = api.node().await;
+        self.observe_read(node, Event::Node)?;
+        let slots = api.slots().await;
+        self.observe_read(slots, Event::Slots)?;
+        if reads.kubelet {
+            let kubelet = api.kubelet().await;
+            self.observe_read(kubelet, Event::Kubelet)?;
+        }
+        if reads.pods {
+            let pods = api.pods().await;
+            self.observe_read(pods, Event::Pods)?;
+        }
+        Ok(())
+    }
+
+    fn observe_read<T>(
+        &mut self,
+        result: Result<T, ApiError>,
+        event: impl FnOnce(Result<T, Failure>) -> Event,
+    ) -> Result<(), ()> {
+        systemd::alive();
+        let ok = if result.is_ok() { Ok(()) } else { Err(()) };
+        self.observe(event(result.map_err(Failure::from)));
+        ok
+    }
+
+    async fn look_at_host(&mut self) {
+        self.observe_request();
+        let text = |error: zbus::Error| error.to_string();
+        let going_down = self.bus.going_down().await.map_err(text);
+        systemd::alive();
+        let inhibitors = self.bus.inhibitors().await.map_err(text);
+        let may_reboot = self.bus.may_reboot().await.map_err(text);
+        if [going_down.is_err(), inhibitors.is_err(), may_reboot.is_err()].contains(&true) {
+            // The bus may have been restarted: connect anew next time.
+            self.bus = Bus::default();
+        }
+        let package_manager = dpkg::held_lock();
+        self.observe(Event::Host { going_down, package_manager, inhibitors, may_reboot });
+    }
+
+    // ---- act ----
+
+    async fn act(&mut self, effect: &Effect) {
+        let sent = clock::now().boot;
+        match effect {
+            Effect::WriteSlot(write) => {
+                tracing::info!(slot = write.slot, change = ?write.change, "writing the slot");
+                self.observe(Event::WriteBegun(Target(write.uid.clone())));
+                let Some(api) = &mut self.api else { return };
+                let outcome = api.write_slot(write).await;
+                self.written(effect, sent, outcome);
+            }
+            Effect::WriteNode(write) => {
+                tracing::info!(change = ?write.change, "writing the Node");
+                self.observe(Event::WriteBegun(Target(write.uid.clone())));
+                let Some(api) = &mut self.api else { return };
+                let outcome = api.write_node(write).await;
+                self.written(effect, sent, outcome);
+            }
+            Effect::Evict(pods) => self.evict(pods),
+            Effect::Reboot { not_after } => self.reboot(*not_after).await,
+        }
+    }
+
+    fn written(&mut self, effect: &Effect, sent: Duration, outcome: crate::decide::Outcome) {
+        tracing::debug!(?outcome, "write ended");
+        self.observe(Event::WriteEnded { effect: effect.clone(), sent, outcome });
+    }
+
+    fn evict(&mut self, pods: &[PodKey]) {
+        self.observe(Event::EvictionsBegun(pods.to_vec()));
+        let Some(api) = &mut self.api else { return };
+        for pod in pods {
+            tracing::info!(%pod, "evicting");
+            let request = api.eviction(pod);
+            let pod = pod.clone();
+            self.evictions.spawn(async move { (pod, request.await) });
+        }
+    }
+
+    async fn reboot(&mut self, not_after: Duration) {
+        // First written down, then done: after the call there may be no time left.
+        self.observe(Event::RebootBegun);
+        let result = if clock::now().boot > not_after {
+            Err("the stamp is too old by now".to_owned())
+        } else {
+            self.bus.reboot().await.map_err(|error| error.to_string())
+        };
+        match &result {
+            Ok(()) => tracing::info!("logind reboots this host"),
+            Err(error) => tracing::error!(error, "logind did not reboot this host"),
+        }
+        self.observe(Event::RebootEnded(result));
+    }
+
+    // ---- wait ----
+
+    /// Starts the watches that the phase needs, and ends the others.
+    fn follow(&mut self, wanted: Watches) {
+        let Some(api) = &mut self.api else { return };
+        let Watching { slots, node, pods, kubelet } = &mut self.watching;
+        // A watch follows a list: before there is a whole look there is nothing to start from.
+        let from_here = self.world.cluster.look.is_some();
+        for (wanted, watch, target) in [
+            (wanted.slots, slots, WatchTarget::Slots),
+            (wanted.node, node, WatchTarget::Node),
+            (wanted.pods, pods, WatchTarget::Pods),
+            (wanted.kubelet, kubelet, WatchTarget::Kubelet),
+        ] {
+            if !wanted {
+                *watch = None;
+            } else if watch.is_none() && from_here {
+                *watch = api.watch(target).ok();
+            }
+        }
+    }
+
+    /// A daemon that waits for long, and watches nothing, holds nothing.
+    fn rest(&mut self, until: Option<Duration>) {
+        let now = self.world.now.boot;
+        let long = until.is_none_or(|until| until > now + DISCONNECT_WHEN_WAITING_LONGER_THAN);
+        if long && !self.watching.any() && self.evictions.is_empty() {
+            if let Some(api) = &mut self.api {
+                api.disconnect();
+            }
+            self.bus = Bus::default();
+        }
+    }
+
+    async fn wait(&mut self, until: Option<Duration>) {
+        let timeout = until.map(|until| until.saturating_sub(clock::now().boot));
+        let watchdog = systemd::watchdog_interval();
+        let Agent { watching, evictions, sentinel, hangup, .. } = self;
+        let woken = tokio::select! {
+            Some(()) = sentinel.changes.recv() => Woken::Sentinel,
+            Some(()) = hangup.recv() => Woken::Hangup,
+            event = watching.next() => Woken::Event(event),
+            Some(ended) = evictions.join_next() => Woken::Eviction(ended.ok()),
+            () = sleep(timeout) => Woken::Event(Event::Tick),
+            () = sleep(watchdog) => Woken::Event(Event::Tick),
+        };
+        match woken {
+            Woken::Sentinel => self.observe_request(),
+            Woken::Hangup => self.reload(),
+            Woken::Event(event) => self.observe(event),
+            Woken::Eviction(None) => {}
+            Woken::Eviction(Some((pod, outcome))) => {
+                if let EvictionOutcome::Refused { message, .. } = &outcome {
+                    tracing::info!(%pod, message, "the pod may not leave yet");
+                }
+                self.observe(Event::EvictionEnded(pod, outcome));
+            }
+        }
+    }
+
+    fn reload(&mut self) {
+        let new = (self.reload)().and_then(|settings| {
+            let sentinel = Sentinel::watch(&settings).map_err(|error| error.to_string())?;
+            Ok((settings, sentinel))
+        });
+        match new {
+            Err(error) => tracing::error!(error, "the new configuration is not used"),
+            Ok((settings, sentinel)) => {
+                tracing::info!("configuration reloaded");
+                self.sentinel = sentinel;
+                self.api = api(&settings);
+                self.watching = Watching::default();
+                self.settings = settings;
+                self.observe(Event::Reloaded);
+                self.observe_request();
+            }
+        }
+    }
+
+    // ---- report ----
+
+    fn report(&mut self, decision: &Decision) {
+        let new = Reported {
+            line: status::line(decision),
+            phase: decision.phase,
+            kinds: decision.reasons.iter().map(crate::decide::Reason::kind).collect(),
+        };
+        if self.reported.as_ref() == Some(&new) {
+            return;
+        }
+        // Between two steps a line without a reason says nothing new about the same phase.
+        let between = !matches!(decision.next, Next::Wait(_)) && new.kinds.is_empty();
+        if between && self.reported.as_ref().is_some_and(|old| old.phase == new.phase) {
+            return;
+        }
+        systemd::status(&new.line);
+        if let Some(path) = &self.places.status
+            && let Err(error) =
+                status::Status::new(&self.world, &self.settings, decision).publish(path)
+        {
+            tracing::debug!(%error, path = %path.display(), "cannot publish the status");
+        }
+        let told = self.reported.as_ref().is_some_and(|old| old.phase == new.phase && old.kinds == new.kinds);
+        if !told {
+            tracing::info!(node = self.settings.node_name, phase = new.phase.word(), "{}", new.line);
+        }
+        self.reported = Some(new);
+    }
+}
+
+enum Woken {
+    Sentinel,
+    Hangup,
+    Event(Event),
+    Eviction(Option<(PodKey, EvictionOutcome)>),
+}
+
+impl Sentinel {
+    fn watch(settings: &Settings) -> Result<Sentinel, StartError> {
+        // One token is enough: it says "look", and however many changes come, one look sees them all.
+        let (sender, changes) = mpsc::channel(1);
+        let watcher = sentinel::watch(&settings.sentinel, move || {
+            let _ = sender.try_send(());
+        })
+        .map_err(|error| StartError::Sentinel { path: settings.sentinel.clone(), error })?;
+        Ok(Sentinel { changes, _watcher: watcher })
+    }
+}
+
+impl Watching {
+    fn any(&self) -> bool {
+        [&self.slots, &self.node, &self.pods, &self.kubelet].into_iter().any(Option::is_some)
+    }
+
+    /// The next event of any of them. Waits for ever where there is none.
+    async fn next(&mut self) -> Event {
+        let event = tokio::select! {
+            event = next(&mut self.slots) => event,
+            event = next(&mut self.node) => event,
+            event = next(&mut self.pods) => event,
+            event = next(&mut self.kubelet) => event,
+        };
+        if event == Event::WatchEnded {
+            // The look that follows starts them all anew, from one point.
+            *self = Watching::default();
+        }
+        event
+    }
+}
+
+async fn next(watch: &mut Option<Watch>) -> Event {
+    match watch {
+        Some(watch) => watch.next().await.unwrap_or(Event::WatchEnded),
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep(time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn api(settings: &Settings) -> Option<Api> {
+    settings.api.clone().map(|access| Api::new(access, settings.node_name.clone()))
+}

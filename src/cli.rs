@@ -1,0 +1,211 @@
+//! The command lines of both programs.
+//!
+//! Their manual pages and shell completions are written by hand, in `packaging/`;
+//! the tests below hold them against these types.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{DEFAULT_DIRECTORIES, parse_time_span};
+
+/// Coordinated reboots of this Kubernetes node.
+#[derive(Debug, Clone, PartialEq, Parser)]
+#[command(
+    name = "rebootd",
+    version,
+    long_about = "\
+Coordinated reboots of this Kubernetes node.
+
+When this host asks for a reboot (/run/reboot-required), rebootd takes its turn in the cluster, \
+cordons and drains the node, reboots through systemd-logind, proves that the host came back \
+healthy, uncordons, and hands the turn on. It runs as the service rebootd.service.",
+    after_help = "\
+Configuration:  /etc/rebootd/config.toml and config.d/*.toml beside it, see rebootd.toml(5)
+What it does:   rebootctl status, or systemctl status rebootd
+Log:            journalctl -u rebootd
+Manual:         man rebootd"
+)]
+pub struct Daemon {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: DaemonCommand,
+}
+
+/// What the daemon's program can do.
+#[derive(Debug, Clone, PartialEq, Subcommand)]
+pub enum DaemonCommand {
+    /// Run the daemon; systemd does this
+    Run {
+        /// The id of this boot, as systemd writes it for %b
+        #[arg(long, value_name = "ID", value_parser = parse_boot_id)]
+        boot_id: String,
+        /// Where the configuration is.
+        #[command(flatten)]
+        config: ConfigDirectories,
+    },
+    /// Say whether the configuration is valid; exits with 78 if it is not
+    CheckConfig {
+        /// Where the configuration is.
+        #[command(flatten)]
+        config: ConfigDirectories,
+    },
+    /// Uncordon this node and give its slot back, where that is safe
+    ///
+    /// Meant for the removal of the package, while the daemon is stopped. Where it is not
+    /// safe or not possible, prints what a person has to do instead.
+    StepBack {
+        /// How long this may take, for example "25s"
+        #[arg(long, value_name = "TIME", default_value = "25s", value_parser = parse_time_span)]
+        timeout: Duration,
+        /// Where the configuration is.
+        #[command(flatten)]
+        config: ConfigDirectories,
+    },
+}
+
+/// Where the configuration is.
+#[derive(Debug, Clone, PartialEq, Args)]
+pub struct ConfigDirectories {
+    /// Read config.toml and config.d/*.toml of this directory; of several, later ones win
+    #[arg(
+        long = "config-dir",
+        value_name = "DIR",
+        default_values = DEFAULT_DIRECTORIES,
+        value_parser = parse_directory
+    )]
+    pub directories: Vec<PathBuf>,
+}
+
+/// Shows what rebootd does on this node.
+#[derive(Debug, Clone, PartialEq, Parser)]
+#[command(
+    name = "rebootctl",
+    version,
+    long_about = "\
+Shows what rebootd, the daemon that reboots this Kubernetes node in its turn, does and why it waits.",
+    after_help = "\
+The daemon's log:  journalctl -u rebootd
+Manual:            man rebootctl"
+)]
+pub struct Control {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: ControlCommand,
+}
+
+/// What the control program can do.
+#[derive(Debug, Clone, PartialEq, Subcommand)]
+pub enum ControlCommand {
+    /// Show what the daemon on this node does, and what it waits for
+    Status {
+        /// Print JSON, for programs
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// 32 lower-case hexadecimal digits.
+fn parse_boot_id(text: &str) -> Result<String, String> {
+    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    if text.len() == 32 && text.bytes().all(is_digit) {
+        return Ok(text.to_owned());
+    }
+    Err("expected 32 hexadecimal digits in lower case".to_owned())
+}
+
+/// Missing default directories mean defaults, a missing one that was named is a
+/// mistake.
+fn parse_directory(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    if path.is_dir() || DEFAULT_DIRECTORIES.contains(&text) {
+        return Ok(path);
+    }
+    Err("there is no such directory".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn daemon(arguments: &[&str]) -> Result<DaemonCommand, String> {
+        let arguments = ["rebootd"].iter().chain(arguments);
+        Daemon::try_parse_from(arguments).map(|daemon| daemon.command).map_err(|error| error.to_string())
+    }
+
+    fn default_directories() -> ConfigDirectories {
+        ConfigDirectories { directories: DEFAULT_DIRECTORIES.map(PathBuf::from).to_vec() }
+    }
+
+    #[test]
+    fn definitions_are_sound() {
+        Daemon::command().debug_assert();
+        Control::command().debug_assert();
+    }
+
+    #[test]
+    fn run_takes_a_boot_id() {
+        let id = "0123456789abcdef0123456789abcdef";
+        assert_eq!(
+            daemon(&["run", "--boot-id", id]),
+            Ok(DaemonCommand::Run { boot_id: id.to_owned(), config: default_directories() })
+        );
+        assert!(daemon(&["run"]).is_err());
+        for id in ["", "0123456789ABCDEF0123456789ABCDEF", "01234567-89ab-cdef-0123-456789abcdef"] {
+            assert!(daemon(&["run", "--boot-id", id]).unwrap_err().contains("expected 32"), "{id:?}");
+        }
+    }
+
+    #[test]
+    fn config_directories_replace_the_default_and_must_be_there() {
+        assert_eq!(
+            daemon(&["check-config", "--config-dir", "/", "--config-dir", "/tmp"]),
+            Ok(DaemonCommand::CheckConfig {
+                config: ConfigDirectories { directories: vec!["/".into(), "/tmp".into()] }
+            })
+        );
+        assert!(
+            daemon(&["check-config", "--config-dir", "/no/such"]).unwrap_err().contains("no such directory")
+        );
+    }
+
+    #[test]
+    fn step_back_takes_a_time_span() {
+        let timeout = Duration::from_secs(25);
+        let expected = DaemonCommand::StepBack { timeout, config: default_directories() };
+        assert_eq!(daemon(&["step-back"]).as_ref(), Ok(&expected));
+        assert_eq!(daemon(&["step-back", "--timeout", "25s"]), Ok(expected));
+        assert!(daemon(&["step-back", "--timeout", "soon"]).unwrap_err().contains("expected a number"));
+    }
+
+    /// Every subcommand and option that a person can type.
+    fn words(command: &clap::Command) -> Vec<String> {
+        let mut words = Vec::new();
+        for subcommand in command.get_subcommands() {
+            words.push(subcommand.get_name().to_owned());
+            let options = subcommand.get_arguments().filter_map(clap::Arg::get_long);
+            words.extend(options.map(|option| format!("--{option}")));
+        }
+        words
+    }
+
+    #[test]
+    fn manual_and_completions_know_every_word() {
+        let bash = include_str!("../packaging/usr/share/bash-completion/completions/rebootd");
+        let zsh = include_str!("../packaging/usr/share/zsh/vendor-completions/_rebootd");
+        let daemon_manual = include_str!("../packaging/usr/share/man/man8/rebootd.8");
+        let control_manual = include_str!("../packaging/usr/share/man/man1/rebootctl.1");
+        for (command, manual) in [(Daemon::command(), daemon_manual), (Control::command(), control_manual)] {
+            // A manual page escapes hyphens, so that they can be copied.
+            let manual = manual.replace("\\-", "-");
+            for word in words(&command) {
+                for (place, text) in [("bash", bash), ("zsh", zsh), ("manual", &manual)] {
+                    assert!(text.contains(&word), "{word} is missing in {place}");
+                }
+            }
+        }
+    }
+}

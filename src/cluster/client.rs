@@ -1,0 +1,264 @@
+//! The HTTP client: TLS, credentials, timeouts, and what an answer means.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::{Certificate, Identity, Method, Response};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::config::{ApiAccess, Credential, PemSource};
+use crate::decide::{Failure, Outcome};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Shorter than half the watchdog's time, so that a request never costs the process its life.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+/// A dead server is noticed by an unanswered HTTP/2 ping, on connections with a request or a watch open.
+const PING_INTERVAL: Duration = Duration::from_secs(15);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why a request did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// A credential could not be read or used: nothing was sent.
+    #[error("{path}: {why}", path = path.display())]
+    Credential {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The client could not be made: nothing was sent.
+    #[error("{0}")]
+    Client(String),
+    /// No answer, or not a whole one: nobody knows whether the request was carried out.
+    #[error("{0}")]
+    NoAnswer(String),
+    /// The server's answer is an error.
+    #[error("{code} {message}")]
+    Status {
+        /// HTTP status code.
+        code: u16,
+        /// What the server says, and what to do about it where we know.
+        message: String,
+        /// How much patience it asks for.
+        retry_after: Option<Duration>,
+    },
+    /// The answer is not what it should be.
+    #[error("the answer cannot be understood: {0}")]
+    Garbled(String),
+}
+
+impl ApiError {
+    /// How a write that ended like this ended.
+    pub fn outcome(self) -> Outcome {
+        match &self {
+            // A client error other than a time-out is a decision of the server: the write is not applied.
+            ApiError::Status { code, .. } if (400..500).contains(code) && *code != 408 => {
+                Outcome::Refused { conflict: *code == 409, failure: self.into() }
+            }
+            ApiError::Credential { .. } | ApiError::Client(_) => {
+                Outcome::Refused { conflict: false, failure: self.into() }
+            }
+            ApiError::Status { .. } | ApiError::NoAnswer(_) | ApiError::Garbled(_) => {
+                Outcome::Unanswered(self.into())
+            }
+        }
+    }
+}
+
+impl From<ApiError> for Failure {
+    fn from(error: ApiError) -> Failure {
+        let retry_after = match &error {
+            ApiError::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        };
+        Failure { message: error.to_string(), retry_after }
+    }
+}
+
+/// A client with the credentials as they were when it was made.
+#[derive(Debug, Clone)]
+pub(super) struct Client {
+    http: reqwest::Client,
+    server: String,
+    authorization: Option<HeaderValue>,
+    /// The files that it was made from, and when each was last changed.
+    files: Vec<(PathBuf, Option<SystemTime>)>,
+}
+
+impl Client {
+    pub(super) fn new(access: &ApiAccess) -> Result<Client, ApiError> {
+        let mut files = Vec::new();
+        let authority = pem(&access.certificate_authority, &mut files)?;
+        let authorities = Certificate::from_pem_bundle(&authority)
+            .map_err(|error| unusable(&access.certificate_authority, &error))?;
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("rebootd/", env!("CARGO_PKG_VERSION")))
+            .no_proxy()
+            .tls_certs_only(authorities)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .http2_keep_alive_interval(PING_INTERVAL)
+            .http2_keep_alive_timeout(PING_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none());
+        let mut authorization = None;
+        match &access.credential {
+            Credential::Token(token) => authorization = Some(bearer(token.expose())?),
+            Credential::TokenFile(path) => {
+                let token = String::from_utf8(read(path, &mut files)?).map_err(|_| ApiError::Credential {
+                    path: path.clone(),
+                    why: "is not a token".to_owned(),
+                })?;
+                authorization = Some(bearer(token.trim())?);
+            }
+            Credential::ClientCertificate { certificate, key } => {
+                let mut both = pem(certificate, &mut files)?;
+                both.push(b'\n');
+                both.extend(pem(key, &mut files)?);
+                builder = builder
+                    .identity(Identity::from_pem(&both).map_err(|error| unusable(certificate, &error))?);
+            }
+        }
+        let http = builder.build().map_err(|error| ApiError::Client(chain(&error)))?;
+        Ok(Client { http, server: access.server.clone(), authorization, files })
+    }
+
+    /// Whether a credential's file has been replaced since.
+    pub(super) fn is_outdated(&self) -> bool {
+        self.files.iter().any(|(path, changed)| changed_at(path) != *changed)
+    }
+
+    /// Sends a request and reads the whole answer.
+    pub(super) async fn json<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<(&'static str, Vec<u8>)>,
+        timeout: Option<Duration>,
+    ) -> Result<T, ApiError> {
+        let timeout = timeout.unwrap_or(REQUEST_TIMEOUT);
+        let response = self.send(method, path, body, Some(timeout)).await?;
+        let bytes = response.bytes().await.map_err(no_answer)?;
+        serde_json::from_slice(&bytes).map_err(|error| ApiError::Garbled(error.to_string()))
+    }
+
+    /// Sends a request; the answer's body is left to be read. Without a timeout it may last for ever.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<(&'static str, Vec<u8>)>,
+        timeout: Option<Duration>,
+    ) -> Result<Response, ApiError> {
+        let mut request = self.http.request(method, format!("{}{path}", self.server));
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization.clone());
+        }
+        if let Some((content_type, body)) = body {
+            request = request.header(CONTENT_TYPE, content_type).body(body);
+        }
+        if let Some(timeout) = timeout {
+            request = request.timeout(timeout);
+        }
+        let response = request.send().await.map_err(no_answer)?;
+        if response.status().is_success() { Ok(response) } else { Err(status(response).await) }
+    }
+}
+
+/// The parts of `meta/v1 Status` that matter to us.
+#[derive(Deserialize, Default)]
+struct Status {
+    #[serde(default)]
+    message: String,
+    #[serde(default)]
+    details: Details,
+}
+
+#[derive(Deserialize, Default)]
+struct Details {
+    #[serde(default)]
+    causes: Vec<Cause>,
+}
+
+#[derive(Deserialize, Default)]
+struct Cause {
+    #[serde(default)]
+    message: String,
+}
+
+async fn status(response: Response) -> ApiError {
+    let code = response.status().as_u16();
+    let retry_after = response
+        .headers()
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok()?.trim().parse().ok())
+        .map(Duration::from_secs);
+    let body = response.bytes().await.unwrap_or_default();
+    // Overload and proxies answer in plain text.
+    let mut message = match serde_json::from_slice::<Status>(&body) {
+        Ok(status) => {
+            let causes = status.details.causes.into_iter().map(|cause| cause.message);
+            // A refusal by a budget tells in its cause which budget, and its numbers.
+            let causes: Vec<String> = causes.filter(|cause| !cause.is_empty()).collect();
+            if causes.is_empty() { status.message } else { causes.join("; ") }
+        }
+        Err(_) => String::from_utf8_lossy(&body).chars().take(200).collect::<String>().trim().to_owned(),
+    };
+    if code == 401 {
+        message.push_str(" (the credential in [api] or in the kubeconfig is not accepted)");
+    }
+    ApiError::Status { code, message, retry_after }
+}
+
+fn pem(source: &PemSource, files: &mut Vec<(PathBuf, Option<SystemTime>)>) -> Result<Vec<u8>, ApiError> {
+    match source {
+        PemSource::File(path) => read(path, files),
+        PemSource::Inline(bytes) => Ok(bytes.clone()),
+    }
+}
+
+/// Reads a credential, and remembers when it was changed: asked for first, so that no change is missed.
+fn read(path: &Path, files: &mut Vec<(PathBuf, Option<SystemTime>)>) -> Result<Vec<u8>, ApiError> {
+    files.push((path.to_owned(), changed_at(path)));
+    std::fs::read(path)
+        .map_err(|error| ApiError::Credential { path: path.to_owned(), why: error.to_string() })
+}
+
+fn changed_at(path: &Path) -> Option<SystemTime> {
+    std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
+}
+
+fn bearer(token: &str) -> Result<HeaderValue, ApiError> {
+    // The error is not passed on: it might show the token.
+    let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+        .map_err(|_| ApiError::Client("the token holds characters that no token has".to_owned()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn unusable(source: &PemSource, error: &reqwest::Error) -> ApiError {
+    let path = match source {
+        PemSource::File(path) => path.clone(),
+        PemSource::Inline(_) => PathBuf::from("kubeconfig"),
+    };
+    ApiError::Credential { path, why: chain(error) }
+}
+
+fn no_answer(error: reqwest::Error) -> ApiError {
+    ApiError::NoAnswer(chain(&error.without_url()))
+}
+
+/// An error with its causes: reqwest's own text says little.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut texts = vec![error.to_string()];
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let text = cause.to_string();
+        if !texts.iter().any(|known| known.contains(&text)) {
+            texts.push(text);
+        }
+        source = cause.source();
+    }
+    texts.join(": ")
+}

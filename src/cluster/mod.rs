@@ -1,0 +1,11 @@
+//! The cluster: adapters between the Kubernetes API and the core's facts and effects. They take no decisions.
+
+mod api;
+mod client;
+mod objects;
+mod patches;
+mod watch;
+
+pub use api::{Api, KUBELET_LEASES, NAMESPACE};
+pub use client::ApiError;
+pub use watch::{Watch, WatchTarget};

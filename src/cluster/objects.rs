@@ -1,0 +1,339 @@
+//! Kubernetes objects, as far as we read them, and how they become facts.
+//!
+//! They are read only: a write is a merge patch that names what it changes, so that no field unknown to us is lost.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::decide::{Claim, NodeView, Owner, PodKey, PodView, SlotView, Stamp};
+use crate::host::identity::plain_id;
+
+/// Our field manager: `managedFields` tells by it whose cordon it is.
+pub(super) const FIELD_MANAGER: &str = "rebootd";
+
+pub(super) const POOL: &str = "rebootd.io/pool";
+pub(super) const NONCE: &str = "rebootd.io/nonce";
+/// On a Node: the cordon is ours.
+pub(super) const CORDON: &str = "rebootd.io/cordon";
+pub(super) const MACHINE_ID: &str = "rebootd.io/machine-id";
+pub(super) const NODE_UID: &str = "rebootd.io/node-uid";
+pub(super) const BOOT_ID: &str = "rebootd.io/boot-id";
+pub(super) const CLAIMED_AT: &str = "rebootd.io/claimed-at";
+pub(super) const ALLOCATABLE: &str = "rebootd.io/allocatable";
+pub(super) const HEARTBEAT: &str = "rebootd.io/heartbeat";
+pub(super) const REASON: &str = "rebootd.io/reason";
+pub(super) const REBOOTING: &str = "rebootd.io/rebooting";
+
+#[derive(Deserialize)]
+pub(super) struct List<T> {
+    #[serde(default)]
+    pub(super) metadata: Meta,
+    /// Go writes an empty list as `null` at times.
+    pub(super) items: Option<Vec<T>>,
+}
+
+#[derive(Deserialize, Default, Debug)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Meta {
+    pub(super) name: String,
+    pub(super) namespace: String,
+    pub(super) uid: String,
+    pub(super) resource_version: String,
+    pub(super) annotations: BTreeMap<String, String>,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) deletion_timestamp: Option<String>,
+    pub(super) owner_references: Vec<OwnerReference>,
+    pub(super) managed_fields: Vec<ManagedFields>,
+}
+
+#[derive(Deserialize, Default, Debug)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct OwnerReference {
+    api_version: String,
+    kind: String,
+    controller: bool,
+}
+
+#[derive(Deserialize, Default, Debug)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct ManagedFields {
+    manager: String,
+    fields_v1: FieldsV1,
+}
+
+#[derive(Deserialize, Default, Debug)]
+#[serde(default)]
+struct FieldsV1 {
+    #[serde(rename = "f:spec")]
+    spec: SpecFields,
+}
+
+#[derive(Deserialize, Default, Debug)]
+#[serde(default)]
+struct SpecFields {
+    #[serde(rename = "f:unschedulable")]
+    unschedulable: Option<serde::de::IgnoredAny>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct Node {
+    metadata: Meta,
+    spec: NodeSpec,
+    status: NodeStatus,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct NodeSpec {
+    unschedulable: bool,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct NodeStatus {
+    allocatable: BTreeMap<String, String>,
+    conditions: Vec<Condition>,
+    node_info: NodeInfo,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Condition {
+    #[serde(rename = "type")]
+    kind: String,
+    status: String,
+    last_heartbeat_time: Option<String>,
+    last_transition_time: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct NodeInfo {
+    #[serde(rename = "bootID")]
+    boot_id: String,
+    #[serde(rename = "machineID")]
+    machine_id: String,
+}
+
+impl From<Node> for NodeView {
+    fn from(mut node: Node) -> NodeView {
+        let conditions = &node.status.conditions;
+        let condition = |kind: &str| conditions.iter().find(|condition| condition.kind == kind);
+        let ready = condition("Ready");
+        let ours = |managed: &ManagedFields| {
+            managed.manager == FIELD_MANAGER && managed.fields_v1.spec.unschedulable.is_some()
+        };
+        NodeView {
+            unschedulable: node.spec.unschedulable,
+            unschedulable_is_ours: node.metadata.managed_fields.iter().any(ours),
+            mark: node.metadata.annotations.remove(CORDON),
+            pool_label: node.metadata.labels.remove(POOL),
+            boot_id: plain_id(&node.status.node_info.boot_id),
+            machine_id: plain_id(&node.status.node_info.machine_id),
+            ready: ready.is_some_and(|condition| condition.status == "True"),
+            ready_since: ready.and_then(|it| it.last_transition_time.clone()).unwrap_or_default(),
+            heartbeat: ready.and_then(|it| it.last_heartbeat_time.clone()).unwrap_or_default(),
+            network_unavailable: condition("NetworkUnavailable").is_some_and(|it| it.status == "True"),
+            allocatable: node.status.allocatable,
+            uid: node.metadata.uid,
+            resource_version: node.metadata.resource_version,
+        }
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct Lease {
+    metadata: Meta,
+    spec: LeaseSpec,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct LeaseSpec {
+    holder_identity: Option<String>,
+    renew_time: Option<String>,
+}
+
+impl Lease {
+    /// `metadata.resourceVersion`.
+    pub(super) fn version(&self) -> &str {
+        &self.metadata.resource_version
+    }
+
+    /// What changes when the lease is renewed.
+    pub(super) fn renewal(self) -> String {
+        self.spec.renew_time.unwrap_or(self.metadata.resource_version)
+    }
+}
+
+impl From<Lease> for SlotView {
+    fn from(mut lease: Lease) -> SlotView {
+        let mut take = |name: &str| lease.metadata.annotations.remove(name);
+        let claim = Claim {
+            machine_id: take(MACHINE_ID),
+            node_uid: take(NODE_UID),
+            boot_id: take(BOOT_ID),
+            at: take(CLAIMED_AT).and_then(|text| seconds(&text)),
+            allocatable: take(ALLOCATABLE).map(|text| parse_quantities(&text)).unwrap_or_default(),
+            heartbeat: take(HEARTBEAT).unwrap_or_default(),
+            reason: take(REASON).unwrap_or_default(),
+        };
+        SlotView {
+            stamp: take(REBOOTING).map(|text| parse_stamp(&text)),
+            claim,
+            pool: lease.metadata.labels.remove(POOL),
+            holder: lease.spec.holder_identity.filter(|holder| !holder.is_empty()),
+            name: lease.metadata.name,
+            uid: lease.metadata.uid,
+            resource_version: lease.metadata.resource_version,
+        }
+    }
+}
+
+/// A time since boot, as an annotation holds it.
+pub(super) fn format_seconds(time: Duration) -> String {
+    format!("{}.{:03}", time.as_secs(), time.subsec_millis())
+}
+
+fn seconds(text: &str) -> Option<Duration> {
+    Duration::try_from_secs_f64(text.parse().ok()?).ok()
+}
+
+pub(super) fn format_quantities(quantities: &BTreeMap<String, String>) -> String {
+    quantities.iter().map(|(name, quantity)| format!("{name}={quantity}")).collect::<Vec<_>>().join(",")
+}
+
+fn parse_quantities(text: &str) -> BTreeMap<String, String> {
+    let pairs = text.split(',').filter_map(|pair| pair.split_once('='));
+    pairs.map(|(name, quantity)| (name.to_owned(), quantity.to_owned())).collect()
+}
+
+/// `<boot id> <try> <time since boot>`
+pub(super) fn format_stamp(stamp: &Stamp) -> String {
+    format!("{} {} {}", stamp.boot_id, stamp.attempt, format_seconds(stamp.at))
+}
+
+/// A stamp changed by hand is still a stamp: one of no known boot, so that nobody takes the slot for unstamped.
+fn parse_stamp(text: &str) -> Stamp {
+    let mut words = text.split(' ');
+    let parsed = (|| {
+        let boot_id = words.next()?.to_owned();
+        Some(Stamp { boot_id, attempt: words.next()?.parse().ok()?, at: seconds(words.next()?)? })
+    })();
+    parsed.unwrap_or(Stamp { boot_id: String::new(), attempt: 0, at: Duration::ZERO })
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct Pod {
+    metadata: Meta,
+    spec: PodSpec,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct PodSpec {
+    termination_grace_period_seconds: Option<u64>,
+    node_name: String,
+}
+
+impl Pod {
+    pub(super) fn node(&self) -> &str {
+        &self.spec.node_name
+    }
+}
+
+impl From<Pod> for PodView {
+    fn from(pod: Pod) -> PodView {
+        let controller = pod.metadata.owner_references.iter().find(|owner| owner.controller);
+        let owner = if pod.metadata.annotations.contains_key("kubernetes.io/config.mirror") {
+            Owner::Kubelet
+        } else {
+            match controller {
+                None => Owner::Nobody,
+                Some(it) if it.kind == "DaemonSet" && it.api_version == "apps/v1" => Owner::DaemonSet,
+                Some(_) => Owner::Controller,
+            }
+        };
+        PodView {
+            owner,
+            terminating: pod.metadata.deletion_timestamp.is_some(),
+            // The API server's own default.
+            grace: Duration::from_secs(pod.spec.termination_grace_period_seconds.unwrap_or(30)),
+            key: PodKey {
+                namespace: pod.metadata.namespace,
+                name: pod.metadata.name,
+                uid: pod.metadata.uid,
+            },
+        }
+    }
+}
+
+/// A watch event of any kind of object.
+#[derive(Deserialize)]
+pub(super) struct WatchEvent<T> {
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    pub(super) object: T,
+}
+
+/// The part of an object that a watch needs where its event only says "look".
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct Something {
+    pub(super) metadata: Meta,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(json: serde_json::Value) -> NodeView {
+        serde_json::from_value::<Node>(json).unwrap().into()
+    }
+
+    #[test]
+    fn a_cordon_is_ours_only_where_managed_fields_say_so() {
+        let managed = |manager: &str| {
+            serde_json::json!({
+                "metadata": {
+                    "annotations": {"rebootd.io/cordon": "x"},
+                    "managedFields": [
+                        {"manager": "kubelet", "fieldsV1": {"f:status": {}}},
+                        {"manager": manager, "fieldsV1": {"f:spec": {"f:unschedulable": {}}}}
+                    ]
+                },
+                "spec": {"unschedulable": true}
+            })
+        };
+        assert!(node(managed("rebootd")).unschedulable_is_ours);
+        assert!(!node(managed("kubectl")).unschedulable_is_ours);
+    }
+
+    #[test]
+    fn a_slot_reads_back_what_was_written() {
+        let stamp = Stamp { boot_id: "b".repeat(32), attempt: 2, at: Duration::from_millis(12_345) };
+        let quantities = BTreeMap::from([("cpu".to_owned(), "4".to_owned())]);
+        let lease = serde_json::json!({
+            "metadata": {"name": "worker-1", "labels": {"rebootd.io/pool": "worker"}, "annotations": {
+                REBOOTING: format_stamp(&stamp), CLAIMED_AT: format_seconds(Duration::from_millis(99)),
+                ALLOCATABLE: format_quantities(&quantities), BOOT_ID: "c".repeat(32),
+            }},
+            "spec": {"holderIdentity": ""}
+        });
+        let slot: SlotView = serde_json::from_value::<Lease>(lease).unwrap().into();
+        assert_eq!(slot.stamp, Some(stamp));
+        assert_eq!(slot.claim.at, Some(Duration::from_millis(99)));
+        assert_eq!(slot.claim.allocatable, quantities);
+        assert_eq!((slot.holder, slot.pool.as_deref()), (None, Some("worker")));
+    }
+
+    #[test]
+    fn a_garbled_stamp_is_still_a_stamp() {
+        assert_eq!(parse_stamp("rebooting soon").boot_id, "");
+    }
+}

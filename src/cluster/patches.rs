@@ -1,0 +1,116 @@
+//! Writes as merge patches (RFC 7386): each names what it changes, `null` removes.
+//!
+//! All carry uid and resourceVersion, which makes them compare-and-swap, and a nonce: an object that a patch does
+//! not change is not written, and such an answer would settle nothing.
+
+use serde_json::{Map, Value, json};
+
+use super::objects::{
+    ALLOCATABLE, BOOT_ID, CLAIMED_AT, CORDON, HEARTBEAT, MACHINE_ID, NODE_UID, NONCE, POOL, REASON, REBOOTING,
+    format_quantities, format_seconds, format_stamp,
+};
+use crate::decide::{Claim, NodeChange, NodeWrite, SlotChange, SlotWrite};
+
+const CLAIMED: [&str; 8] =
+    [MACHINE_ID, NODE_UID, BOOT_ID, CLAIMED_AT, ALLOCATABLE, HEARTBEAT, REASON, REBOOTING];
+
+pub(super) fn slot_patch(write: &SlotWrite, node: &str) -> Value {
+    let (mut annotations, spec) = match &write.change {
+        SlotChange::Claim(claim) => (claim_annotations(claim), json!({ "holderIdentity": node })),
+        SlotChange::Stamp(stamp) => {
+            (Map::from_iter([(REBOOTING.to_owned(), json!(format_stamp(stamp)))]), json!({}))
+        }
+        SlotChange::Release { .. } => {
+            let nothing = CLAIMED.map(|name| (name.to_owned(), Value::Null));
+            (Map::from_iter(nothing), json!({ "holderIdentity": null }))
+        }
+    };
+    annotations.insert(NONCE.to_owned(), json!(write.nonce));
+    json!({
+        "metadata": {
+            "uid": write.uid,
+            "resourceVersion": write.resource_version,
+            "annotations": annotations,
+        },
+        "spec": spec,
+    })
+}
+
+/// Every annotation of a claim, and no stamp: nothing of an earlier claim is left.
+fn claim_annotations(claim: &Claim) -> Map<String, Value> {
+    let all = [
+        (MACHINE_ID, json!(claim.machine_id)),
+        (NODE_UID, json!(claim.node_uid)),
+        (BOOT_ID, json!(claim.boot_id)),
+        (CLAIMED_AT, json!(claim.at.map(format_seconds))),
+        (ALLOCATABLE, json!(format_quantities(&claim.allocatable))),
+        (HEARTBEAT, json!(claim.heartbeat)),
+        (REASON, json!(claim.reason)),
+        (REBOOTING, Value::Null),
+    ];
+    all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+pub(super) fn node_patch(write: &NodeWrite) -> Value {
+    let mut annotations = Map::from_iter([(NONCE.to_owned(), json!(write.nonce))]);
+    let mut spec = json!({});
+    match &write.change {
+        NodeChange::Cordon { why } => {
+            annotations.insert(CORDON.to_owned(), json!(why));
+            spec = json!({ "unschedulable": true });
+        }
+        NodeChange::Uncordon { .. } => {
+            annotations.insert(CORDON.to_owned(), Value::Null);
+            spec = json!({ "unschedulable": null });
+        }
+        NodeChange::RemoveMark => {
+            annotations.insert(CORDON.to_owned(), Value::Null);
+        }
+        NodeChange::Confirm => {}
+    }
+    json!({
+        "metadata": {
+            "uid": write.uid,
+            "resourceVersion": write.resource_version,
+            "labels": { POOL: write.pool },
+            "annotations": annotations,
+        },
+        "spec": spec,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_overwrites_all_that_a_release_removes() {
+        let claimed: Vec<String> = claim_annotations(&Claim::default()).into_iter().map(|(name, _)| name).collect();
+        for name in CLAIMED {
+            assert!(claimed.iter().any(|it| it == name), "{name} of an earlier claim would stay");
+        }
+    }
+
+    #[test]
+    fn every_write_is_conditional_and_changes_something() {
+        let write = |change| NodeWrite {
+            uid: "u".into(),
+            resource_version: "7".into(),
+            nonce: "n-1".into(),
+            pool: "worker".into(),
+            change,
+        };
+        let why = "x".to_owned();
+        for change in [
+            NodeChange::Cordon { why },
+            NodeChange::Uncordon { because: None },
+            NodeChange::RemoveMark,
+            NodeChange::Confirm,
+        ] {
+            let patch = node_patch(&write(change));
+            assert_eq!(patch["metadata"]["resourceVersion"], "7");
+            assert_eq!(patch["metadata"]["uid"], "u");
+            assert_eq!(patch["metadata"]["annotations"][NONCE], "n-1");
+        }
+    }
+}

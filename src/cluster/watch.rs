@@ -1,0 +1,133 @@
+//! Watches: one request each, whose events say "look".
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::api::{KUBELET_LEASES, NAMESPACE, Versions};
+use super::client::{ApiError, Client};
+use super::objects::{Pod, Something, WatchEvent};
+use crate::decide::{Event, PodView};
+
+/// The server ends a watch after this time; the next one follows a look.
+const LASTS: Duration = Duration::from_secs(600);
+/// Longer than any object that we watch.
+const LONGEST_LINE: usize = 8 << 20;
+
+/// What is watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WatchTarget {
+    /// The slots.
+    Slots,
+    /// The own Node.
+    Node,
+    /// The pods of this node.
+    Pods,
+    /// The kubelet's Lease.
+    Kubelet,
+}
+
+/// A running watch. Dropping it ends the request.
+#[derive(Debug)]
+pub struct Watch {
+    events: mpsc::Receiver<Event>,
+    task: JoinHandle<()>,
+}
+
+impl Watch {
+    pub(super) fn start(client: Client, target: WatchTarget, node: &str, versions: &Versions) -> Watch {
+        let (sender, events) = mpsc::channel(64);
+        let path = path(target, node, versions);
+        let node = node.to_owned();
+        let task = tokio::spawn(async move {
+            let ended = match target {
+                WatchTarget::Pods => follow(&client, &path, &sender, |event| pod_event(event, &node)).await,
+                _ => follow(&client, &path, &sender, changed).await,
+            };
+            if let Err(error) = ended {
+                tracing::debug!(%error, ?target, "watch ended");
+            }
+            let _ = sender.send(Event::WatchEnded).await;
+        });
+        Watch { events, task }
+    }
+
+    /// The next event; `None` after [`Event::WatchEnded`].
+    pub async fn next(&mut self) -> Option<Event> {
+        self.events.recv().await
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn path(target: WatchTarget, node: &str, versions: &Versions) -> String {
+    let leases = |namespace| format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases");
+    let by_name = format!("&fieldSelector=metadata.name%3D{node}");
+    let (collection, selector, version) = match target {
+        WatchTarget::Slots => (leases(NAMESPACE), String::new(), &versions.slots),
+        WatchTarget::Node => ("/api/v1/nodes".to_owned(), by_name, &versions.node),
+        WatchTarget::Pods => {
+            let on_node = format!("&fieldSelector=spec.nodeName%3D{node}");
+            ("/api/v1/pods".to_owned(), on_node, &versions.pods)
+        }
+        WatchTarget::Kubelet => (leases(KUBELET_LEASES), by_name, &versions.kubelet),
+    };
+    let seconds = LASTS.as_secs();
+    format!(
+        "{collection}?watch=1&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion={version}{selector}"
+    )
+}
+
+/// Reads events, one JSON object a line, until the stream or the receiver ends.
+async fn follow<T: DeserializeOwned>(
+    client: &Client,
+    path: &str,
+    sender: &mpsc::Sender<Event>,
+    meaning: impl Fn(WatchEvent<T>) -> Option<Event>,
+) -> Result<(), ApiError> {
+    let mut response = client.send(Method::GET, path, None, None).await?;
+    let mut buffer = Vec::new();
+    loop {
+        let chunk = response.chunk().await.map_err(|error| ApiError::NoAnswer(error.to_string()))?;
+        let Some(chunk) = chunk else { return Ok(()) };
+        buffer.extend_from_slice(&chunk);
+        while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = buffer.drain(..=end).collect();
+            let event: WatchEvent<T> =
+                serde_json::from_slice(&line).map_err(|error| ApiError::Garbled(error.to_string()))?;
+            match event.kind.as_str() {
+                "BOOKMARK" => {}
+                "ADDED" | "MODIFIED" | "DELETED" => {
+                    if let Some(event) = meaning(event)
+                        && sender.send(event).await.is_err()
+                    {
+                        return Ok(());
+                    }
+                }
+                other => return Err(ApiError::Garbled(format!("watch event {other}"))),
+            }
+        }
+        if buffer.len() > LONGEST_LINE {
+            return Err(ApiError::Garbled("a watch event without end".to_owned()));
+        }
+    }
+}
+
+fn changed(event: WatchEvent<Something>) -> Option<Event> {
+    let metadata = event.object.metadata;
+    Some(Event::Changed { uid: metadata.uid, resource_version: metadata.resource_version })
+}
+
+fn pod_event(event: WatchEvent<Pod>, node: &str) -> Option<Event> {
+    // A pod never moves; one that the selector no longer matches arrives as DELETED.
+    let gone = event.kind == "DELETED" || event.object.node() != node;
+    let pod = PodView::from(event.object);
+    Some(if gone { Event::PodGone(pod.key) } else { Event::PodSeen(pod) })
+}

@@ -1,0 +1,298 @@
+//! What one configuration file says. Every key is optional, an unknown one is an
+//! error: a mistyped key would otherwise leave a default in force that nobody wants.
+
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::duration::TimeSpan;
+use super::error::{ConfigError, Place};
+use super::settings::{Mode, Window};
+use super::value::{AbsolutePath, NodeName, PoolName, ServerAddress};
+
+/// A configuration file that was read and understood.
+#[derive(Debug)]
+pub(super) struct File {
+    pub(super) path: PathBuf,
+    /// The file's content, which turns the byte ranges in `keys` into lines.
+    pub(super) text: String,
+    pub(super) keys: Keys,
+}
+
+/// All keys of a file, see rebootd.toml(5) for their meaning. A new key goes here,
+/// into [`KNOWN_KEYS`] and into [`super::merge`].
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Keys {
+    pub(super) mode: Option<Spanned<Mode>>,
+    pub(super) node: NodeKeys,
+    pub(super) api: ApiKeys,
+    pub(super) host: HostKeys,
+    pub(super) policy: PolicyKeys,
+    pub(super) drain: DrainKeys,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table, as in [node]")]
+pub(super) struct NodeKeys {
+    pub(super) name: Option<Spanned<NodeName>>,
+    pub(super) pool: Option<Spanned<PoolName>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table, as in [api]")]
+pub(super) struct ApiKeys {
+    pub(super) kubeconfig: Option<Spanned<AbsolutePath>>,
+    pub(super) server: Option<Spanned<ServerAddress>>,
+    pub(super) certificate_authority: Option<Spanned<AbsolutePath>>,
+    pub(super) token_file: Option<Spanned<AbsolutePath>>,
+    pub(super) client_certificate: Option<Spanned<AbsolutePath>>,
+    pub(super) client_key: Option<Spanned<AbsolutePath>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table, as in [host]")]
+pub(super) struct HostKeys {
+    pub(super) sentinel: Option<Spanned<AbsolutePath>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table, as in [policy]")]
+pub(super) struct PolicyKeys {
+    pub(super) window: Option<Spanned<Window>>,
+    pub(super) min_interval: Option<Spanned<TimeSpan>>,
+    pub(super) settle: Option<Spanned<TimeSpan>>,
+    pub(super) reboot_timeout: Option<Spanned<TimeSpan>>,
+    pub(super) reboot_tries: Option<Spanned<u32>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table, as in [drain]")]
+pub(super) struct DrainKeys {
+    pub(super) timeout: Option<Spanned<TimeSpan>>,
+}
+
+/// The keys of each table, "" being the top. A test holds them against [`Keys`],
+/// which knows the same names but does not tell them.
+pub(super) const KNOWN_KEYS: &[(&str, &[&str])] = &[
+    ("", &["mode", "node", "api", "host", "policy", "drain"]),
+    ("node", &["name", "pool"]),
+    (
+        "api",
+        &["kubeconfig", "server", "certificate_authority", "token_file", "client_certificate", "client_key"],
+    ),
+    ("host", &["sentinel"]),
+    ("policy", &["window", "min_interval", "settle", "reboot_timeout", "reboot_tries"]),
+    ("drain", &["timeout"]),
+];
+
+impl File {
+    /// Reads the file; None if there is none.
+    pub(super) fn read(path: &Path) -> Result<Option<Self>, ConfigError> {
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(path, text).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(ConfigError::unreadable(path, &error)),
+        }
+    }
+
+    /// Understands the content of the file at `path`.
+    pub(super) fn parse(path: &Path, text: String) -> Result<Self, ConfigError> {
+        match parse_keys(&text) {
+            Ok(keys) => Ok(Self { path: path.to_owned(), text, keys }),
+            Err(problem) => Err(ConfigError::at(Place::in_text(path, &text, problem.span), problem.message)),
+        }
+    }
+}
+
+/// What is wrong with the text, and in which bytes of it.
+struct Problem {
+    span: Range<usize>,
+    message: String,
+}
+
+impl From<toml::de::Error> for Problem {
+    fn from(error: toml::de::Error) -> Self {
+        Self { span: error.span().unwrap_or_default(), message: error.message().replace('\n', "; ") }
+    }
+}
+
+fn parse_keys(text: &str) -> Result<Keys, Problem> {
+    check_keys(DeTable::parse(text)?.get_ref())?;
+    Ok(toml::from_str(text)?)
+}
+
+/// Finds the unknown key that stands first, at the top or in a known table.
+fn check_keys(document: &DeTable) -> Result<(), Problem> {
+    let mut unknown = unknown_keys("", document);
+    for (table, _) in KNOWN_KEYS {
+        if let Some(DeValue::Table(content)) = document.get(*table).map(Spanned::get_ref) {
+            unknown.extend(unknown_keys(table, content));
+        }
+    }
+    match unknown.into_iter().min_by_key(|problem| problem.span.start) {
+        Some(first) => Err(first),
+        None => Ok(()),
+    }
+}
+
+fn unknown_keys(table: &str, content: &DeTable) -> Vec<Problem> {
+    let known = known_keys(table);
+    let unknown = content.iter().filter(|(key, _)| !known.contains(&key.get_ref().as_ref()));
+    unknown
+        .map(|(key, value)| Problem {
+            span: key.span(),
+            message: explain_unknown(table, key.get_ref(), value.get_ref().is_table()),
+        })
+        .collect()
+}
+
+fn known_keys(table: &str) -> &'static [&'static str] {
+    KNOWN_KEYS.iter().find(|(name, _)| *name == table).map_or(&[], |(_, keys)| keys)
+}
+
+/// Says that the key is unknown and which one may be meant.
+fn explain_unknown(table: &str, key: &str, is_table: bool) -> String {
+    let what = match (table, is_table) {
+        ("", true) => format!("unknown table [{key}]"),
+        ("", false) => format!("unknown key \"{key}\""),
+        (_, true) => format!("unknown table [{table}.{key}]"),
+        (_, false) => format!("unknown key \"{key}\" in [{table}]"),
+    };
+    let elsewhere = KNOWN_KEYS.iter().find(|(name, keys)| *name != table && keys.contains(&key));
+    let hint = match (nearest(key, known_keys(table)), elsewhere) {
+        (Some(near), _) => format!("did you mean \"{near}\"?"),
+        (None, Some(("", _))) => format!("\"{key}\" belongs to the top of the file, before any table"),
+        (None, Some((other, _))) => format!("\"{key}\" belongs into [{other}]"),
+        (None, None) => format!("known here: {}", known_keys(table).join(", ")),
+    };
+    format!("{what}; {hint}")
+}
+
+/// The candidate that is the fewest edits away, if it is near enough to be meant.
+fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
+    let (distance, candidate) =
+        candidates.iter().map(|candidate| (edit_distance(word, candidate), *candidate)).min()?;
+    // One edit in three letters; with more, any short word is near to any other.
+    (distance <= candidate.len().div_ceil(3)).then_some(candidate)
+}
+
+/// How many letters have to be inserted, deleted or replaced to turn one word into
+/// the other (Levenshtein).
+fn edit_distance(from: &str, to: &str) -> usize {
+    // `row` holds the distances of the letters of `from` so far to each prefix of `to`.
+    let mut row: Vec<usize> = (0..=to.chars().count()).collect();
+    for (index, letter) in from.chars().enumerate() {
+        let mut diagonal = index;
+        let mut left = index + 1;
+        let mut next = vec![left];
+        for (above, other) in row.iter().skip(1).zip(to.chars()) {
+            left = (diagonal + usize::from(letter != other)).min(above + 1).min(left + 1);
+            diagonal = *above;
+            next.push(left);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        File::parse(Path::new("f.toml"), text.to_owned()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn unknown_keys_are_errors_with_a_hint() {
+        for (text, message) in [
+            (
+                "[policy]\nsetle = 1",
+                "f.toml:2:1: unknown key \"setle\" in [policy]; did you mean \"settle\"?",
+            ),
+            ("policy.setle = 1", "f.toml:1:8: unknown key \"setle\" in [policy]; did you mean \"settle\"?"),
+            (
+                "policy = { setle = 1 }",
+                "f.toml:1:12: unknown key \"setle\" in [policy]; did you mean \"settle\"?",
+            ),
+            ("[polcy]\n", "f.toml:1:2: unknown table [polcy]; did you mean \"policy\"?"),
+            ("[node.labels]\n", "f.toml:1:7: unknown table [node.labels]; known here: name, pool"),
+            ("settle = 1", "f.toml:1:1: unknown key \"settle\"; \"settle\" belongs into [policy]"),
+            (
+                "[policy]\nmode = 'active'",
+                "f.toml:2:1: unknown key \"mode\" in [policy]; \"mode\" belongs to the top of the file, before any table",
+            ),
+            ("[host]\nfrob = 1", "f.toml:2:1: unknown key \"frob\" in [host]; known here: sentinel"),
+            (
+                "[policy]\nzzzz = 1\n[drain]\nzz = 1",
+                "f.toml:2:1: unknown key \"zzzz\" in [policy]; known here: window, min_interval, settle, \
+                 reboot_timeout, reboot_tries",
+            ),
+        ] {
+            assert_eq!(error(text), message);
+        }
+    }
+
+    #[test]
+    fn wrong_values_name_their_place() {
+        for (text, message) in [
+            ("mode = 'off'", "f.toml:1:8: \"off\" is not a mode; there are \"active\" and \"observe\""),
+            ("\n mode = 1", "f.toml:2:9: invalid type: integer `1`, expected a string"),
+            ("node = 1", "f.toml:1:8: invalid type: integer `1`, expected a table, as in [node]"),
+            ("[host]\nsentinel = 'run/x'", "f.toml:2:12: \"run/x\" is not an absolute path"),
+            (
+                "[policy]\nsettle = '1 min 3 mo'",
+                "f.toml:2:10: unknown unit of time \"mo\"; known are us, ms, s, min, h, d, w, M (months) and y",
+            ),
+            (
+                "[policy]\nsettle = -1",
+                "f.toml:2:10: expected a number before \"-1\"; write for example \"90s\" or \"2h 30min\"",
+            ),
+            (
+                "[policy]\nsettle = true",
+                "f.toml:2:10: invalid type: boolean `true`, expected a time span such as \"2h 30min\" or \"90s\"",
+            ),
+            (
+                "[policy]\nwindow = 'Sat 02:00'",
+                "f.toml:2:10: \"Sat 02:00\" is not a window; the only one that this version knows is \"always\"",
+            ),
+        ] {
+            assert_eq!(error(text), message);
+        }
+        assert!(error("[policy]\nreboot_tries = -1").starts_with("f.toml:2:16: invalid value"));
+        assert!(error("[policy]\na =\n").starts_with("f.toml:2:4: "));
+        assert!(error("[node]\nname='a'\nname='b'").contains("f.toml:3:1: duplicate key"));
+    }
+
+    #[test]
+    fn a_span_of_time_may_be_a_number_of_seconds() {
+        let file = File::parse(Path::new("f"), "policy.settle = 90".to_owned()).unwrap();
+        assert_eq!(file.keys.policy.settle.unwrap().into_inner().0.as_secs(), 90);
+    }
+
+    /// serde's own complaint lists the names that [`Keys`] knows.
+    #[test]
+    fn known_keys_are_those_of_the_struct() {
+        for (table, keys) in KNOWN_KEYS {
+            let text = if table.is_empty() { "? = 1" } else { "[TABLE]\n? = 1" };
+            let text = text.replace("TABLE", table).replace('?', "no-such-key");
+            let error = toml::from_str::<Keys>(&text).unwrap_err();
+            let listed: Vec<&str> = error.message().split('`').skip(3).step_by(2).collect();
+            assert_eq!(listed, *keys, "[{table}]");
+        }
+    }
+
+    #[test]
+    fn edit_distance_counts_edits() {
+        for (from, to, distance) in
+            [("", "", 0), ("", "ab", 2), ("ab", "", 2), ("setle", "settle", 1), ("kitten", "sitting", 3)]
+        {
+            assert_eq!(edit_distance(from, to), distance);
+        }
+    }
+}

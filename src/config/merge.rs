@@ -1,0 +1,112 @@
+//! The merge of all files: what is read later wins, key by key, and every value
+//! remembers where it was written, so that later complaints can say so.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::error::Place;
+use super::file::{ApiKeys, DrainKeys, File, HostKeys, Keys, NodeKeys, PolicyKeys};
+use super::settings::{Mode, Window};
+
+/// A value and where it was written.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Located<T> {
+    pub(super) value: T,
+    pub(super) place: Place,
+}
+
+/// What all files together say.
+#[derive(Debug, Default)]
+pub(super) struct Merged {
+    /// The files that were read, in this order.
+    pub(super) sources: Vec<PathBuf>,
+    pub(super) mode: Option<Located<Mode>>,
+    pub(super) node_name: Option<Located<String>>,
+    pub(super) pool: Option<Located<String>>,
+    pub(super) kubeconfig: Option<Located<PathBuf>>,
+    pub(super) server: Option<Located<String>>,
+    pub(super) certificate_authority: Option<Located<PathBuf>>,
+    pub(super) token_file: Option<Located<PathBuf>>,
+    pub(super) client_certificate: Option<Located<PathBuf>>,
+    pub(super) client_key: Option<Located<PathBuf>>,
+    pub(super) sentinel: Option<Located<PathBuf>>,
+    pub(super) window: Option<Located<Window>>,
+    pub(super) min_interval: Option<Located<Duration>>,
+    pub(super) settle: Option<Located<Duration>>,
+    pub(super) reboot_timeout: Option<Located<Duration>>,
+    pub(super) reboot_tries: Option<Located<u32>>,
+    pub(super) drain_timeout: Option<Located<Duration>>,
+}
+
+impl Merged {
+    /// Lets what `file` says win over what was read before.
+    pub(super) fn add(&mut self, file: File) {
+        // Taken apart in full: a key that is forgotten below does not compile quietly.
+        let Keys { mode, node, api, host, policy, drain } = file.keys;
+        let NodeKeys { name, pool } = node;
+        let ApiKeys { kubeconfig, server, certificate_authority, token_file, client_certificate, client_key } =
+            api;
+        let HostKeys { sentinel } = host;
+        let PolicyKeys { window, min_interval, settle, reboot_timeout, reboot_tries } = policy;
+        let DrainKeys { timeout } = drain;
+
+        let place = |span| Place::in_text(&file.path, &file.text, span);
+        replace(&mut self.mode, mode, |mode| mode, place);
+        replace(&mut self.node_name, name, |name| name.0, place);
+        replace(&mut self.pool, pool, |pool| pool.0, place);
+        replace(&mut self.kubeconfig, kubeconfig, |path| path.0, place);
+        replace(&mut self.server, server, |address| address.0, place);
+        replace(&mut self.certificate_authority, certificate_authority, |path| path.0, place);
+        replace(&mut self.token_file, token_file, |path| path.0, place);
+        replace(&mut self.client_certificate, client_certificate, |path| path.0, place);
+        replace(&mut self.client_key, client_key, |path| path.0, place);
+        replace(&mut self.sentinel, sentinel, |path| path.0, place);
+        replace(&mut self.window, window, |window| window, place);
+        replace(&mut self.min_interval, min_interval, |span| span.0, place);
+        replace(&mut self.settle, settle, |span| span.0, place);
+        replace(&mut self.reboot_timeout, reboot_timeout, |span| span.0, place);
+        replace(&mut self.reboot_tries, reboot_tries, |tries| tries, place);
+        replace(&mut self.drain_timeout, timeout, |span| span.0, place);
+        self.sources.push(file.path);
+    }
+}
+
+/// Puts the new value, if there is one, in the place of the old one.
+fn replace<Written, Value>(
+    old: &mut Option<Located<Value>>,
+    new: Option<Spanned<Written>>,
+    unwrap: impl FnOnce(Written) -> Value,
+    place: impl Fn(std::ops::Range<usize>) -> Place,
+) {
+    if let Some(new) = new {
+        let place = place(new.span());
+        *old = Some(Located { value: unwrap(new.into_inner()), place });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn later_wins_key_by_key_and_keeps_its_place() {
+        let mut merged = Merged::default();
+        for (path, text) in [
+            ("1.toml", "mode = 'observe'\n[policy]\nsettle = '1min'\nreboot_tries = 3"),
+            ("2.toml", "\n\n[policy]\nsettle = '2min'"),
+        ] {
+            merged.add(File::parse(Path::new(path), text.to_owned()).unwrap());
+        }
+        let settle = merged.settle.unwrap();
+        assert_eq!((settle.value.as_secs(), settle.place.to_string().as_str()), (120, "2.toml:4:10"));
+        let tries = merged.reboot_tries.unwrap();
+        assert_eq!((tries.value, tries.place.to_string().as_str()), (3, "1.toml:4:16"));
+        assert_eq!(merged.mode.unwrap().value, Mode::Observe);
+        assert_eq!(merged.window, None);
+        assert_eq!(merged.sources, [Path::new("1.toml"), Path::new("2.toml")]);
+    }
+}

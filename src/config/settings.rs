@@ -1,0 +1,280 @@
+//! The settings: complete, checked, and the only part of the configuration that
+//! the rest of the program sees.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::error::ConfigError;
+use super::kubeconfig;
+use super::merge::{Located, Merged};
+use super::secret::Secret;
+use super::value::NodeName;
+
+/// Everything that a person can set, with the defaults filled in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// The name of this host's Node in the cluster.
+    pub node_name: String,
+    /// The pool of nodes whose slots this node takes.
+    pub pool: String,
+    /// Whether to act or only to say what would be done.
+    pub mode: Mode,
+    /// How to reach the cluster; None until a person says how.
+    pub api: Option<ApiAccess>,
+    /// The file that exists while the host wants to be rebooted.
+    pub sentinel: PathBuf,
+    /// When and how to reboot.
+    pub policy: Policy,
+    /// The files that these settings were read from: those of the configuration in
+    /// their order, then the kubeconfig. Files that these merely name are not among them.
+    pub sources: Vec<PathBuf>,
+}
+
+/// Whether to act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Mode {
+    /// Drain and reboot this node in its turn.
+    Active,
+    /// Write nothing and reboot nothing, but say what would be done.
+    Observe,
+}
+
+/// When and how to reboot.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    /// When reboots may start; None means never, because nobody said when.
+    pub window: Option<Window>,
+    /// At most one reboot of our own in this time; zero for no limit.
+    pub min_interval: Duration,
+    /// How long the node must be healthy without a gap before it counts as back.
+    pub settle: Duration,
+    /// How long a reboot that was asked for may take to begin.
+    pub reboot_timeout: Duration,
+    /// How often a reboot is asked for before a person has to look; at least 1.
+    pub reboot_tries: u32,
+    /// How long a drain may take; None for what the pods' grace periods suggest.
+    pub drain_timeout: Option<Duration>,
+}
+
+/// When reboots may start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Window {
+    /// At any time.
+    Always,
+}
+
+/// How to reach the API server.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ApiAccess {
+    /// `https://host[:port][/path]`, without a slash at the end.
+    pub server: String,
+    /// Who must have signed the server's certificate. The system's certificate
+    /// authorities are not asked.
+    pub certificate_authority: PemSource,
+    /// Who we are.
+    pub credential: Credential,
+}
+
+/// Where certificates or keys in PEM form are.
+#[derive(Clone, PartialEq)]
+pub enum PemSource {
+    /// In this file, which may be replaced at any time.
+    File(PathBuf),
+    /// Here.
+    Inline(Vec<u8>),
+}
+
+impl std::fmt::Debug for PemSource {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => formatter.debug_tuple("File").field(path).finish(),
+            // May be a private key.
+            Self::Inline(_) => formatter.write_str("Inline"),
+        }
+    }
+}
+
+/// How we prove to the API server who we are.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Credential {
+    /// With the bearer token in this file, which may be replaced at any time.
+    TokenFile(PathBuf),
+    /// With this bearer token.
+    Token(Secret),
+    /// With a TLS client certificate.
+    ClientCertificate {
+        /// The certificate, with those that lead to its authority.
+        certificate: PemSource,
+        /// Its private key.
+        key: PemSource,
+    },
+}
+
+const DEFAULT_POOL: &str = "worker";
+const DEFAULT_SENTINEL: &str = "/run/reboot-required";
+const DEFAULT_MIN_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+const DEFAULT_SETTLE: Duration = Duration::from_secs(60);
+const DEFAULT_REBOOT_TIMEOUT: Duration = Duration::from_secs(600);
+const DEFAULT_REBOOT_TRIES: u32 = 2;
+
+const SHORTEST_SETTLE: Duration = Duration::from_secs(1);
+/// A shutdown takes that long on many hosts before the kernel restarts.
+const SHORTEST_REBOOT_TIMEOUT: Duration = Duration::from_secs(30);
+/// A drain that may take no time would be given up before its first eviction.
+const SHORTEST_DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+/// More than anyone means, and little enough that no sum of times overflows.
+const LONGEST: Duration = Duration::from_secs(10 * 31_557_600);
+const MOST_REBOOT_TRIES: u32 = 10;
+
+/// Completes what the files say to settings.
+pub(super) fn complete(
+    merged: Merged,
+    host_name: &str,
+    default_kubeconfig: Option<&Path>,
+) -> Result<Settings, ConfigError> {
+    let (api, kubeconfig) = api_access(&merged, default_kubeconfig)?;
+    let policy = policy(&merged)?;
+    let node_name = match merged.node_name {
+        Some(name) => name.value,
+        None => node_name_of(host_name)?,
+    };
+    Ok(Settings {
+        node_name,
+        pool: value_or(merged.pool, DEFAULT_POOL.to_owned()),
+        mode: value_or(merged.mode, Mode::Active),
+        api,
+        sentinel: value_or(merged.sentinel, PathBuf::from(DEFAULT_SENTINEL)),
+        policy,
+        sources: merged.sources.into_iter().chain(kubeconfig).collect(),
+    })
+}
+
+fn value_or<T>(given: Option<Located<T>>, default: T) -> T {
+    given.map_or(default, |given| given.value)
+}
+
+/// The name that the kubelet registers this host under, unless it is told another.
+fn node_name_of(host_name: &str) -> Result<String, ConfigError> {
+    NodeName::try_from(host_name.trim().to_lowercase()).map(|name| name.0).map_err(|message| {
+        ConfigError::nowhere(format!("{message}; this is the host name, set \"name\" in [node]"))
+    })
+}
+
+fn policy(merged: &Merged) -> Result<Policy, ConfigError> {
+    let min_interval = within("min_interval", &merged.min_interval, Duration::ZERO)?;
+    let settle = within("settle", &merged.settle, SHORTEST_SETTLE)?;
+    let reboot_timeout = within("reboot_timeout", &merged.reboot_timeout, SHORTEST_REBOOT_TIMEOUT)?;
+    let drain_timeout = within("timeout", &merged.drain_timeout, SHORTEST_DRAIN_TIMEOUT)?;
+    Ok(Policy {
+        window: merged.window.as_ref().map(|window| window.value),
+        min_interval: min_interval.unwrap_or(DEFAULT_MIN_INTERVAL),
+        settle: settle.unwrap_or(DEFAULT_SETTLE),
+        reboot_timeout: reboot_timeout.unwrap_or(DEFAULT_REBOOT_TIMEOUT),
+        reboot_tries: reboot_tries(&merged.reboot_tries)?,
+        drain_timeout,
+    })
+}
+
+/// Checks that a time, if one is given, is at least `shortest` and not absurd.
+fn within(
+    key: &str,
+    given: &Option<Located<Duration>>,
+    shortest: Duration,
+) -> Result<Option<Duration>, ConfigError> {
+    let Some(given) = given else { return Ok(None) };
+    if given.value < shortest {
+        let message = format!("\"{key}\" must be at least {}s", shortest.as_secs());
+        return Err(ConfigError::at(given.place.clone(), message));
+    }
+    if given.value > LONGEST {
+        let message = format!("\"{key}\" must be at most 10 years");
+        return Err(ConfigError::at(given.place.clone(), message));
+    }
+    Ok(Some(given.value))
+}
+
+fn reboot_tries(given: &Option<Located<u32>>) -> Result<u32, ConfigError> {
+    match given {
+        None => Ok(DEFAULT_REBOOT_TRIES),
+        Some(given) if (1..=MOST_REBOOT_TRIES).contains(&given.value) => Ok(given.value),
+        Some(given) => {
+            let message = format!("\"reboot_tries\" must be between 1 and {MOST_REBOOT_TRIES}");
+            Err(ConfigError::at(given.place.clone(), message))
+        }
+    }
+}
+
+/// How to reach the cluster, and the kubeconfig that says so, if one does.
+fn api_access(
+    merged: &Merged,
+    default_kubeconfig: Option<&Path>,
+) -> Result<(Option<ApiAccess>, Option<PathBuf>), ConfigError> {
+    if let Some(server) = &merged.server {
+        return Ok((Some(access_by_keys(merged, server)?), None));
+    }
+    refuse_without_server(merged)?;
+    let (path, written_at) = match &merged.kubeconfig {
+        Some(given) => (given.value.as_path(), Some(&given.place)),
+        None => match default_kubeconfig {
+            Some(path) => (path, None),
+            None => return Ok((None, None)),
+        },
+    };
+    match (kubeconfig::read(path)?, written_at) {
+        (Some(access), _) => Ok((Some(access), Some(path.to_owned()))),
+        // Nobody promised the default one.
+        (None, None) => Ok((None, None)),
+        (None, Some(place)) => {
+            Err(ConfigError::at(place.clone(), format!("there is no kubeconfig {}", path.display())))
+        }
+    }
+}
+
+/// The access that `server` and the keys beside it describe.
+fn access_by_keys(merged: &Merged, server: &Located<String>) -> Result<ApiAccess, ConfigError> {
+    if let Some(kubeconfig) = &merged.kubeconfig {
+        let message = format!("either \"kubeconfig\" or \"server\" ({}), not both", server.place);
+        return Err(ConfigError::at(kubeconfig.place.clone(), message));
+    }
+    let missing = |key| ConfigError::at(server.place.clone(), format!("\"server\" needs {key} as well"));
+    let authority = merged.certificate_authority.as_ref();
+    let authority = authority.ok_or_else(|| missing("\"certificate_authority\""))?;
+    let credential = match (&merged.token_file, &merged.client_certificate, &merged.client_key) {
+        (Some(token), None, None) => Credential::TokenFile(token.value.clone()),
+        (None, Some(certificate), Some(key)) => Credential::ClientCertificate {
+            certificate: PemSource::File(certificate.value.clone()),
+            key: PemSource::File(key.value.clone()),
+        },
+        (Some(_), Some(other), _) | (Some(_), _, Some(other)) => {
+            let message = "either \"token_file\" or a client certificate, not both";
+            return Err(ConfigError::at(other.place.clone(), message));
+        }
+        (None, Some(_), None) => return Err(missing("\"client_key\"")),
+        (None, None, Some(_)) => return Err(missing("\"client_certificate\"")),
+        (None, None, None) => {
+            return Err(missing("\"token_file\", or \"client_certificate\" and \"client_key\""));
+        }
+    };
+    Ok(ApiAccess {
+        server: server.value.clone(),
+        certificate_authority: PemSource::File(authority.value.clone()),
+        credential,
+    })
+}
+
+/// Keys that would silently do nothing are mistakes.
+fn refuse_without_server(merged: &Merged) -> Result<(), ConfigError> {
+    let keys =
+        [&merged.certificate_authority, &merged.token_file, &merged.client_certificate, &merged.client_key];
+    match keys.into_iter().flatten().next() {
+        Some(key) => Err(ConfigError::at(
+            key.place.clone(),
+            "this has no effect without \"server\"; a kubeconfig brings its own credential",
+        )),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,291 @@
+//! Whole configurations: from directories of files to settings or an error.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use super::*;
+
+/// A directory of the test's own, removed at its end.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("rebootd-config-{}-{name}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn write(&self, path: &str, text: &str) -> &Self {
+        let path = self.0.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+        self
+    }
+
+    /// Loads from `usr` and then `etc`, with errors shortened to paths in here.
+    fn load(&self) -> Result<Settings, String> {
+        let (usr, etc) = (self.0.join("usr"), self.0.join("etc"));
+        load(&[&usr, &etc], "Worker-1\n").map_err(|error| self.shorten(&error.to_string()))
+    }
+
+    fn shorten(&self, text: &str) -> String {
+        text.replace(&format!("{}/", self.0.display()), "")
+    }
+
+    fn error(&self) -> String {
+        self.load().unwrap_err()
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+const KUBECONFIG: &str = include_str!("../../tests/config/kubeconfig");
+
+#[test]
+fn nothing_configured_gives_the_defaults() {
+    let settings = Directory::new("defaults").load().unwrap();
+    let policy = Policy {
+        window: None,
+        min_interval: Duration::from_secs(86_400),
+        settle: Duration::from_secs(60),
+        reboot_timeout: Duration::from_secs(600),
+        reboot_tries: 2,
+        drain_timeout: None,
+    };
+    let expected = Settings {
+        node_name: "worker-1".to_owned(),
+        pool: "worker".to_owned(),
+        mode: Mode::Active,
+        api: None,
+        sentinel: "/run/reboot-required".into(),
+        policy,
+        sources: vec![],
+    };
+    assert_eq!(settings, expected);
+}
+
+#[test]
+fn files_are_read_in_order_and_only_files_that_are_meant() {
+    let directory = Directory::new("order");
+    directory
+        .write("usr/config.toml", "node.pool = 'a'\npolicy.reboot_tries = 5\nmode = 'observe'")
+        .write("usr/config.d/99-last.toml", "node.pool = 'b'")
+        .write("etc/config.toml", "node.pool = 'c'\nnode.name = 'given'")
+        .write("etc/config.d/20-b.toml", "node.pool = 'e'")
+        .write("etc/config.d/10-a.toml", "node.pool = 'd'\npolicy.window = 'always'")
+        .write("etc/config.d/.hidden.toml", "broken")
+        .write("etc/config.d/30-c.toml.dpkg-old", "broken")
+        .write("etc/config.d/README", "broken")
+        .write("etc/kubeconfig", KUBECONFIG);
+    let settings = directory.load().unwrap();
+    assert_eq!(settings.pool, "e");
+    assert_eq!(settings.node_name, "given");
+    assert_eq!(settings.mode, Mode::Observe);
+    assert_eq!(settings.policy.window, Some(Window::Always));
+    assert_eq!(settings.policy.reboot_tries, 5);
+    assert_eq!(settings.api.unwrap().server, "https://10.0.0.1:6443");
+    let sources: Vec<String> =
+        settings.sources.iter().map(|path| directory.shorten(&path.display().to_string())).collect();
+    assert_eq!(
+        sources,
+        [
+            "usr/config.toml",
+            "usr/config.d/99-last.toml",
+            "etc/config.toml",
+            "etc/config.d/10-a.toml",
+            "etc/config.d/20-b.toml",
+            "etc/kubeconfig"
+        ]
+    );
+}
+
+#[test]
+fn one_bad_file_is_an_error_even_where_a_later_one_wins() {
+    let directory = Directory::new("bad");
+    directory
+        .write("usr/config.toml", "[policy]\nsettle = '5 parsecs'")
+        .write("etc/config.toml", "policy.settle = 5");
+    assert!(directory.error().starts_with("usr/config.toml:2:10: unknown unit of time \"parsecs\""));
+}
+
+#[test]
+fn what_cannot_be_read_is_an_error() {
+    let directory = Directory::new("unreadable");
+    directory.write("etc/config.d/x.toml/file", "");
+    assert!(directory.error().starts_with("etc/config.d/x.toml: cannot be read: "));
+    fs::remove_dir_all(directory.0.join("etc")).unwrap();
+    directory.write("etc/config.d", "");
+    assert!(directory.error().starts_with("etc/config.d: cannot be read: "));
+    fs::remove_file(directory.0.join("etc/config.d")).unwrap();
+    fs::write(directory.0.join("etc/config.toml"), b"mode = '\xff'").unwrap();
+    assert!(directory.error().starts_with("etc/config.toml: cannot be read: "));
+}
+
+#[test]
+fn limits_name_the_key_and_its_place() {
+    let directory = Directory::new("limits");
+    for (text, message) in [
+        ("policy.settle = '999ms'", "1:17: \"settle\" must be at least 1s"),
+        ("policy.reboot_timeout = '29s'", "1:25: \"reboot_timeout\" must be at least 30s"),
+        ("policy.reboot_tries = 0", "1:23: \"reboot_tries\" must be between 1 and 10"),
+        ("policy.min_interval = '11y'", "1:23: \"min_interval\" must be at most 10 years"),
+        ("drain.timeout = 0", "1:17: \"timeout\" must be at least 1s"),
+        (
+            "node.name = 'A'",
+            "1:13: \"A\" cannot be the name of a node: those have lower-case letters, digits, '-' and '.', at most 253 in all",
+        ),
+    ] {
+        directory.write("etc/config.toml", text);
+        assert_eq!(directory.error(), format!("etc/config.toml:{message}"));
+    }
+    directory.write("etc/config.toml", "policy.min_interval = 0\ndrain.timeout = '1h'");
+    let policy = directory.load().unwrap().policy;
+    assert_eq!(policy.min_interval, Duration::ZERO);
+    assert_eq!(policy.drain_timeout, Some(Duration::from_secs(3600)));
+}
+
+#[test]
+fn a_host_name_that_no_node_can_have_asks_for_a_name() {
+    let error = load(&[], "my_host").unwrap_err();
+    assert!(error.to_string().ends_with("this is the host name, set \"name\" in [node]"), "{error}");
+    assert_eq!(error.place(), None);
+}
+
+#[test]
+fn access_by_keys() {
+    let directory = Directory::new("keys");
+    let server = "[api]\nserver = 'https://a:1'\n";
+    let authority = "certificate_authority = '/ca'\n";
+    let load = |rest: &str| {
+        directory.write("etc/config.toml", &format!("{server}{rest}"));
+        directory.load().map(|settings| settings.api.unwrap())
+    };
+    let access = |credential| ApiAccess {
+        server: "https://a:1".to_owned(),
+        certificate_authority: PemSource::File("/ca".into()),
+        credential,
+    };
+    assert_eq!(
+        load(&format!("{authority}token_file = '/t'")),
+        Ok(access(Credential::TokenFile("/t".into())))
+    );
+    assert_eq!(
+        load(&format!("{authority}client_certificate = '/c'\nclient_key = '/k'")),
+        Ok(access(Credential::ClientCertificate {
+            certificate: PemSource::File("/c".into()),
+            key: PemSource::File("/k".into())
+        }))
+    );
+    for (rest, message) in [
+        ("token_file = '/t'", "2:10: \"server\" needs \"certificate_authority\" as well"),
+        ("A", "2:10: \"server\" needs \"token_file\", or \"client_certificate\" and \"client_key\" as well"),
+        ("Aclient_key = '/k'", "2:10: \"server\" needs \"client_certificate\" as well"),
+        ("Aclient_certificate = '/c'", "2:10: \"server\" needs \"client_key\" as well"),
+        (
+            "Atoken_file = '/t'\nclient_key = '/k'",
+            "5:14: either \"token_file\" or a client certificate, not both",
+        ),
+        (
+            "Atoken_file = '/t'\nkubeconfig = '/k'",
+            "5:14: either \"kubeconfig\" or \"server\" (etc/config.toml:2:10), not both",
+        ),
+        ("Atoken_file = 't'", "4:14: \"t\" is not an absolute path"),
+    ] {
+        let error = load(&rest.replace('A', authority)).unwrap_err();
+        assert_eq!(error, format!("etc/config.toml:{message}"));
+    }
+    directory.write("etc/config.toml", "api.token_file = '/t'");
+    assert_eq!(
+        directory.error(),
+        "etc/config.toml:1:18: this has no effect without \"server\"; a kubeconfig brings its own credential"
+    );
+}
+
+#[test]
+fn a_kubeconfig_that_is_promised_must_be_there() {
+    let directory = Directory::new("promised");
+    let path = directory.0.join("elsewhere");
+    directory.write("etc/config.toml", &format!("api.kubeconfig = '{}'", path.display()));
+    assert_eq!(directory.error(), "etc/config.toml:1:18: there is no kubeconfig elsewhere");
+    directory.write("elsewhere", KUBECONFIG);
+    assert_eq!(directory.load().unwrap().sources.last(), Some(&path));
+}
+
+/// The file that the package installs, and every key in it: those of [api] exclude
+/// each other, so each way to reach the cluster is tried on its own.
+#[test]
+fn the_sample_loads_with_every_key_set() {
+    let sample = include_str!("../../packaging/etc/rebootd/config.toml");
+    let directory = Directory::new("sample");
+    directory.write("etc/config.toml", sample);
+    assert_eq!(
+        directory.load(),
+        Directory::new("sample-empty")
+            .load()
+            .map(|settings| Settings { sources: vec![directory.0.join("etc/config.toml")], ..settings })
+    );
+
+    let by_token = ["server", "certificate_authority", "token_file"];
+    let by_certificate = ["server", "certificate_authority", "client_certificate", "client_key"];
+    let mut tried = std::collections::BTreeSet::new();
+    for access in [&["kubeconfig"][..], &by_token, &by_certificate] {
+        let wanted = |key: &str| !all_access_keys().contains(&key) || access.contains(&key);
+        let text: Vec<&str> = sample.lines().map(|line| uncomment(line, wanted)).collect();
+        let text = text.join("\n").replace("/etc/rebootd/kubeconfig", "/nowhere/kubeconfig");
+        directory.write("etc/config.toml", &text);
+        let file = file::File::parse(Path::new("sample"), text.clone());
+        assert!(file.is_ok(), "{file:?}");
+        match directory.load() {
+            Ok(settings) => assert_eq!(settings.api.unwrap().server, "https://kubernetes.example.org:6443"),
+            Err(error) => assert!(error.ends_with("there is no kubeconfig /nowhere/kubeconfig"), "{error}"),
+        }
+        tried.extend(toml::from_str::<toml::Table>(&text).unwrap().into_iter().flat_map(leaf_keys));
+    }
+    assert_eq!(tried, known_leaf_keys(), "the sample must show every key");
+}
+
+/// The line without its comment sign if it holds a key that is wanted.
+fn uncomment(line: &str, wanted: impl Fn(&str) -> bool) -> &str {
+    let key = line.strip_prefix('#').and_then(|rest| rest.split_once(" = "));
+    match key {
+        Some((key, _)) if !key.contains(' ') && wanted(key) => &line[1..],
+        _ => line,
+    }
+}
+
+fn all_access_keys() -> &'static [&'static str] {
+    file::KNOWN_KEYS.iter().find(|(table, _)| *table == "api").unwrap().1
+}
+
+fn leaf_keys((key, value): (String, toml::Value)) -> Vec<String> {
+    match value {
+        toml::Value::Table(table) => table.keys().map(|inner| format!("{key}.{inner}")).collect(),
+        _ => vec![key],
+    }
+}
+
+fn known_leaf_keys() -> std::collections::BTreeSet<String> {
+    let tables: Vec<&str> = file::KNOWN_KEYS.iter().map(|(table, _)| *table).collect();
+    let leaves = file::KNOWN_KEYS.iter().flat_map(|(table, keys)| {
+        let top = table.is_empty();
+        keys.iter().map(move |key| if top { key.to_string() } else { format!("{table}.{key}") })
+    });
+    leaves.filter(|key| !tables.contains(&key.as_str())).collect()
+}
+
+/// The manual must name every key.
+#[test]
+fn the_manual_describes_every_key() {
+    let manual = include_str!("../../packaging/usr/share/man/man5/rebootd.toml.5");
+    for (table, keys) in file::KNOWN_KEYS.iter().filter(|(table, _)| !table.is_empty()) {
+        assert!(manual.contains(&format!(".SS [{table}]")), "{table}");
+        for key in *keys {
+            assert!(manual.contains(&format!("\n.B {key}")), "{table}.{key}");
+        }
+    }
+}

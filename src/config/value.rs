@@ -1,0 +1,159 @@
+//! Single values of the configuration that are more than text, checked where they
+//! are read so that the error names their line.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::settings::{Mode, Window};
+
+/// A path from the root; a daemon has no directory to be relative to.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct AbsolutePath(pub(super) PathBuf);
+
+impl TryFrom<String> for AbsolutePath {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let path = PathBuf::from(&text);
+        if path.is_absolute() { Ok(Self(path)) } else { Err(format!("\"{text}\" is not an absolute path")) }
+    }
+}
+
+/// The address of an API server: `https://host[:port][/path]`, without a slash at
+/// the end.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct ServerAddress(pub(super) String);
+
+impl TryFrom<String> for ServerAddress {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        // The text is not repeated: a password may stand in it.
+        let url =
+            reqwest::Url::parse(&text).map_err(|error| format!("not the address of a server: {error}"))?;
+        if url.scheme() != "https" {
+            return Err("the server's address must begin with https://".to_owned());
+        }
+        let has_user = !url.username().is_empty() || url.password().is_some();
+        if has_user || url.query().is_some() || url.fragment().is_some() {
+            return Err("the server's address may have a host, a port and a path only".to_owned());
+        }
+        Ok(Self(url.as_str().trim_end_matches('/').to_owned()))
+    }
+}
+
+/// The name of a Kubernetes Node.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct NodeName(pub(super) String);
+
+impl TryFrom<String> for NodeName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let valid_label = |label: &str| framed(label, allowed, |byte| allowed(byte) || byte == b'-');
+        if text.len() <= 253 && text.split('.').all(valid_label) {
+            return Ok(Self(text));
+        }
+        Err(format!(
+            "\"{text}\" cannot be the name of a node: those have lower-case letters, digits, '-' and '.', \
+             at most 253 in all"
+        ))
+    }
+}
+
+/// The name of a pool, which becomes the value of a label.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct PoolName(pub(super) String);
+
+impl TryFrom<String> for PoolName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric();
+        let allowed_inside = |byte| allowed(byte) || b"-_.".contains(&byte);
+        if text.len() <= 63 && framed(&text, allowed, allowed_inside) {
+            return Ok(Self(text));
+        }
+        Err(format!(
+            "\"{text}\" cannot be the name of a pool: it becomes the value of a Kubernetes label, which has 1 to \
+             63 letters, digits, '-', '_' and '.' and begins and ends with a letter or a digit"
+        ))
+    }
+}
+
+/// Whether the text has bytes of the first kind at both ends and only bytes of the
+/// second kind in it. Empty text has no ends.
+fn framed(text: &str, at_ends: impl Fn(u8) -> bool, inside: impl Fn(u8) -> bool) -> bool {
+    let ends = [text.bytes().next(), text.bytes().next_back()];
+    ends.into_iter().all(|end| end.is_some_and(&at_ends)) && text.bytes().all(inside)
+}
+
+impl TryFrom<String> for Mode {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_str() {
+            "active" => Ok(Self::Active),
+            "observe" => Ok(Self::Observe),
+            _ => Err(format!("\"{text}\" is not a mode; there are \"active\" and \"observe\"")),
+        }
+    }
+}
+
+impl TryFrom<String> for Window {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_str() {
+            "always" => Ok(Self::Always),
+            _ => {
+                Err(format!("\"{text}\" is not a window; the only one that this version knows is \"always\""))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(text: &str) -> Result<String, String> {
+        ServerAddress::try_from(text.to_owned()).map(|address| address.0)
+    }
+
+    #[test]
+    fn server_is_https_and_has_no_more_than_a_path() {
+        for (text, address) in [
+            ("https://10.0.0.1:6443", "https://10.0.0.1:6443"),
+            ("https://[2001:db8::1]:6443/", "https://[2001:db8::1]:6443"),
+            ("https://Rancher.example/k8s/clusters/c-1/", "https://rancher.example/k8s/clusters/c-1"),
+        ] {
+            assert_eq!(server(text).as_deref(), Ok(address));
+        }
+        for text in ["http://a", "a:6443", "", "https://", "https://a:99999", "https://a/?b", "https://a/#b"]
+        {
+            assert!(server(text).is_err(), "{text:?}");
+        }
+        assert!(!server("https://u:secret@a").unwrap_err().contains("secret"));
+    }
+
+    #[test]
+    fn names_are_those_of_kubernetes() {
+        let node = |text: &str| NodeName::try_from(text.to_owned()).is_ok();
+        assert!(node("worker-1.example.org") && node("1"));
+        for text in ["", "-a", "a-", "a..b", "A", "a_b", "a.-b", &"a".repeat(254)] {
+            assert!(!node(text), "{text:?}");
+        }
+        let pool = |text: &str| PoolName::try_from(text.to_owned()).is_ok();
+        assert!(pool("worker") && pool("zone_A.1") && pool(&"a".repeat(63)));
+        for text in ["", "-a", "a.", "a b", "ä", &"a".repeat(64)] {
+            assert!(!pool(text), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! What a [`Decision`] is made of.
+
+use std::time::Duration;
+
+use super::{Claim, PodKey, Reason, Stamp};
+
+/// Where this node stands. Never stored: derived from the World at each decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Before the first readings: no effect at all.
+    Starting,
+    /// No request, no slot, no cordon of ours.
+    Idle,
+    /// A request, and something that has to come first.
+    Waiting,
+    /// A cordon of ours without a slot: uncordon when healthy, before any new claim.
+    Restoring,
+    /// A slot claimed in this boot, the cordon not yet confirmed.
+    Cordoning,
+    /// Cordoned; pods are leaving.
+    Draining,
+    /// The slot is stamped: the reboot has been asked for, or is about to be.
+    Rebooting,
+    /// Undoing, before the slot is given back without a reboot.
+    Aborting,
+    /// Back from a reboot: prove, wait for health, uncordon, release.
+    Returning,
+    /// A slot under our name that we cannot prove to be ours: a person decides.
+    Unproven,
+    /// The host is shutting down: nothing is written.
+    GoingDown,
+}
+
+impl Phase {
+    /// The word for it, as in status lines and JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            Phase::Starting => "starting",
+            Phase::Idle => "idle",
+            Phase::Waiting => "waiting",
+            Phase::Restoring => "restoring",
+            Phase::Cordoning => "cordoning",
+            Phase::Draining => "draining",
+            Phase::Rebooting => "rebooting",
+            Phase::Aborting => "aborting",
+            Phase::Returning => "returning",
+            Phase::Unproven => "unproven",
+            Phase::GoingDown => "going-down",
+        }
+    }
+}
+
+/// What to do now, and what to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// Where this node stands.
+    pub phase: Phase,
+    /// What it waits for, the most important first.
+    pub reasons: Vec<Reason>,
+    /// What comes next.
+    pub next: Next,
+    /// What to watch while waiting.
+    pub watches: Watches,
+}
+
+/// The next step of the loop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// Read these, then decide again.
+    Read(Reads),
+    /// Do this, then decide again.
+    Act(Effect),
+    /// Wait for an event, or until this time since boot.
+    Wait(Option<Duration>),
+}
+
+/// What a look reads, in this order; the host's own readings come last, always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Reads {
+    /// The own Node, then the slots, both without resourceVersion.
+    pub cluster: bool,
+    /// The kubelet's Lease in `kube-node-lease`.
+    pub kubelet: bool,
+    /// The pods of this node.
+    pub pods: bool,
+}
+
+/// What to watch. A watch event says no more than "look"; only pods are folded from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Watches {
+    /// The slots.
+    pub slots: bool,
+    /// The own Node.
+    pub node: bool,
+    /// The pods of this node.
+    pub pods: bool,
+    /// The kubelet's Lease.
+    pub kubelet: bool,
+}
+
+/// One effect on the world. A decision holds one at most.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// A conditional write to a slot.
+    WriteSlot(SlotWrite),
+    /// A conditional write to the own Node.
+    WriteNode(NodeWrite),
+    /// Ask for the eviction of these pods.
+    Evict(Vec<PodKey>),
+    /// Ask logind for the reboot, not later than this time since boot.
+    Reboot {
+        /// Later than this the write that allowed it is too old.
+        not_after: Duration,
+    },
+}
+
+/// A compare-and-swap on a slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotWrite {
+    /// The slot's name.
+    pub slot: String,
+    /// The uid that it must have.
+    pub uid: String,
+    /// The resourceVersion that it must have.
+    pub resource_version: String,
+    /// Makes the write change the object whatever it holds, so that its answer settles earlier ones.
+    pub nonce: String,
+    /// What to change.
+    pub change: SlotChange,
+}
+
+/// A change of a slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SlotChange {
+    /// Take it, or take it again to settle an earlier write.
+    Claim(Claim),
+    /// Stamp it: the reboot follows at once.
+    Stamp(Stamp),
+    /// Give it back.
+    Release {
+        /// Why, if it was not after a reboot.
+        because: Option<AbortReason>,
+    },
+}
+
+/// A compare-and-swap on the own Node. Each also keeps the Node's pool label.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeWrite {
+    /// The Node's uid.
+    pub uid: String,
+    /// The resourceVersion that it must have.
+    pub resource_version: String,
+    /// As in [`SlotWrite`].
+    pub nonce: String,
+    /// The pool label to keep.
+    pub pool: String,
+    /// What to change.
+    pub change: NodeChange,
+}
+
+/// A change of the own Node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NodeChange {
+    /// Cordon, with our mark in the same write.
+    Cordon {
+        /// For people who wonder: the mark's text.
+        why: String,
+    },
+    /// Remove our cordon and our mark.
+    Uncordon {
+        /// Set where the cordon outlived its slot in this boot: back off before the next claim.
+        because: Option<AbortReason>,
+    },
+    /// Remove only our mark: the cordon is a person's, or gone.
+    RemoveMark,
+    /// Change nothing but the nonce and the pool label: settles earlier writes.
+    Confirm,
+}
+
+/// Why a slot is given back without a reboot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AbortReason {
+    /// Nothing asks for a reboot any more.
+    RequestGone,
+    /// No window is open or configured any more.
+    WindowClosed,
+    /// The node is in another pool now.
+    PoolChanged,
+    /// A person removed our cordon.
+    CordonRemoved,
+    /// The drain did not end in time.
+    DrainDeadline,
+    /// The machine stayed up after the last try.
+    RebootFailed,
+    /// The slot was taken from us.
+    SlotLost,
+    /// rebootd is being removed from this host.
+    SteppingBack,
+}
+
+impl AbortReason {
+    /// Whether the next claim should wait: the same would only happen again.
+    pub fn is_setback(self) -> bool {
+        match self {
+            AbortReason::CordonRemoved
+            | AbortReason::DrainDeadline
+            | AbortReason::RebootFailed
+            | AbortReason::SlotLost => true,
+            AbortReason::RequestGone
+            | AbortReason::WindowClosed
+            | AbortReason::PoolChanged
+            | AbortReason::SteppingBack => false,
+        }
+    }
+}
+
+impl std::fmt::Display for AbortReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            AbortReason::RequestGone => "nothing asks for a reboot any more",
+            AbortReason::WindowClosed => "no window is open",
+            AbortReason::PoolChanged => "the node is in another pool now",
+            AbortReason::CordonRemoved => "somebody uncordoned the node",
+            AbortReason::DrainDeadline => "the drain did not end in time",
+            AbortReason::RebootFailed => "the machine stayed up after the last try to reboot",
+            AbortReason::SlotLost => "the slot was lost",
+            AbortReason::SteppingBack => "rebootd was asked to step back",
+        })
+    }
+}

@@ -1,0 +1,204 @@
+//! The facts that the core judges, as plain data: what the adapters read, in the words of `DESIGN.md` §2.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The time of an event, as read by the edge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Now {
+    /// Time since this boot (`CLOCK_BOOTTIME`): what every deadline counts in.
+    pub boot: Duration,
+    /// Wall time since 1970, UTC: only ever compared with this host's own earlier wall time.
+    pub wall: Duration,
+}
+
+/// What is known of one thing, and whether the latest attempt to read it succeeded.
+///
+/// A failed attempt keeps the last known fact, but [`Reading::current`] no longer gives it: an effect rests
+/// on `current`, a report may show `last`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Reading<T> {
+    last: Option<T>,
+    failure: Option<String>,
+}
+
+impl<T> Default for Reading<T> {
+    fn default() -> Self {
+        Reading { last: None, failure: None }
+    }
+}
+
+impl<T> Reading<T> {
+    /// Takes in the result of an attempt to read.
+    pub fn take(&mut self, result: Result<T, String>) {
+        match result {
+            Ok(fact) => *self = Reading { last: Some(fact), failure: None },
+            Err(failure) => self.failure = Some(failure),
+        }
+    }
+
+    /// The fact, if the latest attempt succeeded.
+    pub fn current(&self) -> Option<&T> {
+        self.last.as_ref().filter(|_| self.failure.is_none())
+    }
+
+    /// The fact as last known, however the latest attempt ended.
+    pub fn last(&self) -> Option<&T> {
+        self.last.as_ref()
+    }
+
+    /// Changes the last known fact, where there is one, by what a watch told of it.
+    pub(super) fn change(&mut self, change: impl FnOnce(&mut T)) {
+        if let Some(fact) = &mut self.last {
+            change(fact);
+        }
+    }
+
+    /// Why the latest attempt failed.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
+    }
+}
+
+/// Why this host should reboot.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Request {
+    /// One line for people, such as `/run/reboot-required`.
+    pub reason: String,
+    /// The packages that ask for it, as far as they are named; sorted, each once.
+    pub packages: Vec<String>,
+    /// When it was made: wall time since 1970.
+    pub since: Option<Duration>,
+}
+
+/// A block inhibitor on shutdown, as logind lists it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Inhibitor {
+    /// Who holds it, in his own words.
+    pub who: String,
+    /// Why, in his own words.
+    pub why: String,
+}
+
+/// What the core needs of this host's Node object.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct NodeView {
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.resourceVersion`, opaque.
+    pub resource_version: String,
+    /// `spec.unschedulable`.
+    pub unschedulable: bool,
+    /// Whether `metadata.managedFields` names us for `spec.unschedulable`.
+    pub unschedulable_is_ours: bool,
+    /// Our cordon mark, if it is there.
+    pub mark: Option<String>,
+    /// The pool in the Node's label.
+    pub pool_label: Option<String>,
+    /// `status.nodeInfo.bootID` without dashes; empty where the kubelet reports none.
+    pub boot_id: String,
+    /// `status.nodeInfo.machineID` without dashes; empty where the kubelet reports none.
+    pub machine_id: String,
+    /// Condition `Ready` is `True`.
+    pub ready: bool,
+    /// `lastTransitionTime` of that condition: only ever compared for equality.
+    pub ready_since: String,
+    /// `lastHeartbeatTime` of that condition: only ever compared for equality.
+    pub heartbeat: String,
+    /// Condition `NetworkUnavailable` is `True`.
+    pub network_unavailable: bool,
+    /// `status.allocatable`: resource → quantity, as written.
+    pub allocatable: BTreeMap<String, String>,
+}
+
+/// One slot: a Lease of the namespace `rebootd`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct SlotView {
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.resourceVersion`, opaque.
+    pub resource_version: String,
+    /// The pool in its label; a Lease without one belongs to no pool.
+    pub pool: Option<String>,
+    /// The node that holds it.
+    pub holder: Option<String>,
+    /// What the holder wrote when it claimed.
+    pub claim: Claim,
+    /// The stamp of a reboot that was asked for.
+    pub stamp: Option<Stamp>,
+}
+
+/// What a claim records in the slot. Every field is overwritten by each claim.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Claim {
+    /// The machine that claimed; `None` where absent or garbled.
+    pub machine_id: Option<String>,
+    /// The uid of its Node.
+    pub node_uid: Option<String>,
+    /// The boot in which it claimed; `None` where absent or garbled.
+    pub boot_id: Option<String>,
+    /// When, in time since that boot. Deadlines count from here.
+    pub at: Option<Duration>,
+    /// The Node's allocatable resources, without those that a boot may change by a little.
+    pub allocatable: BTreeMap<String, String>,
+    /// The kubelet's heartbeat then.
+    pub heartbeat: String,
+    /// The request's reason.
+    pub reason: String,
+}
+
+/// Written into the slot right before the reboot is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Stamp {
+    /// The boot that asked for it.
+    pub boot_id: String,
+    /// Which try of this claim: 1, 2, …
+    pub attempt: u32,
+    /// When, in time since that boot.
+    pub at: Duration,
+}
+
+/// A pod's name, and the uid that tells it from a later pod of the same name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PodKey {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// `metadata.uid`.
+    pub uid: String,
+}
+
+impl std::fmt::Display for PodKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// Who looks after a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Owner {
+    /// No controller: nobody makes it anew elsewhere, but the kubelet starts it again after the boot.
+    Nobody,
+    /// A DaemonSet of `apps/v1`: it would come straight back to this node.
+    DaemonSet,
+    /// The kubelet itself, from a file: the API object is a mirror.
+    Kubelet,
+    /// Any other controller.
+    Controller,
+}
+
+/// What the core needs of a pod on this node.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PodView {
+    /// Its name and uid.
+    pub key: PodKey,
+    /// Who looks after it.
+    pub owner: Owner,
+    /// `metadata.deletionTimestamp` is set.
+    pub terminating: bool,
+    /// `spec.terminationGracePeriodSeconds`.
+    pub grace: Duration,
+}

@@ -1,0 +1,76 @@
+//! Gates: conditions that must be open to go on. Each names its reason; an unreadable one is closed.
+
+use std::time::Duration;
+
+use super::world::World;
+use super::{Reading, Reason};
+use crate::config::Policy;
+
+const FIRST_BACKOFF: Duration = Duration::from_secs(30 * 60);
+const NEXT_BACKOFF: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// The gates of this host, asked before the claim, before the cordon and right before the reboot.
+pub(super) fn host(world: &World) -> Vec<Reason> {
+    let mut closed = Vec::new();
+    let host = &world.host;
+    if let Err(reason) = read("whether the host is shutting down", &host.going_down) {
+        closed.push(reason);
+    }
+    match read("dpkg's locks", &host.package_manager) {
+        Ok(Some(lock)) => closed.push(Reason::PackageManager { lock: lock.clone() }),
+        Ok(None) => {}
+        Err(reason) => closed.push(reason),
+    }
+    match read("logind's inhibitors", &host.inhibitors) {
+        Ok(inhibitors) => {
+            closed.extend(inhibitors.iter().map(|one| Reason::Inhibited { inhibitor: one.clone() }));
+            // While something is inhibited logind says no to everybody: then the inhibitor is the reason.
+            match read("whether logind lets us reboot", &host.may_reboot) {
+                Ok(false) if inhibitors.is_empty() => closed.push(Reason::MayNotReboot),
+                Ok(_) => {}
+                Err(reason) => closed.push(reason),
+            }
+        }
+        Err(reason) => closed.push(reason),
+    }
+    closed
+}
+
+/// Gates that hold back only a new claim, and when each opens by itself.
+pub(super) fn claim(world: &World, policy: &Policy) -> Vec<(Reason, Option<Duration>)> {
+    let mut closed = Vec::new();
+    if policy.window.is_none() {
+        closed.push((Reason::NoWindow, None));
+    }
+    if let Some(left) = interval_left(world, policy.min_interval) {
+        closed.push((Reason::RebootedRecently { left }, Some(world.now.boot + left)));
+    }
+    if let Some(setback) = world.memory.setback.as_ref().filter(|it| it.boot_id == world.host.boot_id) {
+        let pause = if setback.count <= 1 { FIRST_BACKOFF } else { NEXT_BACKOFF };
+        let until = setback.at + pause;
+        if world.now.boot < until {
+            let left = until - world.now.boot;
+            closed.push((Reason::BackingOff { left, because: setback.because }, Some(until)));
+        }
+    }
+    closed
+}
+
+/// How long until the next automatic reboot may start, if it may not yet.
+fn interval_left(world: &World, min_interval: Duration) -> Option<Duration> {
+    let last = world.memory.last_reboot.as_ref()?;
+    // A reboot that this boot asked for has not happened.
+    if last.boot_id == world.host.boot_id {
+        return None;
+    }
+    // A wall clock that went back at the boot (no battery) makes this wait longer, never shorter.
+    let elapsed = world.now.wall.saturating_sub(last.at);
+    min_interval.checked_sub(elapsed).filter(|left| !left.is_zero())
+}
+
+fn read<'a, T>(what: &'static str, reading: &'a Reading<T>) -> Result<&'a T, Reason> {
+    reading.current().ok_or_else(|| Reason::Unreadable {
+        what,
+        why: reading.failure().unwrap_or("not read yet").to_owned(),
+    })
+}

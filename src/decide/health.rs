@@ -1,0 +1,149 @@
+//! Healthy (DESIGN.md §4): proven, on this boot, without comparing the clocks of two hosts.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::world::World;
+use super::{Claim, Failure, NodeView, Reason, identity};
+
+/// How long the node has been well, folded from readings.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Health {
+    /// Ready, network available, ours, without a gap since; a failed read is a gap.
+    ready_since: Option<Duration>,
+    /// `lastTransitionTime` of Ready then: another value means that it was not Ready in between.
+    transition: String,
+    /// What the kubelet's Lease said last.
+    renewal: Option<String>,
+    /// How often this process saw it renewed.
+    renewals: u32,
+    /// When it last saw that.
+    renewed_at: Option<Duration>,
+    /// The latest attempt to read the Lease failed.
+    kubelet_failed: bool,
+}
+
+impl Health {
+    pub(super) fn node(
+        &mut self,
+        result: &Result<Option<NodeView>, Failure>,
+        boot_id: &str,
+        machine_id: &str,
+        now: Duration,
+    ) {
+        let Ok(Some(node)) = result else {
+            self.ready_since = None;
+            return;
+        };
+        let ours = |reported: &str, own: &str| reported.is_empty() || reported == own;
+        let well = node.ready
+            && !node.network_unavailable
+            && ours(&node.boot_id, boot_id)
+            && ours(&node.machine_id, machine_id);
+        if !well {
+            self.ready_since = None;
+        } else if self.ready_since.is_none() || self.transition != node.ready_since {
+            self.ready_since = Some(now);
+            self.transition.clone_from(&node.ready_since);
+        }
+    }
+
+    pub(super) fn kubelet(&mut self, result: &Result<String, Failure>, now: Duration) {
+        self.kubelet_failed = result.is_err();
+        let Ok(renewal) = result else {
+            self.ready_since = None;
+            return;
+        };
+        if self.renewal.as_ref().is_some_and(|known| known != renewal) {
+            self.renewals = self.renewals.saturating_add(1);
+            self.renewed_at = Some(now);
+        }
+        self.renewal = Some(renewal.clone());
+    }
+
+    pub(super) fn kubelet_was_read(&self) -> bool {
+        self.renewal.is_some() && !self.kubelet_failed
+    }
+}
+
+/// Judges whether the node is healthy in this boot. `claim` is what the slot recorded before the reboot.
+pub(super) fn healthy(
+    world: &World,
+    node: &NodeView,
+    settle: Duration,
+    claim: Option<&Claim>,
+) -> Result<(), Reason> {
+    let health = &world.cluster.health;
+    let now = world.now.boot;
+    identity::node_is_this_machine(world, node)?;
+    identity::node_is_this_boot(world, node)?;
+    if !node.ready {
+        return Err(Reason::NotReady);
+    }
+    if node.network_unavailable {
+        return Err(Reason::NetworkUnavailable);
+    }
+    if node.boot_id.is_empty() {
+        // Ready may be what was true before the boot. Two renewals in this boot show a living kubelet, a new
+        // heartbeat that it has posted its Node since.
+        if health.renewals < 2 {
+            return Err(Reason::KubeletNotSeen { renewals: health.renewals });
+        }
+        if claim.is_some_and(|claim| !claim.heartbeat.is_empty() && claim.heartbeat == node.heartbeat) {
+            return Err(Reason::NoHeartbeat);
+        }
+    }
+    let Some(since) = health.ready_since else { return Err(Reason::NotReady) };
+    if now < since + settle {
+        return Err(Reason::Settling { left: since + settle - now });
+    }
+    if health.renewed_at.is_none_or(|at| at + settle / 3 < now) {
+        return Err(Reason::KubeletNotRenewing);
+    }
+    match claim.and_then(|claim| missing_resource(&claim.allocatable, &node.allocatable)) {
+        Some((resource, before, after)) => Err(Reason::FewerResources { resource, before, after }),
+        None => Ok(()),
+    }
+}
+
+/// What a claim records of a Node's allocatable resources: those that a healthy boot brings back in full.
+///
+/// Memory, ephemeral storage and huge pages are left out: a new kernel reserves a little more or less of them.
+pub(super) fn countable(allocatable: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let varies = |name: &str| {
+        name == "memory" || name == "ephemeral-storage" || name.starts_with("hugepages-")
+    };
+    allocatable
+        .iter()
+        .filter(|(name, _)| !varies(name))
+        .map(|(name, quantity)| (name.clone(), quantity.clone()))
+        .collect()
+}
+
+/// The first resource of which there is less than before: its name, before, after.
+fn missing_resource(
+    before: &BTreeMap<String, String>,
+    after: &BTreeMap<String, String>,
+) -> Option<(String, String, String)> {
+    before.iter().find_map(|(name, quantity)| {
+        let now = after.get(name).map_or("0", String::as_str);
+        let fewer = match (milli(quantity), milli(now)) {
+            (Some(before), Some(after)) => after < before,
+            // A quantity that we cannot read is compared as written: it must not have changed.
+            _ => quantity != now,
+        };
+        fewer.then(|| (name.clone(), quantity.clone(), now.to_owned()))
+    })
+}
+
+/// A quantity in thousandths, for the forms that countable resources come in: `4`, `3920m`, `2k`.
+fn milli(quantity: &str) -> Option<u128> {
+    let (digits, factor) = match quantity.strip_suffix('m') {
+        Some(digits) => (digits, 1),
+        None => match quantity.strip_suffix('k') {
+            Some(digits) => (digits, 1_000_000),
+            None => (quantity, 1_000),
+        },
+    };
+    digits.parse::<u128>().ok().and_then(|number| number.checked_mul(factor))
+}

@@ -1,0 +1,36 @@
+//! The core: what is true ([`World`]) and what follows from it ([`decide`]).
+//!
+//! Nothing in this module reads a file, a clock, a random number or a socket: the daemon, the tests and a
+//! model checker run it byte for byte the same. Facts come in as [`Event`]s through [`observe`]; what to do
+//! goes out as a [`Decision`]. The rules are those of `docs/architecture.md`, "The order of writes":
+//!
+//! ```text
+//! claim(slot) → cordon(Node) → drain → stamp(slot) → Reboot       uncordon(Node) → release(slot)
+//! ```
+//!
+//! Each arrow waits for the answer to the write before it. A write without an answer may land at any later
+//! time; only a later, answered write to the same object settles it. No doubt is remembered across processes,
+//! so a new process starts with every object in doubt and repeats the write that it builds upon.
+
+mod drain;
+mod effect;
+mod facts;
+mod gates;
+mod health;
+mod identity;
+mod observe;
+mod phase;
+mod reason;
+mod world;
+
+pub use drain::{EvictionOutcome, PodDrain};
+pub use effect::{
+    AbortReason, Decision, Effect, Next, NodeChange, NodeWrite, Phase, Reads, SlotChange, SlotWrite, Watches,
+};
+pub use facts::{
+    Claim, Inhibitor, NodeView, Now, Owner, PodKey, PodView, Reading, Request, SlotView, Stamp,
+};
+pub use observe::{Event, Failure, Outcome, Target, observe};
+pub use phase::decide;
+pub use reason::Reason;
+pub use world::{LastReboot, Memory, Setback, World};

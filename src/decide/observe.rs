@@ -1,0 +1,323 @@
+//! Folding: how each [`Event`] changes the [`World`].
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::drain::{self, EvictionOutcome};
+use super::world::{Cluster, LastReboot, Look, SECOND_LOOK, Setback, World};
+use super::{
+    AbortReason, Effect, Inhibitor, NodeChange, NodeView, Now, PodKey, PodView, Reads, Request, SlotChange,
+    SlotView,
+};
+
+/// Something that happened, as told by the edge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Time passed.
+    Tick,
+    /// The request was read.
+    Request(Result<Option<Request>, String>),
+    /// The rest of the host was read.
+    Host {
+        /// logind or systemd says that the host is shutting down.
+        going_down: Result<bool, String>,
+        /// The file that dpkg or apt holds a lock on.
+        package_manager: Result<Option<String>, String>,
+        /// Block inhibitors on shutdown.
+        inhibitors: Result<Vec<Inhibitor>, String>,
+        /// logind would let us reboot.
+        may_reboot: Result<bool, String>,
+    },
+    /// A look begins: what follows was read after this.
+    LookBegun,
+    /// The own Node was read.
+    Node(Result<Option<NodeView>, Failure>),
+    /// The slots were read.
+    Slots(Result<Vec<SlotView>, Failure>),
+    /// The kubelet's Lease was read: what changes when it is renewed; empty where there is no such Lease.
+    Kubelet(Result<String, Failure>),
+    /// The pods of this node were read.
+    Pods(Result<Vec<PodView>, Failure>),
+    /// The look ended.
+    LookEnded(Reads),
+    /// A watch says that an object may have changed: its uid and resourceVersion.
+    Changed {
+        /// `metadata.uid`.
+        uid: String,
+        /// `metadata.resourceVersion`.
+        resource_version: String,
+    },
+    /// A watch says what a pod is now.
+    PodSeen(PodView),
+    /// A watch says that a pod has left this node.
+    PodGone(PodKey),
+    /// A watch broke off: what it follows may have changed.
+    WatchEnded,
+    /// A write is about to be sent.
+    WriteBegun(Target),
+    /// A write came to its end.
+    WriteEnded {
+        /// The write.
+        effect: Effect,
+        /// When it was sent, in time since boot.
+        sent: Duration,
+        /// How it ended.
+        outcome: Outcome,
+    },
+    /// Evictions are about to be asked for.
+    EvictionsBegun(Vec<PodKey>),
+    /// An eviction was answered, or not.
+    EvictionEnded(PodKey, EvictionOutcome),
+    /// The reboot is about to be asked for.
+    RebootBegun,
+    /// logind answered.
+    RebootEnded(Result<(), String>),
+    /// Somebody asks this node to give back what it holds and to claim nothing.
+    StepBack,
+    /// The settings changed: what was read under the old ones no longer counts.
+    Reloaded,
+}
+
+/// What a write is sent to, by uid.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Target(pub String);
+
+/// Why a read failed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Failure {
+    /// For people.
+    pub message: String,
+    /// The server asked for this much patience.
+    pub retry_after: Option<Duration>,
+}
+
+/// How a write ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// 2xx: it is applied, and every earlier write to the object is dead.
+    Answered,
+    /// The server refused it: it is not applied. Earlier doubts remain.
+    Refused {
+        /// What the server said.
+        failure: Failure,
+        /// A conflict (409): somebody else was faster, look and go on.
+        conflict: bool,
+    },
+    /// No answer, or one that does not say: it may be applied, now or later.
+    Unanswered(Failure),
+}
+
+/// Folds an event into the World. `now` is the time at which the edge saw it.
+pub fn observe(world: &mut World, event: Event, now: Now) {
+    world.now = now;
+    let cluster = &mut world.cluster;
+    match event {
+        Event::Tick => {}
+        Event::Request(result) => world.host.request.take(result),
+        Event::Host { going_down, package_manager, inhibitors, may_reboot } => {
+            world.host.going_down.take(going_down);
+            world.host.package_manager.take(package_manager);
+            world.host.inhibitors.take(inhibitors);
+            world.host.may_reboot.take(may_reboot);
+            world.host.read_at = Some(now.boot);
+        }
+        Event::LookBegun => cluster.look = Some(Look { begun: now.boot, kubelet: false, pods: false, pods_changed: false }),
+        Event::Node(result) => {
+            cluster.health.node(&result, &world.host.boot_id, &world.host.machine_id, now.boot);
+            take(world, result, |cluster| &mut cluster.node);
+        }
+        Event::Slots(result) => {
+            if let Ok(slots) = &result {
+                remember_free(&mut cluster.free, slots, now.boot);
+            }
+            take(world, result, |cluster| &mut cluster.slots);
+        }
+        Event::Kubelet(result) => {
+            cluster.health.kubelet(&result, now.boot);
+            if let Err(failure) = result {
+                read_failed(world, &failure);
+            }
+        }
+        Event::Pods(result) => {
+            let result = result.map(|pods| pods.into_iter().map(|pod| (pod.key.uid.clone(), pod)).collect());
+            take(world, result, |cluster| &mut cluster.pods);
+            drain::forget_gone(&mut world.cluster);
+        }
+        Event::LookEnded(reads) => look_ended(world, reads),
+        Event::Changed { uid, resource_version } => {
+            if !is_known(world, &uid, &resource_version) {
+                world.cluster.look = None;
+            }
+        }
+        Event::PodSeen(pod) => drain::pod_seen(cluster, pod),
+        Event::PodGone(key) => drain::pod_gone(cluster, &key, now.boot),
+        Event::WatchEnded => cluster.look = None,
+        Event::WriteBegun(target) => {
+            let settled = cluster.settled.remove(&target.0);
+            cluster.pending = Some((target, settled));
+            cluster.writes += 1;
+            cluster.stamped = None;
+            cluster.look = None;
+        }
+        Event::WriteEnded { effect, sent, outcome } => write_ended(world, &effect, sent, outcome),
+        Event::EvictionsBegun(keys) => drain::evictions_begun(cluster, &keys),
+        Event::EvictionEnded(key, outcome) => drain::eviction_ended(cluster, &key, outcome, now.boot),
+        Event::RebootBegun => {
+            cluster.stamped = None;
+            cluster.look = None;
+            world.memory.last_reboot =
+                Some(LastReboot { boot_id: world.host.boot_id.clone(), at: now.wall });
+        }
+        Event::RebootEnded(result) => {
+            // Whatever logind answered, the host has to be read anew before anything else is judged.
+            world.host.read_at = None;
+            world.cluster.reboot_failure = result.err();
+        }
+        Event::StepBack => world.step_back = true,
+        Event::Reloaded => {
+            // As after a start: every object is in doubt again. Only the nonces go on.
+            let writes = world.cluster.writes;
+            world.cluster = Cluster { writes, second_look: Some(now.boot + SECOND_LOOK), ..Cluster::default() };
+        }
+    }
+}
+
+fn take<T>(
+    world: &mut World,
+    result: Result<T, Failure>,
+    field: impl FnOnce(&mut Cluster) -> &mut super::Reading<T>,
+) {
+    if let Err(failure) = &result {
+        read_failed(world, failure);
+    }
+    field(&mut world.cluster).take(result.map_err(|failure| failure.message));
+}
+
+fn read_failed(world: &mut World, failure: &Failure) {
+    world.cluster.read_failure = Some(failure.message.clone());
+    world.cluster.reads_failed = world.cluster.reads_failed.saturating_add(1);
+    back_off(world, world.cluster.reads_failed, failure.retry_after);
+}
+
+fn write_failed(world: &mut World, failure: Failure) {
+    world.cluster.write_failure = Some(failure.message);
+    world.cluster.writes_failed = world.cluster.writes_failed.saturating_add(1);
+    back_off(world, world.cluster.writes_failed, failure.retry_after);
+}
+
+/// The next look or write comes after a growing delay with full jitter, and not before the server wants it.
+fn back_off(world: &mut World, failures: u32, asked: Option<Duration>) {
+    const FIRST: Duration = Duration::from_secs(1);
+    const LAST: Duration = Duration::from_secs(60);
+    const LEAST: Duration = Duration::from_millis(100);
+    let ceiling = FIRST.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(LAST);
+    let share = jitter(&[&world.process, &failures.to_string()]);
+    // The jitter comes on top of what the server asks for: it keeps a thousand waiters apart.
+    let delay = asked.unwrap_or_default() + ceiling.mul_f64(share).max(LEAST);
+    world.cluster.retry_at = Some(world.now.boot + delay);
+}
+
+/// A number in 0..1 that is always the same for the same words.
+pub(super) fn jitter(words: &[&str]) -> f64 {
+    // FNV-1a: good enough to spread hosts, and the same on every host and in every release.
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for byte in words.iter().flat_map(|word| word.bytes().chain([0])) {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    hash ^= hash >> 32;
+    (hash % 10_000) as f64 / 10_000.0
+}
+
+fn remember_free(free: &mut BTreeMap<String, (String, Duration)>, slots: &[SlotView], now: Duration) {
+    let known = std::mem::take(free);
+    for slot in slots.iter().filter(|slot| slot.holder.is_none()) {
+        let since = match known.get(&slot.name) {
+            Some((version, since)) if *version == slot.resource_version => *since,
+            _ => now,
+        };
+        free.insert(slot.name.clone(), (slot.resource_version.clone(), since));
+    }
+}
+
+fn look_ended(world: &mut World, reads: Reads) {
+    let cluster = &mut world.cluster;
+    let complete = cluster.node.current().is_some()
+        && cluster.slots.current().is_some()
+        && (!reads.pods || cluster.pods.current().is_some())
+        && (!reads.kubelet || cluster.health.kubelet_was_read());
+    if !complete {
+        cluster.look = None;
+        return;
+    }
+    cluster.reads_failed = 0;
+    cluster.read_failure = None;
+    cluster.retry_at = None;
+    if let Some(look) = &mut cluster.look {
+        look.kubelet = reads.kubelet;
+        look.pods = reads.pods;
+        if cluster.second_look.is_some_and(|due| due <= look.begun) {
+            cluster.second_look = None;
+        }
+    }
+}
+
+fn is_known(world: &World, uid: &str, resource_version: &str) -> bool {
+    let cluster = &world.cluster;
+    let node = cluster.node.current().and_then(Option::as_ref);
+    let slots = cluster.slots.current().into_iter().flatten();
+    node.map(|node| (&node.uid, &node.resource_version))
+        .into_iter()
+        .chain(slots.map(|slot| (&slot.uid, &slot.resource_version)))
+        .any(|(known_uid, known_version)| known_uid == uid && known_version == resource_version)
+}
+
+fn write_ended(world: &mut World, effect: &Effect, sent: Duration, outcome: Outcome) {
+    let pending = world.cluster.pending.take();
+    match outcome {
+        Outcome::Answered => {
+            world.cluster.settled.extend(pending.map(|(target, _)| target.0));
+            world.cluster.writes_failed = 0;
+            world.cluster.write_failure = None;
+            world.cluster.retry_at = None;
+            applied(world, effect, sent);
+        }
+        Outcome::Refused { failure: Failure { message, retry_after }, conflict } => {
+            world.cluster.settled.extend(pending.filter(|(_, settled)| *settled).map(|(target, _)| target.0));
+            if !conflict {
+                write_failed(world, Failure { message, retry_after });
+            }
+        }
+        Outcome::Unanswered(failure) => {
+            write_failed(world, failure);
+            world.cluster.second_look = Some(world.now.boot + SECOND_LOOK);
+        }
+    }
+}
+
+fn applied(world: &mut World, effect: &Effect, sent: Duration) {
+    match effect {
+        Effect::WriteSlot(write) => match &write.change {
+            SlotChange::Stamp(_) => world.cluster.stamped = Some(sent),
+            SlotChange::Release { because } => set_back(world, *because),
+            SlotChange::Claim(_) => {}
+        },
+        Effect::WriteNode(write) => {
+            if let NodeChange::Uncordon { because } = write.change {
+                set_back(world, because);
+            }
+        }
+        Effect::Evict(_) | Effect::Reboot { .. } => {}
+    }
+}
+
+fn set_back(world: &mut World, because: Option<AbortReason>) {
+    let Some(because) = because.filter(|because| because.is_setback()) else { return };
+    let here = &world.host.boot_id;
+    let earlier = world.memory.setback.as_ref().filter(|setback| setback.boot_id == *here);
+    world.memory.setback = Some(Setback {
+        boot_id: here.clone(),
+        at: world.now.boot,
+        count: earlier.map_or(1, |setback| setback.count.saturating_add(1)),
+        because,
+    });
+}

@@ -1,0 +1,595 @@
+//! [`decide`]: the phase, and the one thing to do next.
+
+use std::time::Duration;
+
+use super::identity::{self, Ownership};
+use super::observe::jitter;
+use super::world::World;
+use super::{
+    AbortReason, Claim, Decision, Effect, Next, NodeChange, NodeView, NodeWrite, Phase, Reads, Reason,
+    SlotChange, SlotView, SlotWrite, Stamp, Watches, drain, gates, health,
+};
+use crate::config::{Mode, Settings};
+
+/// The D-Bus call follows the stamp within this time of its sending, or the slot is stamped anew.
+const STAMP_HOLDS: Duration = Duration::from_secs(5);
+/// How often a closed gate of this host is looked at: neither dpkg nor logind tell when they are done.
+const GATE_LOOK: Duration = Duration::from_secs(5);
+/// How often a host that goes down is looked at: somebody may call the shutdown off.
+const GOING_DOWN_LOOK: Duration = Duration::from_secs(10);
+/// A drain rests on a look at slots and Node that is never older than this, whatever the watches tell.
+const DRAIN_LOOK: Duration = Duration::from_secs(60);
+/// While waiting for a slot the watch tells of changes; this is for a watch that lies.
+const WAITING_LOOK: Duration = Duration::from_secs(300);
+/// What a person has to mend is looked at this often.
+const TROUBLE_LOOK: Duration = Duration::from_secs(30);
+/// Waiting nodes spread their claims over this time after a slot came free.
+const CLAIM_SPREAD: Duration = Duration::from_secs(1);
+
+const CLUSTER: Reads = Reads { cluster: true, kubelet: false, pods: false };
+const WITH_KUBELET: Reads = Reads { cluster: true, kubelet: true, pods: false };
+const WITH_PODS: Reads = Reads { cluster: true, kubelet: false, pods: true };
+
+/// What a phase wants, before it is known whether the readings allow it.
+struct Wish {
+    phase: Phase,
+    reasons: Vec<Reason>,
+    effect: Option<Effect>,
+    /// What a look must include.
+    reads: Reads,
+    /// A look older than this is repeated.
+    look_age: Option<Duration>,
+    /// Host readings older than this are repeated.
+    host_age: Option<Duration>,
+    /// Something changes by itself at this time since boot.
+    until: Option<Duration>,
+    watches: Watches,
+}
+
+impl Wish {
+    fn new(phase: Phase) -> Wish {
+        Wish {
+            phase,
+            reasons: Vec::new(),
+            effect: None,
+            reads: CLUSTER,
+            look_age: None,
+            host_age: None,
+            until: None,
+            watches: Watches::default(),
+        }
+    }
+
+    fn because(mut self, reason: Reason) -> Wish {
+        self.reasons.push(reason);
+        self
+    }
+
+    fn act(mut self, effect: Effect) -> Wish {
+        self.effect = Some(effect);
+        self
+    }
+
+    /// Waits for somebody to mend what the reason names.
+    fn trouble(self, reason: Reason) -> Wish {
+        Wish { look_age: Some(TROUBLE_LOOK), ..self }.because(reason)
+    }
+}
+
+/// Derives the phase and the next step from what is known now.
+pub fn decide(world: &World, settings: &Settings) -> Decision {
+    if settings.api.is_none() {
+        return Decision {
+            phase: Phase::Idle,
+            reasons: vec![Reason::NotConfigured],
+            next: Next::Wait(None),
+            watches: Watches::default(),
+        };
+    }
+    if let Some(reboot) = reboot_now(world) {
+        return reboot;
+    }
+    allow(world, settings, wish(world, settings))
+}
+
+/// The answered stamp allows the reboot, for a moment. Every reading was taken before it.
+fn reboot_now(world: &World) -> Option<Decision> {
+    let not_after = world.cluster.stamped? + STAMP_HOLDS;
+    let wanted = world.host.request.current().is_some_and(Option::is_some)
+        && !world.step_back
+        && world.host.going_down.current() == Some(&false);
+    (wanted && world.now.boot <= not_after).then(|| Decision {
+        phase: Phase::Rebooting,
+        reasons: Vec::new(),
+        next: Next::Act(Effect::Reboot { not_after }),
+        watches: Watches::default(),
+    })
+}
+
+/// Lets a wish pass only as far as the readings carry it.
+fn allow(world: &World, settings: &Settings, mut wish: Wish) -> Decision {
+    let acting = wish.effect.is_some();
+    let next = next_step(world, settings, &mut wish);
+    if let Some(why) = trouble_with_api(world, acting) {
+        wish.reasons.insert(0, why);
+    }
+    Decision { phase: wish.phase, reasons: wish.reasons, next, watches: wish.watches }
+}
+
+fn next_step(world: &World, settings: &Settings, wish: &mut Wish) -> Next {
+    let now = world.now.boot;
+    let mut effect = wish.effect.take();
+    if settings.mode == Mode::Observe
+        && let Some(effect) = effect.take()
+    {
+        wish.reasons.insert(0, Reason::Observing { would: words(&effect) });
+        wish.look_age = Some(WAITING_LOOK);
+    }
+    if wish.phase == Phase::GoingDown {
+        effect = None;
+    } else if look_is_due(world, wish, effect.as_ref()) {
+        return match world.cluster.retry_at.filter(|at| *at > now) {
+            Some(at) => Next::Wait(Some(at)),
+            None => Next::Read(wish.reads),
+        };
+    }
+    let host_due = wish.host_age.is_some_and(|age| world.host.read_at.is_none_or(|at| at + age <= now));
+    if host_due || (effect.is_some() && !world.host_is_fresh()) {
+        return Next::Read(Reads::default());
+    }
+    match effect {
+        // Unreadable counts as going down: then nothing is written.
+        Some(_) if world.host.going_down.current() != Some(&false) => {
+            wish.reasons.extend(gates::host(world));
+            Next::Wait(Some(now + GATE_LOOK))
+        }
+        Some(effect) => match world.cluster.retry_at.filter(|at| *at > now) {
+            Some(at) => Next::Wait(Some(at)),
+            None => Next::Act(effect),
+        },
+        None => Next::Wait(wait_until(world, wish)),
+    }
+}
+
+fn look_is_due(world: &World, wish: &Wish, effect: Option<&Effect>) -> bool {
+    let cluster = &world.cluster;
+    let Some(look) = cluster.look else { return true };
+    let now = world.now.boot;
+    let lacks = (wish.reads.pods && !look.pods) || (wish.reads.kubelet && !look.kubelet);
+    let old = wish.look_age.is_some_and(|age| look.begun + age <= now);
+    let second = cluster.second_look.is_some_and(|due| due <= now);
+    let too_old_to_write = match effect {
+        Some(Effect::WriteSlot(write)) => {
+            let stamps = matches!(write.change, SlotChange::Stamp(_));
+            !world.look_is_fresh() || (stamps && look.pods_changed)
+        }
+        Some(Effect::WriteNode(_)) => !world.look_is_fresh(),
+        Some(Effect::Evict(_) | Effect::Reboot { .. }) | None => false,
+    };
+    lacks || old || second || too_old_to_write
+}
+
+fn wait_until(world: &World, wish: &Wish) -> Option<Duration> {
+    let look = world.cluster.look.zip(wish.look_age).map(|(look, age)| look.begun + age);
+    let host = world.host.read_at.zip(wish.host_age).map(|(at, age)| at + age);
+    let times = [look, host, wish.until, world.cluster.second_look].into_iter().flatten();
+    // What is past and has changed nothing is waited for by other means.
+    times.filter(|at| *at > world.now.boot).min()
+}
+
+fn trouble_with_api(world: &World, acting: bool) -> Option<Reason> {
+    let cluster = &world.cluster;
+    if let Some(why) = &cluster.read_failure {
+        return Some(Reason::ApiUnreachable { why: why.clone() });
+    }
+    cluster.write_failure.as_ref().filter(|_| acting).map(|why| Reason::Refused { why: why.clone() })
+}
+
+/// What the phase that these facts make wants to happen.
+fn wish(world: &World, settings: &Settings) -> Wish {
+    if world.host.going_down.current() == Some(&true) {
+        let wish = Wish { host_age: Some(GOING_DOWN_LOOK), ..Wish::new(Phase::GoingDown) };
+        return wish.because(Reason::GoingDown);
+    }
+    let (Some(node), Some(slots)) = (world.cluster.node.last(), world.cluster.slots.last()) else {
+        return Wish::new(Phase::Starting).because(Reason::NothingRead);
+    };
+    let requested = !matches!(world.host.request.last(), None | Some(None)) && !world.step_back;
+    let idle_or_waiting = if requested { Phase::Waiting } else { Phase::Idle };
+    let Some(node) = node else {
+        return Wish::new(idle_or_waiting).trouble(Reason::NodeMissing { name: settings.node_name.clone() });
+    };
+    if let Err(reason) = identity::node_is_this_machine(world, node) {
+        return Wish::new(idle_or_waiting).trouble(reason);
+    }
+    let held: Vec<Held<'_>> = slots
+        .iter()
+        .filter(|slot| slot.holder.as_deref() == Some(settings.node_name.as_str()))
+        .map(|slot| Held { slot, ownership: identity::ownership(world, slot) })
+        .collect();
+    let here = Here { world, settings, node, held };
+    here.wish(idle_or_waiting, slots)
+}
+
+/// A slot under our node's name.
+struct Held<'a> {
+    slot: &'a SlotView,
+    ownership: Ownership,
+}
+
+/// The Node exists and is this machine: everything else is judged from here.
+struct Here<'a> {
+    world: &'a World,
+    settings: &'a Settings,
+    node: &'a NodeView,
+    held: Vec<Held<'a>>,
+}
+
+impl Here<'_> {
+    fn wish(&self, idle_or_waiting: Phase, slots: &[SlotView]) -> Wish {
+        let proven = self.proven_slot();
+        // A person's cordon under our mark is his: the mark alone goes. Where he uncordoned, the mark goes
+        // after the slot, so that a crash in between still knows.
+        let uncordoned = self.node.mark.is_some() && !self.node.unschedulable;
+        let taken_over = self.node.mark.is_some() && self.node.unschedulable && !self.cordon_is_ours();
+        if taken_over || (uncordoned && proven.is_none()) {
+            let phase = if proven.is_some() { Phase::Aborting } else { Phase::Restoring };
+            return Wish::new(phase).act(self.write_node(NodeChange::RemoveMark));
+        }
+        match proven {
+            Some(Held { slot, ownership: Ownership::ThisBoot }) => self.claimed(slot),
+            Some(Held { slot, .. }) => self.returning(slot),
+            None => self.without_slot(idle_or_waiting, slots),
+        }
+    }
+
+    fn cordon_is_ours(&self) -> bool {
+        self.node.mark.is_some() && self.node.unschedulable && self.node.unschedulable_is_ours
+    }
+
+    /// The slot to act on; others that we hold follow when it is released.
+    fn proven_slot(&self) -> Option<&Held<'_>> {
+        let boot = &self.world.host.boot_id;
+        self.held
+            .iter()
+            .filter(|held| matches!(held.ownership, Ownership::ThisBoot | Ownership::EarlierBoot))
+            .max_by_key(|held| {
+                let stamped = held.slot.stamp.as_ref().is_some_and(|stamp| stamp.boot_id == *boot);
+                let this_boot = held.ownership == Ownership::ThisBoot;
+                (stamped, this_boot, held.slot.pool.as_ref() == Some(&self.settings.pool))
+            })
+    }
+
+    // ---- no slot of ours ----
+
+    fn without_slot(&self, idle_or_waiting: Phase, slots: &[SlotView]) -> Wish {
+        let odd = self.held.first();
+        if self.cordon_is_ours() {
+            let may_uncordon = odd.is_none_or(|held| held.slot.stamp.is_none());
+            return if may_uncordon { self.restoring() } else { self.unproven(odd) };
+        }
+        if odd.is_some() {
+            return self.unproven(odd);
+        }
+        if self.node.pool_label.as_ref() != Some(&self.settings.pool) && !self.world.step_back {
+            return Wish::new(idle_or_waiting).act(self.write_node(NodeChange::Confirm));
+        }
+        match idle_or_waiting {
+            Phase::Waiting => self.waiting(slots),
+            phase if self.world.step_back => Wish::new(phase).because(Reason::SteppedBack),
+            phase => Wish::new(phase),
+        }
+    }
+
+    fn unproven(&self, odd: Option<&Held<'_>>) -> Wish {
+        let wish = Wish::new(Phase::Unproven);
+        let Some(held) = odd else { return wish };
+        let slot = held.slot.name.clone();
+        wish.trouble(match held.ownership {
+            Ownership::OtherMachine => Reason::SlotOfOtherMachine { slot },
+            _ => Reason::SlotUnproven { slot },
+        })
+    }
+
+    fn restoring(&self) -> Wish {
+        match health::healthy(self.world, self.node, self.settings.policy.settle, None) {
+            Err(reason) => self.wait_for_health(Phase::Restoring, reason),
+            Ok(()) => {
+                let because = Some(AbortReason::SlotLost);
+                Wish { reads: WITH_KUBELET, ..Wish::new(Phase::Restoring) }
+                    .act(self.write_node(NodeChange::Uncordon { because }))
+            }
+        }
+    }
+
+    fn waiting(&self, slots: &[SlotView]) -> Wish {
+        let mut wish = Wish::new(Phase::Waiting);
+        if let Some(why) = self.world.host.request.failure() {
+            wish.reasons.push(Reason::Unreadable { what: "the request", why: why.to_owned() });
+            wish.host_age = Some(TROUBLE_LOOK);
+        }
+        for (reason, opens) in gates::claim(self.world, &self.settings.policy) {
+            wish.reasons.push(reason);
+            wish.until = [wish.until, opens].into_iter().flatten().min();
+        }
+        if !wish.reasons.is_empty() {
+            return wish;
+        }
+        wish.reasons = gates::host(self.world);
+        if !wish.reasons.is_empty() {
+            return Wish { host_age: Some(GATE_LOOK), ..wish };
+        }
+        if let Err(reason) = identity::node_is_this_boot(self.world, self.node) {
+            return wish.trouble(reason);
+        }
+        wish.watches.slots = true;
+        wish.look_age = Some(WAITING_LOOK);
+        self.claim_free_slot(wish, slots)
+    }
+
+    fn claim_free_slot(&self, mut wish: Wish, slots: &[SlotView]) -> Wish {
+        let pool = &self.settings.pool;
+        let mine: Vec<&SlotView> = slots.iter().filter(|slot| slot.pool.as_ref() == Some(pool)).collect();
+        let name = &self.settings.node_name;
+        let free = mine
+            .iter()
+            .filter_map(|slot| {
+                let (version, since) = self.world.cluster.free.get(&slot.name)?;
+                let share = jitter(&[name, &slot.name, version]);
+                Some((*since + CLAIM_SPREAD.mul_f64(share), *slot))
+            })
+            .min_by_key(|(at, _)| *at);
+        match free {
+            Some((at, slot)) if at <= self.world.now.boot => wish.act(self.claim(slot)),
+            Some((at, _)) => Wish { until: Some(at), ..wish }.because(Reason::MyTurnComes),
+            None if mine.is_empty() => wish.trouble(Reason::NoSlots { pool: pool.clone() }),
+            None => {
+                wish.reasons.push(Reason::NoFreeSlot {
+                    pool: pool.clone(),
+                    held: mine.iter().map(|slot| holder_of(slot)).collect(),
+                });
+                wish
+            }
+        }
+    }
+
+    // ---- a slot claimed in this boot ----
+
+    fn claimed(&self, slot: &SlotView) -> Wish {
+        let stamp = slot.stamp.as_ref().filter(|stamp| stamp.boot_id == self.world.host.boot_id);
+        if let Some(stamp) = stamp
+            && let Some(wish) = self.rebooting(stamp)
+        {
+            return wish;
+        }
+        match self.abort_reason(slot, stamp) {
+            Some(because) => self.aborting(slot, because),
+            None if !self.node.unschedulable => self.cordoning(slot),
+            None if !self.world.is_settled(&self.node.uid) => self.confirm_cordon(),
+            None => self.draining(slot, stamp.map_or(1, |stamp| stamp.attempt.saturating_add(1))),
+        }
+    }
+
+    /// After the stamp the reboot may be on its way, even where the call seemed to fail: nothing is undone,
+    /// and nothing new is asked for, before `reboot_timeout` is over.
+    fn rebooting(&self, stamp: &Stamp) -> Option<Wish> {
+        let until = stamp.at + self.settings.policy.reboot_timeout;
+        let going_down_is_no = self.world.host.going_down.current() == Some(&false);
+        if self.world.now.boot >= until && going_down_is_no {
+            return None;
+        }
+        let left = until.saturating_sub(self.world.now.boot);
+        let wish = Wish::new(Phase::Rebooting);
+        let wish = Wish { until: Some(until), host_age: Some(GOING_DOWN_LOOK), ..wish };
+        let wish = wish.because(Reason::RebootAsked { attempt: stamp.attempt, left });
+        Some(match &self.world.cluster.reboot_failure {
+            Some(why) => wish.because(Reason::RebootCallFailed { why: why.clone() }),
+            None => wish,
+        })
+    }
+
+    fn abort_reason(&self, slot: &SlotView, stamp: Option<&Stamp>) -> Option<AbortReason> {
+        let policy = &self.settings.policy;
+        let timeout = drain::timeout(self.world, policy.drain_timeout);
+        // A claim whose time was changed by hand counts as overdue: it is undone, and claimed anew.
+        let overdue = slot.claim.at.is_none_or(|at| self.world.now.boot >= at + timeout);
+        let request_gone = self.world.host.request.current() == Some(&None);
+        let uncordoned = self.node.mark.is_some() && !self.node.unschedulable;
+        let reasons = [
+            (self.world.step_back, AbortReason::SteppingBack),
+            (slot.pool.as_ref() != Some(&self.settings.pool), AbortReason::PoolChanged),
+            (uncordoned, AbortReason::CordonRemoved),
+            (request_gone, AbortReason::RequestGone),
+            (policy.window.is_none(), AbortReason::WindowClosed),
+            (stamp.is_some_and(|it| it.attempt >= policy.reboot_tries), AbortReason::RebootFailed),
+            // A stamped slot has been drained: what counts from then on are its tries.
+            (stamp.is_none() && overdue, AbortReason::DrainDeadline),
+        ];
+        reasons.into_iter().find_map(|(holds, reason)| holds.then_some(reason))
+    }
+
+    fn aborting(&self, slot: &SlotView, because: AbortReason) -> Wish {
+        Wish::new(Phase::Aborting)
+            .because(Reason::Aborting { because })
+            .act(self.give_back(slot, Some(because)))
+    }
+
+    fn cordoning(&self, slot: &SlotView) -> Wish {
+        let wish = Wish::new(Phase::Cordoning);
+        let claimed_for_this_node = slot.claim.node_uid.as_ref() == Some(&self.node.uid);
+        if !claimed_for_this_node || !self.world.is_settled(&slot.uid) {
+            return wish.act(self.claim(slot));
+        }
+        let closed = gates::host(self.world);
+        if !closed.is_empty() {
+            return Wish { reasons: closed, host_age: Some(GATE_LOOK), ..wish };
+        }
+        wish.act(self.cordon())
+    }
+
+    fn cordon(&self) -> Effect {
+        let request = self.world.host.request.last().and_then(Option::as_ref);
+        let why = request.map_or_else(|| "reboot".to_owned(), |request| request.reason.clone());
+        self.write_node(NodeChange::Cordon { why })
+    }
+
+    /// This process has not seen its cordon answered: a lost uncordon might still land. The write is repeated;
+    /// under somebody else's cordon one that changes nothing does the same.
+    fn confirm_cordon(&self) -> Wish {
+        let wish = Wish::new(Phase::Cordoning);
+        if self.cordon_is_ours() {
+            wish.act(self.cordon())
+        } else {
+            wish.act(self.write_node(NodeChange::Confirm))
+        }
+    }
+
+    fn draining(&self, slot: &SlotView, attempt: u32) -> Wish {
+        let timeout = drain::timeout(self.world, self.settings.policy.drain_timeout);
+        let deadline = slot.claim.at.map(|at| at + timeout).filter(|_| slot.stamp.is_none());
+        let mut wish = Wish {
+            reads: WITH_PODS,
+            look_age: Some(DRAIN_LOOK),
+            host_age: Some(GATE_LOOK),
+            until: [deadline, drain::next_try(self.world)].into_iter().flatten().min(),
+            watches: Watches { slots: true, node: true, pods: true, kubelet: false },
+            ..Wish::new(Phase::Draining)
+        };
+        let left = drain::left(self.world).filter(|left| !left.is_empty());
+        wish.reasons.extend(left.as_ref().map(|left| self.pods_left(left)));
+        if let Some(why) = self.world.host.request.failure() {
+            wish.reasons.insert(0, Reason::Unreadable { what: "the request", why: why.to_owned() });
+            return wish;
+        }
+        // A closed gate holds up the drain as well: evicting for a reboot that may not come helps nobody.
+        let closed = gates::host(self.world);
+        if !closed.is_empty() {
+            wish.reasons.splice(0..0, closed);
+            return wish;
+        }
+        let now_possible = match left {
+            Some(_) => Some(drain::to_evict(self.world)).filter(|keys| !keys.is_empty()).map(Effect::Evict),
+            None => Some(self.write_slot(slot, SlotChange::Stamp(self.stamp(attempt)))),
+        };
+        Wish { effect: now_possible, ..wish }
+    }
+
+    fn stamp(&self, attempt: u32) -> Stamp {
+        Stamp { boot_id: self.world.host.boot_id.clone(), attempt, at: self.world.now.boot }
+    }
+
+    fn pods_left(&self, left: &[&super::PodView]) -> Reason {
+        let of = |pod: &super::PodView| self.world.cluster.drain.get(&pod.key.uid);
+        let leaving = |pod: &super::PodView| pod.terminating || of(pod).is_some_and(|it| it.accepted);
+        Reason::PodsLeft {
+            left: left.len(),
+            leaving: left.iter().filter(|pod| leaving(pod)).count(),
+            refused: left
+                .iter()
+                .find_map(|pod| Some((pod.key.to_string(), of(pod)?.refusal.clone()?))),
+        }
+    }
+
+    // ---- a slot claimed in an earlier boot ----
+
+    fn returning(&self, slot: &SlotView) -> Wish {
+        let claim = Some(&slot.claim);
+        match health::healthy(self.world, self.node, self.settings.policy.settle, claim) {
+            Err(reason) => self.wait_for_health(Phase::Returning, reason),
+            Ok(()) => Wish { reads: WITH_KUBELET, ..Wish::new(Phase::Returning) }.act(self.give_back(slot, None)),
+        }
+    }
+
+    fn wait_for_health(&self, phase: Phase, reason: Reason) -> Wish {
+        let settle = self.settings.policy.settle;
+        let until = match &reason {
+            Reason::Settling { left } => Some(self.world.now.boot + *left),
+            _ => None,
+        };
+        Wish {
+            reads: WITH_KUBELET,
+            look_age: Some((settle / 3).clamp(Duration::from_secs(2), Duration::from_secs(10))),
+            until,
+            watches: Watches { node: true, kubelet: true, ..Watches::default() },
+            ..Wish::new(phase)
+        }
+        .because(reason)
+    }
+
+    // ---- writes ----
+
+    /// Uncordons what is ours, then releases. The release waits for an answered write to the Node: a cordon of
+    /// ours that is still on its way dies with it.
+    fn give_back(&self, slot: &SlotView, because: Option<AbortReason>) -> Effect {
+        if self.cordon_is_ours() {
+            self.write_node(NodeChange::Uncordon { because: None })
+        } else if !self.world.is_settled(&self.node.uid) {
+            self.write_node(NodeChange::Confirm)
+        } else {
+            self.write_slot(slot, SlotChange::Release { because })
+        }
+    }
+
+    /// Takes a slot, or takes it again: then the time of the first claim stays, since deadlines count from it.
+    fn claim(&self, slot: &SlotView) -> Effect {
+        let host = &self.world.host;
+        let again = self.held.iter().any(|held| held.slot.uid == slot.uid);
+        let request = host.request.last().and_then(Option::as_ref);
+        let claim = Claim {
+            machine_id: Some(host.machine_id.clone()),
+            node_uid: Some(self.node.uid.clone()),
+            boot_id: Some(host.boot_id.clone()),
+            at: slot.claim.at.filter(|_| again).or(Some(self.world.now.boot)),
+            allocatable: health::countable(&self.node.allocatable),
+            heartbeat: self.node.heartbeat.clone(),
+            reason: request.map(|request| request.reason.clone()).unwrap_or_default(),
+        };
+        self.write_slot(slot, SlotChange::Claim(claim))
+    }
+
+    fn write_slot(&self, slot: &SlotView, change: SlotChange) -> Effect {
+        Effect::WriteSlot(SlotWrite {
+            slot: slot.name.clone(),
+            uid: slot.uid.clone(),
+            resource_version: slot.resource_version.clone(),
+            nonce: self.world.nonce(),
+            change,
+        })
+    }
+
+    fn write_node(&self, change: NodeChange) -> Effect {
+        Effect::WriteNode(NodeWrite {
+            uid: self.node.uid.clone(),
+            resource_version: self.node.resource_version.clone(),
+            nonce: self.world.nonce(),
+            pool: self.settings.pool.clone(),
+            change,
+        })
+    }
+}
+
+/// Slot, holder, and what the holder is doing, as far as the slot tells.
+fn holder_of(slot: &SlotView) -> (String, String, String) {
+    let holder = slot.holder.clone().unwrap_or_default();
+    let doing = if slot.stamp.is_some() { "rebooting" } else { "draining" };
+    (slot.name.clone(), holder, doing.to_owned())
+}
+
+/// An effect in words, for `mode = "observe"`.
+fn words(effect: &Effect) -> String {
+    match effect {
+        Effect::WriteSlot(write) => match &write.change {
+            SlotChange::Claim(_) => format!("claim slot {}", write.slot),
+            SlotChange::Stamp(_) => format!("stamp slot {} and reboot", write.slot),
+            SlotChange::Release { .. } => format!("release slot {}", write.slot),
+        },
+        Effect::WriteNode(write) => match &write.change {
+            NodeChange::Cordon { .. } => "cordon the Node".to_owned(),
+            NodeChange::Uncordon { .. } => "uncordon the Node".to_owned(),
+            NodeChange::RemoveMark => "remove our cordon mark from the Node".to_owned(),
+            NodeChange::Confirm => format!("label the Node with pool {}", write.pool),
+        },
+        Effect::Evict(pods) => format!("evict {} pods", pods.len()),
+        Effect::Reboot { .. } => "reboot".to_owned(),
+    }
+}

@@ -1,0 +1,191 @@
+//! Reasons: what this node waits for, in words that a person can act upon (P9).
+
+use std::fmt;
+use std::time::Duration;
+
+use super::{AbortReason, Inhibitor};
+
+/// One thing that this node waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "each variant's text is its documentation, and docs/operations.md explains it")]
+pub enum Reason {
+    NotConfigured,
+    NothingRead,
+    Unreadable { what: &'static str, why: String },
+    ApiUnreachable { why: String },
+    Refused { why: String },
+    NodeMissing { name: String },
+    OtherMachine { node: String, host: String },
+    BootNotReported,
+    NoWindow,
+    RebootedRecently { left: Duration },
+    BackingOff { left: Duration, because: AbortReason },
+    PackageManager { lock: String },
+    Inhibited { inhibitor: Inhibitor },
+    MayNotReboot,
+    NoSlots { pool: String },
+    NoFreeSlot { pool: String, held: Vec<(String, String, String)> },
+    MyTurnComes,
+    SlotOfOtherMachine { slot: String },
+    SlotUnproven { slot: String },
+    PodsLeft { left: usize, leaving: usize, refused: Option<(String, String)> },
+    RebootAsked { attempt: u32, left: Duration },
+    RebootCallFailed { why: String },
+    GoingDown,
+    NotReady,
+    NetworkUnavailable,
+    KubeletNotSeen { renewals: u32 },
+    NoHeartbeat,
+    KubeletNotRenewing,
+    Settling { left: Duration },
+    FewerResources { resource: String, before: String, after: String },
+    Aborting { because: AbortReason },
+    Observing { would: String },
+    SteppedBack,
+}
+
+impl Reason {
+    /// A short, stable name for scripts and metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Reason::NotConfigured => "not-configured",
+            Reason::NothingRead => "nothing-read",
+            Reason::Unreadable { .. } => "unreadable",
+            Reason::ApiUnreachable { .. } => "api-unreachable",
+            Reason::Refused { .. } => "refused",
+            Reason::NodeMissing { .. } => "node-missing",
+            Reason::OtherMachine { .. } => "other-machine",
+            Reason::BootNotReported => "boot-not-reported",
+            Reason::NoWindow => "no-window",
+            Reason::RebootedRecently { .. } => "rebooted-recently",
+            Reason::BackingOff { .. } => "backing-off",
+            Reason::PackageManager { .. } => "package-manager",
+            Reason::Inhibited { .. } => "inhibited",
+            Reason::MayNotReboot => "may-not-reboot",
+            Reason::NoSlots { .. } => "no-slots",
+            Reason::NoFreeSlot { .. } => "no-free-slot",
+            Reason::MyTurnComes => "my-turn-comes",
+            Reason::SlotOfOtherMachine { .. } => "slot-of-other-machine",
+            Reason::SlotUnproven { .. } => "slot-unproven",
+            Reason::PodsLeft { .. } => "pods-left",
+            Reason::RebootAsked { .. } => "reboot-asked",
+            Reason::RebootCallFailed { .. } => "reboot-call-failed",
+            Reason::GoingDown => "going-down",
+            Reason::NotReady => "not-ready",
+            Reason::NetworkUnavailable => "network-unavailable",
+            Reason::KubeletNotSeen { .. } => "kubelet-not-seen",
+            Reason::NoHeartbeat => "no-heartbeat",
+            Reason::KubeletNotRenewing => "kubelet-not-renewing",
+            Reason::Settling { .. } => "settling",
+            Reason::FewerResources { .. } => "fewer-resources",
+            Reason::Aborting { .. } => "aborting",
+            Reason::Observing { .. } => "observing",
+            Reason::SteppedBack => "stepped-back",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::NotConfigured => f.write_str(
+                "not configured: put a kubeconfig at /etc/rebootd/kubeconfig, or set [api] in \
+                 /etc/rebootd/config.toml; then: systemctl restart rebootd",
+            ),
+            Reason::NothingRead => f.write_str("nothing read yet"),
+            Reason::Unreadable { what, why } => write!(f, "cannot read {what}: {why}"),
+            Reason::ApiUnreachable { why } => write!(f, "the Kubernetes API does not answer: {why}"),
+            Reason::Refused { why } => write!(f, "the last step failed: {why}"),
+            Reason::NodeMissing { name } => {
+                write!(f, "there is no Node {name:?}; set `name` in [node] if this host has another name there")
+            }
+            Reason::OtherMachine { node, host } => write!(
+                f,
+                "the Node is another machine (machine id {node}, this host is {host}); set `name` in [node], \
+                 or give a cloned image a machine id of its own"
+            ),
+            Reason::BootNotReported => f.write_str("the kubelet has not reported this boot yet"),
+            Reason::NoWindow => f.write_str("no window is configured; set `window = \"always\"` in [policy]"),
+            Reason::RebootedRecently { left } => {
+                write!(f, "rebooted less than `min_interval` ago; {} left", span(*left))
+            }
+            Reason::BackingOff { left, because } => {
+                write!(f, "backing off for {} because {because}", span(*left))
+            }
+            Reason::PackageManager { lock } => write!(f, "packages are being installed ({lock} is locked)"),
+            Reason::Inhibited { inhibitor } => {
+                write!(f, "{} inhibits shutdown: {}", inhibitor.who, inhibitor.why)
+            }
+            Reason::MayNotReboot => f.write_str(
+                "logind would not let rebootd reboot; is polkit installed, with the rule of this package?",
+            ),
+            Reason::NoSlots { pool } => write!(
+                f,
+                "pool {pool} has no slots; see /usr/share/rebootd/manifests/slots.yaml, or `pool` in [node]"
+            ),
+            Reason::NoFreeSlot { pool, held } => {
+                write!(f, "no free slot in pool {pool}: ")?;
+                for (number, (slot, holder, why)) in held.iter().enumerate() {
+                    let comma = if number == 0 { "" } else { ", " };
+                    write!(f, "{comma}{holder} holds {slot} ({why})")?;
+                }
+                Ok(())
+            }
+            Reason::MyTurnComes => f.write_str("about to claim a free slot"),
+            Reason::SlotOfOtherMachine { slot } => write!(
+                f,
+                "slot {slot} is held under this node's name by another machine; \
+                 once that machine is gone: kubectl -n rebootd patch lease {slot} --type merge \
+                 -p '{{\"spec\":{{\"holderIdentity\":null}}}}'"
+            ),
+            Reason::SlotUnproven { slot } => write!(
+                f,
+                "slot {slot} is ours by name, but its record was changed and proves no reboot; \
+                 once the node is well: kubectl -n rebootd patch lease {slot} --type merge \
+                 -p '{{\"spec\":{{\"holderIdentity\":null}}}}'"
+            ),
+            Reason::PodsLeft { left, leaving, refused } => {
+                write!(f, "{left} pods left, {leaving} of them leaving")?;
+                match refused {
+                    Some((pod, why)) => write!(f, "; {pod} may not leave yet: {why}"),
+                    None => Ok(()),
+                }
+            }
+            Reason::RebootAsked { attempt, left } => {
+                write!(f, "asked logind to reboot (try {attempt}), {} left for it", span(*left))
+            }
+            Reason::RebootCallFailed { why } => write!(f, "logind did not reboot: {why}"),
+            Reason::GoingDown => f.write_str("the host is shutting down"),
+            Reason::NotReady => f.write_str("the Node is not Ready"),
+            Reason::NetworkUnavailable => f.write_str("the Node's network is not available"),
+            Reason::KubeletNotSeen { renewals } => {
+                write!(f, "waiting for the kubelet to renew its Lease ({renewals} of 2 renewals seen)")
+            }
+            Reason::NoHeartbeat => f.write_str("waiting for the kubelet to post its Node"),
+            Reason::KubeletNotRenewing => f.write_str("the kubelet does not renew its Lease"),
+            Reason::Settling { left } => write!(f, "the Node is Ready; {} more to settle", span(*left)),
+            Reason::FewerResources { resource, before, after } => {
+                write!(f, "the Node has {after} of {resource}, {before} before the reboot")
+            }
+            Reason::Aborting { because } => write!(f, "{because}"),
+            Reason::Observing { would } => write!(f, "mode is \"observe\"; would now {would}"),
+            Reason::SteppedBack => f.write_str("stepped back; claims nothing"),
+        }
+    }
+}
+
+/// A duration for people, in its two largest units: `2h 30min`, `45s`.
+pub(crate) fn span(duration: Duration) -> String {
+    // Rounded up: "0s left" would be a lie.
+    let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+    let units = [("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)];
+    let mut rest = seconds;
+    let mut words = Vec::new();
+    for (unit, size) in units {
+        if rest >= size && words.len() < 2 {
+            words.push(format!("{}{unit}", rest / size));
+        }
+        rest %= size;
+    }
+    if words.is_empty() { "0s".to_owned() } else { words.join(" ") }
+}

@@ -1,0 +1,180 @@
+//! The World: everything that the core knows, folded from events.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::drain::PodDrain;
+use super::health::Health;
+use super::{AbortReason, Inhibitor, NodeView, Now, PodView, Reading, Request, SlotView, Target};
+
+/// How old a look may be when a write to a slot or the Node rests on it.
+pub(super) const LOOK_IS_FRESH: Duration = Duration::from_secs(10);
+/// A claim that went unanswered may land late: this long afterwards we look for it. Each start, too.
+pub(super) const SECOND_LOOK: Duration = Duration::from_secs(120);
+
+/// Everything that the core knows.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct World {
+    /// The time of the latest event.
+    pub now: Now,
+    /// Drawn at random once per process: nonces are this and a count.
+    pub process: String,
+    /// This host.
+    pub host: Host,
+    /// The cluster, as far as this node sees it.
+    pub cluster: Cluster,
+    /// What survives a restart; losing it costs politeness, never safety.
+    pub memory: Memory,
+    /// Somebody asked this node to give back what it holds and to claim nothing.
+    pub step_back: bool,
+}
+
+/// Facts of this host.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Host {
+    /// This boot's id, without dashes.
+    pub boot_id: String,
+    /// This machine's id, without dashes.
+    pub machine_id: String,
+    /// Why it should reboot, if it should.
+    pub request: Reading<Option<Request>>,
+    /// Whether it is shutting down.
+    pub going_down: Reading<bool>,
+    /// The file that dpkg or apt holds a lock on, while one of them is at work.
+    pub package_manager: Reading<Option<String>>,
+    /// Block inhibitors on shutdown.
+    pub inhibitors: Reading<Vec<Inhibitor>>,
+    /// Whether logind would let us reboot.
+    pub may_reboot: Reading<bool>,
+    /// When all of these were last read.
+    pub read_at: Option<Duration>,
+}
+
+/// Facts of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Cluster {
+    /// The own Node; `None` where there is none of that name.
+    pub node: Reading<Option<NodeView>>,
+    /// All slots, of all pools.
+    pub slots: Reading<Vec<SlotView>>,
+    /// The pods of this node by uid.
+    pub pods: Reading<BTreeMap<String, PodView>>,
+    /// How their eviction goes, by uid.
+    pub drain: BTreeMap<String, PodDrain>,
+    /// How long the node has been well.
+    pub health: Health,
+    /// When the current look began; `None` once a write ended or something changed.
+    pub look: Option<Look>,
+    /// Uids of the objects whose latest write of this process was answered 2xx. All others are in doubt.
+    pub settled: BTreeSet<String>,
+    /// The write on its way, and whether its object was settled before it.
+    pub pending: Option<(Target, bool)>,
+    /// How many writes this process has begun.
+    pub writes: u64,
+    /// The slot was stamped by a write sent then: until 5 s later the reboot may be asked for.
+    pub stamped: Option<Duration>,
+    /// A look is due then, whatever else happens.
+    pub second_look: Option<Duration>,
+    /// Looks that failed in a row.
+    pub reads_failed: u32,
+    /// Why the latest look failed, if it did.
+    pub read_failure: Option<String>,
+    /// Writes that failed in a row; a lost race is no failure.
+    pub writes_failed: u32,
+    /// Why the latest write failed, if it did.
+    pub write_failure: Option<String>,
+    /// Neither look nor write before this time since boot: what the server asked for, and our own backoff.
+    pub retry_at: Option<Duration>,
+    /// What logind answered to the latest call, if it was an error.
+    pub reboot_failure: Option<String>,
+    /// Free slots by name: the resourceVersion seen free, and when it was first seen.
+    pub free: BTreeMap<String, (String, Duration)>,
+}
+
+/// One complete look at the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Look {
+    /// When its first read began.
+    pub begun: Duration,
+    /// The kubelet's Lease was part of it.
+    pub kubelet: bool,
+    /// The pods were part of it.
+    pub pods: bool,
+    /// A watch has told of a pod since: enough to go on evicting, not enough to reboot.
+    pub pods_changed: bool,
+}
+
+/// What is kept across restarts. Advisory.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Memory {
+    /// The latest attempt that came to nothing.
+    pub setback: Option<Setback>,
+    /// The latest reboot that we asked for.
+    pub last_reboot: Option<LastReboot>,
+}
+
+/// An attempt that came to nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Setback {
+    /// The boot in which it happened; in another one it no longer counts.
+    pub boot_id: String,
+    /// When, in time since that boot.
+    pub at: Duration,
+    /// The how-many-th in a row.
+    pub count: u32,
+    /// What went wrong.
+    pub because: AbortReason,
+}
+
+/// A reboot that we asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LastReboot {
+    /// The boot that it was to end.
+    pub boot_id: String,
+    /// When: wall time since 1970, by this host's clock.
+    pub at: Duration,
+}
+
+impl World {
+    /// The World of a process that has seen nothing yet.
+    pub fn new(now: Now, process: String, boot_id: String, machine_id: String, memory: Memory) -> World {
+        World {
+            now,
+            process,
+            host: Host {
+                boot_id,
+                machine_id,
+                request: Reading::default(),
+                going_down: Reading::default(),
+                package_manager: Reading::default(),
+                inhibitors: Reading::default(),
+                may_reboot: Reading::default(),
+                read_at: None,
+            },
+            cluster: Cluster { second_look: Some(now.boot + SECOND_LOOK), ..Cluster::default() },
+            memory,
+            step_back: false,
+        }
+    }
+
+    /// A nonce that no earlier write carried.
+    pub(super) fn nonce(&self) -> String {
+        format!("{}-{}", self.process, self.cluster.writes)
+    }
+
+    /// Whether the latest write of this process to the object with this uid was answered.
+    pub(super) fn is_settled(&self, uid: &str) -> bool {
+        self.cluster.settled.contains(uid)
+    }
+
+    /// Whether a write may rest on what the cluster was last seen to be.
+    pub(super) fn look_is_fresh(&self) -> bool {
+        self.cluster.look.is_some_and(|look| self.now.boot < look.begun + LOOK_IS_FRESH)
+            && self.host_is_fresh()
+    }
+
+    /// Whether a decision may rest on what the host was last seen to be.
+    pub(super) fn host_is_fresh(&self) -> bool {
+        self.host.read_at.is_some_and(|at| self.now.boot < at + LOOK_IS_FRESH)
+    }
+}

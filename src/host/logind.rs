@@ -1,0 +1,97 @@
+//! logind and systemd over D-Bus: inhibitors, going down, and the reboot itself.
+//!
+//! `Reboot(false)` and no right to ignore inhibitors: so a block inhibitor stops us on every version of systemd
+//! (versions before 257 let root pass over them).
+
+use std::time::Duration;
+
+use tokio::sync::OnceCell;
+use zbus::{Connection, connection, proxy};
+
+use crate::decide::Inhibitor;
+
+/// logind answers within milliseconds; polkit may ask its rules first.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+#[proxy(
+    interface = "org.freedesktop.login1.Manager",
+    default_service = "org.freedesktop.login1",
+    default_path = "/org/freedesktop/login1"
+)]
+trait Login {
+    fn reboot(&self, interactive: bool) -> zbus::Result<()>;
+    fn can_reboot(&self) -> zbus::Result<String>;
+    #[allow(clippy::type_complexity, reason = "the signature is logind's")]
+    fn list_inhibitors(&self) -> zbus::Result<Vec<(String, String, String, String, u32, u32)>>;
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn preparing_for_shutdown(&self) -> zbus::Result<bool>;
+}
+
+#[proxy(
+    interface = "org.freedesktop.systemd1.Manager",
+    default_service = "org.freedesktop.systemd1",
+    default_path = "/org/freedesktop/systemd1"
+)]
+trait Systemd {
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn system_state(&self) -> zbus::Result<String>;
+}
+
+/// A connection to the system bus, made when first needed.
+#[derive(Debug, Default)]
+pub struct Bus {
+    connection: OnceCell<Connection>,
+}
+
+impl Bus {
+    async fn connection(&self) -> zbus::Result<&Connection> {
+        self.connection
+            .get_or_try_init(|| async {
+                connection::Builder::system().method_timeout(TIMEOUT).build().await
+            })
+            .await
+    }
+
+    async fn login(&self) -> zbus::Result<LoginProxy<'_>> {
+        LoginProxy::builder(self.connection().await?)
+            .cache_properties(zbus::proxy::CacheProperties::No)
+            .build()
+            .await
+    }
+
+    /// Whether logind prepares a shutdown, or systemd is already stopping.
+    pub async fn going_down(&self) -> zbus::Result<bool> {
+        if self.login().await?.preparing_for_shutdown().await? {
+            return Ok(true);
+        }
+        let systemd = SystemdProxy::builder(self.connection().await?)
+            .cache_properties(zbus::proxy::CacheProperties::No)
+            .build()
+            .await?;
+        Ok(systemd.system_state().await? == "stopping")
+    }
+
+    /// The block inhibitors on shutdown.
+    pub async fn inhibitors(&self) -> zbus::Result<Vec<Inhibitor>> {
+        let all = self.login().await?.list_inhibitors().await?;
+        let blocks = |what: &str, mode: &str| {
+            // `block-weak` (systemd 257) binds everybody but root, so it binds us.
+            mode.starts_with("block") && what.split(':').any(|one| one == "shutdown")
+        };
+        Ok(all
+            .into_iter()
+            .filter(|(what, _, _, mode, _, _)| blocks(what, mode))
+            .map(|(_, who, why, _, _, _)| Inhibitor { who, why })
+            .collect())
+    }
+
+    /// Whether logind would let us reboot now. It says no to everybody while shutdown is inhibited.
+    pub async fn may_reboot(&self) -> zbus::Result<bool> {
+        Ok(self.login().await?.can_reboot().await? == "yes")
+    }
+
+    /// Asks for the reboot. The answer comes before it happens; it may yet be delayed by minutes.
+    pub async fn reboot(&self) -> zbus::Result<()> {
+        self.login().await?.reboot(false).await
+    }
+}

@@ -1,0 +1,133 @@
+//! What is remembered across restarts, in `/var/lib/rebootd/state.json`. Advisory: losing it costs politeness.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::decide::{AbortReason, LastReboot, Memory, Setback};
+
+const VERSION: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    version: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    setback: Option<StoredSetback>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last_reboot: Option<StoredReboot>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredSetback {
+    boot_id: String,
+    seconds_since_boot: u64,
+    count: u32,
+    because: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredReboot {
+    boot_id: String,
+    seconds_since_1970: u64,
+}
+
+/// Each reason that is remembered, and its name in the file.
+const SETBACKS: [(AbortReason, &str); 4] = [
+    (AbortReason::CordonRemoved, "cordon-removed"),
+    (AbortReason::DrainDeadline, "drain-deadline"),
+    (AbortReason::RebootFailed, "reboot-failed"),
+    (AbortReason::SlotLost, "slot-lost"),
+];
+
+/// Reads the file; a missing one is an empty memory.
+pub fn load(path: &Path) -> io::Result<Memory> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Memory::default()),
+        Err(error) => return Err(error),
+    };
+    let stored: Stored = serde_json::from_str(&text)?;
+    if stored.version != VERSION {
+        return Err(io::Error::other(format!("version {} is not known, only {VERSION}", stored.version)));
+    }
+    Ok(Memory {
+        setback: stored.setback.and_then(|it| {
+            let because = SETBACKS.iter().find(|(_, name)| *name == it.because)?.0;
+            let at = Duration::from_secs(it.seconds_since_boot);
+            Some(Setback { boot_id: it.boot_id, at, count: it.count, because })
+        }),
+        last_reboot: stored.last_reboot.map(|it| LastReboot {
+            boot_id: it.boot_id,
+            at: Duration::from_secs(it.seconds_since_1970),
+        }),
+    })
+}
+
+/// Replaces the file: after a power loss there is the old one or the new one, whole.
+pub fn store(path: &Path, memory: &Memory) -> io::Result<()> {
+    let stored = Stored {
+        version: VERSION,
+        setback: memory.setback.as_ref().map(|it| StoredSetback {
+            boot_id: it.boot_id.clone(),
+            seconds_since_boot: it.at.as_secs(),
+            count: it.count,
+            because: SETBACKS
+                .iter()
+                .find(|(because, _)| *because == it.because)
+                .map_or("", |(_, name)| name)
+                .to_owned(),
+        }),
+        last_reboot: memory.last_reboot.as_ref().map(|it| StoredReboot {
+            boot_id: it.boot_id.clone(),
+            seconds_since_1970: it.at.as_secs(),
+        }),
+    };
+    let new = path.with_extension("json.new");
+    let mut file = File::create(&new)?;
+    file.write_all(serde_json::to_string_pretty(&stored)?.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    let directory = path.parent().unwrap_or(Path::new("."));
+    File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn temporary(name: &str) -> std::path::PathBuf {
+        let directory = std::env::temp_dir().join(format!("rebootd-memory-{}-{name}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        directory.join("state.json")
+    }
+
+    #[test]
+    fn what_is_stored_is_read_again() {
+        let path = temporary("roundtrip");
+        let memory = Memory {
+            setback: Some(Setback {
+                boot_id: "b".into(),
+                at: Duration::from_secs(7),
+                count: 2,
+                because: AbortReason::DrainDeadline,
+            }),
+            last_reboot: Some(LastReboot { boot_id: "a".into(), at: Duration::from_secs(1_700_000_000) }),
+        };
+        store(&path, &memory).unwrap();
+        assert_eq!(load(&path).unwrap(), memory);
+    }
+
+    #[test]
+    fn missing_is_empty_and_garbage_is_an_error() {
+        let path = temporary("garbage");
+        let _ = fs::remove_file(&path);
+        assert_eq!(load(&path).unwrap(), Memory::default());
+        fs::write(&path, "{\"version\": 1, \"setback\":").unwrap();
+        assert!(load(&path).is_err());
+        fs::write(&path, "{\"version\": 2}").unwrap();
+        assert!(load(&path).unwrap_err().to_string().contains("version 2"));
+    }
+}

@@ -1,0 +1,8 @@
+//! This host: adapters that read facts and carry out effects. They take no decisions.
+
+pub mod clock;
+pub mod dpkg;
+pub mod identity;
+pub mod logind;
+pub mod memory;
+pub mod sentinel;

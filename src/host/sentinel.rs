@@ -1,0 +1,63 @@
+//! The sentinel file: Debian Policy 9.12. Its existence asks for a reboot, `<sentinel>.pkgs` says for which packages.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+
+use notify::{Config, EventKindMask, INotifyWatcher, RecursiveMode, Watcher};
+
+use crate::decide::Request;
+
+/// Reads the request that the sentinel makes.
+///
+/// The packages are read anew each time: lines that are appended to an existing file raise no event.
+pub fn read(sentinel: &Path) -> Result<Option<Request>, String> {
+    let metadata = match std::fs::metadata(sentinel) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(format!("{}: {error}", sentinel.display())),
+    };
+    let since = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    let packages = packages(sentinel);
+    let reason = match packages.as_slice() {
+        [] => sentinel.display().to_string(),
+        [one] => format!("{} by {one}", sentinel.display()),
+        [first, rest @ ..] => format!("{} by {first} and {} more", sentinel.display(), rest.len()),
+    };
+    // Whole seconds: a finer time would make two readings of one request differ on some file systems.
+    Ok(Some(Request { reason, packages, since: since.map(|time| Duration::from_secs(time.as_secs())) }))
+}
+
+/// The packages that ask, each once. The list is only for people: a missing or unreadable one asks for nothing.
+fn packages(sentinel: &Path) -> Vec<String> {
+    let mut path = sentinel.as_os_str().to_owned();
+    path.push(".pkgs");
+    let text = std::fs::read_to_string(PathBuf::from(path)).unwrap_or_default();
+    let mut packages: Vec<String> =
+        text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    packages.sort();
+    packages.dedup();
+    packages
+}
+
+/// Watches the sentinel's directory and calls `changed` when something of the sentinel's name comes or goes.
+///
+/// The directory, not the file: that may not exist yet, and is replaced rather than changed. The kernel is
+/// asked for arrivals and departures only, so that reading the file does not wake the reader.
+pub fn watch(sentinel: &Path, changed: impl Fn() + Send + 'static) -> Result<INotifyWatcher, notify::Error> {
+    let directory = sentinel.parent().unwrap_or(Path::new("/"));
+    let name = sentinel.file_name().map(ToOwned::to_owned);
+    let mask = EventKindMask::CREATE | EventKindMask::REMOVE | EventKindMask::MODIFY_NAME;
+    let of_sentinel = move |path: &PathBuf| path.file_name() == name.as_deref();
+    let handler = move |event: notify::Result<notify::Event>| {
+        // An error or an overflow may hide the event that we wait for: look.
+        let may_concern_us =
+            event.map_or(true, |event| event.need_rescan() || event.paths.iter().any(&of_sentinel));
+        if may_concern_us {
+            changed();
+        }
+    };
+    let mut watcher = INotifyWatcher::new(handler, Config::default().with_event_kinds(mask))?;
+    watcher.watch(directory, RecursiveMode::NonRecursive)?;
+    Ok(watcher)
+}

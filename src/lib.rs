@@ -1,0 +1,16 @@
+//! rebootd: Kubernetes nodes that reboot themselves, one at a time, after a security update.
+//!
+//! ```text
+//! events ──► World ──► decide(&World, &Settings) ──► Decision ──► act ──► report
+//! host/ cluster/       decide/  (pure)                            agent    report/
+//! ```
+//!
+//! `docs/architecture.md` tells how the pieces meet, and why the writes come in the order that they do.
+
+pub mod agent;
+pub mod cli;
+pub mod cluster;
+pub mod config;
+pub mod decide;
+pub mod host;
+pub mod report;

@@ -1,0 +1,97 @@
+//! The Kubernetes programs that the lab runs: found, or built once from `tests/lab/control-plane`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use tokio::process::Command;
+
+use crate::{cache, progress};
+
+const VERSION: &str = "1.37.1";
+
+/// Package to build, and the name that the result gets.
+const PROGRAMS: [(&str, &str); 6] = [
+    ("go.etcd.io/etcd/server/v3", "etcd"),
+    ("k8s.io/kubernetes/cmd/kubectl", "kubectl"),
+    ("k8s.io/kubernetes/cmd/kube-scheduler", "kube-scheduler"),
+    ("k8s.io/kubernetes/cmd/kube-controller-manager", "kube-controller-manager"),
+    ("k8s.io/kubernetes/cmd/kube-apiserver", "kube-apiserver"),
+    ("k8s.io/kubernetes/cmd/kubemark", "kubemark"),
+];
+
+/// A directory that holds the programs of a control plane, kubectl and kubemark.
+#[derive(Clone, Debug)]
+pub struct Binaries {
+    directory: PathBuf,
+}
+
+impl Binaries {
+    /// Finds them in `$KUBEBUILDER_ASSETS` or the cache, or builds them with Go.
+    pub async fn find_or_build() -> Result<Self> {
+        if let Some(directory) = std::env::var_os("KUBEBUILDER_ASSETS") {
+            let binaries = Self { directory: directory.into() };
+            if let Some(missing) = binaries.missing() {
+                bail!("KUBEBUILDER_ASSETS is {}, but it has no {missing}", binaries.directory.display());
+            }
+            return Ok(binaries);
+        }
+        let finished = cache::directory()?.join(format!("kubernetes-{VERSION}"));
+        let binaries = Self { directory: finished.clone() };
+        if binaries.missing().is_none() {
+            return Ok(binaries);
+        }
+        let _lock = cache::lock("kubernetes")?;
+        if binaries.missing().is_some() {
+            let building = cache::unfinished(&finished)?;
+            fs::create_dir_all(&building)?;
+            build(&building).await?;
+            if finished.exists() {
+                fs::remove_dir_all(&finished)?;
+            }
+            fs::rename(&building, &finished)?;
+        }
+        Ok(binaries)
+    }
+
+    /// Where the program `name` is.
+    pub fn path(&self, name: &str) -> PathBuf {
+        let path = self.directory.join(name);
+        // Go names a program after its last directory: etcd's main package is called `server`.
+        if name == "etcd" && !path.exists() { self.directory.join("server") } else { path }
+    }
+
+    fn missing(&self) -> Option<&'static str> {
+        PROGRAMS.iter().map(|(_, name)| *name).find(|name| !self.path(name).is_file())
+    }
+}
+
+async fn build(into: &Path) -> Result<()> {
+    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("control-plane");
+    let (major, minor) = VERSION.split_once('.').map(|(major, rest)| (major, rest.split('.').next())).context("version")?;
+    let variable = "-X k8s.io/component-base/version";
+    let flags = format!(
+        "-s -w {variable}.gitVersion=v{VERSION} {variable}.gitMajor={major} {variable}.gitMinor={}",
+        minor.context("version")?
+    );
+    progress::say(format!("building Kubernetes {VERSION} with go, once; the first program takes the longest"));
+    for (package, name) in PROGRAMS {
+        let began = Instant::now();
+        let status = Command::new("go")
+            .current_dir(&module)
+            .env("CGO_ENABLED", "0")
+            .args(["build", "-trimpath", "-ldflags", &flags, "-o"])
+            .arg(into.join(name))
+            .arg(package)
+            .kill_on_drop(true)
+            .status()
+            .await
+            .context("cannot start go: install Go 1.21 or later, or set KUBEBUILDER_ASSETS")?;
+        if !status.success() {
+            bail!("go build {package}: {status}");
+        }
+        progress::say(format!("  {name} … {:.0} s", began.elapsed().as_secs_f64()));
+    }
+    Ok(())
+}

@@ -1,0 +1,28 @@
+//! A real Kubernetes cluster of real systemd hosts on one machine, for rebootd's demo, tests and benchmarks.
+//!
+//! A host is a systemd-nspawn machine that boots systemd, logind, D-Bus and polkit, with a network namespace
+//! and a kubelet identity of its own; it really reboots and can be cut off and powered off. The cluster is a
+//! real etcd, kube-apiserver, controller manager and scheduler. Only the containers are pretended
+//! (kubemark's hollow kubelet), and the kernel, its time of day and its uptime are those of this machine.
+
+pub mod audit;
+pub mod binaries;
+pub mod cache;
+pub mod check;
+pub mod command;
+pub mod control_plane;
+pub mod host;
+pub mod images;
+pub mod kubelet;
+pub mod lab;
+pub mod machine;
+pub mod namespaces;
+pub mod network;
+pub mod observer;
+pub mod package;
+pub mod pki;
+pub mod processes;
+pub mod progress;
+pub mod proxy;
+pub mod rebootd;
+pub mod workload;

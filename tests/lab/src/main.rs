@@ -1,0 +1,176 @@
+//! The `lab` command.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use rebootd_lab::binaries::Binaries;
+use rebootd_lab::lab::{self, Lab, LabConfig};
+use rebootd_lab::progress::say;
+use rebootd_lab::{check, host, namespaces, package, progress};
+use tokio::process::Command;
+
+/// A real Kubernetes cluster of real systemd hosts on this machine.
+#[derive(Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: Subcommands,
+}
+
+#[derive(Subcommand)]
+enum Subcommands {
+    /// Make everything that takes long, once: programs, images, the Debian package.
+    Prepare,
+    /// Start a lab and keep it until Ctrl-C.
+    Up(Up),
+    /// Run a command in the newest running lab, with KUBECONFIG set: `lab run kubectl get nodes`.
+    #[command(trailing_var_arg = true)]
+    Run {
+        /// Run it on this host instead: `lab run --on node1 journalctl -fu rebootd`.
+        #[arg(long)]
+        on: Option<String>,
+        /// The command and its arguments.
+        #[arg(required = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+    /// Check the lab itself: reboots, power, network, disk, API server.
+    Check {
+        /// Also install this package.
+        #[arg(long)]
+        deb: Option<PathBuf>,
+    },
+}
+
+#[derive(Args)]
+struct Up {
+    /// How many hosts.
+    #[arg(long, default_value_t = 3)]
+    hosts: usize,
+    /// Install rebootd on every host, built from this tree, with this config.toml.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Run this shell command in the lab, with KUBECONFIG set, then stop.
+    #[arg(long)]
+    exec: Option<String>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    progress::elapsed();
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            say(format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode> {
+    // On the main thread, which lives as long as the process: the lab is bound to the thread that starts it.
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+        match namespaces::lab_directory() {
+            None => outside(cli).await,
+            Some(_) => {
+                namespaces::set_up_inside().await?;
+                inside(cli).await
+            }
+        }
+    })
+}
+
+async fn outside(cli: Cli) -> Result<ExitCode> {
+    match cli.command {
+        Subcommands::Prepare => {
+            lab::prepare(&LabConfig::with_hosts(2)).await?;
+            say(format!("package: {}", package::find_or_build().await?.display()));
+            Ok(ExitCode::SUCCESS)
+        }
+        Subcommands::Up(up) => {
+            lab::prepare(&LabConfig::with_hosts(up.hosts)).await?;
+            let package = match up.config {
+                Some(_) => Some(package::find_or_build().await?),
+                None => None,
+            };
+            namespaces::run_again_inside(package.as_deref()).await
+        }
+        Subcommands::Run { on, command } => run_in_lab(on, command).await,
+        Subcommands::Check { deb } => {
+            lab::prepare(&LabConfig::with_hosts(3)).await?;
+            namespaces::run_again_inside(deb.as_deref()).await
+        }
+    }
+}
+
+async fn inside(cli: Cli) -> Result<ExitCode> {
+    match cli.command {
+        Subcommands::Prepare | Subcommands::Run { .. } => Ok(ExitCode::SUCCESS),
+        Subcommands::Up(options) => up(options).await,
+        Subcommands::Check { .. } => {
+            let mut config = LabConfig::with_hosts(3);
+            config.hosts[2].root_size = Some("128M".to_owned());
+            let lab = Lab::start(config).await?;
+            check::run(&lab, package::given().as_deref()).await?;
+            lab.stop().await?;
+            say("the lab works");
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+async fn run_in_lab(on: Option<String>, command: Vec<String>) -> Result<ExitCode> {
+    let (mut arguments, directory) = namespaces::enter_running()?;
+    if let Some(host) = on {
+        arguments.push("sh".to_owned());
+        arguments.extend(host::enter_by_name(&directory, &host)?);
+    }
+    arguments.extend(command);
+    let status = Command::new("nsenter")
+        .args(arguments)
+        .env("KUBECONFIG", directory.join("control-plane/admin.kubeconfig"))
+        .env("PATH", path_with(&Binaries::find_or_build().await?))
+        .status()
+        .await?;
+    Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
+}
+
+/// The search path with the lab's own kubectl first.
+fn path_with(binaries: &Binaries) -> OsString {
+    let mut path = binaries.path("kubectl").parent().unwrap_or(Path::new("/")).as_os_str().to_owned();
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap_or_default());
+    path
+}
+
+async fn up(options: Up) -> Result<ExitCode> {
+    let lab = Lab::start(LabConfig::with_hosts(options.hosts)).await?;
+    if let (Some(package), Some(config)) = (package::given(), options.config) {
+        let config = std::fs::read_to_string(config)?;
+        for host in &lab.hosts {
+            lab.install_rebootd(host, &package, &config).await?;
+            say(format!("rebootd is installed on {}", host.name()));
+        }
+    }
+    println!("{}", lab.kubectl(&["get", "nodes", "-o", "wide"]).await?.trim_end());
+    let kubeconfig = lab.control_plane.admin_kubeconfig().to_owned();
+    let code = match options.exec {
+        Some(script) => {
+            Command::new("sh")
+                .args(["-c", &script])
+                .env("KUBECONFIG", kubeconfig)
+                .env("LAB", lab.directory())
+                .env("PATH", path_with(&Binaries::find_or_build().await?))
+                .status()
+                .await?
+                .code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+        }
+        None => {
+            say(format!("in another terminal: lab run kubectl get nodes; Ctrl-C stops everything"));
+            std::future::pending().await
+        }
+    };
+    lab.stop().await?;
+    Ok(ExitCode::from(code))
+}

@@ -1,0 +1,170 @@
+//! The lab runs in namespaces of its own, so that labs do not meet and nothing outlives one.
+//!
+//! The program starts itself again under `unshare`: the inner process is PID 1 of a PID namespace, so its
+//! end is the end of every process in the lab; mounts, addresses and network namespaces go with it. Only
+//! two things have names outside: a temporary directory and a cgroup, which the outer process removes, or
+//! the next lab if this one was killed.
+
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tokio::process::Command;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{cache, command, package, processes};
+
+/// Tells the inner process that it is the inner one, and where the lab keeps its files.
+const INSIDE: &str = "REBOOTD_LAB_INSIDE";
+const TEMPORARY: &str = "/var/tmp";
+const PREFIX: &str = "rebootd-lab.";
+/// Held by the outer process for as long as the lab runs.
+const LOCK: &str = "running.lock";
+/// Holds the process id of the inner process, as the outer one sees it.
+const PID: &str = "inner.pid";
+
+/// The directory of the lab that this process is inside of; nothing in the outer process.
+pub fn lab_directory() -> Option<PathBuf> {
+    std::env::var_os(INSIDE).map(PathBuf::from)
+}
+
+/// The lab's cgroup directory, whether the kernel's version 2 hierarchy is the only one or one of several.
+pub fn cgroup(lab_directory: &Path) -> PathBuf {
+    let several = Path::new("/sys/fs/cgroup/unified");
+    let root = if several.is_dir() { several } else { Path::new("/sys/fs/cgroup") };
+    root.join(lab_directory.file_name().unwrap_or_default())
+}
+
+/// Runs this program again, with the same arguments, inside new namespaces; afterwards removes what is left.
+///
+/// The package, if any, is what [`package::given`] will say there.
+/// Ends early, and ends the lab, on SIGINT and SIGTERM.
+pub async fn run_again_inside(package: Option<&Path>) -> Result<ExitCode> {
+    if !is_root()? {
+        bail!("the lab makes namespaces, mounts and machines: run it as root");
+    }
+    let (directory, _lock) = new_directory()?;
+    fs::create_dir(cgroup(&directory)).context("cannot make a cgroup (is a cgroup 2 hierarchy mounted?)")?;
+    // Killed with SIGKILL, this process still takes the lab with it.
+    let mut inner = Command::new("setpriv")
+        .args(["--pdeathsig", "KILL"])
+        .args(["unshare", "--net", "--pid", "--mount", "--uts", "--ipc", "--fork", "--kill-child", "--mount-proc"])
+        .arg(std::env::current_exe()?)
+        .args(std::env::args_os().skip(1))
+        .env(INSIDE, &directory)
+        .envs(package.map(|package| (package::GIVEN, package)))
+        .spawn()
+        .context("cannot start setpriv")?;
+    // For those who want to look into the running lab.
+    let unshare = inner.id().context("the lab ended at once")?;
+    let pid_file = directory.join(PID);
+    tokio::spawn(async move {
+        loop {
+            if let Some(inner) = processes::children(unshare)?.into_iter().find(|child| processes::is_init(*child)) {
+                return anyhow::Ok(fs::write(pid_file, inner.to_string())?);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let code = tokio::select! {
+        status = inner.wait() => status?.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1),
+        _ = interrupt.recv() => 130,
+        _ = terminate.recv() => 143,
+    };
+    inner.kill().await?;
+    remove(&directory).await?;
+    Ok(ExitCode::from(code))
+}
+
+/// Arguments of `nsenter` for the newest lab that runs, to which the command is to be added, and its directory.
+pub fn enter_running() -> Result<(Vec<String>, PathBuf)> {
+    let mut running = Vec::new();
+    for entry in fs::read_dir(TEMPORARY)? {
+        let path = entry?.path();
+        if let Ok(pid) = fs::read_to_string(path.join(PID))
+            && is_ours(&path)
+            && Path::new("/proc").join(pid.trim()).exists()
+        {
+            running.push((fs::metadata(&path)?.created()?, pid.trim().to_owned(), path));
+        }
+    }
+    let (_, pid, path) = running.into_iter().max().context("no lab runs")?;
+    let arguments = ["--target", &pid, "--mount", "--uts", "--ipc", "--net", "--pid", "--"].map(str::to_owned);
+    Ok((arguments.to_vec(), path))
+}
+
+/// The first thing that the inner process does: nothing that it mounts or names is seen outside.
+pub async fn set_up_inside() -> Result<()> {
+    command::run("mount", &["--make-rprivate", "/"]).await?;
+    // The names of network namespaces and of nspawn's machines; an empty /run hides those of other labs.
+    command::run("mount", &["-t", "tmpfs", "-o", "mode=755", "lab-run", "/run"]).await?;
+    fs::create_dir_all("/run/netns")?;
+    command::run("ip", &["link", "set", "lo", "up"]).await?;
+    Ok(())
+}
+
+fn is_ours(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX))
+}
+
+fn is_root() -> Result<bool> {
+    Ok(fs::metadata("/proc/self")?.uid() == 0)
+}
+
+/// Makes the lab's directory and locks it, after removing those of labs that are no more.
+fn new_directory() -> Result<(PathBuf, File)> {
+    let _sweeping = cache::lock("sweep")?;
+    for entry in fs::read_dir(TEMPORARY)? {
+        let path = entry?.path();
+        if is_ours(&path) && File::create(path.join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok()) {
+            remove_cgroup(&cgroup(&path));
+            fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
+    let unique = std::process::id();
+    let path = (0..)
+        .map(|attempt| Path::new(TEMPORARY).join(format!("{PREFIX}{unique}-{attempt}")))
+        .find(|path| !path.exists() && !cgroup(path).exists())
+        .context("no free name")?;
+    fs::create_dir(&path)?;
+    let lock = File::create(path.join(LOCK))?;
+    lock.try_lock().context("a lab's new directory is locked")?;
+    Ok((path, lock))
+}
+
+async fn remove(directory: &Path) -> Result<()> {
+    let cgroup = cgroup(directory);
+    // The last processes of the lab may need a moment to be gone.
+    for _ in 0..100 {
+        remove_cgroup(&cgroup);
+        if !cgroup.exists() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    fs::remove_dir_all(directory).with_context(|| format!("cannot remove {}", directory.display()))?;
+    if cgroup.exists() {
+        bail!("processes of the lab are left in {}", cgroup.display());
+    }
+    Ok(())
+}
+
+/// Removes an empty cgroup with all below it; one that still has processes stays.
+///
+/// On a machine that also has systemd's version 1 hierarchy, nspawn mirrors the cgroup there.
+pub fn remove_cgroup(path: &Path) {
+    if let Ok(name) = path.strip_prefix("/sys/fs/cgroup/unified") {
+        remove_cgroup(&Path::new("/sys/fs/cgroup/systemd").join(name));
+    }
+    if let Ok(entries) = fs::read_dir(path) {
+        for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+            remove_cgroup(&entry.path());
+        }
+    }
+    let _ = fs::remove_dir(path);
+}
