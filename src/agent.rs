@@ -11,8 +11,8 @@ use tokio::task::JoinSet;
 use crate::cluster::{Api, ApiError, Watch, WatchTarget};
 use crate::config::Settings;
 use crate::decide::{
-    Decision, Effect, Event, EvictionOutcome, Failure, Next, Phase, PodKey, Reads, Target, Watches, World, decide,
-    observe,
+    Decision, Effect, Event, EvictionOutcome, Failure, Next, Phase, PodKey, Reads, Target, Watches, World,
+    decide, observe,
 };
 use crate::host::logind::Bus;
 use crate::host::{clock, dpkg, memory, sentinel};
@@ -90,7 +90,12 @@ pub enum StartError {
 
 impl Agent {
     /// An agent that has seen nothing yet.
-    pub fn new(settings: Settings, reload: Reload, places: Places, world: World) -> Result<Agent, StartError> {
+    pub fn new(
+        settings: Settings,
+        reload: Reload,
+        places: Places,
+        world: World,
+    ) -> Result<Agent, StartError> {
         Ok(Agent {
             sentinel: Sentinel::watch(&settings)?,
             api: api(&settings),
@@ -386,8 +391,7 @@ impl Agent {
         }
         systemd::status(&new.line);
         if let Some(path) = &self.places.status
-            && let Err(error) =
-                status::Status::new(&self.world, &self.settings, decision).publish(path)
+            && let Err(error) = status::Status::new(&self.world, &self.settings, decision).publish(path)
         {
             tracing::debug!(%error, path = %path.display(), "cannot publish the status");
         }

@@ -105,8 +105,7 @@ fn start<F: Future<Output = anyhow::Result<ExitCode>>>(
     // Fails only where it was done before.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let remembered = places.memory.as_deref().map(remembered).unwrap_or_default();
-    let world =
-        World::new(clock::now(), clock::random()?, boot_id, identity::machine_id()?, remembered);
+    let world = World::new(clock::now(), clock::random()?, boot_id, identity::machine_id()?, remembered);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let code = runtime.block_on(async { run(Agent::new(settings, reload, places, world)?).await });
     // A name that is still being resolved must not hold up our end.

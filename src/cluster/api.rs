@@ -11,9 +11,7 @@ use super::objects::{FIELD_MANAGER, Lease, List, Node, Pod};
 use super::patches::{node_patch, slot_patch};
 use super::watch::{Watch, WatchTarget};
 use crate::config::ApiAccess;
-use crate::decide::{
-    EvictionOutcome, NodeView, NodeWrite, Outcome, PodKey, PodView, SlotView, SlotWrite,
-};
+use crate::decide::{EvictionOutcome, NodeView, NodeWrite, Outcome, PodKey, PodView, SlotView, SlotWrite};
 
 /// Where the slots are. Not kube-system: API priority and fairness treats Leases there in another way.
 pub const NAMESPACE: &str = "rebootd";
@@ -114,10 +112,7 @@ impl Api {
 
     /// Reads the kubelet's Lease: what changes when it is renewed; empty where there is none.
     pub async fn kubelet(&mut self) -> Result<String, ApiError> {
-        let path = format!(
-            "/apis/coordination.k8s.io/v1/namespaces/{KUBELET_LEASES}/leases/{}",
-            self.node
-        );
+        let path = format!("/apis/coordination.k8s.io/v1/namespaces/{KUBELET_LEASES}/leases/{}", self.node);
         match self.get::<Lease>(&path).await {
             Ok(lease) => {
                 self.versions.kubelet = lease.version().to_owned();

@@ -264,11 +264,7 @@ impl From<Pod> for PodView {
             terminating: pod.metadata.deletion_timestamp.is_some(),
             // The API server's own default.
             grace: Duration::from_secs(pod.spec.termination_grace_period_seconds.unwrap_or(30)),
-            key: PodKey {
-                namespace: pod.metadata.namespace,
-                name: pod.metadata.name,
-                uid: pod.metadata.uid,
-            },
+            key: PodKey { namespace: pod.metadata.namespace, name: pod.metadata.name, uid: pod.metadata.uid },
         }
     }
 }

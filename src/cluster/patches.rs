@@ -6,8 +6,8 @@
 use serde_json::{Map, Value, json};
 
 use super::objects::{
-    ALLOCATABLE, BOOT_ID, CLAIMED_AT, CORDON, HEARTBEAT, MACHINE_ID, NODE_UID, NONCE, POOL, REASON, REBOOTING,
-    format_quantities, format_seconds, format_stamp,
+    ALLOCATABLE, BOOT_ID, CLAIMED_AT, CORDON, HEARTBEAT, MACHINE_ID, NODE_UID, NONCE, POOL, REASON,
+    REBOOTING, format_quantities, format_seconds, format_stamp,
 };
 use crate::decide::{Claim, NodeChange, NodeWrite, SlotChange, SlotWrite};
 
@@ -85,7 +85,8 @@ mod tests {
 
     #[test]
     fn a_claim_overwrites_all_that_a_release_removes() {
-        let claimed: Vec<String> = claim_annotations(&Claim::default()).into_iter().map(|(name, _)| name).collect();
+        let claimed: Vec<String> =
+            claim_annotations(&Claim::default()).into_iter().map(|(name, _)| name).collect();
         for name in CLAIMED {
             assert!(claimed.iter().any(|it| it == name), "{name} of an earlier claim would stay");
         }

@@ -110,9 +110,8 @@ pub(super) fn healthy(
 ///
 /// Memory, ephemeral storage and huge pages are left out: a new kernel reserves a little more or less of them.
 pub(super) fn countable(allocatable: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let varies = |name: &str| {
-        name == "memory" || name == "ephemeral-storage" || name.starts_with("hugepages-")
-    };
+    let varies =
+        |name: &str| name == "memory" || name == "ephemeral-storage" || name.starts_with("hugepages-");
     allocatable
         .iter()
         .filter(|(name, _)| !varies(name))

@@ -121,7 +121,9 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
             world.host.may_reboot.take(may_reboot);
             world.host.read_at = Some(now.boot);
         }
-        Event::LookBegun => cluster.look = Some(Look { begun: now.boot, kubelet: false, pods: false, pods_changed: false }),
+        Event::LookBegun => {
+            cluster.look = Some(Look { begun: now.boot, kubelet: false, pods: false, pods_changed: false })
+        }
         Event::Node(result) => {
             cluster.health.node(&result, &world.host.boot_id, &world.host.machine_id, now.boot);
             take(world, result, |cluster| &mut cluster.node);
@@ -165,8 +167,7 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
         Event::RebootBegun => {
             cluster.stamped = None;
             cluster.look = None;
-            world.memory.last_reboot =
-                Some(LastReboot { boot_id: world.host.boot_id.clone(), at: now.wall });
+            world.memory.last_reboot = Some(LastReboot { boot_id: world.host.boot_id.clone(), at: now.wall });
         }
         Event::RebootEnded(result) => {
             // Whatever logind answered, the host has to be read anew before anything else is judged.
@@ -177,7 +178,8 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
         Event::Reloaded => {
             // As after a start: every object is in doubt again. Only the nonces go on.
             let writes = world.cluster.writes;
-            world.cluster = Cluster { writes, second_look: Some(now.boot + SECOND_LOOK), ..Cluster::default() };
+            world.cluster =
+                Cluster { writes, second_look: Some(now.boot + SECOND_LOOK), ..Cluster::default() };
         }
     }
 }

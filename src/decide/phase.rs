@@ -484,9 +484,7 @@ impl Here<'_> {
         Reason::PodsLeft {
             left: left.len(),
             leaving: left.iter().filter(|pod| leaving(pod)).count(),
-            refused: left
-                .iter()
-                .find_map(|pod| Some((pod.key.to_string(), of(pod)?.refusal.clone()?))),
+            refused: left.iter().find_map(|pod| Some((pod.key.to_string(), of(pod)?.refusal.clone()?))),
         }
     }
 
@@ -496,7 +494,9 @@ impl Here<'_> {
         let claim = Some(&slot.claim);
         match health::healthy(self.world, self.node, self.settings.policy.settle, claim) {
             Err(reason) => self.wait_for_health(Phase::Returning, reason),
-            Ok(()) => Wish { reads: WITH_KUBELET, ..Wish::new(Phase::Returning) }.act(self.give_back(slot, None)),
+            Ok(()) => {
+                Wish { reads: WITH_KUBELET, ..Wish::new(Phase::Returning) }.act(self.give_back(slot, None))
+            }
         }
     }
 

@@ -7,7 +7,10 @@ use super::{AbortReason, Inhibitor};
 
 /// One thing that this node waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-#[allow(missing_docs, reason = "each variant's text is its documentation, and docs/operations.md explains it")]
+#[allow(
+    missing_docs,
+    reason = "each variant's text is its documentation, and docs/operations.md explains it"
+)]
 pub enum Reason {
     NotConfigured,
     NothingRead,
@@ -97,7 +100,10 @@ impl fmt::Display for Reason {
             Reason::ApiUnreachable { why } => write!(f, "the Kubernetes API does not answer: {why}"),
             Reason::Refused { why } => write!(f, "the last step failed: {why}"),
             Reason::NodeMissing { name } => {
-                write!(f, "there is no Node {name:?}; set `name` in [node] if this host has another name there")
+                write!(
+                    f,
+                    "there is no Node {name:?}; set `name` in [node] if this host has another name there"
+                )
             }
             Reason::OtherMachine { node, host } => write!(
                 f,

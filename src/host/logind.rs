@@ -46,9 +46,7 @@ pub struct Bus {
 impl Bus {
     async fn connection(&self) -> zbus::Result<&Connection> {
         self.connection
-            .get_or_try_init(|| async {
-                connection::Builder::system().method_timeout(TIMEOUT).build().await
-            })
+            .get_or_try_init(|| async { connection::Builder::system().method_timeout(TIMEOUT).build().await })
             .await
     }
 

@@ -59,10 +59,9 @@ pub fn load(path: &Path) -> io::Result<Memory> {
             let at = Duration::from_secs(it.seconds_since_boot);
             Some(Setback { boot_id: it.boot_id, at, count: it.count, because })
         }),
-        last_reboot: stored.last_reboot.map(|it| LastReboot {
-            boot_id: it.boot_id,
-            at: Duration::from_secs(it.seconds_since_1970),
-        }),
+        last_reboot: stored
+            .last_reboot
+            .map(|it| LastReboot { boot_id: it.boot_id, at: Duration::from_secs(it.seconds_since_1970) }),
     })
 }
 
@@ -80,10 +79,10 @@ pub fn store(path: &Path, memory: &Memory) -> io::Result<()> {
                 .map_or("", |(_, name)| name)
                 .to_owned(),
         }),
-        last_reboot: memory.last_reboot.as_ref().map(|it| StoredReboot {
-            boot_id: it.boot_id.clone(),
-            seconds_since_1970: it.at.as_secs(),
-        }),
+        last_reboot: memory
+            .last_reboot
+            .as_ref()
+            .map(|it| StoredReboot { boot_id: it.boot_id.clone(), seconds_since_1970: it.at.as_secs() }),
     };
     let new = path.with_extension("json.new");
     let mut file = File::create(&new)?;

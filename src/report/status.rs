@@ -83,7 +83,10 @@ impl Status {
                 packages: request.packages.clone(),
                 since: request.since.map(|since| since.as_secs()),
             }),
-            slots: slots.filter(|slot| slot.holder.as_ref() == Some(node)).map(|slot| slot.name.clone()).collect(),
+            slots: slots
+                .filter(|slot| slot.holder.as_ref() == Some(node))
+                .map(|slot| slot.name.clone())
+                .collect(),
             boot_id: world.host.boot_id.clone(),
             written: world.now.wall.as_secs(),
         }

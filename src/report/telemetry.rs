@@ -24,7 +24,8 @@ pub fn start() {
 /// Fields under their own names (`NODE=`, `PHASE=`), and `info` as what syslog calls info.
 fn plain(journal: tracing_journald::Layer) -> tracing_journald::Layer {
     use tracing_journald::{Priority, PriorityMappings};
-    journal.with_field_prefix(None).with_syslog_identifier("rebootd".to_owned()).with_priority_mappings(
-        PriorityMappings { info: Priority::Informational, ..PriorityMappings::new() },
-    )
+    journal
+        .with_field_prefix(None)
+        .with_syslog_identifier("rebootd".to_owned())
+        .with_priority_mappings(PriorityMappings { info: Priority::Informational, ..PriorityMappings::new() })
 }

@@ -69,13 +69,16 @@ impl Binaries {
 
 async fn build(into: &Path) -> Result<()> {
     let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("control-plane");
-    let (major, minor) = VERSION.split_once('.').map(|(major, rest)| (major, rest.split('.').next())).context("version")?;
+    let (major, minor) =
+        VERSION.split_once('.').map(|(major, rest)| (major, rest.split('.').next())).context("version")?;
     let variable = "-X k8s.io/component-base/version";
     let flags = format!(
         "-s -w {variable}.gitVersion=v{VERSION} {variable}.gitMajor={major} {variable}.gitMinor={}",
         minor.context("version")?
     );
-    progress::say(format!("building Kubernetes {VERSION} with go, once; the first program takes the longest"));
+    progress::say(format!(
+        "building Kubernetes {VERSION} with go, once; the first program takes the longest"
+    ));
     for (package, name) in PROGRAMS {
         let began = Instant::now();
         let status = Command::new("go")

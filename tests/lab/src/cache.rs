@@ -13,7 +13,8 @@ use anyhow::{Context, Result};
 pub fn directory() -> Result<PathBuf> {
     let base = match std::env::var_os("XDG_CACHE_HOME") {
         Some(path) => PathBuf::from(path),
-        None => PathBuf::from(std::env::var_os("HOME").context("neither XDG_CACHE_HOME nor HOME is set")?).join(".cache"),
+        None => PathBuf::from(std::env::var_os("HOME").context("neither XDG_CACHE_HOME nor HOME is set")?)
+            .join(".cache"),
     };
     let directory = base.join("rebootd-lab");
     fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;

@@ -63,19 +63,25 @@ async fn reboot(lab: &Lab, host: &Host) -> Result<()> {
     ensure!(boots[before].id.as_deref() == Some(&inside), "{boots:?}, but the host says {inside}");
     let deadline = Instant::now() + LIMIT;
     // The kubelet reports late, as real ones do.
-    while lab.kubectl(&["get", "node", host.name(), "-ojsonpath={.status.nodeInfo.bootID}"]).await? != inside {
+    while lab.kubectl(&["get", "node", host.name(), "-ojsonpath={.status.nodeInfo.bootID}"]).await? != inside
+    {
         ensure!(Instant::now() < deadline, "the Node does not say that {} is in boot {inside}", host.name());
         sleep(Duration::from_millis(200)).await;
     }
     let journal = host.run_ok(&["journalctl", "--list-boots", "--no-pager"]).await?;
-    ensure!(journal.lines().filter(|line| line.contains(' ')).count() > before, "the journal forgot a boot:\n{journal}");
+    ensure!(
+        journal.lines().filter(|line| line.contains(' ')).count() > before,
+        "the journal forgot a boot:\n{journal}"
+    );
     Ok(())
 }
 
 async fn power(lab: &Lab, host: &Host) -> Result<()> {
     let before = host.boots().len();
     host.power_off_abruptly().await?;
-    ensure!(host.boots().last().is_some_and(|boot| boot.ended.is_some_and(|(_, how)| how == Ending::PowerLost)));
+    ensure!(
+        host.boots().last().is_some_and(|boot| boot.ended.is_some_and(|(_, how)| how == Ending::PowerLost))
+    );
     ensure!(!host.is_on() && host.run(&["true"]).await.is_err(), "{} is still there", host.name());
     host.boot_after(Duration::from_secs(1));
     host.wait_boot_number(before + 1, LIMIT).await?;
@@ -109,7 +115,10 @@ async fn network(host: &Host) -> Result<()> {
     ensure!(silent == Some(28), "cut off silently, curl ended with {silent:?}, not its time-out");
     host.cut_network(Cut::Refuse).await?;
     let refused = ask().await?;
-    ensure!(refused == Some(7), "cut off with a reset, curl ended with {refused:?}, not 'connection refused'");
+    ensure!(
+        refused == Some(7),
+        "cut off with a reset, curl ended with {refused:?}, not 'connection refused'"
+    );
     host.restore_network().await?;
     ensure!(ask().await? == Some(0), "{} is not back on the network", host.name());
     say(format!("{} was cut off in two ways and is back", host.name()));
@@ -134,8 +143,14 @@ async fn api_server(lab: &Lab) -> Result<()> {
     ensure!(before == lab.kubectl(&["get", "nodes", "-oname"]).await?);
     say("the API server was stopped and is back with its data");
     let audit = std::fs::read_to_string(lab.control_plane.audit_log())?;
-    ensure!(audit.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()), "audit log is no JSON");
-    ensure!(audit.contains("\"ResponseComplete\"") && audit.contains("\"ResponseStarted\""), "stages are missing");
+    ensure!(
+        audit.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()),
+        "audit log is no JSON"
+    );
+    ensure!(
+        audit.contains("\"ResponseComplete\"") && audit.contains("\"ResponseStarted\""),
+        "stages are missing"
+    );
     Ok(())
 }
 

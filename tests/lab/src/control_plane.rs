@@ -93,7 +93,8 @@ impl ControlPlane {
         if api_server.is_some() {
             return Ok(());
         }
-        let mut child = spawn(&self.binaries, &self.directory, "kube-apiserver", &self.api_server_arguments())?;
+        let mut child =
+            spawn(&self.binaries, &self.directory, "kube-apiserver", &self.api_server_arguments())?;
         let deadline = Instant::now() + Duration::from_secs(90);
         loop {
             if let Some(status) = child.try_wait()? {
@@ -101,7 +102,9 @@ impl ControlPlane {
             }
             match self.kubectl(&["get", "--raw", "/readyz"]).await {
                 Ok(_) => break,
-                Err(error) if Instant::now() > deadline => return Err(error.context("the API server is not ready")),
+                Err(error) if Instant::now() > deadline => {
+                    return Err(error.context("the API server is not ready"));
+                }
                 Err(_) => sleep(Duration::from_millis(200)).await,
             }
         }
@@ -162,9 +165,16 @@ impl ControlPlane {
     }
 
     /// A token of a service account that is valid only while the Node exists.
-    pub async fn node_bound_token(&self, namespace: &str, account: &str, node: &str, life: &str) -> Result<String> {
+    pub async fn node_bound_token(
+        &self,
+        namespace: &str,
+        account: &str,
+        node: &str,
+        life: &str,
+    ) -> Result<String> {
         let bound = ["--bound-object-kind", "Node", "--bound-object-name", node];
-        let arguments = [&["create", "token", account, "-n", namespace, "--duration", life][..], &bound[..]].concat();
+        let arguments =
+            [&["create", "token", account, "-n", namespace, "--duration", life][..], &bound[..]].concat();
         Ok(self.kubectl(&arguments).await?.trim().to_owned())
     }
 

@@ -66,7 +66,8 @@ impl Host {
         }
         if let Some(size) = &config.root_size {
             let options = format!("size={size},mode=755");
-            command::run("mount", &["-t", "tmpfs", "-o", &options, "lab-disk", &disk.to_string_lossy()]).await?;
+            command::run("mount", &["-t", "tmpfs", "-o", &options, "lab-disk", &disk.to_string_lossy()])
+                .await?;
         }
         for part in ["upper", "work"] {
             fs::create_dir_all(disk.join(part))?;
@@ -105,11 +106,13 @@ impl Host {
             arguments,
             state: Mutex::new(State { boots: Vec::new(), leader: None, failure: None }),
         });
-        let (power, mut receiver) = watch::channel(Power { presses: 0, stay_down: false, boot_delay: Duration::ZERO });
+        let (power, mut receiver) =
+            watch::channel(Power { presses: 0, stay_down: false, boot_delay: Duration::ZERO });
         let supervised = Arc::clone(&machine);
         let supervisor = tokio::spawn(async move {
             if let Err(error) = supervised.supervise(&mut receiver).await {
-                let error = format!("{:#}", error.context(format!("the supervisor of {} failed", supervised.name)));
+                let error =
+                    format!("{:#}", error.context(format!("the supervisor of {} failed", supervised.name)));
                 crate::progress::say(&error);
                 supervised.state.lock().expect("no panic holds it").failure = Some(error);
             }
@@ -246,7 +249,8 @@ impl Host {
     /// Writes a file on the running host.
     pub async fn write_file(&self, path: &str, contents: impl AsRef<[u8]>) -> Result<()> {
         let script = "mkdir -p \"$(dirname \"$1\")\" && cat > \"$1\"";
-        let output = self.run_with_input(&["sh", "-c", script, "write", path], Some(contents.as_ref())).await?;
+        let output =
+            self.run_with_input(&["sh", "-c", script, "write", path], Some(contents.as_ref())).await?;
         command::succeeded(&format!("{}: writing {path}", self.name()), output)?;
         Ok(())
     }
@@ -320,7 +324,8 @@ fn enter(cgroup: &Path, leader: u32) -> Vec<String> {
     let cgroup = cgroup.join("payload/lab-commands");
     let (cgroup, leader) = (cgroup.to_string_lossy(), leader.to_string());
     let environment = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", "TERM=dumb"];
-    let arguments = [&["-c", script, "enter", &cgroup, &leader, "--", "env", "-i"], &environment[..]].concat();
+    let arguments =
+        [&["-c", script, "enter", &cgroup, &leader, "--", "env", "-i"], &environment[..]].concat();
     arguments.into_iter().map(str::to_owned).collect()
 }
 
@@ -328,6 +333,7 @@ fn enter(cgroup: &Path, leader: u32) -> Vec<String> {
 /// look into a running lab from inside its namespaces.
 pub fn enter_by_name(lab_directory: &Path, host: &str) -> Result<Vec<String>> {
     let file = lab_directory.join("hosts").join(host).join(LEADER_FILE);
-    let leader = fs::read_to_string(&file).with_context(|| format!("the lab has no host {host} that is on"))?;
+    let leader =
+        fs::read_to_string(&file).with_context(|| format!("the lab has no host {host} that is on"))?;
     Ok(enter(&namespaces::cgroup(lab_directory).join(host), leader.trim().parse()?))
 }

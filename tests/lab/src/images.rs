@@ -69,15 +69,8 @@ for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub
 do ln -sf /dev/null /etc/systemd/system/$unit; done
 "#;
 
-const BUILD_PACKAGES: &[&str] = &[
-    "build-essential",
-    "debhelper",
-    "dpkg-dev",
-    "cargo-web",
-    "rustc-web",
-    "ca-certificates",
-    "pkgconf",
-];
+const BUILD_PACKAGES: &[&str] =
+    &["build-essential", "debhelper", "dpkg-dev", "cargo-web", "rustc-web", "ca-certificates", "pkgconf"];
 
 /// The image that hosts of this release start from.
 pub async fn host(suite: Suite) -> Result<PathBuf> {
@@ -106,7 +99,12 @@ async fn make(recipe: Recipe) -> Result<PathBuf> {
     let path = making.to_string_lossy();
     command::run("chroot", &[&path, "/bin/sh", "-ec", recipe.finish]).await?;
     fs::rename(&making, &finished)?;
-    progress::say(format!("  {} image of {}: {:.0} s", recipe.purpose, recipe.suite.name(), began.elapsed().as_secs_f64()));
+    progress::say(format!(
+        "  {} image of {}: {:.0} s",
+        recipe.purpose,
+        recipe.suite.name(),
+        began.elapsed().as_secs_f64()
+    ));
     Ok(finished)
 }
 
@@ -142,13 +140,16 @@ async fn fetch_settings() -> Result<Vec<String>> {
 
 /// The archives that this machine uses, for another release; none means mmdebstrap's own choice.
 async fn sources(suite: Suite) -> Result<Vec<String>> {
-    let targets = command::run("apt-get", &["indextargets", "--format", "$(SITE) $(RELEASE) $(CODENAME)"]).await?;
+    let targets =
+        command::run("apt-get", &["indextargets", "--format", "$(SITE) $(RELEASE) $(CODENAME)"]).await?;
     let site = |ending: &str| {
         targets
             .lines()
             .filter_map(|line| line.split_once(' '))
             .find(|(_, names)| {
-                names.split(' ').any(|name| name == format!("bookworm{ending}") || name == format!("trixie{ending}"))
+                names
+                    .split(' ')
+                    .any(|name| name == format!("bookworm{ending}") || name == format!("trixie{ending}"))
             })
             .map(|(site, _)| site.to_owned())
     };

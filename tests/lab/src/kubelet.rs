@@ -15,7 +15,8 @@ pub fn install(host: &Host, kubeconfig: &str) -> Result<()> {
     let root = host.root();
     fs::create_dir_all(root.join("etc/kubernetes"))?;
     fs::write(root.join(KUBECONFIG.trim_start_matches('/')), kubeconfig)?;
-    let labels: Vec<String> = host.config.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let labels: Vec<String> =
+        host.config.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let labels = match labels.is_empty() {
         true => String::new(),
         false => format!("--node-labels={}", labels.join(",")),

@@ -33,7 +33,9 @@ impl LabConfig {
     /// `node1`, `node2` … of both Debian releases in turn.
     pub fn with_hosts(count: usize) -> Self {
         let suites = [Suite::Bookworm, Suite::Trixie];
-        let hosts = (0..count).map(|index| HostConfig::new(&format!("node{}", index + 1), suites[index % 2])).collect();
+        let hosts = (0..count)
+            .map(|index| HostConfig::new(&format!("node{}", index + 1), suites[index % 2]))
+            .collect();
         Self { hosts }
     }
 }
@@ -101,7 +103,10 @@ impl Lab {
 
     /// The host with this name.
     pub fn host(&self, name: &str) -> &Host {
-        self.hosts.iter().find(|host| host.name() == name).unwrap_or_else(|| panic!("the lab has no host {name}"))
+        self.hosts
+            .iter()
+            .find(|host| host.name() == name)
+            .unwrap_or_else(|| panic!("the lab has no host {name}"))
     }
 
     /// Where the lab keeps its files: `control-plane/*.log`, `hosts/NAME/console.log` and more.
@@ -137,7 +142,9 @@ impl Lab {
             let seen = self.kubectl(&["get", "node", name, path]).await;
             match seen {
                 Ok(seen) if seen == status => return Ok(()),
-                seen if Instant::now() > deadline => bail!("after {limit:?} Ready of {name} is not {status}: {seen:?}"),
+                seen if Instant::now() > deadline => {
+                    bail!("after {limit:?} Ready of {name} is not {status}: {seen:?}")
+                }
                 _ => sleep(Duration::from_millis(250)).await,
             }
         }

@@ -132,7 +132,9 @@ impl Machine {
     async fn find_leader(&self, nspawn: u32) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(60);
         while Instant::now() < deadline {
-            if let Some(leader) = processes::children(nspawn)?.into_iter().find(|child| processes::is_init(*child)) {
+            if let Some(leader) =
+                processes::children(nspawn)?.into_iter().find(|child| processes::is_init(*child))
+            {
                 // nspawn covers the kernel's own boot id with one for this boot of the machine.
                 let id = fs::read_to_string(format!("/proc/{leader}/root/proc/sys/kernel/random/boot_id"));
                 let outer = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
@@ -160,7 +162,11 @@ impl Machine {
             // A machine whose PID 1 was killed; one that never came up says why on its console.
             _ => {
                 let started = self.state.lock().expect("no panic holds it").leader.is_some();
-                ensure!(started, "systemd-nspawn: {status}\n{}", command::tail(&self.directory.join("console.log"), 15));
+                ensure!(
+                    started,
+                    "systemd-nspawn: {status}\n{}",
+                    command::tail(&self.directory.join("console.log"), 15)
+                );
                 Ending::PowerLost
             }
         })

@@ -156,18 +156,18 @@ async fn up(options: Up) -> Result<ExitCode> {
     println!("{}", lab.kubectl(&["get", "nodes", "-o", "wide"]).await?.trim_end());
     let kubeconfig = lab.control_plane.admin_kubeconfig().to_owned();
     let code = match options.exec {
-        Some(script) => {
-            Command::new("sh")
-                .args(["-c", &script])
-                .env("KUBECONFIG", kubeconfig)
-                .env("LAB", lab.directory())
-                .env("PATH", path_with(&Binaries::find_or_build().await?))
-                .status()
-                .await?
-                .code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
-        }
+        Some(script) => Command::new("sh")
+            .args(["-c", &script])
+            .env("KUBECONFIG", kubeconfig)
+            .env("LAB", lab.directory())
+            .env("PATH", path_with(&Binaries::find_or_build().await?))
+            .status()
+            .await?
+            .code()
+            .and_then(|code| u8::try_from(code).ok())
+            .unwrap_or(1),
         None => {
-            say(format!("in another terminal: lab run kubectl get nodes; Ctrl-C stops everything"));
+            say("in another terminal: lab run kubectl get nodes; Ctrl-C stops everything");
             std::future::pending().await
         }
     };

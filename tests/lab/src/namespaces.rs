@@ -51,7 +51,17 @@ pub async fn run_again_inside(package: Option<&Path>) -> Result<ExitCode> {
     // Killed with SIGKILL, this process still takes the lab with it.
     let mut inner = Command::new("setpriv")
         .args(["--pdeathsig", "KILL"])
-        .args(["unshare", "--net", "--pid", "--mount", "--uts", "--ipc", "--fork", "--kill-child", "--mount-proc"])
+        .args([
+            "unshare",
+            "--net",
+            "--pid",
+            "--mount",
+            "--uts",
+            "--ipc",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+        ])
         .arg(std::env::current_exe()?)
         .args(std::env::args_os().skip(1))
         .env(INSIDE, &directory)
@@ -63,7 +73,9 @@ pub async fn run_again_inside(package: Option<&Path>) -> Result<ExitCode> {
     let pid_file = directory.join(PID);
     tokio::spawn(async move {
         loop {
-            if let Some(inner) = processes::children(unshare)?.into_iter().find(|child| processes::is_init(*child)) {
+            if let Some(inner) =
+                processes::children(unshare)?.into_iter().find(|child| processes::is_init(*child))
+            {
                 return anyhow::Ok(fs::write(pid_file, inner.to_string())?);
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -94,7 +106,8 @@ pub fn enter_running() -> Result<(Vec<String>, PathBuf)> {
         }
     }
     let (_, pid, path) = running.into_iter().max().context("no lab runs")?;
-    let arguments = ["--target", &pid, "--mount", "--uts", "--ipc", "--net", "--pid", "--"].map(str::to_owned);
+    let arguments =
+        ["--target", &pid, "--mount", "--uts", "--ipc", "--net", "--pid", "--"].map(str::to_owned);
     Ok((arguments.to_vec(), path))
 }
 

@@ -39,15 +39,13 @@ pub async fn set_up() -> Result<()> {
     command::run("ip", &["link", "add", BRIDGE, "type", "bridge"]).await?;
     command::run("ip", &["address", "add", &address, "dev", BRIDGE]).await?;
     command::run("ip", &["link", "set", BRIDGE, "up"]).await?;
-    nft(
-        "table bridge lab {
+    nft("table bridge lab {
             chain from { type filter hook prerouting priority 0; }
             chain to { type filter hook postrouting priority 0; }
         }
         table inet lab {
             chain input { type filter hook input priority 0; }
-        }",
-    )
+        }")
     .await
 }
 
@@ -57,7 +55,8 @@ impl HostNetwork {
         let address = Ipv4Addr::new(10, 77, 1, number + 1);
         let port = format!("host{number}");
         command::run("ip", &["netns", "add", name]).await?;
-        command::run("ip", &["link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", name]).await?;
+        command::run("ip", &["link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", name])
+            .await?;
         command::run("ip", &["link", "set", &port, "master", BRIDGE, "up"]).await?;
         let with_prefix = format!("{address}/16");
         command::run("ip", &["-n", name, "address", "add", &with_prefix, "dev", "eth0"]).await?;

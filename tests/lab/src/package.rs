@@ -32,7 +32,8 @@ pub async fn find_or_build() -> Result<PathBuf> {
 pub async fn build_tree(tree: &Path, name: &str) -> Result<PathBuf> {
     ensure!(tree.join("debian/control").is_file(), "{} has no debian/control", tree.display());
     let files = source_files(tree).await?;
-    let finished = cache::directory()?.join("packages").join(format!("{name}-{}", fingerprint(tree, &files)?));
+    let finished =
+        cache::directory()?.join("packages").join(format!("{name}-{}", fingerprint(tree, &files)?));
     if !finished.is_dir() {
         let _lock = cache::lock(&format!("package-{name}"))?;
         if !finished.is_dir() {
@@ -47,7 +48,9 @@ pub async fn build_tree(tree: &Path, name: &str) -> Result<PathBuf> {
     }
     debs(&finished)?
         .into_iter()
-        .find(|path| path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(&format!("{name}_"))))
+        .find(|path| {
+            path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(&format!("{name}_")))
+        })
         .with_context(|| format!("the build made no {name}_*.deb"))
 }
 
@@ -112,7 +115,15 @@ async fn build_in(workshop: &Path) -> Result<()> {
         // Its own names for machines and mounts, as in the lab; killed with it if the lab is stopped.
         .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c"])
         .arg("mount -t tmpfs -o mode=755 lab-run /run && exec systemd-nspawn \"$@\"")
-        .args(["build", "--quiet", "--register=no", "--keep-unit", "--as-pid2", "--read-only", "--console=pipe"])
+        .args([
+            "build",
+            "--quiet",
+            "--register=no",
+            "--keep-unit",
+            "--as-pid2",
+            "--read-only",
+            "--console=pipe",
+        ])
         .args(["--resolv-conf=bind-host", "--timezone=off", "--tmpfs=/tmp"])
         .arg(format!("--directory={}", image.display()))
         .arg(format!("--bind={}:/mnt", workshop.display()))
@@ -130,7 +141,11 @@ async fn build_in(workshop: &Path) -> Result<()> {
         .status()
         .await?;
     if !status.success() {
-        bail!("dpkg-buildpackage: {status}; the end of {}:\n{}", log_path.display(), command::tail(&log_path, 30));
+        bail!(
+            "dpkg-buildpackage: {status}; the end of {}:\n{}",
+            log_path.display(),
+            command::tail(&log_path, 30)
+        );
     }
     Ok(())
 }
@@ -140,7 +155,8 @@ fn cargo_settings() -> Vec<String> {
     std::env::vars()
         .filter(|(name, _)| {
             let name = name.to_ascii_uppercase();
-            name.ends_with("_PROXY") || (name.starts_with("CARGO_") && (name.contains("REGISTR") || name.contains("_HTTP_")))
+            name.ends_with("_PROXY")
+                || (name.starts_with("CARGO_") && (name.contains("REGISTR") || name.contains("_HTTP_")))
         })
         .map(|(name, value)| format!("--setenv={name}={value}"))
         .collect()

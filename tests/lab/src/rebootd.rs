@@ -12,7 +12,13 @@ use crate::host::Host;
 const MANIFESTS: &str = "usr/share/rebootd/manifests";
 
 /// Installs the package with apt and configures it; the cluster's part is applied if it is not there yet.
-pub async fn install(control_plane: &ControlPlane, host: &Host, server: &str, deb: &Path, config: &str) -> Result<()> {
+pub async fn install(
+    control_plane: &ControlPlane,
+    host: &Host,
+    server: &str,
+    deb: &Path,
+    config: &str,
+) -> Result<()> {
     install_package(host, deb).await?;
     let manifests = host.root().join(MANIFESTS);
     control_plane.kubectl(&["apply", "--recursive", "-f", &manifests.to_string_lossy()]).await?;
@@ -27,8 +33,10 @@ pub async fn install_package(host: &Host, deb: &Path) -> Result<()> {
     let name = deb.file_name().context("a package without a name")?.to_string_lossy();
     let path = format!("/var/tmp/{name}");
     host.write_file(&path, fs::read(deb).await?).await?;
+    // Nobody is there to answer; an upgrade keeps the configuration that is there.
     let environment = ["env", "DEBIAN_FRONTEND=noninteractive"];
-    host.run_ok(&[&environment[..], &["apt-get", "install", "-y", "--allow-downgrades", &path]].concat()).await?;
+    let install = ["apt-get", "install", "-y", "--allow-downgrades", "-oDpkg::Options::=--force-confold", &path];
+    host.run_ok(&[&environment[..], &install[..]].concat()).await?;
     host.run_ok(&["rm", &path]).await?;
     Ok(())
 }

@@ -95,7 +95,12 @@ pub async fn create_bare_pod(control_plane: &ControlPlane, name: &str, node: &st
 }
 
 /// Waits until so many pods with this `app` label run, not counting those that are on their way out.
-pub async fn wait_running(control_plane: &ControlPlane, app: &str, count: usize, limit: Duration) -> Result<()> {
+pub async fn wait_running(
+    control_plane: &ControlPlane,
+    app: &str,
+    count: usize,
+    limit: Duration,
+) -> Result<()> {
     let deadline = Instant::now() + limit;
     loop {
         let running = pods_by_node(control_plane, app).await?;

@@ -1,0 +1,463 @@
+//! Nodes, slots, pods and hosts in memory, and the loop of the agent around the real core.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rebootd::config::{ApiAccess, Credential, Mode, PemSource, Policy, Settings, Window};
+use rebootd::decide::*;
+
+pub fn id(letter: char) -> String {
+    letter.to_string().repeat(32)
+}
+
+pub fn settings(name: &str) -> Settings {
+    Settings {
+        node_name: name.into(),
+        pool: "worker".into(),
+        mode: Mode::Active,
+        api: Some(ApiAccess {
+            server: "https://x".into(),
+            certificate_authority: PemSource::Inline(vec![]),
+            credential: Credential::TokenFile(PathBuf::from("/x")),
+        }),
+        sentinel: PathBuf::from("/run/reboot-required"),
+        policy: Policy {
+            window: Some(Window::Always),
+            min_interval: Duration::ZERO,
+            settle: Duration::from_secs(60),
+            reboot_timeout: Duration::from_secs(600),
+            reboot_tries: 2,
+            drain_timeout: None,
+        },
+        sources: vec![],
+    }
+}
+
+/// One host with its Node, its pods and its agent.
+pub struct Host {
+    pub settings: Settings,
+    pub world: World,
+    pub boot: u32,
+    pub machine: char,
+    pub booted_at: Duration,
+    pub request: Option<Request>,
+    pub going_down: Result<bool, String>,
+    pub package_manager: Option<String>,
+    /// logind accepts a reboot, but the machine stays up.
+    pub stays_up: bool,
+    pub never_returns: bool,
+    pub up: bool,
+    pub node: NodeView,
+    pub pods: BTreeMap<String, PodView>,
+    /// Pods that a budget keeps.
+    pub kept: bool,
+    pub renewals: u64,
+    pub last: Option<Decision>,
+    processes: u32,
+}
+
+/// The cluster.
+pub struct Cluster {
+    pub hosts: Vec<Host>,
+    pub slots: Vec<SlotView>,
+    pub time: Duration,
+    pub version: u64,
+    pub story: Vec<String>,
+    /// Reads and writes fail.
+    pub api_down: bool,
+    /// The answer of the write with this number is lost, though it is applied.
+    pub lose_answer_of: Option<u64>,
+    pub writes: u64,
+    /// What has to hold at every moment is checked by this.
+    pub most_disrupted: usize,
+}
+
+impl Host {
+    fn boot_id(&self) -> String {
+        format!("{:032x}", self.boot * 256 + u32::from(self.machine as u8))
+    }
+}
+
+impl Cluster {
+    pub fn new(names: &[&str], slots: usize) -> Cluster {
+        let mut cluster = Cluster {
+            hosts: vec![],
+            slots: (1..=slots)
+                .map(|number| SlotView {
+                    name: format!("worker-{number}"),
+                    uid: format!("slot-{number}"),
+                    resource_version: number.to_string(),
+                    pool: Some("worker".into()),
+                    ..SlotView::default()
+                })
+                .collect(),
+            time: Duration::from_secs(1000),
+            version: 100,
+            story: vec![],
+            api_down: false,
+            lose_answer_of: None,
+            writes: 0,
+            most_disrupted: 0,
+        };
+        for (number, name) in names.iter().enumerate() {
+            let machine = char::from(b'a' + u8::try_from(number).unwrap());
+            let mut host = Host {
+                settings: settings(name),
+                world: World::new(
+                    Now::default(),
+                    String::new(),
+                    String::new(),
+                    String::new(),
+                    Memory::default(),
+                ),
+                boot: 1,
+                machine,
+                booted_at: cluster.time,
+                request: None,
+                going_down: Ok(false),
+                package_manager: None,
+                stays_up: false,
+                never_returns: false,
+                up: true,
+                node: NodeView {
+                    uid: format!("node-{name}"),
+                    resource_version: "1".into(),
+                    ready: true,
+                    ready_since: "t0".into(),
+                    heartbeat: "h0".into(),
+                    machine_id: id(machine),
+                    pool_label: Some("worker".into()),
+                    allocatable: BTreeMap::from([
+                        ("cpu".into(), "4".into()),
+                        ("memory".into(), "9Gi".into()),
+                    ]),
+                    ..NodeView::default()
+                },
+                pods: BTreeMap::new(),
+                kept: false,
+                renewals: 0,
+                last: None,
+                processes: 0,
+            };
+            host.node.boot_id = host.boot_id();
+            cluster.hosts.push(host);
+            cluster.restart(number);
+        }
+        cluster
+    }
+
+    fn now(&self, host: usize) -> Now {
+        Now {
+            boot: self.time - self.hosts[host].booted_at,
+            wall: self.time + Duration::from_secs(1_700_000_000),
+        }
+    }
+
+    pub fn tell(&mut self, text: String) {
+        self.story.push(format!("{:>5}s {text}", self.time.as_secs() - 1000));
+    }
+
+    /// A new process of the agent; its memory file survives.
+    pub fn restart(&mut self, number: usize) {
+        let now = self.now(number);
+        let host = &mut self.hosts[number];
+        host.processes += 1;
+        let process = format!("{}{}", host.machine, host.processes);
+        let memory = host.world.memory.clone();
+        host.world = World::new(now, process, host.boot_id(), id(host.machine), memory);
+        let request = host.request.clone();
+        observe(&mut host.world, Event::Request(Ok(request)), now);
+        host.last = None;
+    }
+
+    pub fn request(&mut self, number: usize) {
+        let request = Some(Request { reason: "/run/reboot-required".into(), packages: vec![], since: None });
+        self.hosts[number].request = request.clone();
+        self.event(number, Event::Request(Ok(request)));
+    }
+
+    pub fn withdraw(&mut self, number: usize) {
+        self.hosts[number].request = None;
+        self.event(number, Event::Request(Ok(None)));
+    }
+
+    pub fn pod(&mut self, number: usize, name: &str, owner: Owner) {
+        let key = PodKey { namespace: "default".into(), name: name.into(), uid: format!("pod-{name}") };
+        let pod = PodView { key: key.clone(), owner, terminating: false, grace: Duration::from_secs(30) };
+        self.hosts[number].pods.insert(key.uid, pod);
+    }
+
+    fn event(&mut self, number: usize, event: Event) {
+        let now = self.now(number);
+        observe(&mut self.hosts[number].world, event, now);
+    }
+
+    fn bump(&mut self) -> String {
+        self.version += 1;
+        self.version.to_string()
+    }
+
+    /// One step of one agent. Returns when it wants to be called again, if it waits.
+    pub fn step(&mut self, number: usize) -> Option<Option<Duration>> {
+        if !self.hosts[number].up {
+            return Some(None);
+        }
+        self.event(number, Event::Tick);
+        let host = &mut self.hosts[number];
+        let decision = decide(&host.world, &host.settings);
+        let changed = host.last.as_ref().is_none_or(|last| {
+            last.phase != decision.phase
+                || last.reasons.iter().map(Reason::kind).ne(decision.reasons.iter().map(Reason::kind))
+        });
+        let quiet = decision.reasons.is_empty() && !matches!(decision.next, Next::Wait(_));
+        if changed && !quiet {
+            let reasons: Vec<_> = decision.reasons.iter().map(Reason::kind).collect();
+            let text = format!("{} {} {}", host.settings.node_name, decision.phase.word(), reasons.join(" "));
+            host.last = Some(decision.clone());
+            self.tell(text.trim_end().to_owned());
+        }
+        match decision.next {
+            Next::Wait(until) => return Some(until.map(|until| until + self.hosts[number].booted_at)),
+            Next::Read(reads) => self.look(number, reads),
+            Next::Act(effect) => self.act(number, &effect),
+        }
+        None
+    }
+
+    fn look(&mut self, number: usize, reads: Reads) {
+        let failure = || Failure { message: "connection refused".into(), retry_after: None };
+        if reads.cluster {
+            self.event(number, Event::LookBegun);
+            if self.api_down {
+                self.event(number, Event::Node(Err(failure())));
+            } else {
+                let node = self.hosts[number].node.clone();
+                self.event(number, Event::Node(Ok(Some(node))));
+                let slots = self.slots.clone();
+                self.event(number, Event::Slots(Ok(slots)));
+                if reads.kubelet {
+                    let renewal = self.hosts[number].renewals.to_string();
+                    self.event(number, Event::Kubelet(Ok(renewal)));
+                }
+                if reads.pods {
+                    let pods = self.hosts[number].pods.values().cloned().collect();
+                    self.event(number, Event::Pods(Ok(pods)));
+                }
+            }
+            self.event(number, Event::LookEnded(reads));
+        }
+        let host = &self.hosts[number];
+        let (request, going_down) = (host.request.clone(), host.going_down.clone());
+        let package_manager = Ok(host.package_manager.clone());
+        self.event(number, Event::Request(Ok(request)));
+        let inhibitors = Ok(vec![]);
+        self.event(number, Event::Host { going_down, package_manager, inhibitors, may_reboot: Ok(true) });
+    }
+
+    pub fn act(&mut self, number: usize, effect: &Effect) {
+        let name = self.hosts[number].settings.node_name.clone();
+        let sent = self.now(number).boot;
+        match effect {
+            Effect::WriteSlot(write) => {
+                self.event(number, Event::WriteBegun(Target(write.uid.clone())));
+                let outcome = self.write_slot(&name, write);
+                let outcome = self.answer(outcome);
+                self.event(number, Event::WriteEnded { effect: effect.clone(), sent, outcome });
+            }
+            Effect::WriteNode(write) => {
+                self.event(number, Event::WriteBegun(Target(write.uid.clone())));
+                let outcome = self.write_node(number, write);
+                let outcome = self.answer(outcome);
+                self.event(number, Event::WriteEnded { effect: effect.clone(), sent, outcome });
+            }
+            Effect::Evict(keys) => {
+                self.event(number, Event::EvictionsBegun(keys.clone()));
+                for key in keys {
+                    let host = &mut self.hosts[number];
+                    let outcome = if host.kept {
+                        EvictionOutcome::Refused {
+                            message: "The disruption budget db".into(),
+                            retry_after: None,
+                        }
+                    } else {
+                        host.pods.get_mut(&key.uid).unwrap().terminating = true;
+                        EvictionOutcome::Accepted
+                    };
+                    self.event(number, Event::EvictionEnded(key.clone(), outcome));
+                }
+            }
+            Effect::Reboot { .. } => {
+                self.tell(format!("{name} calls Reboot"));
+                self.event(number, Event::RebootBegun);
+                self.event(number, Event::RebootEnded(Ok(())));
+                if !self.hosts[number].stays_up {
+                    self.power_cycle(number);
+                }
+            }
+        }
+        self.check();
+    }
+
+    /// The host goes down and, unless it never returns, boots again.
+    pub fn power_cycle(&mut self, number: usize) {
+        let name = self.hosts[number].settings.node_name.clone();
+        self.hosts[number].up = false;
+        self.check();
+        if self.hosts[number].never_returns {
+            return self.tell(format!("{name} is down for good"));
+        }
+        self.tell(format!("{name} boots"));
+        let (time, version) = (self.time, self.bump());
+        let host = &mut self.hosts[number];
+        host.up = true;
+        host.boot += 1;
+        host.booted_at = time;
+        host.request = None;
+        host.node.boot_id = host.boot_id();
+        host.node.resource_version = version;
+        self.restart(number);
+    }
+
+    fn answer(&mut self, outcome: Outcome) -> Outcome {
+        self.writes += 1;
+        if self.lose_answer_of == Some(self.writes) {
+            return Outcome::Unanswered(Failure { message: "timed out".into(), retry_after: None });
+        }
+        outcome
+    }
+
+    fn conflict() -> Outcome {
+        let failure = Failure { message: "409 conflict".into(), retry_after: None };
+        Outcome::Refused { failure, conflict: true }
+    }
+
+    fn write_slot(&mut self, name: &str, write: &SlotWrite) -> Outcome {
+        let version = self.bump();
+        let Some(slot) = self.slots.iter_mut().find(|slot| slot.name == write.slot) else {
+            return Cluster::conflict();
+        };
+        if slot.resource_version != write.resource_version || slot.uid != write.uid {
+            return Cluster::conflict();
+        }
+        slot.resource_version = version;
+        let what = match &write.change {
+            SlotChange::Claim(claim) => {
+                slot.holder = Some(name.into());
+                slot.claim = claim.clone();
+                slot.stamp = None;
+                "claims"
+            }
+            SlotChange::Stamp(stamp) => {
+                slot.stamp = Some(stamp.clone());
+                "stamps"
+            }
+            SlotChange::Release { .. } => {
+                slot.holder = None;
+                slot.claim = Claim::default();
+                slot.stamp = None;
+                "releases"
+            }
+        };
+        self.tell(format!("{name} {what} {}", write.slot));
+        Outcome::Answered
+    }
+
+    fn write_node(&mut self, number: usize, write: &NodeWrite) -> Outcome {
+        let version = self.bump();
+        let name = self.hosts[number].settings.node_name.clone();
+        let node = &mut self.hosts[number].node;
+        if node.resource_version != write.resource_version || node.uid != write.uid {
+            return Cluster::conflict();
+        }
+        node.resource_version = version;
+        node.pool_label = Some(write.pool.clone());
+        let what = match &write.change {
+            NodeChange::Cordon { why } => {
+                node.unschedulable = true;
+                node.unschedulable_is_ours = true;
+                node.mark = Some(why.clone());
+                "cordons"
+            }
+            NodeChange::Uncordon { .. } => {
+                assert!(node.unschedulable_is_ours || !node.unschedulable, "P4: uncordoned another's");
+                node.unschedulable = false;
+                node.mark = None;
+                "uncordons"
+            }
+            NodeChange::RemoveMark => {
+                node.mark = None;
+                "removes its mark"
+            }
+            NodeChange::Confirm => "confirms its Node",
+        };
+        self.tell(format!("{name} {what}"));
+        Outcome::Answered
+    }
+
+    /// P1 and P3: whoever is disrupted holds a slot.
+    fn check(&mut self) {
+        let mut disrupted = 0;
+        for host in &self.hosts {
+            let ours = host.node.unschedulable && host.node.mark.is_some();
+            if ours || !host.up {
+                disrupted += 1;
+                let name = &host.settings.node_name;
+                let holds = self.slots.iter().any(|slot| slot.holder.as_ref() == Some(name));
+                assert!(holds, "{name} is disrupted without a slot:\n{}", self.story.join("\n"));
+            }
+        }
+        self.most_disrupted = self.most_disrupted.max(disrupted);
+    }
+
+    /// Everything that happens by itself: kubelets renew, pods leave, watches tell.
+    fn tick(&mut self) {
+        self.time += Duration::from_secs(1);
+        for number in 0..self.hosts.len() {
+            if !self.hosts[number].up {
+                continue;
+            }
+            if self.time.as_secs().is_multiple_of(10) {
+                self.hosts[number].renewals += 1;
+                let resource_version = self.bump();
+                if self.hosts[number].last.as_ref().is_some_and(|last| last.watches.kubelet) {
+                    self.event(number, Event::Changed { uid: "kubelet".into(), resource_version });
+                }
+            }
+            let gone: Vec<PodKey> = self.hosts[number]
+                .pods
+                .values()
+                .filter(|pod| pod.terminating)
+                .map(|pod| pod.key.clone())
+                .collect();
+            for key in gone {
+                self.hosts[number].pods.remove(&key.uid);
+                self.event(number, Event::PodGone(key));
+            }
+            for slot in self.slots.clone() {
+                if self.hosts[number].last.as_ref().is_some_and(|last| last.watches.slots) {
+                    let resource_version = slot.resource_version;
+                    self.event(number, Event::Changed { uid: slot.uid, resource_version });
+                }
+            }
+        }
+    }
+
+    /// Runs all agents for so many seconds.
+    pub fn run(&mut self, seconds: u64) {
+        for _ in 0..seconds {
+            for number in 0..self.hosts.len() {
+                // An agent that never waits would turn its processor into heat.
+                let waits = (0..60).any(|_| self.step(number).is_some());
+                assert!(waits, "a busy loop:\n{}", self.story.join("\n"));
+            }
+            self.tick();
+        }
+    }
+
+    /// Nothing is left behind: no slot held, no cordon, no mark.
+    pub fn is_clean(&self) -> bool {
+        self.slots.iter().all(|slot| slot.holder.is_none())
+            && self.hosts.iter().all(|host| host.node.mark.is_none() && !host.node.unschedulable)
+    }
+}

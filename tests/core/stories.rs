@@ -1,0 +1,292 @@
+//! What the core decides, story by story.
+
+use std::time::Duration;
+
+use rebootd::config::Mode;
+use rebootd::decide::*;
+
+use crate::imitation::Cluster;
+
+fn told(cluster: &Cluster, text: &str) -> bool {
+    cluster.story.iter().any(|line| line.contains(text))
+}
+
+#[test]
+fn one_node_goes_the_whole_way() {
+    let mut cluster = Cluster::new(&["n1"], 1);
+    cluster.pod(0, "web", Owner::Controller);
+    cluster.pod(0, "log", Owner::DaemonSet);
+    cluster.pod(0, "bare", Owner::Nobody);
+    cluster.request(0);
+    cluster.run(200);
+    let steps: Vec<&str> = cluster.story.iter().map(|line| line.split_once("s ").unwrap().1).collect();
+    let expected = [
+        "n1 starting nothing-read",
+        "n1 waiting my-turn-comes",
+        "n1 claims worker-1",
+        "n1 cordons",
+        "n1 draining pods-left",
+        "n1 stamps worker-1",
+        "n1 calls Reboot",
+        "n1 boots",
+        "n1 starting nothing-read",
+        "n1 returning settling",
+        "n1 uncordons",
+        "n1 releases worker-1",
+        "n1 idle",
+    ];
+    assert_eq!(steps, expected, "{}", cluster.story.join("\n"));
+    assert_eq!(cluster.hosts[0].pods.len(), 2);
+    assert!(cluster.is_clean());
+}
+
+#[test]
+fn an_idle_node_wants_nothing_after_its_second_look() {
+    let mut cluster = Cluster::new(&["n1"], 1);
+    cluster.run(200);
+    assert_eq!(cluster.step(0), Some(None));
+}
+
+#[test]
+fn three_nodes_go_one_after_the_other() {
+    let mut cluster = Cluster::new(&["n1", "n2", "n3"], 1);
+    for number in 0..3 {
+        cluster.request(number);
+    }
+    cluster.run(600);
+    assert!(cluster.is_clean(), "{}", cluster.story.join("\n"));
+    assert_eq!(cluster.most_disrupted, 1);
+    assert!(cluster.hosts.iter().all(|host| host.boot == 2));
+}
+
+#[test]
+fn two_slots_let_two_nodes_go_at_once() {
+    let mut cluster = Cluster::new(&["n1", "n2", "n3"], 2);
+    for number in 0..3 {
+        cluster.request(number);
+    }
+    cluster.run(600);
+    assert_eq!(cluster.most_disrupted, 2);
+    assert!(cluster.hosts.iter().all(|host| host.boot == 2));
+}
+
+#[test]
+fn a_node_that_does_not_come_back_stops_the_rollout_and_is_named() {
+    let mut cluster = Cluster::new(&["n1", "n2"], 1);
+    cluster.hosts[0].never_returns = true;
+    cluster.request(0);
+    cluster.run(30);
+    cluster.request(1);
+    cluster.run(3600);
+    assert_eq!(cluster.hosts[1].boot, 1);
+    let line = &cluster.hosts[1].last.as_ref().unwrap().reasons[0].to_string();
+    assert!(line.contains("n1 holds worker-1 (rebooting)"), "{line}");
+}
+
+#[test]
+fn a_budget_that_allows_nothing_ends_in_an_abort_and_a_pause() {
+    let mut cluster = Cluster::new(&["n1", "n2"], 1);
+    cluster.pod(0, "db", Owner::Controller);
+    cluster.hosts[0].kept = true;
+    cluster.request(0);
+    cluster.run(15 * 60 + 30);
+    assert!(cluster.is_clean(), "{}", cluster.story.join("\n"));
+    assert!(told(&cluster, "n1 waiting backing-off"));
+    cluster.request(1);
+    cluster.run(200);
+    assert_eq!(cluster.hosts[1].boot, 2);
+    cluster.hosts[0].kept = false;
+    cluster.run(31 * 60);
+    assert_eq!(cluster.hosts[0].boot, 2);
+}
+
+#[test]
+fn a_request_that_vanishes_in_mid_drain_is_undone() {
+    let mut cluster = Cluster::new(&["n1"], 1);
+    cluster.pod(0, "db", Owner::Controller);
+    cluster.hosts[0].kept = true;
+    cluster.request(0);
+    cluster.run(60);
+    cluster.withdraw(0);
+    cluster.run(10);
+    assert!(cluster.is_clean(), "{}", cluster.story.join("\n"));
+    assert_eq!(cluster.hosts[0].boot, 1);
+}
+
+#[test]
+fn an_administrators_cordon_stays_his() {
+    let mut cluster = Cluster::new(&["n1"], 1);
+    cluster.hosts[0].node.unschedulable = true;
+    cluster.request(0);
+    cluster.run(300);
+    assert_eq!(cluster.hosts[0].boot, 2);
+    assert!(cluster.hosts[0].node.unschedulable);
+    assert!(cluster.slots[0].holder.is_none());
+}
+
+#[test]
+fn packages_being_installed_hold_everything_up() {
+    let mut cluster = Cluster::new(&["n1"], 1);
+    cluster.hosts[0].package_manager = Some("/var/lib/dpkg/lock".into());
+    cluster.request(0);
+    cluster.run(100);
+    assert!(cluster.slots[0].holder.is_none());
+    assert!(told(&cluster, "n1 waiting package-manager"));
+    cluster.hosts[0].package_manager = None;
+    cluster.run(200);
+    assert_eq!(cluster.hosts[0].boot, 2);
+}
+
+#[test]
+fn a_gate_that_shuts_in_mid_drain_holds_up_the_reboot_and_undoes_nothing() {
+    let mut cluster = Cluster::new(&["n1"], 1);
+    cluster.pod(0, "db", Owner::Controller);
+    cluster.hosts[0].kept = true;
+    cluster.request(0);
+    cluster.run(30);
+    cluster.hosts[0].kept = false;
+    cluster.hosts[0].package_manager = Some("/var/lib/dpkg/lock".into());
+    cluster.run(300);
+    assert_eq!(cluster.hosts[0].boot, 1);
+    assert!(cluster.hosts[0].node.unschedulable);
+    cluster.hosts[0].package_manager = None;
+    cluster.run(200);
+    assert_eq!(cluster.hosts[0].boot, 2);
+    assert!(cluster.is_clean());
+}
+
+#[test]
+fn a_machine_that_stays_up_is_asked_again_and_then_given_back() {
+    let mut cluster = Cluster::new(&["n1"], 1);
+    cluster.hosts[0].stays_up = true;
+    cluster.request(0);
+    cluster.run(650);
+    assert!(cluster.slots[0].holder.is_some(), "not before reboot_timeout has passed twice");
+    cluster.run(700);
+    assert!(cluster.is_clean(), "{}", cluster.story.join("\n"));
+    assert_eq!(cluster.story.iter().filter(|line| line.contains("calls Reboot")).count(), 2);
+}
+
+#[test]
+fn whoever_cannot_tell_whether_the_host_goes_down_writes_nothing() {
+    let mut cluster = Cluster::new(&["n1"], 1);
+    cluster.hosts[0].going_down = Err("no bus".into());
+    cluster.request(0);
+    cluster.run(300);
+    assert_eq!(cluster.writes, 0);
+}
+
+#[test]
+fn without_an_api_nothing_moves_and_afterwards_everything_does() {
+    let mut cluster = Cluster::new(&["n1"], 1);
+    cluster.pod(0, "db", Owner::Controller);
+    cluster.hosts[0].kept = true;
+    cluster.request(0);
+    cluster.run(30);
+    cluster.api_down = true;
+    cluster.hosts[0].kept = false;
+    cluster.run(300);
+    assert_eq!(cluster.hosts[0].boot, 1, "{}", cluster.story.join("\n"));
+    cluster.api_down = false;
+    cluster.run(300);
+    assert_eq!(cluster.hosts[0].boot, 2, "{}", cluster.story.join("\n"));
+    assert!(cluster.is_clean());
+}
+
+#[test]
+fn observe_mode_writes_nothing_and_says_what_it_would() {
+    let mut cluster = Cluster::new(&["n1"], 1);
+    cluster.hosts[0].settings.mode = Mode::Observe;
+    cluster.request(0);
+    cluster.run(300);
+    assert_eq!(cluster.writes, 0);
+    let reason = cluster.hosts[0].last.as_ref().unwrap().reasons[0].to_string();
+    assert!(reason.contains("would now claim slot worker-1"), "{reason}");
+}
+
+#[test]
+fn the_second_reboot_of_a_day_waits() {
+    let mut cluster = Cluster::new(&["n1"], 1);
+    cluster.hosts[0].settings.policy.min_interval = Duration::from_secs(3600);
+    cluster.request(0);
+    cluster.run(200);
+    cluster.request(0);
+    cluster.run(3000);
+    assert_eq!(cluster.hosts[0].boot, 2);
+    cluster.run(1000);
+    assert_eq!(cluster.hosts[0].boot, 3);
+}
+
+#[test]
+fn a_person_who_uncordons_in_mid_drain_is_obeyed() {
+    let mut cluster = Cluster::new(&["n1"], 1);
+    cluster.pod(0, "db", Owner::Controller);
+    cluster.hosts[0].kept = true;
+    cluster.request(0);
+    cluster.run(30);
+    cluster.hosts[0].node.unschedulable = false;
+    cluster.hosts[0].node.resource_version = "person".into();
+    cluster.run(120);
+    assert!(cluster.is_clean(), "{}", cluster.story.join("\n"));
+    assert!(told(&cluster, "n1 waiting backing-off"));
+}
+
+#[test]
+fn a_slot_of_another_machine_is_reported_and_left_alone() {
+    let mut cluster = Cluster::new(&["n1"], 1);
+    cluster.slots[0].holder = Some("n1".into());
+    cluster.slots[0].claim =
+        Claim { machine_id: Some("f".repeat(32)), boot_id: Some("e".repeat(32)), ..Claim::default() };
+    cluster.request(0);
+    cluster.run(300);
+    assert!(told(&cluster, "n1 unproven slot-of-other-machine"));
+    assert_eq!((cluster.writes, cluster.slots[0].holder.as_deref()), (0, Some("n1")));
+}
+
+/// P5: the process dies before or after any write of a whole cycle, or the answer is lost.
+#[test]
+fn a_crash_or_a_lost_answer_at_any_write_changes_nothing_in_the_end() {
+    let clean = {
+        let mut cluster = Cluster::new(&["n1", "n2"], 1);
+        prepare(&mut cluster);
+        cluster.run(600);
+        assert!(cluster.is_clean());
+        cluster.writes
+    };
+    for write in 1..=clean {
+        let mut cluster = Cluster::new(&["n1", "n2"], 1);
+        prepare(&mut cluster);
+        cluster.lose_answer_of = Some(write);
+        cluster.run(1400);
+        assert!(cluster.is_clean(), "answer {write} lost:\n{}", cluster.story.join("\n"));
+        assert!(cluster.hosts.iter().all(|host| host.boot == 2), "answer {write} lost");
+    }
+    for step in 1..200 {
+        for power in [false, true] {
+            let mut cluster = Cluster::new(&["n1", "n2"], 1);
+            prepare(&mut cluster);
+            let mut steps = 0;
+            for _ in 0..200 {
+                while cluster.step(0).is_none() {
+                    steps += 1;
+                    if steps == step && power && cluster.slots[0].holder.as_deref() == Some("n1") {
+                        cluster.power_cycle(0);
+                    } else if steps == step {
+                        cluster.restart(0);
+                    }
+                }
+                cluster.run(1);
+            }
+            cluster.run(1200);
+            assert!(cluster.is_clean(), "step {step}, power {power}:\n{}", cluster.story.join("\n"));
+            assert!(cluster.most_disrupted <= 1);
+        }
+    }
+}
+
+fn prepare(cluster: &mut Cluster) {
+    cluster.pod(0, "web", Owner::Controller);
+    cluster.pod(1, "web2", Owner::Controller);
+    cluster.request(0);
+    cluster.request(1);
+}
