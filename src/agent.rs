@@ -11,8 +11,8 @@ use tokio::task::JoinSet;
 use crate::cluster::{Api, ApiError, Watch, WatchTarget};
 use crate::config::Settings;
 use crate::decide::{
-    Decision, Effect, Event, EvictionOutcome, Failure, Next, Phase, PodKey, Reads, Target, Watches, World,
-    decide, observe,
+    Decision, Effect, Event, EvictionOutcome, Failure, Next, Outcome, Phase, PodKey, Reads, Target, Watches,
+    World, decide, observe,
 };
 use crate::host::logind::Bus;
 use crate::host::{clock, dpkg, memory, sentinel};
@@ -242,17 +242,16 @@ impl Agent {
     // ---- act ----
 
     async fn act(&mut self, effect: &Effect) {
+        tracing::info!(node = self.settings.node_name, "{effect}");
         let sent = clock::now().boot;
         match effect {
             Effect::WriteSlot(write) => {
-                tracing::info!(slot = write.slot, change = ?write.change, "writing the slot");
                 self.observe(Event::WriteBegun(Target(write.uid.clone())));
                 let Some(api) = &mut self.api else { return };
                 let outcome = api.write_slot(write).await;
                 self.written(effect, sent, outcome);
             }
             Effect::WriteNode(write) => {
-                tracing::info!(change = ?write.change, "writing the Node");
                 self.observe(Event::WriteBegun(Target(write.uid.clone())));
                 let Some(api) = &mut self.api else { return };
                 let outcome = api.write_node(write).await;
@@ -263,8 +262,16 @@ impl Agent {
         }
     }
 
-    fn written(&mut self, effect: &Effect, sent: Duration, outcome: crate::decide::Outcome) {
-        tracing::debug!(?outcome, "write ended");
+    fn written(&mut self, effect: &Effect, sent: Duration, outcome: Outcome) {
+        match &outcome {
+            Outcome::Answered => {}
+            Outcome::Refused { failure, conflict } => {
+                tracing::info!(conflict, "refused: {effect}: {}", failure.message);
+            }
+            Outcome::Unanswered(failure) => {
+                tracing::warn!("no answer, so it may still happen: {effect}: {}", failure.message);
+            }
+        }
         self.observe(Event::WriteEnded { effect: effect.clone(), sent, outcome });
     }
 
@@ -272,7 +279,6 @@ impl Agent {
         self.observe(Event::EvictionsBegun(pods.to_vec()));
         let Some(api) = &mut self.api else { return };
         for pod in pods {
-            tracing::info!(%pod, "evicting");
             let request = api.eviction(pod);
             let pod = pod.clone();
             self.evictions.spawn(async move { (pod, request.await) });
@@ -289,7 +295,7 @@ impl Agent {
         };
         match &result {
             Ok(()) => tracing::info!("logind reboots this host"),
-            Err(error) => tracing::error!(error, "logind did not reboot this host"),
+            Err(error) => tracing::error!("logind does not reboot this host: {error}"),
         }
         self.observe(Event::RebootEnded(result));
     }
@@ -347,7 +353,7 @@ impl Agent {
             Woken::Eviction(None) => {}
             Woken::Eviction(Some((pod, outcome))) => {
                 if let EvictionOutcome::Refused { message, .. } = &outcome {
-                    tracing::info!(%pod, message, "the pod may not leave yet");
+                    tracing::info!("{pod} may not leave yet: {message}");
                 }
                 self.observe(Event::EvictionEnded(pod, outcome));
             }
@@ -360,7 +366,7 @@ impl Agent {
             Ok((settings, sentinel))
         });
         match new {
-            Err(error) => tracing::error!(error, "the new configuration is not used"),
+            Err(error) => tracing::error!("the new configuration is not used: {error}"),
             Ok((settings, sentinel)) => {
                 tracing::info!("configuration reloaded");
                 self.sentinel = sentinel;

@@ -167,7 +167,7 @@ fn explain_unknown(table: &str, key: &str, is_table: bool) -> String {
     let hint = match (nearest(key, known_keys(table)), elsewhere) {
         (Some(near), _) => format!("did you mean \"{near}\"?"),
         (None, Some(("", _))) => format!("\"{key}\" belongs to the top of the file, before any table"),
-        (None, Some((other, _))) => format!("\"{key}\" belongs into [{other}]"),
+        (None, Some((other, _))) => format!("\"{key}\" belongs in [{other}]"),
         (None, None) => format!("known here: {}", known_keys(table).join(", ")),
     };
     format!("{what}; {hint}")
@@ -222,7 +222,7 @@ mod tests {
             ),
             ("[polcy]\n", "f.toml:1:2: unknown table [polcy]; did you mean \"policy\"?"),
             ("[node.labels]\n", "f.toml:1:7: unknown table [node.labels]; known here: name, pool"),
-            ("settle = 1", "f.toml:1:1: unknown key \"settle\"; \"settle\" belongs into [policy]"),
+            ("settle = 1", "f.toml:1:1: unknown key \"settle\"; \"settle\" belongs in [policy]"),
             (
                 "[policy]\nmode = 'active'",
                 "f.toml:2:1: unknown key \"mode\" in [policy]; \"mode\" belongs to the top of the file, before any table",

@@ -114,6 +114,37 @@ pub enum Effect {
     },
 }
 
+impl std::fmt::Display for Effect {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Effect::WriteSlot(write) => match &write.change {
+                SlotChange::Claim(_) => write!(f, "claim slot {}", write.slot),
+                SlotChange::Stamp(stamp) => {
+                    write!(f, "stamp slot {} and reboot (try {})", write.slot, stamp.attempt)
+                }
+                SlotChange::Release { because: None } => write!(f, "release slot {}", write.slot),
+                SlotChange::Release { because: Some(because) } => {
+                    write!(f, "release slot {} because {because}", write.slot)
+                }
+            },
+            Effect::WriteNode(write) => match &write.change {
+                NodeChange::Cordon { .. } => f.write_str("cordon the Node"),
+                NodeChange::Uncordon { .. } => f.write_str("uncordon the Node"),
+                NodeChange::RemoveMark => f.write_str("remove our cordon mark from the Node"),
+                NodeChange::Confirm => write!(f, "confirm the Node as it is, in pool {}", write.pool),
+            },
+            Effect::Evict(pods) => {
+                f.write_str("evict ")?;
+                for (number, pod) in pods.iter().enumerate() {
+                    write!(f, "{}{pod}", if number == 0 { "" } else { ", " })?;
+                }
+                Ok(())
+            }
+            Effect::Reboot { .. } => f.write_str("ask logind to reboot"),
+        }
+    }
+}
+
 /// A compare-and-swap on a slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlotWrite {

@@ -122,7 +122,7 @@ fn next_step(world: &World, settings: &Settings, wish: &mut Wish) -> Next {
     if settings.mode == Mode::Observe
         && let Some(effect) = effect.take()
     {
-        wish.reasons.insert(0, Reason::Observing { would: words(&effect) });
+        wish.reasons.insert(0, Reason::Observing { would: effect.to_string() });
         wish.look_age = Some(WAITING_LOOK);
     }
     if wish.phase == Phase::GoingDown {
@@ -180,7 +180,7 @@ fn wait_until(world: &World, wish: &Wish) -> Option<Duration> {
 fn trouble_with_api(world: &World, acting: bool) -> Option<Reason> {
     let cluster = &world.cluster;
     if let Some(why) = &cluster.read_failure {
-        return Some(Reason::ApiUnreachable { why: why.clone() });
+        return Some(Reason::ApiFailing { why: why.clone() });
     }
     cluster.write_failure.as_ref().filter(|_| acting).map(|why| Reason::Refused { why: why.clone() })
 }
@@ -573,23 +573,4 @@ fn holder_of(slot: &SlotView) -> (String, String, String) {
     let holder = slot.holder.clone().unwrap_or_default();
     let doing = if slot.stamp.is_some() { "rebooting" } else { "draining" };
     (slot.name.clone(), holder, doing.to_owned())
-}
-
-/// An effect in words, for `mode = "observe"`.
-fn words(effect: &Effect) -> String {
-    match effect {
-        Effect::WriteSlot(write) => match &write.change {
-            SlotChange::Claim(_) => format!("claim slot {}", write.slot),
-            SlotChange::Stamp(_) => format!("stamp slot {} and reboot", write.slot),
-            SlotChange::Release { .. } => format!("release slot {}", write.slot),
-        },
-        Effect::WriteNode(write) => match &write.change {
-            NodeChange::Cordon { .. } => "cordon the Node".to_owned(),
-            NodeChange::Uncordon { .. } => "uncordon the Node".to_owned(),
-            NodeChange::RemoveMark => "remove our cordon mark from the Node".to_owned(),
-            NodeChange::Confirm => format!("label the Node with pool {}", write.pool),
-        },
-        Effect::Evict(pods) => format!("evict {} pods", pods.len()),
-        Effect::Reboot { .. } => "reboot".to_owned(),
-    }
 }

@@ -15,7 +15,7 @@ pub enum Reason {
     NotConfigured,
     NothingRead,
     Unreadable { what: &'static str, why: String },
-    ApiUnreachable { why: String },
+    ApiFailing { why: String },
     Refused { why: String },
     NodeMissing { name: String },
     OtherMachine { node: String, host: String },
@@ -54,7 +54,7 @@ impl Reason {
             Reason::NotConfigured => "not-configured",
             Reason::NothingRead => "nothing-read",
             Reason::Unreadable { .. } => "unreadable",
-            Reason::ApiUnreachable { .. } => "api-unreachable",
+            Reason::ApiFailing { .. } => "api-failing",
             Reason::Refused { .. } => "refused",
             Reason::NodeMissing { .. } => "node-missing",
             Reason::OtherMachine { .. } => "other-machine",
@@ -97,7 +97,7 @@ impl fmt::Display for Reason {
             ),
             Reason::NothingRead => f.write_str("nothing read yet"),
             Reason::Unreadable { what, why } => write!(f, "cannot read {what}: {why}"),
-            Reason::ApiUnreachable { why } => write!(f, "the Kubernetes API does not answer: {why}"),
+            Reason::ApiFailing { why } => write!(f, "reading from the Kubernetes API failed: {why}"),
             Reason::Refused { why } => write!(f, "the last step failed: {why}"),
             Reason::NodeMissing { name } => {
                 write!(
@@ -168,7 +168,7 @@ impl fmt::Display for Reason {
                 write!(f, "waiting for the kubelet to renew its Lease ({renewals} of 2 renewals seen)")
             }
             Reason::NoHeartbeat => f.write_str("waiting for the kubelet to post its Node"),
-            Reason::KubeletNotRenewing => f.write_str("the kubelet does not renew its Lease"),
+            Reason::KubeletNotRenewing => f.write_str("waiting for the kubelet to renew its Lease"),
             Reason::Settling { left } => write!(f, "the Node is Ready; {} more to settle", span(*left)),
             Reason::FewerResources { resource, before, after } => {
                 write!(f, "the Node has {after} of {resource}, {before} before the reboot")
