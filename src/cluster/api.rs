@@ -11,7 +11,9 @@ use super::objects::{FIELD_MANAGER, Lease, List, Node, Pod};
 use super::patches::{node_patch, slot_patch};
 use super::watch::{Watch, WatchTarget};
 use crate::config::ApiAccess;
-use crate::decide::{EvictionOutcome, NodeView, NodeWrite, Outcome, PodKey, PodView, SlotView, SlotWrite};
+use crate::decide::{
+    EvictionOutcome, KubeletLease, NodeView, NodeWrite, Outcome, PodKey, PodView, SlotView, SlotWrite,
+};
 
 /// Where the slots are. Not kube-system: API priority and fairness treats Leases there in another way.
 pub const NAMESPACE: &str = "rebootd";
@@ -33,13 +35,11 @@ pub struct Api {
     pub(super) versions: Versions,
 }
 
-/// The resourceVersion of the latest list of each kind.
+/// The resourceVersion of the latest list of each kind that is listed.
 #[derive(Debug, Default)]
 pub(super) struct Versions {
-    pub(super) node: String,
     pub(super) slots: String,
     pub(super) pods: String,
-    pub(super) kubelet: String,
 }
 
 impl Api {
@@ -92,11 +92,7 @@ impl Api {
     pub async fn node(&mut self) -> Result<Option<NodeView>, ApiError> {
         let path = format!("/api/v1/nodes/{}", self.node);
         match self.get::<Node>(&path).await {
-            Ok(node) => {
-                let view = NodeView::from(node);
-                self.versions.node.clone_from(&view.resource_version);
-                Ok(Some(view))
-            }
+            Ok(node) => Ok(Some(NodeView::from(node))),
             Err(ApiError::Status { code: 404, .. }) => Ok(None),
             Err(error) => Err(error),
         }
@@ -110,15 +106,12 @@ impl Api {
         Ok(list.items.into_iter().flatten().map(SlotView::from).collect())
     }
 
-    /// Reads the kubelet's Lease: what changes when it is renewed; empty where there is none.
-    pub async fn kubelet(&mut self) -> Result<String, ApiError> {
+    /// Reads the kubelet's Lease without resourceVersion; where there is none, one that never changes.
+    pub async fn kubelet(&mut self) -> Result<KubeletLease, ApiError> {
         let path = format!("/apis/coordination.k8s.io/v1/namespaces/{KUBELET_LEASES}/leases/{}", self.node);
         match self.get::<Lease>(&path).await {
-            Ok(lease) => {
-                self.versions.kubelet = lease.version().to_owned();
-                Ok(lease.renewal())
-            }
-            Err(ApiError::Status { code: 404, .. }) => Ok(String::new()),
+            Ok(lease) => Ok(KubeletLease::from(lease)),
+            Err(ApiError::Status { code: 404, .. }) => Ok(KubeletLease::default()),
             Err(error) => Err(error),
         }
     }

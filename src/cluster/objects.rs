@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::decide::{Claim, NodeView, Owner, PodKey, PodView, SlotView, Stamp};
+use crate::decide::{Claim, KubeletLease, NodeView, Owner, PodKey, PodView, SlotView, Stamp};
 use crate::host::identity::plain_id;
 
 /// Our field manager: `managedFields` tells by it whose cordon it is.
@@ -158,15 +158,13 @@ struct LeaseSpec {
     renew_time: Option<String>,
 }
 
-impl Lease {
-    /// `metadata.resourceVersion`.
-    pub(super) fn version(&self) -> &str {
-        &self.metadata.resource_version
-    }
-
-    /// What changes when the lease is renewed.
-    pub(super) fn renewal(self) -> String {
-        self.spec.renew_time.unwrap_or(self.metadata.resource_version)
+impl From<Lease> for KubeletLease {
+    fn from(lease: Lease) -> KubeletLease {
+        KubeletLease {
+            uid: lease.metadata.uid,
+            resource_version: lease.metadata.resource_version,
+            renewed: lease.spec.renew_time.unwrap_or_default(),
+        }
     }
 }
 

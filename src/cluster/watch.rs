@@ -14,6 +14,8 @@ use crate::decide::{Event, PodView};
 
 /// The server ends a watch after this time; the next one follows a look.
 const LASTS: Duration = Duration::from_secs(600);
+/// A watch that cannot be had (a missing right, say) would else make us look without end.
+const LEAST_TIME: Duration = Duration::from_secs(5);
 /// Longer than any object that we watch.
 const LONGEST_LINE: usize = 8 << 20;
 
@@ -43,6 +45,7 @@ impl Watch {
         let path = path(target, node, versions);
         let node = node.to_owned();
         let task = tokio::spawn(async move {
+            let not_before = tokio::time::sleep(LEAST_TIME);
             let ended = match target {
                 WatchTarget::Pods => follow(&client, &path, &sender, |event| pod_event(event, &node)).await,
                 _ => follow(&client, &path, &sender, changed).await,
@@ -50,6 +53,7 @@ impl Watch {
             if let Err(error) = ended {
                 tracing::debug!(%error, ?target, "watch ended");
             }
+            not_before.await;
             let _ = sender.send(Event::WatchEnded).await;
         });
         Watch { events, task }
@@ -70,19 +74,20 @@ impl Drop for Watch {
 fn path(target: WatchTarget, node: &str, versions: &Versions) -> String {
     let leases = |namespace| format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases");
     let by_name = format!("&fieldSelector=metadata.name%3D{node}");
+    let from = |version: &str| format!("&resourceVersion={version}");
+    // A single object that has not changed for long has a resourceVersion too old to watch from: these watches
+    // begin with the object as it is.
     let (collection, selector, version) = match target {
-        WatchTarget::Slots => (leases(NAMESPACE), String::new(), &versions.slots),
-        WatchTarget::Node => ("/api/v1/nodes".to_owned(), by_name, &versions.node),
+        WatchTarget::Slots => (leases(NAMESPACE), String::new(), from(&versions.slots)),
+        WatchTarget::Node => ("/api/v1/nodes".to_owned(), by_name, String::new()),
         WatchTarget::Pods => {
             let on_node = format!("&fieldSelector=spec.nodeName%3D{node}");
-            ("/api/v1/pods".to_owned(), on_node, &versions.pods)
+            ("/api/v1/pods".to_owned(), on_node, from(&versions.pods))
         }
-        WatchTarget::Kubelet => (leases(KUBELET_LEASES), by_name, &versions.kubelet),
+        WatchTarget::Kubelet => (leases(KUBELET_LEASES), by_name, String::new()),
     };
     let seconds = LASTS.as_secs();
-    format!(
-        "{collection}?watch=1&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion={version}{selector}"
-    )
+    format!("{collection}?watch=1&allowWatchBookmarks=true&timeoutSeconds={seconds}{version}{selector}")
 }
 
 /// Reads events, one JSON object a line, until the stream or the receiver ends.

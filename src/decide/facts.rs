@@ -160,6 +160,17 @@ pub struct Stamp {
     pub at: Duration,
 }
 
+/// The kubelet's own Lease in `kube-node-lease`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct KubeletLease {
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.resourceVersion`, opaque.
+    pub resource_version: String,
+    /// `spec.renewTime`, by the kubelet's clock: only ever compared for equality.
+    pub renewed: String,
+}
+
 /// A pod's name, and the uid that tells it from a later pod of the same name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PodKey {

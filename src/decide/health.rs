@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::world::World;
-use super::{Claim, Failure, NodeView, Reason, identity};
+use super::{Claim, Failure, KubeletLease, NodeView, Reason, identity};
 
 /// How long the node has been well, folded from readings.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -13,8 +13,8 @@ pub struct Health {
     ready_since: Option<Duration>,
     /// `lastTransitionTime` of Ready then: another value means that it was not Ready in between.
     transition: String,
-    /// What the kubelet's Lease said last.
-    renewal: Option<String>,
+    /// The kubelet's Lease as last read.
+    lease: Option<KubeletLease>,
     /// How often this process saw it renewed.
     renewals: u32,
     /// When it last saw that.
@@ -48,21 +48,22 @@ impl Health {
         }
     }
 
-    pub(super) fn kubelet(&mut self, result: &Result<String, Failure>, now: Duration) {
+    pub(super) fn kubelet(&mut self, result: &Result<KubeletLease, Failure>, now: Duration) {
         self.kubelet_failed = result.is_err();
-        let Ok(renewal) = result else {
+        let Ok(lease) = result else {
             self.ready_since = None;
             return;
         };
-        if self.renewal.as_ref().is_some_and(|known| known != renewal) {
+        if self.lease.as_ref().is_some_and(|known| known.renewed != lease.renewed) {
             self.renewals = self.renewals.saturating_add(1);
             self.renewed_at = Some(now);
         }
-        self.renewal = Some(renewal.clone());
+        self.lease = Some(lease.clone());
     }
 
-    pub(super) fn kubelet_was_read(&self) -> bool {
-        self.renewal.is_some() && !self.kubelet_failed
+    /// The kubelet's Lease, if the latest attempt to read it succeeded.
+    pub(super) fn kubelet_lease(&self) -> Option<&KubeletLease> {
+        self.lease.as_ref().filter(|_| !self.kubelet_failed)
     }
 }
 

@@ -27,7 +27,9 @@ pub use drain::{EvictionOutcome, PodDrain};
 pub use effect::{
     AbortReason, Decision, Effect, Next, NodeChange, NodeWrite, Phase, Reads, SlotChange, SlotWrite, Watches,
 };
-pub use facts::{Claim, Inhibitor, NodeView, Now, Owner, PodKey, PodView, Reading, Request, SlotView, Stamp};
+pub use facts::{
+    Claim, Inhibitor, KubeletLease, NodeView, Now, Owner, PodKey, PodView, Reading, Request, SlotView, Stamp,
+};
 pub use observe::{Event, Failure, Outcome, Target, observe};
 pub use phase::decide;
 pub use reason::Reason;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::drain::{self, EvictionOutcome};
 use super::world::{Cluster, LastReboot, Look, SECOND_LOOK, Setback, World};
 use super::{
-    AbortReason, Effect, Inhibitor, NodeChange, NodeView, Now, PodKey, PodView, Reads, Request, SlotChange,
-    SlotView,
+    AbortReason, Effect, Inhibitor, KubeletLease, NodeChange, NodeView, Now, PodKey, PodView, Reads, Request,
+    SlotChange, SlotView,
 };
 
 /// Something that happened, as told by the edge.
@@ -34,8 +34,8 @@ pub enum Event {
     Node(Result<Option<NodeView>, Failure>),
     /// The slots were read.
     Slots(Result<Vec<SlotView>, Failure>),
-    /// The kubelet's Lease was read: what changes when it is renewed; empty where there is no such Lease.
-    Kubelet(Result<String, Failure>),
+    /// The kubelet's Lease was read.
+    Kubelet(Result<KubeletLease, Failure>),
     /// The pods of this node were read.
     Pods(Result<Vec<PodView>, Failure>),
     /// The look ended.
@@ -246,7 +246,7 @@ fn look_ended(world: &mut World, reads: Reads) {
     let complete = cluster.node.current().is_some()
         && cluster.slots.current().is_some()
         && (!reads.pods || cluster.pods.current().is_some())
-        && (!reads.kubelet || cluster.health.kubelet_was_read());
+        && (!reads.kubelet || cluster.health.kubelet_lease().is_some());
     if !complete {
         cluster.look = None;
         return;
@@ -267,8 +267,10 @@ fn is_known(world: &World, uid: &str, resource_version: &str) -> bool {
     let cluster = &world.cluster;
     let node = cluster.node.current().and_then(Option::as_ref);
     let slots = cluster.slots.current().into_iter().flatten();
+    let kubelet = cluster.health.kubelet_lease();
     node.map(|node| (&node.uid, &node.resource_version))
         .into_iter()
+        .chain(kubelet.map(|lease| (&lease.uid, &lease.resource_version)))
         .chain(slots.map(|slot| (&slot.uid, &slot.resource_version)))
         .any(|(known_uid, known_version)| known_uid == uid && known_version == resource_version)
 }

@@ -237,8 +237,9 @@ impl Cluster {
                 let slots = self.slots.clone();
                 self.event(number, Event::Slots(Ok(slots)));
                 if reads.kubelet {
-                    let renewal = self.hosts[number].renewals.to_string();
-                    self.event(number, Event::Kubelet(Ok(renewal)));
+                    let renewed = self.hosts[number].renewals.to_string();
+                    let lease = KubeletLease { renewed, ..KubeletLease::default() };
+                    self.event(number, Event::Kubelet(Ok(lease)));
                 }
                 if reads.pods {
                     let pods = self.hosts[number].pods.values().cloned().collect();

@@ -15,6 +15,7 @@ use crate::control_plane::{self, ControlPlane};
 use crate::host::{Host, HostConfig};
 use crate::images::{self, Suite};
 use crate::network::{self, HostNetwork, LAB_ADDRESS};
+use crate::observer::{Observer, ObserverConfig};
 use crate::progress::say;
 use crate::proxy::{Proxy, ProxyConfig};
 use crate::{kubelet, namespaces, rebootd};
@@ -23,10 +24,12 @@ use crate::{kubelet, namespaces, rebootd};
 const READY_LIMIT: Duration = Duration::from_secs(180);
 
 /// What a lab is made of.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct LabConfig {
     /// Its hosts.
     pub hosts: Vec<HostConfig>,
+    /// Whether Nodes name their boot and machine, as with a real kubelet. The hollow one leaves both empty.
+    pub fill_node_info: bool,
 }
 
 impl LabConfig {
@@ -36,7 +39,7 @@ impl LabConfig {
         let hosts = (0..count)
             .map(|index| HostConfig::new(&format!("node{}", index + 1), suites[index % 2]))
             .collect();
-        Self { hosts }
+        Self { hosts, fill_node_info: true }
     }
 }
 
@@ -79,8 +82,8 @@ impl Lab {
         network::set_up().await?;
         let control_plane = ControlPlane::new(&directory.join("control-plane"), &binaries)?;
         let mut lab = Self { control_plane, hosts: Vec::new(), proxies: BTreeMap::new(), directory };
-        for config in config.hosts {
-            lab.add_host(&binaries, config).await?;
+        for host in config.hosts {
+            lab.add_host(&binaries, host, config.fill_node_info).await?;
         }
         for host in &lab.hosts {
             host.boot();
@@ -112,6 +115,18 @@ impl Lab {
     /// Where the lab keeps its files: `control-plane/*.log`, `hosts/NAME/console.log` and more.
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// Starts to follow what happens in the cluster, as the administrator and past all proxies.
+    pub async fn observe(&self) -> Result<Observer> {
+        let pki = &self.control_plane.pki;
+        Observer::start(ObserverConfig {
+            server: control_plane::server(),
+            authority_pem: fs::read_to_string(pki.ca())?,
+            credential: pki.client("observer", "lab-observer", &["system:masters"])?.read()?,
+            namespace: "rebootd".to_owned(),
+        })
+        .await
     }
 
     /// Runs kubectl as the administrator.
@@ -162,7 +177,12 @@ impl Lab {
     }
 
     /// Makes a host with its proxy; it is off.
-    async fn add_host(&mut self, binaries: &Binaries, config: HostConfig) -> Result<()> {
+    async fn add_host(
+        &mut self,
+        binaries: &Binaries,
+        config: HostConfig,
+        fill_node_info: bool,
+    ) -> Result<()> {
         let network = HostNetwork::new(&config.name, u8::try_from(self.hosts.len())?).await?;
         let image = images::host(config.suite).await?;
         let kubemark = binaries.path("kubemark");
@@ -178,7 +198,7 @@ impl Lab {
             client_authority_pem: fs::read_to_string(pki.ca())?,
             upstream_authority_pem: fs::read_to_string(pki.ca())?,
             front_proxy: pki.front_proxy_client(&format!("front-proxy-{name}"))?.read()?,
-            fill_node_info: Some(host.node_info()),
+            fill_node_info: fill_node_info.then(|| host.node_info()),
         };
         self.proxies.insert(name.clone(), Proxy::start(proxy).await?);
 

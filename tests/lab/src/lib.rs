@@ -6,11 +6,13 @@
 //! (kubemark's hollow kubelet), and the kernel, its time of day and its uptime are those of this machine.
 
 pub mod audit;
+pub mod bench;
 pub mod binaries;
 pub mod cache;
 pub mod check;
 pub mod command;
 pub mod control_plane;
+pub mod demo;
 pub mod host;
 pub mod images;
 pub mod kubelet;
@@ -25,4 +27,5 @@ pub mod processes;
 pub mod progress;
 pub mod proxy;
 pub mod rebootd;
+pub mod rollout;
 pub mod workload;

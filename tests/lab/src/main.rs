@@ -4,12 +4,12 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use rebootd_lab::binaries::Binaries;
 use rebootd_lab::lab::{self, Lab, LabConfig};
 use rebootd_lab::progress::say;
-use rebootd_lab::{check, host, namespaces, package, progress};
+use rebootd_lab::{bench, check, demo, host, namespaces, package, progress};
 use tokio::process::Command;
 
 /// A real Kubernetes cluster of real systemd hosts on this machine.
@@ -35,12 +35,27 @@ enum Subcommands {
         #[arg(required = true, allow_hyphen_values = true)]
         command: Vec<String>,
     },
+    /// Watch three hosts reboot themselves in turn.
+    Demo,
+    /// Measure; the last line printed is a JSON object.
+    Bench {
+        #[command(subcommand)]
+        benchmark: Benchmark,
+    },
     /// Check the lab itself: reboots, power, network, disk, API server.
     Check {
         /// Also install this package.
         #[arg(long)]
         deb: Option<PathBuf>,
     },
+}
+
+#[derive(Subcommand)]
+enum Benchmark {
+    /// How long three hosts take to reboot in turn, against what is unavoidable.
+    Rollout,
+    /// What an idle daemon costs.
+    Idle(bench::idle::Options),
 }
 
 #[derive(Args)]
@@ -96,6 +111,10 @@ async fn outside(cli: Cli) -> Result<ExitCode> {
             };
             namespaces::run_again_inside(package.as_deref()).await
         }
+        Subcommands::Demo | Subcommands::Bench { .. } => {
+            lab::prepare(&LabConfig::with_hosts(3)).await?;
+            namespaces::run_again_inside(Some(&package::find_or_build().await?)).await
+        }
         Subcommands::Run { on, command } => run_in_lab(on, command).await,
         Subcommands::Check { deb } => {
             lab::prepare(&LabConfig::with_hosts(3)).await?;
@@ -108,6 +127,21 @@ async fn inside(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Subcommands::Prepare | Subcommands::Run { .. } => Ok(ExitCode::SUCCESS),
         Subcommands::Up(options) => up(options).await,
+        Subcommands::Demo => {
+            let lab = Lab::start(LabConfig::with_hosts(3)).await?;
+            demo::run(&lab, &package::given().context("no package was built")?).await?;
+            lab.stop().await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Subcommands::Bench { benchmark } => {
+            let package = package::given().context("no package was built")?;
+            let figures = match benchmark {
+                Benchmark::Rollout => bench::rollout::run(&package).await?,
+                Benchmark::Idle(options) => bench::idle::run(&package, &options).await?,
+            };
+            println!("{figures}");
+            Ok(ExitCode::SUCCESS)
+        }
         Subcommands::Check { .. } => {
             let mut config = LabConfig::with_hosts(3);
             config.hosts[2].root_size = Some("128M".to_owned());

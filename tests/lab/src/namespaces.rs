@@ -5,14 +5,15 @@
 //! two things have names outside: a temporary directory and a cgroup, which the outer process removes, or
 //! the next lab if this one was killed.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{cache, command, package, processes};
@@ -43,54 +44,87 @@ pub fn cgroup(lab_directory: &Path) -> PathBuf {
 /// The package, if any, is what [`package::given`] will say there.
 /// Ends early, and ends the lab, on SIGINT and SIGTERM.
 pub async fn run_again_inside(package: Option<&Path>) -> Result<ExitCode> {
-    if !is_root()? {
-        bail!("the lab makes namespaces, mounts and machines: run it as root");
-    }
-    let (directory, _lock) = new_directory()?;
-    fs::create_dir(cgroup(&directory)).context("cannot make a cgroup (is a cgroup 2 hierarchy mounted?)")?;
-    // Killed with SIGKILL, this process still takes the lab with it.
-    let mut inner = Command::new("setpriv")
-        .args(["--pdeathsig", "KILL"])
-        .args([
-            "unshare",
-            "--net",
-            "--pid",
-            "--mount",
-            "--uts",
-            "--ipc",
-            "--fork",
-            "--kill-child",
-            "--mount-proc",
-        ])
-        .arg(std::env::current_exe()?)
-        .args(std::env::args_os().skip(1))
-        .env(INSIDE, &directory)
-        .envs(package.map(|package| (package::GIVEN, package)))
-        .spawn()
-        .context("cannot start setpriv")?;
-    // For those who want to look into the running lab.
-    let unshare = inner.id().context("the lab ended at once")?;
-    let pid_file = directory.join(PID);
-    tokio::spawn(async move {
-        loop {
-            if let Some(inner) =
-                processes::children(unshare)?.into_iter().find(|child| processes::is_init(*child))
-            {
-                return anyhow::Ok(fs::write(pid_file, inner.to_string())?);
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    });
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    let mut inner = Inner::start(&arguments, package, None)?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let code = tokio::select! {
-        status = inner.wait() => status?.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1),
+        code = inner.wait() => code?,
         _ = interrupt.recv() => 130,
         _ = terminate.recv() => 143,
     };
-    inner.kill().await?;
-    remove(&directory).await?;
+    inner.remove().await?;
     Ok(ExitCode::from(code))
+}
+
+/// This program once more, inside namespaces of its own, as the outer process sees it.
+pub struct Inner {
+    unshare: Child,
+    directory: PathBuf,
+    _lock: File,
+}
+
+impl Inner {
+    /// Starts it with these arguments, and its output in a file where one is given.
+    ///
+    /// It lives no longer than the thread that calls this.
+    pub fn start(arguments: &[OsString], package: Option<&Path>, output: Option<File>) -> Result<Self> {
+        if !is_root()? {
+            bail!("the lab makes namespaces, mounts and machines: run it as root");
+        }
+        let (directory, lock) = new_directory()?;
+        fs::create_dir(cgroup(&directory))
+            .context("cannot make a cgroup (is a cgroup 2 hierarchy mounted?)")?;
+        // Killed with SIGKILL, this process still takes the lab with it.
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--pdeathsig", "KILL"])
+            .args([
+                "unshare",
+                "--net",
+                "--pid",
+                "--mount",
+                "--uts",
+                "--ipc",
+                "--fork",
+                "--kill-child",
+                "--mount-proc",
+            ])
+            .arg(std::env::current_exe()?)
+            .args(arguments)
+            .env(INSIDE, &directory)
+            .envs(package.map(|package| (package::GIVEN, package)));
+        if let Some(output) = output {
+            command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        }
+        let inner = command.spawn().context("cannot start setpriv")?;
+        // For those who want to look into the running lab.
+        let unshare = inner.id().context("the lab ended at once")?;
+        let pid_file = directory.join(PID);
+        tokio::spawn(async move {
+            loop {
+                if let Some(inner) =
+                    processes::children(unshare)?.into_iter().find(|child| processes::is_init(*child))
+                {
+                    return anyhow::Ok(fs::write(pid_file, inner.to_string())?);
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        Ok(Self { unshare: inner, directory, _lock: lock })
+    }
+
+    /// Waits for its end; gives its exit code.
+    pub async fn wait(&mut self) -> Result<u8> {
+        let status = self.unshare.wait().await?;
+        Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+    }
+
+    /// Ends it, if it still runs, and removes what is left of its lab.
+    pub async fn remove(mut self) -> Result<()> {
+        self.unshare.kill().await?;
+        remove(&self.directory).await
+    }
 }
 
 /// Arguments of `nsenter` for the newest lab that runs, to which the command is to be added, and its directory.

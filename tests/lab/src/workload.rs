@@ -22,12 +22,14 @@ pub struct Deployment {
     pub pre_stop_seconds: u32,
     /// A PodDisruptionBudget with this `minAvailable`, under the same name.
     pub min_available: Option<u32>,
+    /// The only node that may run its pods; they wait for it while it is cordoned.
+    pub only_on: Option<String>,
 }
 
 impl Deployment {
     /// A Deployment whose pods end after a second.
     pub fn new(name: &str, replicas: u32) -> Self {
-        Self { name: name.to_owned(), replicas, pre_stop_seconds: 1, min_available: None }
+        Self { name: name.to_owned(), replicas, pre_stop_seconds: 1, min_available: None, only_on: None }
     }
 
     /// Creates it, with its budget.
@@ -42,6 +44,9 @@ impl Deployment {
             "whenUnsatisfiable": "ScheduleAnyway",
             "labelSelector": {"matchLabels": labels},
         }]);
+        if let Some(node) = &self.only_on {
+            pod["nodeSelector"] = json!({"kubernetes.io/hostname": node});
+        }
         let mut items = vec![json!({
             "apiVersion": "apps/v1",
             "kind": "Deployment",

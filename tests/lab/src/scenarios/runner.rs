@@ -1,0 +1,180 @@
+//! Runs scenarios, two at a time, each by starting this program again inside namespaces of its own.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
+
+use super::stage::Stage;
+use super::{ALL, Scenario, remains};
+use crate::lab::{self, LabConfig};
+use crate::namespaces::Inner;
+use crate::progress::say;
+use crate::{cache, command, package};
+
+/// What a scenario says, in its directory of results.
+const OUTPUT: &str = "output.log";
+const SHOWN_LINES: usize = 60;
+/// How much longer than a scenario's own limit its process may take: to end in order and keep its journals.
+const GRACE: Duration = Duration::from_secs(60);
+
+/// What to run.
+#[derive(Args, Debug)]
+pub struct Options {
+    /// Also run what takes long.
+    #[arg(long)]
+    long: bool,
+    /// Only say what there is.
+    #[arg(long)]
+    list: bool,
+    /// How many at a time: 1 or 2.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=2))]
+    jobs: u8,
+    /// Where to keep what each one printed, and the journals; by default in the lab's cache.
+    #[arg(long)]
+    results: Option<PathBuf>,
+    /// Only these.
+    names: Vec<String>,
+}
+
+impl Options {
+    fn chosen(&self) -> Result<Vec<&'static Scenario>> {
+        let known = |name: &String| ALL.iter().any(|scenario| scenario.name == name);
+        if let Some(unknown) = self.names.iter().find(|name| !known(name)) {
+            bail!("there is no scenario {unknown}; see `lab test --list`");
+        }
+        let is_chosen = |scenario: &&Scenario| match self.names.is_empty() {
+            true => self.long || !scenario.long,
+            false => self.names.iter().any(|name| name == scenario.name),
+        };
+        Ok(ALL.iter().filter(is_chosen).collect())
+    }
+
+    fn results(&self) -> Result<PathBuf> {
+        match &self.results {
+            Some(path) => Ok(std::path::absolute(path)?),
+            None => Ok(cache::directory()?.join("test-results")),
+        }
+    }
+}
+
+/// Runs all that was asked for, and says how each one went; to be called outside of a lab.
+pub async fn run_all(options: Options) -> Result<ExitCode> {
+    let chosen = options.chosen()?;
+    if options.list {
+        for scenario in chosen {
+            println!("{:<20} {}", scenario.name, scenario.expects);
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    lab::prepare(&LabConfig::with_hosts(2)).await?;
+    let run = Run {
+        package: match package::given() {
+            Some(package) => package,
+            None => package::find_or_build().await?,
+        },
+        results: options.results()?,
+        waiting: Mutex::new(chosen.into_iter().collect()),
+        failed: Mutex::new(Vec::new()),
+        passed: Mutex::new(0),
+    };
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let second = async {
+        if options.jobs > 1 { run.work().await } else { Ok(()) }
+    };
+    // On this thread, which the labs live no longer than.
+    tokio::select! {
+        done = async { tokio::try_join!(run.work(), second) } => done?,
+        _ = interrupt.recv() => bail!("interrupted"),
+        _ = terminate.recv() => bail!("terminated"),
+    };
+    Ok(run.summary())
+}
+
+struct Run {
+    package: PathBuf,
+    results: PathBuf,
+    waiting: Mutex<VecDeque<&'static Scenario>>,
+    failed: Mutex<Vec<&'static str>>,
+    passed: Mutex<usize>,
+}
+
+impl Run {
+    async fn work(&self) -> Result<()> {
+        loop {
+            let next = self.waiting.lock().expect("no panic holds it").pop_front();
+            let Some(scenario) = next else { return Ok(()) };
+            let began = Instant::now();
+            let results = self.results.join(scenario.name);
+            let outcome = self.one(scenario, &results).await;
+            let seconds = began.elapsed().as_secs_f64();
+            match outcome {
+                Ok(()) => {
+                    *self.passed.lock().expect("no panic holds it") += 1;
+                    println!("ok {} ({seconds:.0} s)", scenario.name);
+                }
+                Err(error) => {
+                    self.failed.lock().expect("no panic holds it").push(scenario.name);
+                    let shown = command::tail(&results.join(OUTPUT), SHOWN_LINES);
+                    println!("FAILED {} ({seconds:.0} s): {error:#}", scenario.name);
+                    println!("{shown}\n  … all of it, and the journals: {}", results.display());
+                }
+            }
+        }
+    }
+
+    async fn one(&self, scenario: &Scenario, results: &Path) -> Result<()> {
+        // What an earlier run left would be taken for this one's.
+        let _ = fs::remove_dir_all(results);
+        fs::create_dir_all(results)?;
+        let output = File::create(results.join(OUTPUT))?;
+        let arguments = ["test", "--results"].map(OsString::from).into_iter();
+        let arguments: Vec<OsString> = arguments.chain([results.into(), scenario.name.into()]).collect();
+        let mut inner = Inner::start(&arguments, Some(&self.package), Some(output))?;
+        let limit = scenario.limit + GRACE;
+        let ended = timeout(limit, inner.wait()).await;
+        inner.remove().await?;
+        let code = ended.with_context(|| format!("did not end within {} s", limit.as_secs()))??;
+        ensure!(code == 0, "exit code {code}");
+        Ok(())
+    }
+
+    fn summary(&self) -> ExitCode {
+        let failed = self.failed.lock().expect("no panic holds it");
+        let passed = *self.passed.lock().expect("no panic holds it");
+        if !failed.is_empty() {
+            println!("failed: {}", failed.join(", "));
+        }
+        println!("{passed} passed, {} failed", failed.len());
+        if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+/// Runs the one scenario that is named; to be called inside the lab's namespaces.
+pub async fn run_one(options: Options) -> Result<ExitCode> {
+    let chosen = options.chosen()?;
+    let [scenario] = chosen[..] else { bail!("inside a lab runs one scenario") };
+    say(format!("{}: {}", scenario.name, scenario.expects));
+    let package = package::given().context("no package was given")?;
+    let results = options.results()?;
+    let deadline = tokio::time::Instant::now() + scenario.limit;
+    let started = tokio::time::timeout_at(deadline, Stage::start(scenario.hosts, package)).await;
+    let stage = started.context("the lab did not start in time")??;
+    let outcome = tokio::time::timeout_at(deadline, (scenario.run)(&stage)).await;
+    let outcome = outcome.unwrap_or_else(|_| bail!("not over within {} s", scenario.limit.as_secs()));
+    if let Err(error) = &outcome {
+        say(format!("FAILED: {error:#}"));
+    }
+    // Kept in any case: what a success looked like is worth as much as a failure.
+    remains::keep(&stage, &results).await;
+    Ok(if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,210 @@
+//! What a scenario acts upon: a running lab, an observer of it, and the package to be tested.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
+use tokio::time::{sleep, timeout};
+
+use crate::command;
+use crate::control_plane;
+use crate::host::Host;
+use crate::lab::{Lab, LabConfig};
+use crate::observer::{NodeState, Observer, ObserverConfig, State};
+use crate::progress::say;
+use crate::workload::{self, Deployment};
+
+/// The pool of hosts that name none, and its only slot.
+pub(super) const SLOT: &str = "worker-1";
+/// What asks for a reboot.
+pub(super) const SENTINEL: &str = "/run/reboot-required";
+/// For what takes seconds on an idle machine: tests share theirs with others.
+pub(super) const SOON: Duration = Duration::from_secs(60);
+/// For a whole reboot, from the claim to idle.
+pub(super) const CYCLE: Duration = Duration::from_secs(150);
+
+/// A configuration for tests: reboots may start at any time, and a node counts as back soon.
+pub(super) const CONFIG: &str = "[policy]\nwindow = \"always\"\nsettle = \"5s\"\nmin_interval = \"0\"\n";
+
+/// A running lab with all that looks at it.
+pub struct Stage {
+    /// The lab.
+    pub lab: Arc<Lab>,
+    /// Sees every change in the cluster, and is told of every boot.
+    pub observer: Arc<Observer>,
+    /// rebootd's Debian package.
+    pub package: PathBuf,
+}
+
+impl Stage {
+    /// Starts a lab with so many hosts; rebootd is on none of them.
+    pub async fn start(hosts: usize, package: PathBuf) -> Result<Self> {
+        let lab = Arc::new(Lab::start(LabConfig::with_hosts(hosts)).await?);
+        let pki = &lab.control_plane.pki;
+        let observer = Observer::start(ObserverConfig {
+            server: control_plane::server(),
+            authority_pem: fs::read_to_string(pki.ca())?,
+            credential: pki.client("observer", "lab-observer", &["system:masters"])?.read()?,
+            namespace: "rebootd".to_owned(),
+        });
+        let observer = Arc::new(observer.await?);
+        for number in 0..hosts {
+            tokio::spawn(tell_boots(Arc::clone(&lab), number, Arc::clone(&observer)));
+        }
+        Ok(Self { lab, observer, package })
+    }
+
+    /// A host by its number, counted from 1 as in its name.
+    pub fn host(&self, number: usize) -> &Host {
+        &self.lab.hosts[number - 1]
+    }
+
+    /// Installs rebootd on a host, with this `config.toml`.
+    pub(super) async fn install(&self, host: &Host, config: &str) -> Result<()> {
+        self.lab.install_rebootd(host, &self.package, config).await?;
+        say(format!("rebootd is installed on {}", host.name()));
+        Ok(())
+    }
+
+    /// The same on every host.
+    pub(super) async fn install_everywhere(&self, config: &str) -> Result<()> {
+        for host in &self.lab.hosts {
+            self.install(host, config).await?;
+        }
+        Ok(())
+    }
+
+    /// A Node, as it is now.
+    pub(super) fn node(&self, name: &str) -> Result<NodeState> {
+        match self.observer.state().node(name) {
+            Some(node) => Ok(node.clone()),
+            None => bail!("there is no Node {name}"),
+        }
+    }
+
+    /// Who holds the pool's only slot now.
+    pub(super) fn holder(&self) -> Option<String> {
+        self.observer.state().holder(SLOT).map(str::to_owned)
+    }
+
+    /// Waits until the cluster is as wanted; not one of its states is missed.
+    pub(super) async fn wait_for(
+        &self,
+        what: &str,
+        predicate: impl FnMut(&State) -> bool + Send + 'static,
+        limit: Duration,
+    ) -> Result<Duration> {
+        let met = self.observer.wait_for(predicate, limit).await;
+        met.map_err(|error| error.context(format!("waited {limit:?}: {what}")))
+    }
+
+    /// Looks at every change for so long; none of them may be this.
+    pub(super) async fn never(
+        &self,
+        what: &str,
+        predicate: impl FnMut(&State) -> bool + Send + 'static,
+        time: Duration,
+    ) -> Result<()> {
+        // The observer's own limit is longer, so that its errors are not mistaken for ours.
+        let seen = timeout(time, self.observer.wait_for(predicate, time * 2)).await;
+        ensure!(seen.is_err(), "this was never to happen: {what}\n{}", self.observer.state());
+        say(format!("for {} s it did not happen: {what}", time.as_secs()));
+        Ok(())
+    }
+
+    /// Waits until somebody on this node has been asked to leave and is still there: the middle of a drain.
+    pub(super) async fn wait_mid_drain(&self, node: &str) -> Result<()> {
+        let name = node.to_owned();
+        let leaving = move |state: &State| state.pods_on(&name).any(|pod| pod.terminating);
+        self.wait_for(&format!("pods are leaving {node}"), leaving, SOON).await?;
+        say(format!("{node} is being drained"));
+        Ok(())
+    }
+
+    /// Pods that run on one host only and take so long to leave, ready before this returns.
+    pub(super) async fn pods_on(&self, host: &Host, count: u32, pre_stop_seconds: u32) -> Result<Deployment> {
+        let pods = Deployment {
+            pre_stop_seconds,
+            only_on: Some(host.name().to_owned()),
+            ..Deployment::new(&format!("only-on-{}", host.name()), count)
+        };
+        pods.create(&self.lab.control_plane).await?;
+        self.wait_pods(&pods).await?;
+        Ok(pods)
+    }
+
+    /// The same with a budget that lets none of them leave.
+    pub(super) async fn stuck_pods_on(&self, host: &Host, count: u32) -> Result<Deployment> {
+        let pods = Deployment {
+            min_available: Some(count),
+            only_on: Some(host.name().to_owned()),
+            ..Deployment::new(&format!("stuck-on-{}", host.name()), count)
+        };
+        pods.create(&self.lab.control_plane).await?;
+        self.wait_pods(&pods).await?;
+        Ok(pods)
+    }
+
+    /// Waits until all pods run.
+    pub(super) async fn wait_pods(&self, pods: &Deployment) -> Result<()> {
+        workload::wait_running(&self.lab.control_plane, &pods.name, pods.replicas as usize, SOON).await
+    }
+}
+
+/// What a package that needs a reboot does.
+pub(super) async fn request_reboot(host: &Host) -> Result<()> {
+    let script = format!("echo linux-image-lab >> {SENTINEL}.pkgs && touch {SENTINEL}");
+    host.run_ok(&["sh", "-c", &script]).await?;
+    say(format!("{} asks for a reboot", host.name()));
+    Ok(())
+}
+
+/// A property of rebootd's unit, as systemd tells it.
+pub(super) async fn unit(host: &Host, property: &str) -> Result<String> {
+    let value = host.run_ok(&["systemctl", "show", "--property", property, "--value", "rebootd"]).await?;
+    Ok(value.trim().to_owned())
+}
+
+/// Kills the daemon, as a crash would; systemd starts it again.
+pub(super) async fn kill_daemon(host: &Host, when: &str) -> Result<()> {
+    let before = unit(host, "MainPID").await?;
+    host.run_ok(&["systemctl", "kill", "--kill-whom=main", "--signal=KILL", "rebootd"]).await?;
+    say(format!("{}: rebootd ({before}) is killed while {when}", host.name()));
+    Ok(())
+}
+
+/// Runs a command on a host that may fail; gives its exit code and all that it printed.
+pub(super) async fn run_anyway(host: &Host, arguments: &[&str]) -> Result<(Option<i32>, String)> {
+    let output = host.run(arguments).await?;
+    let text = [output.stdout, output.stderr].concat();
+    Ok((output.status.code(), String::from_utf8_lossy(&text).into_owned()))
+}
+
+/// Tells the observer when a host goes down and comes up. The lab notes every boot; nothing is missed.
+async fn tell_boots(lab: Arc<Lab>, number: usize, observer: Arc<Observer>) {
+    let host = &lab.hosts[number];
+    let mut told = host.boots().len();
+    let mut is_down = false;
+    loop {
+        let boots = host.boots();
+        let down = !host.is_on();
+        if (down || boots.len() > told) && !is_down {
+            observer.host_down(host.name());
+            is_down = true;
+        }
+        if is_down && !down && boots.last().is_some_and(|boot| boot.id.is_some()) {
+            observer.host_booted(host.name());
+            is_down = false;
+        }
+        told = boots.len();
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Whether this machine's file is gone from a host.
+pub(super) async fn is_absent(host: &Host, path: &str) -> Result<bool> {
+    let output = host.run(&["test", "!", "-e", path]).await?;
+    command::succeeded("test", output).map(|_| true).or(Ok(false))
+}
