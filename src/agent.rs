@@ -120,40 +120,52 @@ impl Agent {
             tokio::select! {
                 biased;
                 () = &mut stop => break,
-                _ = self.step() => {}
+                () = self.step() => {}
             }
         }
         systemd::stopping();
     }
 
-    /// Gives back what this node holds, as far as that is allowed. Returns whether nothing is left.
-    pub async fn step_back(mut self) -> bool {
+    /// Gives back what this node holds, as far as that is allowed. Returns when nothing is left.
+    pub async fn step_back(mut self) {
         self.observe(Event::StepBack);
         self.observe_request();
         loop {
-            let decision = self.step().await;
-            let done = decision.phase == Phase::Idle && matches!(decision.next, Next::Wait(_));
-            if done && self.world.cluster.look.is_some() {
-                return true;
+            let decision = self.decide();
+            if decision.phase == Phase::Idle && matches!(decision.next, Next::Wait(_)) && self.has_looked() {
+                return;
             }
+            self.carry_out(decision).await;
         }
     }
 
-    /// One turn of the loop: decide, report, and do the next thing.
-    async fn step(&mut self) -> Decision {
+    fn has_looked(&self) -> bool {
+        self.world.cluster.look.is_some()
+    }
+
+    /// One turn of the loop.
+    async fn step(&mut self) {
         systemd::alive();
+        let decision = self.decide();
+        self.carry_out(decision).await;
+    }
+
+    fn decide(&mut self) -> Decision {
         let decision = decide(&self.world, &self.settings);
         self.report(&decision);
-        match &decision.next {
-            Next::Read(reads) => self.look(*reads).await,
-            Next::Act(effect) => self.act(effect).await,
+        decision
+    }
+
+    async fn carry_out(&mut self, decision: Decision) {
+        match decision.next {
+            Next::Read(reads) => self.look(reads).await,
+            Next::Act(effect) => self.act(&effect).await,
             Next::Wait(until) => {
                 self.follow(decision.watches);
-                self.rest(*until);
-                self.wait(*until).await;
+                self.rest(until);
+                self.wait(until).await;
             }
         }
-        decision
     }
 
     fn observe(&mut self, event: Event) {
@@ -304,10 +316,10 @@ impl Agent {
 
     /// Starts the watches that the phase needs, and ends the others.
     fn follow(&mut self, wanted: Watches) {
+        // A watch follows a list: before there is a whole look there is nothing to start from.
+        let from_here = self.has_looked();
         let Some(api) = &mut self.api else { return };
         let Watching { slots, node, pods, kubelet } = &mut self.watching;
-        // A watch follows a list: before there is a whole look there is nothing to start from.
-        let from_here = self.world.cluster.look.is_some();
         for (wanted, watch, target) in [
             (wanted.slots, slots, WatchTarget::Slots),
             (wanted.node, node, WatchTarget::Node),

@@ -72,8 +72,8 @@ fn step_back(timeout: Duration, config: &ConfigDirectories) -> ExitCode {
     let no_reload: Reload = Box::new(|| Err("not while stepping back".to_owned()));
     exit(start(settings, no_reload, Places::default(), boot_id, |agent| async move {
         match tokio::time::timeout(timeout, agent.step_back()).await {
-            Ok(true) => Ok(ExitCode::SUCCESS),
-            _ => {
+            Ok(()) => Ok(ExitCode::SUCCESS),
+            Err(_elapsed) => {
                 eprint!("{}", left_behind(&node));
                 Ok(ExitCode::FAILURE)
             }

@@ -29,6 +29,8 @@ pub struct PodDrain {
     pub refusals: u32,
     /// Not asked again before this time since boot.
     pub next_try: Duration,
+    /// The server wants no request for this pod before this time since boot.
+    pub not_before: Duration,
     /// What the latest refusal said.
     pub refusal: Option<String>,
 }
@@ -109,7 +111,7 @@ pub(super) fn pod_gone(cluster: &mut Cluster, key: &PodKey, now: Duration) {
     });
     cluster.drain.remove(&key.uid);
     for drain in cluster.drain.values_mut().filter(|drain| drain.refusal.is_some()) {
-        drain.next_try = drain.next_try.min(now + RETRY_AFTER_GONE);
+        drain.next_try = drain.next_try.min(now + RETRY_AFTER_GONE).max(drain.not_before);
     }
     pods_changed(cluster);
 }
@@ -147,7 +149,8 @@ pub(super) fn eviction_ended(cluster: &mut Cluster, key: &PodKey, outcome: Evict
             let ceiling = FIRST_RETRY.saturating_mul(1 << drain.refusals.min(10)).min(LAST_RETRY);
             drain.refusals = drain.refusals.saturating_add(1);
             let share = 0.75 + jitter(&[&key.uid, &drain.refusals.to_string()]) / 2.0;
-            drain.next_try = now + retry_after.unwrap_or_default().max(ceiling.mul_f64(share));
+            drain.not_before = now + retry_after.unwrap_or_default();
+            drain.next_try = drain.not_before.max(now + ceiling.mul_f64(share));
             drain.accepted = false;
             drain.refusal = Some(message);
         }

@@ -147,3 +147,41 @@ fn milli(quantity: &str) -> Option<u128> {
     };
     digits.parse::<u128>().ok().and_then(|number| number.checked_mul(factor))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quantities(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(name, quantity)| ((*name).to_owned(), (*quantity).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_device_that_is_missing_after_the_boot_is_found() {
+        let before = quantities(&[("cpu", "4"), ("nvidia.com/gpu", "8")]);
+        let missing = |after: &[(&str, &str)]| missing_resource(&before, &quantities(after)).map(|it| it.0);
+        assert_eq!(missing(&[("cpu", "4000m"), ("nvidia.com/gpu", "8")]), None);
+        assert_eq!(missing(&[("cpu", "5"), ("nvidia.com/gpu", "9"), ("pods", "1")]), None);
+        assert_eq!(missing(&[("cpu", "4"), ("nvidia.com/gpu", "7")]).as_deref(), Some("nvidia.com/gpu"));
+        assert_eq!(missing(&[("cpu", "3920m"), ("nvidia.com/gpu", "8")]).as_deref(), Some("cpu"));
+        assert_eq!(missing(&[("cpu", "4")]).as_deref(), Some("nvidia.com/gpu"));
+    }
+
+    #[test]
+    fn a_quantity_that_cannot_be_read_must_not_change() {
+        let before = quantities(&[("x", "3.5")]);
+        assert_eq!(missing_resource(&before, &before), None);
+        assert!(missing_resource(&before, &quantities(&[("x", "4")])).is_some());
+    }
+
+    #[test]
+    fn what_a_new_kernel_may_change_is_not_recorded() {
+        let all = quantities(&[
+            ("cpu", "4"),
+            ("memory", "9Gi"),
+            ("hugepages-2Mi", "0"),
+            ("ephemeral-storage", "1"),
+        ]);
+        assert_eq!(countable(&all), quantities(&[("cpu", "4")]));
+    }
+}

@@ -195,3 +195,25 @@ pub(crate) fn span(duration: Duration) -> String {
     }
     if words.is_empty() { "0s".to_owned() } else { words.join(" ") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_told_in_two_units_and_never_as_nothing() {
+        let told = |milliseconds| span(Duration::from_millis(milliseconds));
+        assert_eq!(told(1), "1s");
+        assert_eq!(told(61_000), "1min 1s");
+        assert_eq!(told(7_200_000), "2h");
+        assert_eq!(told(90_061_000), "1d 1h");
+    }
+
+    #[test]
+    fn the_line_that_frees_a_slot_can_be_copied() {
+        let text = Reason::SlotUnproven { slot: "worker-1".into() }.to_string();
+        assert!(text.ends_with(
+            "kubectl -n rebootd patch lease worker-1 --type merge -p '{\"spec\":{\"holderIdentity\":null}}'"
+        ));
+    }
+}

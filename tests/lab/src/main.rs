@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use rebootd_lab::binaries::Binaries;
 use rebootd_lab::lab::{self, Lab, LabConfig};
 use rebootd_lab::progress::say;
+use rebootd_lab::scenarios::runner;
 use rebootd_lab::{bench, check, demo, host, namespaces, package, progress};
 use tokio::process::Command;
 
@@ -48,6 +49,8 @@ enum Subcommands {
         #[arg(long)]
         deb: Option<PathBuf>,
     },
+    /// Try what rebootd promises, each scenario in a lab of its own: `lab test three_hosts`.
+    Test(runner::Options),
 }
 
 #[derive(Subcommand)]
@@ -116,6 +119,7 @@ async fn outside(cli: Cli) -> Result<ExitCode> {
             namespaces::run_again_inside(Some(&package::find_or_build().await?)).await
         }
         Subcommands::Run { on, command } => run_in_lab(on, command).await,
+        Subcommands::Test(options) => runner::run_all(options).await,
         Subcommands::Check { deb } => {
             lab::prepare(&LabConfig::with_hosts(3)).await?;
             namespaces::run_again_inside(deb.as_deref()).await
@@ -127,6 +131,7 @@ async fn inside(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Subcommands::Prepare | Subcommands::Run { .. } => Ok(ExitCode::SUCCESS),
         Subcommands::Up(options) => up(options).await,
+        Subcommands::Test(options) => runner::run_one(options).await,
         Subcommands::Demo => {
             let lab = Lab::start(LabConfig::with_hosts(3)).await?;
             demo::run(&lab, &package::given().context("no package was built")?).await?;

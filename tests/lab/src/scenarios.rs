@@ -5,7 +5,6 @@
 
 mod admin_cordon_stays;
 mod credentials;
-mod crashes;
 mod inhibitor;
 mod kill_in_each_phase;
 mod never_comes_back;

@@ -1,0 +1,62 @@
+//! The whole path: all hosts ask at once, and each reboots once, one after the other.
+
+use anyhow::{Result, ensure};
+use tokio::try_join;
+
+use super::stage::{CONFIG, CYCLE, SOON, Stage, request_reboot};
+use super::status::wait_status;
+use super::verdict;
+use crate::progress::say;
+use crate::workload::{self, Deployment};
+
+const PODS: u32 = 30;
+const MIN_AVAILABLE: u32 = 25;
+
+pub(super) async fn run(stage: &Stage) -> Result<()> {
+    stage.install_everywhere(CONFIG).await?;
+    let control_plane = &stage.lab.control_plane;
+    let web =
+        Deployment { pre_stop_seconds: 2, min_available: Some(MIN_AVAILABLE), ..Deployment::new("web", PODS) };
+    web.create(control_plane).await?;
+    workload::create_daemon_set(control_plane, "agent").await?;
+    stage.wait_pods(&web).await?;
+    workload::wait_running(control_plane, "agent", 3, SOON).await?;
+    say(format!("pods run: {:?}", workload::pods_by_node(control_plane, "web").await?));
+    let complete = stage.observer.now();
+
+    let [first, second, third] = [1, 2, 3].map(|number| stage.host(number));
+    try_join!(request_reboot(first), request_reboot(second), request_reboot(third))?;
+    // Two of them have to wait, and say for whom, and why they want it.
+    let waits = |status: &super::status::Status| status.reason("no-free-slot").is_some();
+    let turn = stage.wait_for("a host claims", |state| state.holder(super::stage::SLOT).is_some(), SOON);
+    turn.await?;
+    let holder = stage.holder();
+    for host in [first, second, third] {
+        if Some(host.name()) != holder.as_deref() {
+            let status = wait_status(host, "waiting for the slot", waits, SOON).await?;
+            let packages = status.request.map(|request| request.packages).unwrap_or_default();
+            ensure!(packages == ["linux-image-lab"], "{}: packages {packages:?}", host.name());
+        }
+    }
+    for host in [first, second, third] {
+        host.wait_boot_number(2, CYCLE).await?;
+    }
+    for host in [first, second, third] {
+        verdict::settled(stage, host).await?;
+        verdict::booted(host, 2)?;
+        verdict::evicted_once(stage, host.name())?;
+    }
+
+    let history = stage.observer.history();
+    verdict::one_at_a_time(&history)?;
+    for host in [first, second, third] {
+        verdict::cordoned(&history, host.name(), 1)?;
+    }
+    let daemon_set = history.pods_deleted_by_owner_kind("DaemonSet");
+    ensure!(daemon_set.is_empty(), "pods of the DaemonSet were deleted: {daemon_set:?}");
+    let fewest = history.min_ready_since(&"app=web".parse()?, complete);
+    let fewest = fewest.map_or(0, |fewest| fewest.count);
+    ensure!(fewest >= MIN_AVAILABLE as usize, "only {fewest} pods of web were ready");
+    say(format!("at least {fewest} of {PODS} pods were ready at any time, {MIN_AVAILABLE} had to be"));
+    Ok(())
+}
