@@ -122,7 +122,8 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
             world.host.read_at = Some(now.boot);
         }
         Event::LookBegun => {
-            cluster.look = Some(Look { begun: now.boot, kubelet: false, pods: false, pods_changed: false })
+            cluster.look =
+                Some(Look { begun: now.boot, ended: None, kubelet: false, pods: false, pods_changed: false })
         }
         Event::Node(result) => {
             cluster.health.node(&result, &world.host.boot_id, &world.host.machine_id, now.boot);
@@ -255,6 +256,7 @@ fn look_ended(world: &mut World, reads: Reads) {
     cluster.read_failure = None;
     cluster.retry_at = None;
     if let Some(look) = &mut cluster.look {
+        look.ended = Some(world.now.boot);
         look.kubelet = reads.kubelet;
         look.pods = reads.pods;
         if cluster.second_look.is_some_and(|due| due <= look.begun) {

@@ -133,8 +133,7 @@ fn next_step(world: &World, settings: &Settings, wish: &mut Wish) -> Next {
             None => Next::Read(wish.reads),
         };
     }
-    let host_due = wish.host_age.is_some_and(|age| world.host.read_at.is_none_or(|at| at + age <= now));
-    if host_due || (effect.is_some() && !world.host_is_fresh()) {
+    if wish.host_age.is_some_and(|age| world.host.read_at.is_none_or(|at| at + age <= now)) {
         return Next::Read(Reads::default());
     }
     match effect {

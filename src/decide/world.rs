@@ -7,8 +7,10 @@ use super::drain::PodDrain;
 use super::health::Health;
 use super::{AbortReason, Inhibitor, NodeView, Now, PodView, Reading, Request, SlotView, Target};
 
-/// How old a look may be when a write to a slot or the Node rests on it.
-pub(super) const LOOK_IS_FRESH: Duration = Duration::from_secs(10);
+/// How long ago a look may have ended when a write to a slot or the Node rests on it.
+const LOOK_IS_FRESH: Duration = Duration::from_secs(10);
+/// How old the host's readings may be then: apt may have begun to work a moment ago.
+const HOST_IS_FRESH: Duration = Duration::from_secs(1);
 /// A claim that went unanswered may land late: this long afterwards we look for it. Each start, too.
 pub(super) const SECOND_LOOK: Duration = Duration::from_secs(120);
 
@@ -96,6 +98,8 @@ pub struct Cluster {
 pub struct Look {
     /// When its first read began.
     pub begun: Duration,
+    /// When it ended.
+    pub ended: Option<Duration>,
     /// The kubelet's Lease was part of it.
     pub kubelet: bool,
     /// The pods were part of it.
@@ -167,14 +171,13 @@ impl World {
         self.cluster.settled.contains(uid)
     }
 
-    /// Whether a write may rest on what the cluster was last seen to be.
+    /// Whether a write may rest on what was last read: the cluster first, then the host, both just now.
+    ///
+    /// Counted from the end of the look, so that a slow API server delays a write and does not prevent it.
     pub(super) fn look_is_fresh(&self) -> bool {
-        self.cluster.look.is_some_and(|look| self.now.boot < look.begun + LOOK_IS_FRESH)
-            && self.host_is_fresh()
-    }
-
-    /// Whether a decision may rest on what the host was last seen to be.
-    pub(super) fn host_is_fresh(&self) -> bool {
-        self.host.read_at.is_some_and(|at| self.now.boot < at + LOOK_IS_FRESH)
+        let Some(ended) = self.cluster.look.and_then(|look| look.ended) else { return false };
+        let host = self.host.read_at;
+        self.now.boot < ended + LOOK_IS_FRESH
+            && host.is_some_and(|at| ended <= at && self.now.boot <= at + HOST_IS_FRESH)
     }
 }

@@ -137,6 +137,17 @@ fn packages_being_installed_hold_everything_up() {
     assert_eq!(cluster.hosts[0].boot, 2);
 }
 
+/// The sentinel appears while apt is at work, right after the host was looked at.
+#[test]
+fn a_claim_does_not_rest_on_what_the_host_was_a_moment_ago() {
+    let mut cluster = Cluster::new(&["n1"], 1);
+    cluster.run(3);
+    cluster.hosts[0].package_manager = Some("/var/lib/dpkg/lock".into());
+    cluster.request(0);
+    cluster.run(30);
+    assert_eq!(cluster.writes, 0, "{}", cluster.story.join("\n"));
+}
+
 #[test]
 fn a_gate_that_shuts_in_mid_drain_holds_up_the_reboot_and_undoes_nothing() {
     let mut cluster = Cluster::new(&["n1"], 1);

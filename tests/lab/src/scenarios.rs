@@ -108,6 +108,14 @@ pub const ALL: &[Scenario] = &[
         run: |stage| Box::pin(package_manager::run(stage)),
     },
     Scenario {
+        name: "dpkg_after_stamp",
+        expects: "a dpkg that begins just before the call of logind is still seen, and ends in peace",
+        hosts: 1,
+        limit: minutes(5),
+        long: false,
+        run: |stage| Box::pin(package_manager::after_the_stamp(stage)),
+    },
+    Scenario {
         name: "inhibitor",
         expects: "an inhibitor taken in the middle of a drain is named and waited for",
         hosts: 2,

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use tokio::try_join;
 
 use super::stage::{CONFIG, CYCLE, SOON, Stage, kill_daemon, request_reboot};
@@ -111,7 +111,13 @@ async fn while_cordoning(stage: &Stage, host: &Host) -> Result<()> {
     let again = proxy.add(cordon(), Action::Delay(Duration::ZERO));
     hit(&again, "the second cordon").await?;
     late_hit.release();
-    say(format!("{}: the first cordon arrives late", host.name()));
+    let answer = || proxy.requests().get(late_hit.number).and_then(|request| request.server_status);
+    let deadline = Instant::now() + SOON;
+    while answer().is_none() {
+        ensure!(Instant::now() < deadline, "the late cordon did not reach the server");
+        sleep(Duration::from_millis(50)).await;
+    }
+    say(format!("{}: the first cordon arrives late, answer {:?}", host.name(), answer()));
     late.remove();
     again.remove();
     Ok(())

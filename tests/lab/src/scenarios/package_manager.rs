@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use tokio::time::{Instant, timeout};
 use tokio::try_join;
 
-use super::stage::{CONFIG, CYCLE, SLOT, SOON, Stage, run_anyway};
-use super::status::{status, wait_status};
+use super::stage::{CONFIG, CYCLE, SLOT, SOON, Stage, request_reboot, run_anyway};
+use super::status::{Status, status, wait_status};
 use super::verdict;
 use crate::host::Host;
 use crate::observer::State;
 use crate::progress::say;
+use crate::proxy::{Action, Rule, Verb};
 
 /// How long the package goes on after it has asked for a reboot.
 const GOES_ON: Duration = Duration::from_secs(30);
@@ -66,18 +68,56 @@ async fn install(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// From the moment in which the sentinel is there until shortly before apt is done.
+/// From before apt begins until shortly before it is done.
 async fn nothing_begins(stage: &Stage, host: &Host) -> Result<()> {
-    let asked = |status: &super::status::Status| status.says("package-manager", &["packages are being installed"]);
-    let seen = wait_status(host, "waiting for apt", asked, SOON).await?;
-    let packages = seen.request.map(|request| request.packages).unwrap_or_default();
-    ensure!(packages == ["slow-kernel"], "asked for by {packages:?}");
+    let named = wait_status(host, "waiting for apt", names_it, SOON);
     let begins = |state: &State| {
         state.holder(SLOT).is_some() || state.nodes.values().any(|node| node.unschedulable || node.cordon_mark)
     };
-    // Before this the daemon was seen to wait, a second or two after the sentinel; afterwards apt still has to end.
-    stage.never("a claim or a cordon while apt is at work", begins, GOES_ON - Duration::from_secs(5)).await?;
+    // apt needs a moment before the package's script begins: until then it is surely not done.
+    let never = stage.never("a claim or a cordon while apt is at work", begins, GOES_ON);
+    let (seen, ()) = try_join!(named, never)?;
+    let packages = seen.request.map(|request| request.packages).unwrap_or_default();
+    ensure!(packages == ["slow-kernel"], "asked for by {packages:?}");
     let last = status(host).await;
-    ensure!(last.as_ref().is_some_and(asked), "the status does not name apt any more: {last:?}");
+    ensure!(last.as_ref().is_some_and(names_it), "the status does not name apt any more: {last:?}");
     Ok(())
+}
+
+fn names_it(status: &Status) -> bool {
+    status.says("package-manager", &["packages are being installed"])
+}
+
+/// dpkg, which inhibits nothing, begins when all that is left is to call logind: the gates are asked once more.
+pub(super) async fn after_the_stamp(stage: &Stage) -> Result<()> {
+    stage.install_everywhere(&format!("{CONFIG}reboot_timeout = \"30s\"\n")).await?;
+    let host = stage.host(1);
+    host.run_ok(&["sh", "-c", BUILD]).await?;
+    let stamp = Rule::new(Verb::Patch, "leases").body_contains("\"rebootd.io/rebooting\":\"").nth(1);
+    let stamp = stage.lab.proxy(host.name()).add(stamp, Action::HoldAnswer);
+    request_reboot(host).await?;
+    let hit = timeout(SOON, stamp.wait_hit()).await.context("no stamp came")?;
+    let install = async {
+        let (code, text) = run_anyway(host, &["dpkg", "--install", "/var/tmp/slow.deb"]).await?;
+        ensure!(code == Some(0), "the host rebooted while dpkg was at work; it ended with {code:?}: {text}");
+        Ok(())
+    };
+    let answer = async {
+        let deadline = Instant::now() + SOON;
+        // Its lock is taken first of all.
+        while run_anyway(host, &["pgrep", "dpkg"]).await?.0 != Some(0) {
+            ensure!(Instant::now() < deadline, "dpkg does not begin");
+        }
+        hit.release();
+        say(format!("{}: dpkg is at work, and the stamp is answered", host.name()));
+        Ok(())
+    };
+    try_join!(install, answer)?;
+    ensure!(host.boots().len() == 1, "{} has rebooted", host.name());
+    host.wait_boot_number(2, CYCLE).await?;
+    verdict::settled(stage, host).await?;
+    verdict::booted(host, 2)?;
+    let audit = host.run_ok(&["dpkg", "--audit"]).await?;
+    ensure!(audit.trim().is_empty(), "the reboot left a half-configured system:\n{audit}");
+    verdict::one_at_a_time(&stage.observer.history())
 }

@@ -8,7 +8,7 @@ use crate::host::Host;
 
 use super::stage::Stage;
 
-const AUDIT_LINES: usize = 500;
+const AUDIT_LINES: usize = 3000;
 
 /// Writes everything into a directory; what cannot be had is said there instead.
 pub(super) async fn keep(stage: &Stage, directory: &Path) {

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::command;
 use crate::control_plane;
 use crate::host::Host;
 use crate::lab::{Lab, LabConfig};
@@ -167,12 +166,21 @@ pub(super) async fn unit(host: &Host, property: &str) -> Result<String> {
     Ok(value.trim().to_owned())
 }
 
-/// Kills the daemon, as a crash would; systemd starts it again.
+/// Kills the daemon, as a crash would, and waits until systemd has started the next one.
 pub(super) async fn kill_daemon(host: &Host, when: &str) -> Result<()> {
     let before = unit(host, "MainPID").await?;
     host.run_ok(&["systemctl", "kill", "--kill-whom=main", "--signal=KILL", "rebootd"]).await?;
-    say(format!("{}: rebootd ({before}) is killed while {when}", host.name()));
-    Ok(())
+    say(format!("{}: rebootd (process {before}) is killed while {when}", host.name()));
+    let deadline = Instant::now() + SOON;
+    loop {
+        let now = unit(host, "MainPID").await?;
+        if now != before && now != "0" {
+            say(format!("{}: rebootd runs again (process {now})", host.name()));
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "{}: systemd does not start rebootd again", host.name());
+        sleep(Duration::from_millis(200)).await;
+    }
 }
 
 /// Runs a command on a host that may fail; gives its exit code and all that it printed.
@@ -203,8 +211,7 @@ async fn tell_boots(lab: Arc<Lab>, number: usize, observer: Arc<Observer>) {
     }
 }
 
-/// Whether this machine's file is gone from a host.
+/// Whether a file is not there on a host.
 pub(super) async fn is_absent(host: &Host, path: &str) -> Result<bool> {
-    let output = host.run(&["test", "!", "-e", path]).await?;
-    command::succeeded("test", output).map(|_| true).or(Ok(false))
+    Ok(run_anyway(host, &["test", "!", "-e", path]).await?.0 == Some(0))
 }

@@ -18,7 +18,6 @@ pub(super) struct Status {
     pub(super) line: String,
     pub(super) reasons: Vec<Reason>,
     pub(super) request: Option<Request>,
-    pub(super) slots: Vec<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

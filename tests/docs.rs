@@ -1,0 +1,87 @@
+//! The documents, held against the code: what a person may see is explained, and nothing else is.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+fn read(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+/// The words in `=> "word",` of a match over this type's variants.
+fn words_of_match(source: &str, name: &str) -> BTreeSet<String> {
+    let prefix = format!("{name}::");
+    let arms = source.lines().map(str::trim).filter(|line| line.starts_with(&prefix));
+    arms.filter_map(|line| {
+        let word = line.split_once("=> \"")?.1.strip_suffix("\",")?;
+        Some(word.to_owned())
+    })
+    .collect()
+}
+
+/// The words in code at the beginning of lines that begin like this, in a section of a document.
+fn words_of_lines(document: &str, section: &str, beginning: &str) -> BTreeSet<String> {
+    let text = document.split_once(section).unwrap().1;
+    let text = text.split_once("\n## ").map_or(text, |(text, _)| text);
+    let words = text.lines().filter_map(|line| line.strip_prefix(beginning)?.split('`').next());
+    words.map(str::to_owned).collect()
+}
+
+#[test]
+fn every_reason_is_explained_under_its_kind() {
+    let kinds = words_of_match(&read("src/decide/reason.rs"), "Reason");
+    let explained = words_of_lines(&read("docs/operations.md"), "\n## Reasons\n", "- `");
+    assert!(kinds.len() > 30, "the source is not understood any more: {kinds:?}");
+    assert_eq!(explained, kinds);
+}
+
+#[test]
+fn every_phase_is_explained() {
+    let words = words_of_match(&read("src/decide/effect.rs"), "Phase");
+    let explained = words_of_lines(&read("docs/operations.md"), "\n## Phases\n", "| `");
+    assert!(words.len() > 8, "the source is not understood any more: {words:?}");
+    assert_eq!(explained, words);
+}
+
+#[test]
+fn every_setback_is_explained_in_its_own_words() {
+    let texts = words_of_match(&read("src/decide/effect.rs"), "AbortReason");
+    let explained: BTreeSet<String> =
+        words_of_lines(&read("docs/operations.md"), "\n## Setbacks and pauses\n", "| *")
+            .iter()
+            .filter_map(|line| Some(line.split_once('*')?.0.to_owned()))
+            .collect();
+    assert!(texts.len() > 6, "the source is not understood any more: {texts:?}");
+    assert_eq!(explained, texts);
+}
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    for document in ["README.md", "docs/architecture.md", "docs/operations.md", "docs/development.md"] {
+        let text = read(document);
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(document);
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if target.starts_with("https://") {
+                continue;
+            }
+            let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let path =
+                if path.is_empty() { directory.clone() } else { directory.with_file_name("").join(path) };
+            assert!(path.exists(), "{document}: {target} leads nowhere");
+            if !anchor.is_empty() {
+                let headings = fs::read_to_string(&path).unwrap();
+                assert!(
+                    headings.lines().any(|line| anchor_of(line) == Some(anchor.to_owned())),
+                    "{document}: {target}"
+                );
+            }
+        }
+    }
+}
+
+/// The name that GitHub gives a heading.
+fn anchor_of(line: &str) -> Option<String> {
+    let title = line.strip_prefix('#')?.trim_start_matches('#').trim().to_lowercase();
+    let kept = title.chars().filter(|letter| letter.is_alphanumeric() || " -_".contains(*letter));
+    Some(kept.map(|letter| if letter == ' ' { '-' } else { letter }).collect())
+}
