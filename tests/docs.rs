@@ -1,5 +1,7 @@
 //! The documents, held against the code: what a person may see is explained, and nothing else is.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;

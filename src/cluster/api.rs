@@ -7,18 +7,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::client::{ApiError, Client};
-use super::objects::{FIELD_MANAGER, Lease, List, Node, Pod};
+use super::objects::{FIELD_MANAGER, KUBELET_LEASES, Lease, List, NAMESPACE, Node, Pod};
 use super::patches::{node_patch, slot_patch};
-use super::watch::{Watch, WatchTarget};
+use super::watch::{Versions, Watch, WatchTarget};
 use crate::config::ApiAccess;
 use crate::decide::{
     EvictionOutcome, KubeletLease, NodeView, NodeWrite, Outcome, PodKey, PodView, SlotView, SlotWrite,
 };
-
-/// Where the slots are. Not kube-system: API priority and fairness treats Leases there in another way.
-pub const NAMESPACE: &str = "rebootd";
-/// Where each kubelet renews its own Lease.
-pub const KUBELET_LEASES: &str = "kube-node-lease";
 
 const MERGE_PATCH: &str = "application/merge-patch+json";
 const JSON: &str = "application/json";
@@ -32,14 +27,7 @@ pub struct Api {
     node: String,
     client: Option<Client>,
     /// The resourceVersions that watches may start from.
-    pub(super) versions: Versions,
-}
-
-/// The resourceVersion of the latest list of each kind that is listed.
-#[derive(Debug, Default)]
-pub(super) struct Versions {
-    pub(super) slots: String,
-    pub(super) pods: String,
+    versions: Versions,
 }
 
 impl Api {

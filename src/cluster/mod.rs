@@ -6,6 +6,6 @@ mod objects;
 mod patches;
 mod watch;
 
-pub use api::{Api, KUBELET_LEASES, NAMESPACE};
+pub use api::Api;
 pub use client::ApiError;
 pub use watch::{Watch, WatchTarget};

@@ -10,6 +10,11 @@ use serde::Deserialize;
 use crate::decide::{Claim, KubeletLease, NodeView, Owner, PodKey, PodView, SlotView, Stamp};
 use crate::host::identity::plain_id;
 
+/// Where the slots are. Not kube-system: API priority and fairness treats Leases there in another way.
+pub(super) const NAMESPACE: &str = "rebootd";
+/// Where each kubelet renews its own Lease.
+pub(super) const KUBELET_LEASES: &str = "kube-node-lease";
+
 /// Our field manager: `managedFields` tells by it whose cordon it is.
 pub(super) const FIELD_MANAGER: &str = "rebootd";
 

@@ -7,9 +7,8 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::api::{KUBELET_LEASES, NAMESPACE, Versions};
 use super::client::{ApiError, Client};
-use super::objects::{Pod, Something, WatchEvent};
+use super::objects::{KUBELET_LEASES, NAMESPACE, Pod, Something, WatchEvent};
 use crate::decide::{Event, PodView};
 
 /// The server ends a watch after this time; the next one follows a look.
@@ -30,6 +29,13 @@ pub enum WatchTarget {
     Pods,
     /// The kubelet's Lease.
     Kubelet,
+}
+
+/// The resourceVersion of the latest list of each kind that is listed.
+#[derive(Debug, Default)]
+pub(super) struct Versions {
+    pub(super) slots: String,
+    pub(super) pods: String,
 }
 
 /// A running watch. Dropping it ends the request.

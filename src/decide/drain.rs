@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::observe::jitter;
+use super::jitter::jitter;
 use super::world::{Cluster, World};
 use super::{Owner, PodKey, PodView};
 

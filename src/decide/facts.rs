@@ -1,4 +1,4 @@
-//! The facts that the core judges, as plain data: what the adapters read, in the words of `DESIGN.md` §2.
+//! The facts that the core judges, as plain data: what the adapters read.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Healthy (DESIGN.md §4): proven, on this boot, without comparing the clocks of two hosts.
+//! Healthy (docs/architecture.md, "Healthy"): proven, on this boot, without comparing the clocks of two hosts.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

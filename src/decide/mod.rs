@@ -18,9 +18,11 @@ mod facts;
 mod gates;
 mod health;
 mod identity;
+mod jitter;
 mod observe;
 mod phase;
 mod reason;
+mod schedule;
 mod world;
 
 pub use drain::{EvictionOutcome, PodDrain};
@@ -31,6 +33,6 @@ pub use facts::{
     Claim, Inhibitor, KubeletLease, NodeView, Now, Owner, PodKey, PodView, Reading, Request, SlotView, Stamp,
 };
 pub use observe::{Event, Failure, Outcome, Target, observe};
-pub use phase::decide;
 pub use reason::Reason;
+pub use schedule::decide;
 pub use world::{LastReboot, Memory, Setback, World};

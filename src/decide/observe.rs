@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::drain::{self, EvictionOutcome};
+use super::jitter::jitter;
 use super::world::{Cluster, LastReboot, Look, SECOND_LOOK, Setback, World};
 use super::{
     AbortReason, Effect, Inhibitor, KubeletLease, NodeChange, NodeView, Now, PodKey, PodView, Reads, Request,
@@ -218,17 +219,6 @@ fn back_off(world: &mut World, failures: u32, asked: Option<Duration>) {
     // The jitter comes on top of what the server asks for: it keeps a thousand waiters apart.
     let delay = asked.unwrap_or_default() + ceiling.mul_f64(share).max(LEAST);
     world.cluster.retry_at = Some(world.now.boot + delay);
-}
-
-/// A number in 0..1 that is always the same for the same words.
-pub(super) fn jitter(words: &[&str]) -> f64 {
-    // FNV-1a: good enough to spread hosts, and the same on every host and in every release.
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    for byte in words.iter().flat_map(|word| word.bytes().chain([0])) {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    }
-    hash ^= hash >> 32;
-    (hash % 10_000) as f64 / 10_000.0
 }
 
 fn remember_free(free: &mut BTreeMap<String, (String, Duration)>, slots: &[SlotView], now: Duration) {

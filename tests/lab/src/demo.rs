@@ -235,10 +235,10 @@ fn holders(state: &State) -> String {
 async fn summarize(lab: &Lab, rollout: &Rollout<'_>) -> Result<()> {
     let reports = rollout.reports().await?;
     let history = rollout.observer.history();
-    println!("\nIn turn:");
+    println!("\nWho rebooted when, from the moment at which all were asked:");
     println!(
-        "{:<6} {:<10} {:>9} {:>13} {:>9} {:>9} {:>9}",
-        "HOST", "RELEASE", "CLAIMED", "DRAINED", "REBOOT", "CORDONED", "RELEASED"
+        "{:<6} {:<10} {:>9}  {:<13}  {:<17} {:>9} {:>9}",
+        "HOST", "RELEASE", "CLAIMED", "DRAINED", "DOWN", "CORDONED", "RELEASED"
     );
     for report in &reports {
         println!("{}", row(lab.host(&report.name), report, rollout));
@@ -282,13 +282,12 @@ fn row(host: &Host, report: &HostReport, rollout: &Rollout<'_>) -> String {
     let since_asked = |at: Duration| format!("+{:.1} s", seconds((rollout.asked, at)));
     let length = |from_until| format!("{:.1} s", seconds(from_until));
     let drained = format!("{} in {}", report.evicted, length((report.cordoned.0, report.drained)));
+    let down = format!("{} at {}", length(report.rebooted), since_asked(report.rebooted.0));
     format!(
-        "{:<6} {:<10} {:>9} {:>13} {:>9} {:>9} {:>9}",
+        "{:<6} {:<10} {:>9}  {drained:<13}  {down:<17} {:>9} {:>9}",
         report.name,
         release(host),
         since_asked(report.held.0),
-        drained,
-        length(report.rebooted),
         length(report.cordoned),
         since_asked(report.held.1),
     )

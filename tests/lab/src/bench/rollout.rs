@@ -27,7 +27,7 @@ const RENEWAL_SECONDS: f64 = 10.0;
 const WORKLOAD_LIMIT: Duration = Duration::from_secs(120);
 const ROLLOUT_LIMIT: Duration = Duration::from_secs(15 * 60);
 
-/// What kured needed in this case: two figures that stand beside ours.
+/// What kured needed in this case, to stand beside our figures.
 const KURED_SECONDS: u32 = 247;
 const KURED_CORDONED: &str = "68–94";
 const KURED_HANDOFFS: &str = "0.1–47";

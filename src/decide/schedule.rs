@@ -1,0 +1,175 @@
+//! [`decide`]: lets what the phase wants happen as far as the readings carry it, and says what to read first.
+
+use std::time::Duration;
+
+use super::phase;
+use super::world::World;
+use super::{Decision, Effect, Next, Phase, Reads, Reason, SlotChange, Watches, gates};
+use crate::config::{Mode, Settings};
+
+/// The D-Bus call follows the stamp within this time of its sending, or the slot is stamped anew.
+const STAMP_HOLDS: Duration = Duration::from_secs(5);
+/// How often a closed gate of this host is looked at: neither dpkg nor logind tell when they are done.
+pub(super) const GATE_LOOK: Duration = Duration::from_secs(5);
+/// How often a host that goes down is looked at: somebody may call the shutdown off.
+pub(super) const GOING_DOWN_LOOK: Duration = Duration::from_secs(10);
+/// While waiting for a slot the watch tells of changes; this is for a watch that lies.
+pub(super) const WAITING_LOOK: Duration = Duration::from_secs(300);
+/// What a person has to mend is looked at this often.
+pub(super) const TROUBLE_LOOK: Duration = Duration::from_secs(30);
+
+const CLUSTER: Reads = Reads { cluster: true, kubelet: false, pods: false };
+
+/// What a phase wants, before it is known whether the readings allow it.
+pub(super) struct Wish {
+    pub(super) phase: Phase,
+    pub(super) reasons: Vec<Reason>,
+    pub(super) effect: Option<Effect>,
+    /// What a look must include.
+    pub(super) reads: Reads,
+    /// A look older than this is repeated.
+    pub(super) look_age: Option<Duration>,
+    /// Host readings older than this are repeated.
+    pub(super) host_age: Option<Duration>,
+    /// Something changes by itself at this time since boot.
+    pub(super) until: Option<Duration>,
+    pub(super) watches: Watches,
+}
+
+impl Wish {
+    pub(super) fn new(phase: Phase) -> Wish {
+        Wish {
+            phase,
+            reasons: Vec::new(),
+            effect: None,
+            reads: CLUSTER,
+            look_age: None,
+            host_age: None,
+            until: None,
+            watches: Watches::default(),
+        }
+    }
+
+    pub(super) fn because(mut self, reason: Reason) -> Wish {
+        self.reasons.push(reason);
+        self
+    }
+
+    pub(super) fn act(mut self, effect: Effect) -> Wish {
+        self.effect = Some(effect);
+        self
+    }
+
+    /// Waits for somebody to mend what the reason names.
+    pub(super) fn trouble(self, reason: Reason) -> Wish {
+        Wish { look_age: Some(TROUBLE_LOOK), ..self }.because(reason)
+    }
+}
+
+/// Derives the phase and the next step from what is known now.
+pub fn decide(world: &World, settings: &Settings) -> Decision {
+    if settings.api.is_none() {
+        return Decision {
+            phase: Phase::Idle,
+            reasons: vec![Reason::NotConfigured],
+            next: Next::Wait(None),
+            watches: Watches::default(),
+        };
+    }
+    if let Some(reboot) = reboot_now(world) {
+        return reboot;
+    }
+    allow(world, settings, phase::wish(world, settings))
+}
+
+/// The answered stamp allows the reboot, for a moment. Every reading was taken before it.
+fn reboot_now(world: &World) -> Option<Decision> {
+    let not_after = world.cluster.stamped? + STAMP_HOLDS;
+    let wanted = world.host.request.current().is_some_and(Option::is_some)
+        && !world.step_back
+        && world.host.going_down.current() == Some(&false);
+    (wanted && world.now.boot <= not_after).then(|| Decision {
+        phase: Phase::Rebooting,
+        reasons: Vec::new(),
+        next: Next::Act(Effect::Reboot { not_after }),
+        watches: Watches::default(),
+    })
+}
+
+/// Lets a wish pass only as far as the readings carry it.
+fn allow(world: &World, settings: &Settings, mut wish: Wish) -> Decision {
+    let acting = wish.effect.is_some();
+    let next = next_step(world, settings, &mut wish);
+    if let Some(why) = trouble_with_api(world, acting) {
+        wish.reasons.insert(0, why);
+    }
+    Decision { phase: wish.phase, reasons: wish.reasons, next, watches: wish.watches }
+}
+
+fn next_step(world: &World, settings: &Settings, wish: &mut Wish) -> Next {
+    let now = world.now.boot;
+    let mut effect = wish.effect.take();
+    if settings.mode == Mode::Observe
+        && let Some(effect) = effect.take()
+    {
+        wish.reasons.insert(0, Reason::Observing { would: effect.to_string() });
+        wish.look_age = Some(WAITING_LOOK);
+    }
+    if wish.phase == Phase::GoingDown {
+        effect = None;
+    } else if look_is_due(world, wish, effect.as_ref()) {
+        return match world.cluster.retry_at.filter(|at| *at > now) {
+            Some(at) => Next::Wait(Some(at)),
+            None => Next::Read(wish.reads),
+        };
+    }
+    if wish.host_age.is_some_and(|age| world.host.read_at.is_none_or(|at| at + age <= now)) {
+        return Next::Read(Reads::default());
+    }
+    match effect {
+        // Unreadable counts as going down: then nothing is written.
+        Some(_) if world.host.going_down.current() != Some(&false) => {
+            wish.reasons.extend(gates::host(world));
+            Next::Wait(Some(now + GATE_LOOK))
+        }
+        Some(effect) => match world.cluster.retry_at.filter(|at| *at > now) {
+            Some(at) => Next::Wait(Some(at)),
+            None => Next::Act(effect),
+        },
+        None => Next::Wait(wait_until(world, wish)),
+    }
+}
+
+fn look_is_due(world: &World, wish: &Wish, effect: Option<&Effect>) -> bool {
+    let cluster = &world.cluster;
+    let Some(look) = cluster.look else { return true };
+    let now = world.now.boot;
+    let lacks = (wish.reads.pods && !look.pods) || (wish.reads.kubelet && !look.kubelet);
+    let old = wish.look_age.is_some_and(|age| look.begun + age <= now);
+    let second = cluster.second_look.is_some_and(|due| due <= now);
+    let too_old_to_write = match effect {
+        Some(Effect::WriteSlot(write)) => {
+            let stamps = matches!(write.change, SlotChange::Stamp(_));
+            !world.look_is_fresh() || (stamps && look.pods_changed)
+        }
+        Some(Effect::WriteNode(_)) => !world.look_is_fresh(),
+        Some(Effect::Evict(_) | Effect::Reboot { .. }) | None => false,
+    };
+    lacks || old || second || too_old_to_write
+}
+
+fn wait_until(world: &World, wish: &Wish) -> Option<Duration> {
+    let look = world.cluster.look.zip(wish.look_age).map(|(look, age)| look.begun + age);
+    let host = world.host.read_at.zip(wish.host_age).map(|(at, age)| at + age);
+    let times = [look, host, wish.until, world.cluster.second_look].into_iter().flatten();
+    // What is past and has changed nothing is waited for by other means.
+    times.filter(|at| *at > world.now.boot).min()
+}
+
+fn trouble_with_api(world: &World, acting: bool) -> Option<Reason> {
+    let cluster = &world.cluster;
+    if let Some(why) = &cluster.read_failure {
+        return Some(Reason::ApiFailing { why: why.clone() });
+    }
+    cluster.write_failure.as_ref().filter(|_| acting).map(|why| Reason::Refused { why: why.clone() })
+}
