@@ -100,7 +100,8 @@ go_toolchain() {
         echo "adding bookworm-backports, for a newer Go, in /etc/apt/sources.list.d/rebootd-lab.list" >&2
         site=$(apt-get indextargets --format '$(CODENAME) $(SITE)' | sed -n 's/^bookworm //p' | head -n 1)
         keys=/usr/share/keyrings/debian-archive-keyring.gpg
-        echo "deb [signed-by=$keys] ${site:-http://deb.debian.org/debian} bookworm-backports main" \
+        [ -n "$site" ] || die "apt has no source for bookworm, so none for its backports: Go $GO_NEEDED is needed"
+        echo "deb [signed-by=$keys] $site bookworm-backports main" \
             >/etc/apt/sources.list.d/rebootd-lab.list
         apt_is_up_to_date=no
         apt_install -t bookworm-backports golang-go
