@@ -293,7 +293,11 @@ fn write_ended(world: &mut World, effect: &Effect, sent: Duration, outcome: Outc
 fn applied(world: &mut World, effect: &Effect, sent: Duration) {
     match effect {
         Effect::WriteSlot(write) => match &write.change {
-            SlotChange::Stamp(_) => world.cluster.stamped = Some(sent),
+            SlotChange::Stamp(_) => {
+                world.cluster.stamped = Some(sent);
+                // The host is read once more before the reboot is asked for.
+                world.host.read_at = None;
+            }
             SlotChange::Release { because } => set_back(world, *because),
             SlotChange::Claim(_) => {}
         },

@@ -195,7 +195,11 @@ impl Here<'_> {
         if let Some(stamp) = stamp
             && let Some(wish) = self.rebooting(stamp)
         {
-            return wish;
+            // This process knows that it has not asked for the reboot: it may go on to stamp anew, though not
+            // undo anything.
+            let not_asked = self.world.cluster.stamped.is_some() && self.node.unschedulable;
+            let goes_on = not_asked && self.abort_reason(slot, None).is_none();
+            return if goes_on { self.draining(slot, stamp.attempt) } else { wish };
         }
         match self.abort_reason(slot, stamp) {
             Some(because) => self.aborting(slot, because),
@@ -237,8 +241,8 @@ impl Here<'_> {
             (request_gone, AbortReason::RequestGone),
             (policy.window.is_none(), AbortReason::WindowClosed),
             (stamp.is_some_and(|it| it.attempt >= policy.reboot_tries), AbortReason::RebootFailed),
-            // A stamped slot has been drained: what counts from then on are its tries.
-            (stamp.is_none() && overdue, AbortReason::DrainDeadline),
+            // A stamped slot has been drained: what counts from then on are its tries, unless a gate is shut.
+            (overdue && (stamp.is_none() || !gates::host(self.world).is_empty()), AbortReason::DrainDeadline),
         ];
         reasons.into_iter().find_map(|(holds, reason)| holds.then_some(reason))
     }
@@ -406,6 +410,10 @@ impl Here<'_> {
 /// Slot, holder, and what the holder is doing, as far as the slot tells.
 fn holder_of(slot: &SlotView) -> (String, String, String) {
     let holder = slot.holder.clone().unwrap_or_default();
-    let doing = if slot.stamp.is_some() { "rebooting" } else { "draining" };
+    let doing = match (&slot.stamp, &slot.claim.boot_id) {
+        (Some(_), _) => "rebooting",
+        (None, Some(_)) => "draining",
+        (None, None) => "put there by hand",
+    };
     (slot.name.clone(), holder, doing.to_owned())
 }

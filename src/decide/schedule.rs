@@ -82,18 +82,22 @@ pub fn decide(world: &World, settings: &Settings) -> Decision {
     allow(world, settings, phase::wish(world, settings))
 }
 
-/// The answered stamp allows the reboot, for a moment. Every reading was taken before it.
+/// The answered stamp allows the reboot, for a moment. The cluster was read before it; the host, which takes
+/// milliseconds to read, is read once more after it: dpkg may have begun to work while the stamp was on its way.
 fn reboot_now(world: &World) -> Option<Decision> {
     let not_after = world.cluster.stamped? + STAMP_HOLDS;
-    let wanted = world.host.request.current().is_some_and(Option::is_some)
-        && !world.step_back
-        && world.host.going_down.current() == Some(&false);
-    (wanted && world.now.boot <= not_after).then(|| Decision {
-        phase: Phase::Rebooting,
-        reasons: Vec::new(),
-        next: Next::Act(Effect::Reboot { not_after }),
-        watches: Watches::default(),
-    })
+    let wanted = world.host.request.current().is_some_and(Option::is_some) && !world.step_back;
+    if !wanted || world.now.boot > not_after {
+        return None;
+    }
+    let next = if world.host.read_at.is_none() {
+        Next::Read(Reads::default())
+    } else if world.host.going_down.current() == Some(&false) && gates::host(world).is_empty() {
+        Next::Act(Effect::Reboot { not_after })
+    } else {
+        return None;
+    };
+    Some(Decision { phase: Phase::Rebooting, reasons: Vec::new(), next, watches: Watches::default() })
 }
 
 /// Lets a wish pass only as far as the readings carry it.

@@ -73,7 +73,7 @@ pub struct Cluster {
     pub pending: Option<(Target, bool)>,
     /// How many writes this process has begun.
     pub writes: u64,
-    /// The slot was stamped by a write sent then: until 5 s later the reboot may be asked for.
+    /// This process has stamped the slot, by a write sent then, and has not asked for the reboot since.
     pub stamped: Option<Duration>,
     /// A look is due then, whatever else happens.
     pub second_look: Option<Duration>,

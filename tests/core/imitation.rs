@@ -47,6 +47,8 @@ pub struct Host {
     /// logind accepts a reboot, but the machine stays up.
     pub stays_up: bool,
     pub never_returns: bool,
+    /// dpkg begins to work while the stamp is on its way.
+    pub dpkg_at_stamp: bool,
     pub up: bool,
     pub node: NodeView,
     pub pods: BTreeMap<String, PodView>,
@@ -119,6 +121,7 @@ impl Cluster {
                 package_manager: None,
                 stays_up: false,
                 never_returns: false,
+                dpkg_at_stamp: false,
                 up: true,
                 node: NodeView {
                     uid: format!("node-{name}"),
@@ -350,6 +353,10 @@ impl Cluster {
                 "claims"
             }
             SlotChange::Stamp(stamp) => {
+                let host = self.hosts.iter_mut().find(|host| host.settings.node_name == name).unwrap();
+                if host.dpkg_at_stamp {
+                    host.package_manager = Some("/var/lib/dpkg/lock".into());
+                }
                 slot.stamp = Some(stamp.clone());
                 "stamps"
             }

@@ -167,6 +167,30 @@ fn a_gate_that_shuts_in_mid_drain_holds_up_the_reboot_and_undoes_nothing() {
 }
 
 #[test]
+fn a_gate_that_shuts_after_the_stamp_holds_up_the_call_and_costs_no_try() {
+    let mut cluster = Cluster::new(&["n1"], 1);
+    cluster.hosts[0].dpkg_at_stamp = true;
+    cluster.request(0);
+    cluster.run(100);
+    assert!(!told(&cluster, "calls Reboot"), "{}", cluster.story.join("\n"));
+    cluster.hosts[0].dpkg_at_stamp = false;
+    cluster.hosts[0].package_manager = None;
+    cluster.run(100);
+    assert_eq!(cluster.hosts[0].boot, 2, "{}", cluster.story.join("\n"));
+    assert!(cluster.is_clean());
+}
+
+#[test]
+fn a_gate_that_stays_shut_after_the_stamp_ends_in_an_abort() {
+    let mut cluster = Cluster::new(&["n1"], 1);
+    cluster.hosts[0].dpkg_at_stamp = true;
+    cluster.request(0);
+    cluster.run(20 * 60);
+    assert!(cluster.is_clean(), "{}", cluster.story.join("\n"));
+    assert_eq!(cluster.hosts[0].boot, 1);
+}
+
+#[test]
 fn a_machine_that_stays_up_is_asked_again_and_then_given_back() {
     let mut cluster = Cluster::new(&["n1"], 1);
     cluster.hosts[0].stays_up = true;

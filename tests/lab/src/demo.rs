@@ -27,6 +27,8 @@ const POOL: &str = "worker";
 const WORKLOAD_LIMIT: Duration = Duration::from_secs(120);
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
 const ROLLOUT_LIMIT: Duration = Duration::from_secs(15 * 60);
+/// In seconds.
+const TELL_PROGRESS_EVERY: f64 = 4.0;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Shows one rollout and ends with its summary; an error if something went wrong.
@@ -98,8 +100,15 @@ pub fn release(host: &Host) -> &'static str {
 struct Display {
     terminal: bool,
     drawn: Option<Vec<String>>,
-    said: BTreeMap<String, String>,
+    told: BTreeMap<String, Told>,
     held_since: Option<(String, f64)>,
+}
+
+/// What was last said of a host or of the slots.
+struct Told {
+    step: String,
+    detail: String,
+    at: f64,
 }
 
 impl Display {
@@ -107,7 +116,7 @@ impl Display {
         Self {
             terminal: std::io::stdout().is_terminal(),
             drawn: None,
-            said: BTreeMap::new(),
+            told: BTreeMap::new(),
             held_since: None,
         }
     }
@@ -120,19 +129,24 @@ impl Display {
         } else {
             for host in &lab.hosts {
                 let (phase, line) = words(host);
-                let node = node_words(&state, host.name());
-                let boots = host.boots().len();
-                self.say_change(host.name(), format!("{node}, boot {boots}, {}", detail(&phase, &line)));
+                let place = format!("{}, boot {}", node_words(&state, host.name()), host.boots().len());
+                let detail = detail(&phase, &line);
+                self.say_change(host.name(), format!("{place:<33} {phase:<11}"), detail);
             }
-            let holders = holders(&state);
-            self.say_change("slot", holders);
+            self.say_change("slots", holders(&state), "");
         }
     }
 
-    fn say_change(&mut self, who: &str, what: String) {
-        if self.said.get(who) != Some(&what) {
-            say(format!("{who}  {what}"));
-            self.said.insert(who.to_owned(), what);
+    /// Every step is told at once; how it goes on, now and then.
+    fn say_change(&mut self, who: &str, step: String, detail: &str) {
+        let told = self.told.get(who);
+        let news = told.is_none_or(|told| told.step != step);
+        let progress =
+            told.is_none_or(|told| told.detail != detail && told.at + TELL_PROGRESS_EVERY < elapsed());
+        if news || progress {
+            say(format!("{who:<6} {step} {detail}").trim_end());
+            let told = Told { step, detail: detail.to_owned(), at: elapsed() };
+            self.told.insert(who.to_owned(), told);
         }
     }
 
@@ -162,7 +176,7 @@ impl Display {
         }
         let since = self.held_since.as_ref().map_or(0.0, |(_, since)| elapsed() - since);
         lines.push(String::new());
-        lines.push(format!("{holders} for {since:.0} s"));
+        lines.push(format!("slots: {holders}; for {since:.0} s"));
         let ready = state.pods.values().filter(|pod| is_ready_web(pod)).count();
         lines.push(format!(
             "{ready} of {PODS} pods ready, the budget wants {MIN_AVAILABLE}; {:.0} s since the hosts were asked",
@@ -225,8 +239,8 @@ fn holders(state: &State) -> String {
         .leases
         .values()
         .map(|slot| match &slot.holder {
-            Some(holder) => format!("slot {} held by {holder}", slot.name),
-            None => format!("slot {} free", slot.name),
+            Some(holder) => format!("{} held by {holder}", slot.name),
+            None => format!("{} free", slot.name),
         })
         .collect();
     slots.join(", ")

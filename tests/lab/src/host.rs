@@ -320,12 +320,16 @@ impl Drop for Host {
 /// Arguments of `sh` that run the command after them on a host, as root.
 fn enter(cgroup: &Path, leader: u32) -> Vec<String> {
     // What runs on the host must be in its part of the cgroup tree too, or systemd there cannot name it.
-    let script = "mkdir -p \"$1\" && echo 0 > \"$1/cgroup.procs\" && shift && exec nsenter --all --root --wd -t \"$@\"";
+    // A shell waits for it, not nsenter itself: at a shutdown everything on the host is stopped for a moment,
+    // nsenter would stop with it, nobody would continue it, and the host would wait for a child that nobody reaps.
+    let script = "mkdir -p \"$1\" && echo 0 > \"$1/cgroup.procs\" && shift \
+                  && exec nsenter --all --no-fork --root --wd -t \"$@\"";
+    let wait = ["env", "-i", "sh", "-c", "\"$@\"; exit $?", "on-host"];
     let cgroup = cgroup.join("payload/lab-commands");
     let (cgroup, leader) = (cgroup.to_string_lossy(), leader.to_string());
     let environment = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", "TERM=dumb"];
     let arguments =
-        [&["-c", script, "enter", &cgroup, &leader, "--", "env", "-i"], &environment[..]].concat();
+        [&["-c", script, "enter", &cgroup, &leader, "--"], &wait[..], &["env"], &environment[..]].concat();
     arguments.into_iter().map(str::to_owned).collect()
 }
 

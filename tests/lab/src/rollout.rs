@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::host::Host;
 use crate::lab::Lab;
-use crate::observer::{Handoff, Observer};
+use crate::observer::{Change, Handoff, Object, Observer};
 
 /// What Ubuntu's and Debian's packages create when they need a reboot.
 pub const SENTINEL: &str = "/run/reboot-required";
@@ -66,7 +66,7 @@ pub struct HostReport {
     pub held: (Duration, Duration),
     /// From our cordon to its removal.
     pub cordoned: (Duration, Duration),
-    /// Pods of Deployments that were evicted, and when the last of them was gone.
+    /// How many pods of Deployments were evicted.
     pub evicted: usize,
     /// When the last of them was gone; where there were none, when the node was cordoned.
     pub drained: Duration,
@@ -160,6 +160,26 @@ impl<'lab> Rollout<'lab> {
             drained: gone.unwrap_or(cordon.from),
             rebooted: (self.went_down(host).await?, self.finished_boot(host).await?),
         })
+    }
+
+    /// How long a new pod took from its creation to Ready, in the middle: what a budget waits for. Its old pod
+    /// counts as gone from the moment at which it is evicted, however long it takes to end.
+    pub fn replacement_seconds(&self) -> f64 {
+        let history = self.observer.history();
+        let mut created: BTreeMap<&str, Duration> = BTreeMap::new();
+        let mut lengths: Vec<f64> = Vec::new();
+        for entry in history.entries().iter().filter(|entry| entry.at >= self.asked) {
+            let Object::Pod(pod) = &entry.object else { continue };
+            if entry.change == Change::Added {
+                created.insert(&pod.uid, entry.at);
+            } else if pod.ready
+                && let Some(at) = created.remove(pod.uid.as_str())
+            {
+                lengths.push(seconds((at, entry.at)));
+            }
+        }
+        lengths.sort_by(f64::total_cmp);
+        lengths.get(lengths.len() / 2).copied().unwrap_or_default()
     }
 
     /// From each release to the next claim.

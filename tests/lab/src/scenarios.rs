@@ -14,11 +14,12 @@ mod pdb_allows_nothing;
 mod remains;
 mod removal;
 mod restart_in_drain;
+mod restless;
 pub mod runner;
 pub mod stage;
 mod status;
 mod three_hosts;
-pub mod verdict;
+mod verdict;
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -154,5 +155,13 @@ pub const ALL: &[Scenario] = &[
         limit: minutes(4),
         long: false,
         run: |stage| Box::pin(admin_cordon_stays::run(stage)),
+    },
+    Scenario {
+        name: "restless",
+        expects: "ten minutes of requests with daemons killed, power lost and servers silent in between",
+        hosts: 3,
+        limit: minutes(25),
+        long: true,
+        run: |stage| Box::pin(restless::run(stage)),
     },
 ];

@@ -20,7 +20,7 @@ const RECOVERY: Duration = Duration::from_secs(130);
 pub(super) async fn run(stage: &Stage) -> Result<()> {
     let host = stage.host(1);
     stage.install(host, CONFIG).await?;
-    set_holder(stage, "\"a-person\"").await?;
+    stage.set_holder("\"a-person\"").await?;
     request_reboot(host).await?;
     recovers(host).await?;
     let pid = unit(host, "MainPID").await?;
@@ -52,6 +52,8 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     ensure!(unit(host, "MainPID").await? == pid, "the daemon was started again in between");
 
     say("no API server when the daemon starts");
+    // As a machine whose API server is down: it refuses connections.
+    proxy.set_refuse(true);
     stage.lab.control_plane.stop_api_server().await?;
     host.run_ok(&["systemctl", "restart", "rebootd"]).await?;
     let restarted = unit(host, "MainPID").await?;
@@ -59,11 +61,12 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     complains(host, "about the API server", &[]).await?;
     ensure!(unit(host, "ActiveState").await? == "active", "the service is not active");
     stage.lab.control_plane.start_api_server().await?;
+    proxy.set_refuse(false);
     recovers(host).await?;
     ensure!(unit(host, "MainPID").await? == restarted, "the daemon was started again in between");
     ensure!(unit(host, "NRestarts").await? == "0", "the daemon crashed");
 
-    set_holder(stage, "null").await?;
+    stage.set_holder("null").await?;
     host.wait_boot_number(2, CYCLE).await?;
     verdict::settled(stage, host).await?;
     verdict::booted(host, 2)?;
@@ -90,13 +93,6 @@ async fn complains(host: &Host, what: &str, words: &[&str]) -> Result<()> {
 async fn recovers(host: &Host) -> Result<()> {
     let waits = |status: &Status| status.reasons.len() == 1 && status.says("no-free-slot", &["a-person"]);
     wait_status(host, "waiting for the slot only", waits, RECOVERY).await?;
-    Ok(())
-}
-
-async fn set_holder(stage: &Stage, holder: &str) -> Result<()> {
-    let patch = format!("{{\"spec\":{{\"holderIdentity\":{holder}}}}}");
-    let slot = ["patch", "lease", super::stage::SLOT, "--namespace=rebootd"];
-    stage.lab.kubectl(&[&slot[..], &["--type=merge", "--patch", &patch]].concat()).await?;
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! Somebody inhibits shutdown while the node is being drained: rebootd waits for him and says so.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use tokio::try_join;
 
@@ -7,12 +9,15 @@ use super::stage::{CONFIG, CYCLE, SOON, Stage, request_reboot};
 use super::status::{Status, wait_status};
 use super::verdict;
 use crate::host::Host;
+use crate::observer::State;
 use crate::progress::say;
 
 const WHO: &str = "backup";
 const WHY: &str = "the nightly backup runs";
 const SECONDS: u32 = 40;
 const PODS: u32 = 3;
+/// More than a pod takes to leave.
+const DRAINED: Duration = Duration::from_secs(15);
 
 pub(super) async fn run(stage: &Stage) -> Result<()> {
     stage.install_everywhere(CONFIG).await?;
@@ -46,11 +51,10 @@ async fn waits(stage: &Stage, host: &Host) -> Result<()> {
     let names_it = |status: &Status| status.says("inhibited", &[WHO, WHY]);
     wait_status(host, "waiting for the inhibitor", names_it, SOON).await?;
     let gone = host.name().to_owned();
-    let drained = move |state: &crate::observer::State| {
-        state.pods_on(&gone).all(|pod| pod.owner_kind.as_deref() == Some("DaemonSet"))
-    };
+    let drained =
+        move |state: &State| state.pods_on(&gone).all(|pod| pod.owner_kind.as_deref() == Some("DaemonSet"));
     // The drain itself is held up, too: either way nothing but the inhibitor is left to wait for in the end.
-    let _ = stage.observer.wait_for(drained, std::time::Duration::from_secs(15)).await;
+    let _ = stage.observer.wait_for(drained, DRAINED).await;
     let status = wait_status(host, "still waiting for the inhibitor", names_it, SOON).await?;
     ensure!(status.phase == "draining", "{}: {}", host.name(), status.line);
     let node = stage.node(host.name())?;

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio::try_join;
 
 use super::stage::{CONFIG, CYCLE, SOON, Stage, kill_daemon, request_reboot};
-use super::status::{wait_phase, wait_status};
+use super::status::{Status, wait_phase, wait_status};
 use super::verdict;
 use crate::host::Host;
 use crate::progress::say;
@@ -49,7 +49,12 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
 }
 
 /// One reboot from request to idle, with a kill in the middle, and what must be true afterwards.
-async fn cycle(stage: &Stage, host: &Host, number: usize, kill: impl Future<Output = Result<()>>) -> Result<()> {
+async fn cycle(
+    stage: &Stage,
+    host: &Host,
+    number: usize,
+    kill: impl Future<Output = Result<()>>,
+) -> Result<()> {
     kill.await.with_context(|| format!("{}, cycle {number}", host.name()))?;
     host.wait_boot_number(number + 1, CYCLE).await?;
     verdict::settled(stage, host).await?;
@@ -65,13 +70,13 @@ async fn cycle(stage: &Stage, host: &Host, number: usize, kill: impl Future<Outp
 
 async fn while_waiting(stage: &Stage, host: &Host) -> Result<()> {
     // A person holds the slot, so that there is something to wait for.
-    set_holder(stage, "worker-1", "\"a-person\"").await?;
+    stage.set_holder("\"a-person\"").await?;
     request_reboot(host).await?;
-    let waits = |status: &super::status::Status| status.says("no-free-slot", &["a-person"]);
+    let waits = |status: &Status| status.says("no-free-slot", &["a-person"]);
     wait_status(host, "waiting for the slot", waits, SOON).await?;
     kill_daemon(host, "waiting").await?;
     wait_status(host, "waiting again", waits, SOON).await?;
-    set_holder(stage, "worker-1", "null").await
+    stage.set_holder("null").await
 }
 
 async fn while_draining(stage: &Stage, host: &Host) -> Result<()> {
@@ -138,13 +143,4 @@ async fn while_rebooting(stage: &Stage, host: &Host) -> Result<()> {
 
 async fn hit(rule: &RuleHandle, what: &str) -> Result<Hit> {
     timeout(SOON, rule.wait_hit()).await.with_context(|| format!("{what} did not come"))
-}
-
-async fn set_holder(stage: &Stage, slot: &str, holder: &str) -> Result<()> {
-    let patch = format!("{{\"spec\":{{\"holderIdentity\":{holder}}}}}");
-    stage
-        .lab
-        .kubectl(&["patch", "lease", slot, "--namespace=rebootd", "--type=merge", "--patch", &patch])
-        .await?;
-    Ok(())
 }

@@ -6,8 +6,9 @@ use anyhow::{Result, ensure};
 use tokio::try_join;
 
 use super::stage::{CONFIG, CYCLE, SLOT, SOON, Stage, request_reboot};
-use super::status::{status, wait_status};
+use super::status::{Status, status, wait_status};
 use super::verdict;
+use crate::observer::State;
 use crate::progress::say;
 
 /// Much longer than a host takes to follow once the slot is free.
@@ -22,10 +23,10 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     try_join!(request_reboot(second), request_reboot(third))?;
     lost.wait_off(SOON).await?;
     for host in [second, third] {
-        let names_it = |status: &super::status::Status| status.says("no-free-slot", &["node1", "rebooting"]);
+        let names_it = |status: &Status| status.says("no-free-slot", &["node1", "rebooting"]);
         wait_status(host, "waiting for node1", names_it, SOON).await?;
     }
-    let goes_on = |state: &crate::observer::State| {
+    let goes_on = |state: &State| {
         let moved = |name: &str| state.node(name).is_none_or(|node| node.unschedulable || !node.ready);
         state.holder(SLOT) != Some("node1") || moved("node2") || moved("node3")
     };

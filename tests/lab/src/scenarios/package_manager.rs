@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio::try_join;
 
 use super::stage::{CONFIG, CYCLE, SLOT, SOON, Stage, request_reboot, run_anyway};
@@ -16,6 +16,9 @@ use crate::proxy::{Action, Rule, Verb};
 
 /// How long the package goes on after it has asked for a reboot.
 const GOES_ON: Duration = Duration::from_secs(30);
+
+/// Where [`BUILD`] leaves the package.
+const DEB: &str = "/var/tmp/slow.deb";
 
 /// Builds on the host a package whose postinst asks for a reboot, as a kernel's does, and is not done then.
 const BUILD: &str = r#"
@@ -62,7 +65,7 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
 }
 
 async fn install(host: &Host) -> Result<()> {
-    let (code, text) = run_anyway(host, &["apt-get", "install", "-y", "/var/tmp/slow.deb"]).await?;
+    let (code, text) = run_anyway(host, &["apt-get", "install", "-y", DEB]).await?;
     ensure!(code == Some(0), "apt-get ended with {code:?}:\n{text}");
     say(format!("{}: apt-get is done", host.name()));
     Ok(())
@@ -72,7 +75,8 @@ async fn install(host: &Host) -> Result<()> {
 async fn nothing_begins(stage: &Stage, host: &Host) -> Result<()> {
     let named = wait_status(host, "waiting for apt", names_it, SOON);
     let begins = |state: &State| {
-        state.holder(SLOT).is_some() || state.nodes.values().any(|node| node.unschedulable || node.cordon_mark)
+        state.holder(SLOT).is_some()
+            || state.nodes.values().any(|node| node.unschedulable || node.cordon_mark)
     };
     // apt needs a moment before the package's script begins: until then it is surely not done.
     let never = stage.never("a claim or a cordon while apt is at work", begins, GOES_ON);
@@ -97,23 +101,21 @@ pub(super) async fn after_the_stamp(stage: &Stage) -> Result<()> {
     let stamp = stage.lab.proxy(host.name()).add(stamp, Action::HoldAnswer);
     request_reboot(host).await?;
     let hit = timeout(SOON, stamp.wait_hit()).await.context("no stamp came")?;
-    let install = async {
-        let (code, text) = run_anyway(host, &["dpkg", "--install", "/var/tmp/slow.deb"]).await?;
-        ensure!(code == Some(0), "the host rebooted while dpkg was at work; it ended with {code:?}: {text}");
-        Ok(())
-    };
-    let answer = async {
-        let deadline = Instant::now() + SOON;
-        // Its lock is taken first of all.
-        while run_anyway(host, &["pgrep", "dpkg"]).await?.0 != Some(0) {
-            ensure!(Instant::now() < deadline, "dpkg does not begin");
-        }
-        hit.release();
-        say(format!("{}: dpkg is at work, and the stamp is answered", host.name()));
-        Ok(())
-    };
-    try_join!(install, answer)?;
-    ensure!(host.boots().len() == 1, "{} has rebooted", host.name());
+    // As a unit of the host: what the lab itself runs there would hold up a shutdown.
+    let dpkg = ["systemd-run", "--unit=slow-install", "--remain-after-exit", "dpkg", "--install", DEB];
+    host.run_ok(&dpkg).await?;
+    let is_at_work = || async { anyhow::Ok(run_anyway(host, &["pgrep", "dpkg"]).await?.0 == Some(0)) };
+    let deadline = Instant::now() + SOON;
+    while !is_at_work().await? {
+        ensure!(Instant::now() < deadline, "dpkg does not begin");
+    }
+    hit.release();
+    say(format!("{}: dpkg is at work, and the stamp is answered", host.name()));
+    while host.boots().len() == 1 && is_at_work().await.unwrap_or(true) {
+        ensure!(Instant::now() < deadline, "dpkg does not end");
+        sleep(Duration::from_millis(500)).await;
+    }
+    ensure!(host.boots().len() == 1, "{} rebooted while dpkg was at work", host.name());
     host.wait_boot_number(2, CYCLE).await?;
     verdict::settled(stage, host).await?;
     verdict::booted(host, 2)?;

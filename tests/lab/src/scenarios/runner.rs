@@ -88,9 +88,7 @@ pub async fn run_all(options: Options) -> Result<ExitCode> {
     };
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let second = async {
-        if options.jobs > 1 { run.work().await } else { Ok(()) }
-    };
+    let second = async { if options.jobs > 1 { run.work().await } else { Ok(()) } };
     // On this thread, which the labs live no longer than.
     tokio::select! {
         done = async { tokio::try_join!(run.work(), second) } => done?,

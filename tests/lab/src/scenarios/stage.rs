@@ -88,6 +88,14 @@ impl Stage {
         self.observer.state().holder(SLOT).map(str::to_owned)
     }
 
+    /// Writes into the pool's only slot, as a person would, who holds it: a JSON string, or null.
+    pub(super) async fn set_holder(&self, holder: &str) -> Result<()> {
+        let patch = format!("{{\"spec\":{{\"holderIdentity\":{holder}}}}}");
+        let slot = ["patch", "lease", SLOT, "--namespace=rebootd", "--type=merge", "--patch", &patch];
+        self.lab.kubectl(&slot).await?;
+        Ok(())
+    }
+
     /// Waits until the cluster is as wanted; not one of its states is missed.
     pub(super) async fn wait_for(
         &self,

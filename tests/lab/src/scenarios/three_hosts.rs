@@ -3,8 +3,8 @@
 use anyhow::{Result, ensure};
 use tokio::try_join;
 
-use super::stage::{CONFIG, CYCLE, SOON, Stage, request_reboot};
-use super::status::wait_status;
+use super::stage::{CONFIG, CYCLE, SLOT, SOON, Stage, request_reboot};
+use super::status::{Status, wait_status};
 use super::verdict;
 use crate::progress::say;
 use crate::workload::{self, Deployment};
@@ -15,8 +15,11 @@ const MIN_AVAILABLE: u32 = 25;
 pub(super) async fn run(stage: &Stage) -> Result<()> {
     stage.install_everywhere(CONFIG).await?;
     let control_plane = &stage.lab.control_plane;
-    let web =
-        Deployment { pre_stop_seconds: 2, min_available: Some(MIN_AVAILABLE), ..Deployment::new("web", PODS) };
+    let web = Deployment {
+        pre_stop_seconds: 2,
+        min_available: Some(MIN_AVAILABLE),
+        ..Deployment::new("web", PODS)
+    };
     web.create(control_plane).await?;
     workload::create_daemon_set(control_plane, "agent").await?;
     stage.wait_pods(&web).await?;
@@ -27,9 +30,8 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     let [first, second, third] = [1, 2, 3].map(|number| stage.host(number));
     try_join!(request_reboot(first), request_reboot(second), request_reboot(third))?;
     // Two of them have to wait, and say for whom, and why they want it.
-    let waits = |status: &super::status::Status| status.reason("no-free-slot").is_some();
-    let turn = stage.wait_for("a host claims", |state| state.holder(super::stage::SLOT).is_some(), SOON);
-    turn.await?;
+    let waits = |status: &Status| status.reason("no-free-slot").is_some();
+    stage.wait_for("a host claims", |state| state.holder(SLOT).is_some(), SOON).await?;
     let holder = stage.holder();
     for host in [first, second, third] {
         if Some(host.name()) != holder.as_deref() {

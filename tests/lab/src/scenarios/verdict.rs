@@ -13,7 +13,7 @@ use crate::progress::say;
 use crate::proxy::Verb;
 
 /// The host has booted so often, and each boot before the current one ended in an orderly reboot.
-pub fn booted(host: &Host, times: usize) -> Result<()> {
+pub(super) fn booted(host: &Host, times: usize) -> Result<()> {
     let boots = host.boots();
     ensure!(boots.len() == times, "{} booted {} times, not {times}: {boots:#?}", host.name(), boots.len());
     let in_order = boots.iter().rev().skip(1).all(|boot| matches!(boot.ended, Some((_, Ending::Rebooted))));
@@ -23,13 +23,18 @@ pub fn booted(host: &Host, times: usize) -> Result<()> {
 }
 
 /// Nothing was missed, and never were two nodes disrupted at one time.
-pub fn one_at_a_time(history: &History) -> Result<()> {
+pub(super) fn one_at_a_time(history: &History) -> Result<()> {
     ensure!(history.gaps().is_empty(), "the observer may have missed something: {:?}", history.gaps());
     let most = history.max_disrupted_at_once();
     ensure!(most.count() <= 1, "disrupted at the same time: {most:?}");
     for disruption in history.disruptions() {
-        let until = disruption.until.map_or("still".to_owned(), |until| format!("{:.1} s", until.as_secs_f64()));
-        say(format!("{} was disrupted from {:.1} s to {until}", disruption.node, disruption.from.as_secs_f64()));
+        let until =
+            disruption.until.map_or("still".to_owned(), |until| format!("{:.1} s", until.as_secs_f64()));
+        say(format!(
+            "{} was disrupted from {:.1} s to {until}",
+            disruption.node,
+            disruption.from.as_secs_f64()
+        ));
     }
     for handoff in history.handoffs() {
         let (from, to) = (&handoff.released_by, &handoff.claimed_by);
@@ -39,7 +44,7 @@ pub fn one_at_a_time(history: &History) -> Result<()> {
 }
 
 /// rebootd is idle, the Node is schedulable and carries no mark, its slot is free and nothing asks for a reboot.
-pub async fn settled(stage: &Stage, host: &Host) -> Result<()> {
+pub(super) async fn settled(stage: &Stage, host: &Host) -> Result<()> {
     wait_phase(host, "idle", SOON).await?;
     let name = host.name();
     let node = stage.node(name)?;
@@ -50,7 +55,7 @@ pub async fn settled(stage: &Stage, host: &Host) -> Result<()> {
 }
 
 /// No slot is held by this node.
-pub fn holds_nothing(stage: &Stage, node: &str) -> Result<()> {
+pub(super) fn holds_nothing(stage: &Stage, node: &str) -> Result<()> {
     let state = stage.observer.state();
     let held = state.leases.values().find(|lease| lease.holder.as_deref() == Some(node));
     ensure!(held.is_none(), "{node} still holds {held:?}");
@@ -58,7 +63,7 @@ pub fn holds_nothing(stage: &Stage, node: &str) -> Result<()> {
 }
 
 /// Our cordon came so often to this node, and went as often; it does not stand now.
-pub fn cordoned(history: &History, node: &str, times: usize) -> Result<()> {
+pub(super) fn cordoned(history: &History, node: &str, times: usize) -> Result<()> {
     let mut stands = false;
     let (mut came, mut went) = (0, 0);
     for entry in history.entries() {
@@ -68,12 +73,15 @@ pub fn cordoned(history: &History, node: &str, times: usize) -> Result<()> {
             *(if stands { &mut came } else { &mut went }) += 1;
         }
     }
-    ensure!((came, went) == (times, times), "{node}: cordoned {came} times, uncordoned {went} times, not {times}");
+    ensure!(
+        (came, went) == (times, times),
+        "{node}: cordoned {came} times, uncordoned {went} times, not {times}"
+    );
     Ok(())
 }
 
 /// No pod was told twice to leave this node.
-pub fn evicted_once(stage: &Stage, node: &str) -> Result<usize> {
+pub(super) fn evicted_once(stage: &Stage, node: &str) -> Result<usize> {
     let mut accepted: BTreeMap<String, usize> = BTreeMap::new();
     for request in stage.lab.proxy(node).requests() {
         let is_eviction = request.verb == Verb::Create && request.resource == "pods/eviction";
