@@ -18,6 +18,8 @@ use crate::host::logind::Bus;
 use crate::host::{clock, dpkg, memory, sentinel};
 use crate::report::{status, systemd};
 
+/// Where the sentinel cannot be watched it is looked at this often.
+const SENTINEL_LOOK: Duration = Duration::from_secs(60);
 /// An idle daemon keeps neither connections nor their memory.
 const DISCONNECT_WHEN_WAITING_LONGER_THAN: Duration = Duration::from_secs(30);
 
@@ -51,8 +53,12 @@ pub struct Agent {
 /// The watch on the sentinel's directory.
 struct Sentinel {
     changes: mpsc::Receiver<()>,
-    /// Held for its life: dropping it ends the watch.
-    _watcher: INotifyWatcher,
+    changed: mpsc::Sender<()>,
+    /// Held for its life: dropping it ends the watch. `None` while the host has no watch to give: containers that
+    /// run as root share `fs.inotify.max_user_instances` with the daemon, and may have used it up.
+    watcher: Option<INotifyWatcher>,
+    /// It has been said that there is none.
+    complained: bool,
 }
 
 /// The watches that are under way.
@@ -72,32 +78,11 @@ struct Reported {
     kinds: Vec<&'static str>,
 }
 
-/// Why the daemon cannot run.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The sentinel cannot be watched.
-    #[error("cannot watch {path} for a request to reboot: {error}", path = path.display())]
-    Sentinel {
-        /// The sentinel.
-        path: PathBuf,
-        /// What went wrong.
-        error: notify::Error,
-    },
-    /// Signals cannot be received.
-    #[error("cannot receive signals: {0}")]
-    Signals(#[from] std::io::Error),
-}
-
 impl Agent {
-    /// An agent that has seen nothing yet.
-    pub fn new(
-        settings: Settings,
-        reload: Reload,
-        places: Places,
-        world: World,
-    ) -> Result<Agent, StartError> {
+    /// An agent that has seen nothing yet. Fails where signals cannot be received.
+    pub fn new(settings: Settings, reload: Reload, places: Places, world: World) -> std::io::Result<Agent> {
         Ok(Agent {
-            sentinel: Sentinel::watch(&settings)?,
+            sentinel: Sentinel::new(),
             api: api(&settings),
             hangup: signal(SignalKind::hangup())?,
             settings,
@@ -184,6 +169,7 @@ impl Agent {
     }
 
     fn observe_request(&mut self) {
+        self.sentinel.watch(&self.settings);
         let request = sentinel::read(&self.settings.sentinel);
         self.observe(Event::Request(request));
     }
@@ -349,9 +335,11 @@ impl Agent {
     async fn wait(&mut self, until: Option<Duration>) {
         let timeout = until.map(|until| until.saturating_sub(clock::now().boot));
         let watchdog = systemd::watchdog_interval();
+        let unwatched = self.sentinel.watcher.is_none().then_some(SENTINEL_LOOK);
         let Agent { watching, evictions, sentinel, hangup, .. } = self;
         let woken = tokio::select! {
             Some(()) = sentinel.changes.recv() => Woken::Sentinel,
+            () = sleep(unwatched) => Woken::Sentinel,
             Some(()) = hangup.recv() => Woken::Hangup,
             event = watching.next() => Woken::Event(event),
             Some(ended) = evictions.join_next() => Woken::Eviction(ended.ok()),
@@ -373,15 +361,11 @@ impl Agent {
     }
 
     fn reload(&mut self) {
-        let new = (self.reload)().and_then(|settings| {
-            let sentinel = Sentinel::watch(&settings).map_err(|error| error.to_string())?;
-            Ok((settings, sentinel))
-        });
-        match new {
+        match (self.reload)() {
             Err(error) => tracing::error!("the new configuration is not used: {error}"),
-            Ok((settings, sentinel)) => {
+            Ok(settings) => {
                 tracing::info!("configuration reloaded");
-                self.sentinel = sentinel;
+                self.sentinel = Sentinel::new();
                 self.api = api(&settings);
                 self.watching = Watching::default();
                 self.settings = settings;
@@ -429,14 +413,30 @@ enum Woken {
 }
 
 impl Sentinel {
-    fn watch(settings: &Settings) -> Result<Sentinel, StartError> {
+    fn new() -> Sentinel {
         // One token is enough: it says "look", and however many changes come, one look sees them all.
-        let (sender, changes) = mpsc::channel(1);
+        let (changed, changes) = mpsc::channel(1);
+        Sentinel { changes, changed, watcher: None, complained: false }
+    }
+
+    /// Watches, if it does not yet. To be called before a look: what happens after it is then seen.
+    fn watch(&mut self, settings: &Settings) {
+        if self.watcher.is_some() {
+            return;
+        }
+        let changed = self.changed.clone();
         let watcher = sentinel::watch(&settings.sentinel, move || {
-            let _ = sender.try_send(());
-        })
-        .map_err(|error| StartError::Sentinel { path: settings.sentinel.clone(), error })?;
-        Ok(Sentinel { changes, _watcher: watcher })
+            let _ = changed.try_send(());
+        });
+        match watcher {
+            Ok(watcher) => self.watcher = Some(watcher),
+            Err(error) if !self.complained => {
+                self.complained = true;
+                let (path, every) = (settings.sentinel.display(), SENTINEL_LOOK.as_secs());
+                tracing::warn!("cannot watch {path}, so it is looked at every {every} s: {error}");
+            }
+            Err(_) => {}
+        }
     }
 }
 
