@@ -433,7 +433,10 @@ impl Sentinel {
             Err(error) if !self.complained => {
                 self.complained = true;
                 let (path, every) = (settings.sentinel.display(), SENTINEL_LOOK.as_secs());
-                tracing::warn!("cannot watch {path}, so it is looked at every {every} s: {error}");
+                tracing::warn!(
+                    "cannot watch {path}, so it is looked at every {every} s: {error} (is \
+                     fs.inotify.max_user_instances used up?)"
+                );
             }
             Err(_) => {}
         }
