@@ -18,8 +18,9 @@ use crate::host::logind::Bus;
 use crate::host::{clock, dpkg, memory, sentinel};
 use crate::report::{status, systemd};
 
-/// Where the sentinel cannot be watched it is looked at this often.
-const SENTINEL_LOOK: Duration = Duration::from_secs(60);
+/// Where the sentinel cannot be watched it is looked at this often: more often than the watchdog wakes us, since
+/// each waking begins the wait anew.
+const SENTINEL_LOOK: Duration = Duration::from_secs(20);
 /// An idle daemon keeps neither connections nor their memory.
 const DISCONNECT_WHEN_WAITING_LONGER_THAN: Duration = Duration::from_secs(30);
 
