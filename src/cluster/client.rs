@@ -12,7 +12,7 @@ use crate::config::{ApiAccess, Credential, PemSource};
 use crate::decide::{Failure, Outcome};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Shorter than half the watchdog's time, so that a request never costs the process its life.
+/// Much shorter than the watchdog's time, so that a request never costs the process its life.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 /// A dead server is noticed by an unanswered HTTP/2 ping, on connections with a request or a watch open.
 const PING_INTERVAL: Duration = Duration::from_secs(15);

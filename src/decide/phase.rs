@@ -14,6 +14,9 @@ use crate::config::Settings;
 
 /// A drain rests on a look at slots and Node that is never older than this, whatever the watches tell.
 const DRAIN_LOOK: Duration = Duration::from_secs(60);
+/// A node on its way back is looked at three times while it settles, besides what the watches tell; within these.
+const HEALTH_LOOK_LEAST: Duration = Duration::from_secs(5);
+const HEALTH_LOOK_MOST: Duration = Duration::from_secs(10);
 /// Waiting nodes spread their claims over this time after a slot came free.
 const CLAIM_SPREAD: Duration = Duration::from_secs(1);
 
@@ -347,7 +350,7 @@ impl Here<'_> {
         };
         Wish {
             reads: WITH_KUBELET,
-            look_age: Some((settle / 3).clamp(Duration::from_secs(2), Duration::from_secs(10))),
+            look_age: Some((settle / 3).clamp(HEALTH_LOOK_LEAST, HEALTH_LOOK_MOST)),
             until,
             watches: Watches { node: true, kubelet: true, ..Watches::default() },
             ..Wish::new(phase)
