@@ -145,7 +145,11 @@ impl Agent {
     async fn carry_out(&mut self, decision: Decision) {
         match decision.next {
             Next::Read(reads) => self.look(reads).await,
-            Next::Act(effect) => self.act(&effect).await,
+            Next::Act(effect) => {
+                let (node, phase) = (&self.settings.node_name, decision.phase.word());
+                tracing::info!(node, phase, "{phase}: {effect}");
+                self.act(&effect).await;
+            }
             Next::Wait(until) => {
                 self.follow(decision.watches);
                 self.rest(until);
@@ -241,7 +245,6 @@ impl Agent {
     // ---- act ----
 
     async fn act(&mut self, effect: &Effect) {
-        tracing::info!(node = self.settings.node_name, "{effect}");
         let sent = clock::now().boot;
         match effect {
             Effect::WriteSlot(write) => {
@@ -387,8 +390,8 @@ impl Agent {
         if self.reported.as_ref() == Some(&new) {
             return;
         }
-        // Between two steps a line without a reason says nothing new about the same phase.
-        let between = !matches!(decision.next, Next::Wait(_)) && new.kinds.is_empty();
+        // A look between two steps says nothing new about the same phase.
+        let between = matches!(decision.next, Next::Read(_)) && new.kinds.is_empty();
         if between && self.reported.as_ref().is_some_and(|old| old.phase == new.phase) {
             return;
         }
@@ -398,8 +401,10 @@ impl Agent {
         {
             tracing::debug!(%error, path = %path.display(), "cannot publish the status");
         }
+        // What is done is logged when it is done; numbers that change in a reason are no news.
         let told = self.reported.as_ref().is_some_and(|old| old.phase == new.phase && old.kinds == new.kinds);
-        if !told {
+        let is_done = matches!(decision.next, Next::Act(_)) && new.kinds.is_empty();
+        if !told && !is_done {
             tracing::info!(node = self.settings.node_name, phase = new.phase.word(), "{}", new.line);
         }
         self.reported = Some(new);

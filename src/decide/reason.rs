@@ -151,7 +151,8 @@ impl fmt::Display for Reason {
                  -p '{{\"spec\":{{\"holderIdentity\":null}}}}'"
             ),
             Reason::PodsLeft { left, leaving, refused } => {
-                write!(f, "{left} pods left, {leaving} of them leaving")?;
+                let pods = if *left == 1 { "pod" } else { "pods" };
+                write!(f, "{left} {pods} left, {leaving} leaving")?;
                 match refused {
                     Some((pod, why)) => write!(f, "; {pod} may not leave yet: {why}"),
                     None => Ok(()),

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Mode, Settings};
-use crate::decide::{Decision, Phase, World};
+use crate::decide::{Decision, Next, Phase, World};
 
 /// Where the daemon publishes its status.
 pub const PATH: &str = "/run/rebootd/status.json";
@@ -104,13 +104,14 @@ impl Status {
     }
 }
 
-/// Phase and reasons in one line, the phase first.
+/// Phase and reasons in one line, the phase first; without a reason to wait, what is being done.
 pub fn line(decision: &Decision) -> String {
     let phase = decision.phase.word();
     let reasons: Vec<String> = decision.reasons.iter().map(ToString::to_string).collect();
-    match (reasons.is_empty(), decision.phase) {
-        (false, _) => format!("{phase}: {}", reasons.join("; ")),
-        (true, Phase::Idle) => format!("{phase}: nothing asks for a reboot"),
-        (true, _) => phase.to_owned(),
+    match (&decision.next, decision.phase) {
+        _ if !reasons.is_empty() => format!("{phase}: {}", reasons.join("; ")),
+        (Next::Act(effect), _) => format!("{phase}: {effect}"),
+        (_, Phase::Idle) => format!("{phase}: nothing asks for a reboot"),
+        _ => phase.to_owned(),
     }
 }
