@@ -390,9 +390,8 @@ impl Agent {
         if self.reported.as_ref() == Some(&new) {
             return;
         }
-        // A look between two steps says nothing new about the same phase.
-        let between = matches!(decision.next, Next::Read(_)) && new.kinds.is_empty();
-        if between && self.reported.as_ref().is_some_and(|old| old.phase == new.phase) {
+        // What is about to be read anew may be out of date: it is told when it has been read.
+        if matches!(decision.next, Next::Read(_)) && self.reported.is_some() {
             return;
         }
         systemd::status(&new.line);
