@@ -206,12 +206,11 @@ fn is_ready_web(pod: &PodState) -> bool {
     pod.ready && !pod.terminating && pod.labels.get("app").is_some_and(|app| app == "web")
 }
 
-/// Phase and status line; in words of the lab while rebootd does not run.
+/// Phase and status line; while rebootd does not run, the host goes down or boots.
 fn words(host: &Host) -> (String, String) {
     match PublishedStatus::of(host) {
         Some(status) => (status.phase, status.line),
-        None if host.is_on() => ("(booting)".to_owned(), String::new()),
-        None => ("(off)".to_owned(), String::new()),
+        None => ("(down)".to_owned(), String::new()),
     }
 }
 

@@ -27,6 +27,6 @@ pub mod processes;
 pub mod progress;
 pub mod proxy;
 pub mod rebootd;
-pub mod scenarios;
 pub mod rollout;
+pub mod scenarios;
 pub mod workload;

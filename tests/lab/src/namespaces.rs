@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::progress::say;
 use crate::{cache, command, package, processes};
 
 /// Tells the inner process that it is the inner one, and where the lab keeps its files.
@@ -72,6 +73,7 @@ impl Inner {
         if !is_root()? {
             bail!("the lab makes namespaces, mounts and machines: run it as root");
         }
+        allow_watches()?;
         let (directory, lock) = new_directory()?;
         fs::create_dir(cgroup(&directory))
             .context("cannot make a cgroup (is a cgroup 2 hierarchy mounted?)")?;
@@ -157,6 +159,19 @@ pub async fn set_up_inside() -> Result<()> {
 
 fn is_ours(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX))
+}
+
+/// Raises the kernel's limit of inotify instances, which all hosts on this machine share and which no namespace
+/// hides: each takes a dozen, the default is 128, and systemd without any of them behaves oddly.
+fn allow_watches() -> Result<()> {
+    const LIMIT: &str = "/proc/sys/fs/inotify/max_user_instances";
+    const ENOUGH: u32 = 1024;
+    let limit: u32 = fs::read_to_string(LIMIT)?.trim().parse()?;
+    if limit < ENOUGH {
+        say(format!("fs.inotify.max_user_instances of this machine is raised from {limit} to {ENOUGH}"));
+        fs::write(LIMIT, ENOUGH.to_string()).with_context(|| format!("cannot write {LIMIT}"))?;
+    }
+    Ok(())
 }
 
 fn is_root() -> Result<bool> {

@@ -35,7 +35,8 @@ pub async fn install_package(host: &Host, deb: &Path) -> Result<()> {
     host.write_file(&path, fs::read(deb).await?).await?;
     // Nobody is there to answer; an upgrade keeps the configuration that is there.
     let environment = ["env", "DEBIAN_FRONTEND=noninteractive"];
-    let install = ["apt-get", "install", "-y", "--allow-downgrades", "-oDpkg::Options::=--force-confold", &path];
+    let install =
+        ["apt-get", "install", "-y", "--allow-downgrades", "-oDpkg::Options::=--force-confold", &path];
     host.run_ok(&[&environment[..], &install[..]].concat()).await?;
     host.run_ok(&["rm", &path]).await?;
     Ok(())

@@ -1,7 +1,7 @@
 //! `lab test`: what rebootd promises, tried on a real cluster of real hosts.
 //!
 //! Each [`Scenario`] has a lab of its own. [`runner`] starts them, each inside namespaces of its own;
-//! [`stage`] is what a scenario acts upon, [`verdict`] what most of them ask at their end.
+//! [`stage`] is what a scenario acts upon, `verdict` what most of them ask at their end.
 
 mod admin_cordon_stays;
 mod credentials;

@@ -57,10 +57,13 @@ pub async fn run(deb: &Path, options: &Options) -> Result<Value> {
     let memory = Memory::of_rebootd(host).await?;
     let (minutes, request_minutes) = (options.minutes.max(1), options.request_minutes.max(1));
     say(format!("counting context switches for {minutes} and requests for {request_minutes} minutes"));
-    let began = (SystemTime::now(), Instant::now(), context_switches(host).await?);
+    let began = (SystemTime::now(), Instant::now(), Switches::of_rebootd(host).await?);
     sleep(Duration::from_secs(minutes * 60)).await;
-    let switches = context_switches(host).await?.saturating_sub(began.2);
-    let wakeups_per_minute = switches as f64 / (began.1.elapsed().as_secs_f64() / 60.0);
+    let switches = Switches::of_rebootd(host).await?;
+    let per_minute =
+        |until: u64, from: u64| until.saturating_sub(from) as f64 * 60.0 / began.1.elapsed().as_secs_f64();
+    let wakeups = per_minute(switches.voluntary, began.2.voluntary);
+    let preemptions = per_minute(switches.involuntary, began.2.involuntary);
     sleep(Duration::from_secs(request_minutes * 60).saturating_sub(began.1.elapsed())).await;
     let requests = requests(&lab.control_plane.audit_log(), began.0, SystemTime::now())?;
 
@@ -70,7 +73,7 @@ pub async fn run(deb: &Path, options: &Options) -> Result<Value> {
     let memory_after = Memory::of_rebootd(host).await?;
 
     let total = requests.get("total").copied().unwrap_or_default();
-    show(binary_bytes, &memory, &memory_after, wakeups_per_minute, total);
+    show(binary_bytes, &memory, &memory_after, [wakeups, preemptions], total);
     for (request, count) in requests.iter().filter(|(request, _)| *request != "total") {
         println!("  {count} {request}");
     }
@@ -78,7 +81,8 @@ pub async fn run(deb: &Path, options: &Options) -> Result<Value> {
         "binary_bytes": binary_bytes,
         "pss_kb": memory.pss,
         "pss_after_cycle_kb": memory_after.pss,
-        "wakeups_per_minute": super::rounded(wakeups_per_minute),
+        "wakeups_per_minute": super::rounded(wakeups + preemptions),
+        "voluntary_per_minute": super::rounded(wakeups),
         "requests": total,
     });
     lab.stop().await?;
@@ -97,7 +101,7 @@ async fn cycle(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-fn show(binary_bytes: u64, memory: &Memory, after: &Memory, wakeups_per_minute: f64, requests: u64) {
+fn show(binary_bytes: u64, memory: &Memory, after: &Memory, [wakeups, preemptions]: [f64; 2], requests: u64) {
     let megabytes = |kilobytes: u64| kilobytes as f64 * 1024.0 / 1e6;
     let rows = [
         Row {
@@ -119,11 +123,12 @@ fn show(binary_bytes: u64, memory: &Memory, after: &Memory, wakeups_per_minute: 
         Row { what: "  private to it", reached: megabytes(after.anonymous), unit: "MB", aim: "", kured: "" },
         Row {
             what: "context switches a minute",
-            reached: wakeups_per_minute,
+            reached: wakeups + preemptions,
             unit: "",
             aim: "4",
             kured: "59",
         },
+        Row { what: "  of its own will", reached: wakeups, unit: "", aim: "4", kured: "" },
         Row { what: "requests", reached: requests as f64, unit: "", aim: "0", kured: "0" },
     ];
     println!("\n{:<30} {:>10} {:>8} {:>10}", "", "rebootd", "aim", "kured");
@@ -154,14 +159,26 @@ impl Memory {
     }
 }
 
-/// Of all threads since their start, wanted or not.
-async fn context_switches(host: &Host) -> Result<u64> {
-    let text = of_process(host, "task/*/status").await?;
-    let counts = text.lines().filter_map(|line| {
-        let (name, count) = line.split_once(':')?;
-        name.ends_with("voluntary_ctxt_switches").then(|| count.trim().parse::<u64>())
-    });
-    Ok(counts.sum::<Result<u64, _>>()?)
+/// Context switches of all threads since their start.
+struct Switches {
+    /// The daemon had nothing to do: each is the end of a wake-up.
+    voluntary: u64,
+    /// Something else wanted the processor: these tell of the machine and not of the daemon.
+    involuntary: u64,
+}
+
+impl Switches {
+    async fn of_rebootd(host: &Host) -> Result<Self> {
+        let text = of_process(host, "task/*/status").await?;
+        let sum = |name: &str| {
+            let counts = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            counts.map(|count| count.trim().parse::<u64>()).sum::<Result<u64, _>>()
+        };
+        Ok(Self {
+            voluntary: sum("voluntary_ctxt_switches")?,
+            involuntary: sum("nonvoluntary_ctxt_switches")?,
+        })
+    }
 }
 
 /// Files below rebootd's directory in /proc.

@@ -79,10 +79,7 @@ fn read_anew(stage: &Stage, host: &Host) {
 }
 
 async fn complains(host: &Host, what: &str, words: &[&str]) -> Result<()> {
-    let complains = |status: &Status| {
-        let text = status.reason("api-unreachable").or_else(|| status.reason("api-refused"));
-        text.is_some_and(|text| words.iter().all(|word| text.contains(word)))
-    };
+    let complains = |status: &Status| status.says("api-failing", words);
     wait_status(host, &format!("complaining {what}"), complains, SOON).await?;
     let line = unit(host, "StatusText").await?;
     ensure!(words.iter().all(|word| line.contains(word)), "systemctl status only says: {line}");

@@ -31,12 +31,14 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     let on_first = async {
         cycle(stage, first, 1, while_waiting(stage, first)).await?;
         cycle(stage, first, 2, while_draining(stage, first)).await?;
-        cycle(stage, first, 3, while_returning(first)).await
+        cycle(stage, first, 3, while_returning(first)).await?;
+        cycle(stage, first, 4, while_uncordoning(stage, first)).await
     };
     let on_second = async {
         cycle(stage, second, 1, while_claiming(stage, second)).await?;
         cycle(stage, second, 2, while_cordoning(stage, second)).await?;
-        cycle(stage, second, 3, while_rebooting(stage, second)).await
+        cycle(stage, second, 3, while_rebooting(stage, second)).await?;
+        cycle(stage, second, 4, while_releasing(stage, second)).await
     };
     try_join!(on_first, on_second)?;
     let history = stage.observer.history();
@@ -93,15 +95,37 @@ async fn while_returning(host: &Host) -> Result<()> {
     kill_daemon(host, "returning").await
 }
 
-/// The claim is applied and its answer lost.
 async fn while_claiming(stage: &Stage, host: &Host) -> Result<()> {
-    let claim = Rule::new(Verb::Patch, "leases").body_contains("\"holderIdentity\":\"").nth(1);
-    let claim = stage.lab.proxy(host.name()).add(claim, Action::HoldAnswer);
+    let claim = Rule::new(Verb::Patch, "leases").body_contains("\"holderIdentity\":\"");
+    while_unanswered(stage, host, claim, "its claim").await
+}
+
+async fn while_uncordoning(stage: &Stage, host: &Host) -> Result<()> {
+    let uncordon = Rule::new(Verb::Patch, "nodes").body_contains("\"unschedulable\":null");
+    while_unanswered(stage, host, uncordon, "its uncordon").await
+}
+
+async fn while_releasing(stage: &Stage, host: &Host) -> Result<()> {
+    let release = Rule::new(Verb::Patch, "leases").body_contains("\"holderIdentity\":null");
+    while_unanswered(stage, host, release, "its release").await
+}
+
+/// The host must neither believe that it rebooted nor reboot twice.
+async fn while_rebooting(stage: &Stage, host: &Host) -> Result<()> {
+    let stamp = Rule::new(Verb::Patch, "leases").body_contains("\"rebootd.io/rebooting\":\"");
+    while_unanswered(stage, host, stamp, "its stamp").await?;
+    wait_phase(host, "rebooting", SOON).await?;
+    Ok(())
+}
+
+/// A write is applied and its answer lost.
+async fn while_unanswered(stage: &Stage, host: &Host, write: Rule, what: &str) -> Result<()> {
+    let write = stage.lab.proxy(host.name()).add(write.nth(1), Action::HoldAnswer);
     request_reboot(host).await?;
-    let hit = hit(&claim, "the claim").await?;
-    kill_daemon(host, "its claim is applied and not yet answered").await?;
+    let hit = timeout(CYCLE, write.wait_hit()).await.with_context(|| format!("{what} did not come"))?;
+    kill_daemon(host, &format!("{what} is applied and not yet answered")).await?;
     hit.drop_request();
-    claim.remove();
+    write.remove();
     Ok(())
 }
 
@@ -112,8 +136,9 @@ async fn while_cordoning(stage: &Stage, host: &Host) -> Result<()> {
     let late = proxy.add(cordon().nth(1), Action::Hold);
     request_reboot(host).await?;
     let late_hit = hit(&late, "the cordon").await?;
-    kill_daemon(host, "its cordon is on its way").await?;
+    // Before the next process runs: it may be quick.
     let again = proxy.add(cordon(), Action::Delay(Duration::ZERO));
+    kill_daemon(host, "its cordon is on its way").await?;
     hit(&again, "the second cordon").await?;
     late_hit.release();
     let answer = || proxy.requests().get(late_hit.number).and_then(|request| request.server_status);
@@ -125,19 +150,6 @@ async fn while_cordoning(stage: &Stage, host: &Host) -> Result<()> {
     say(format!("{}: the first cordon arrives late, answer {:?}", host.name(), answer()));
     late.remove();
     again.remove();
-    Ok(())
-}
-
-/// The stamp is applied, its answer lost: the host must neither believe that it rebooted nor reboot twice.
-async fn while_rebooting(stage: &Stage, host: &Host) -> Result<()> {
-    let stamp = Rule::new(Verb::Patch, "leases").body_contains("\"rebootd.io/rebooting\":\"").nth(1);
-    let stamp = stage.lab.proxy(host.name()).add(stamp, Action::HoldAnswer);
-    request_reboot(host).await?;
-    let hit = hit(&stamp, "the stamp").await?;
-    kill_daemon(host, "its stamp is applied and not yet answered").await?;
-    hit.drop_request();
-    stamp.remove();
-    wait_phase(host, "rebooting", SOON).await?;
     Ok(())
 }
 

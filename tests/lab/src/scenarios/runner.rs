@@ -58,11 +58,19 @@ impl Options {
         Ok(ALL.iter().filter(is_chosen).collect())
     }
 
-    fn results(&self) -> Result<PathBuf> {
-        match &self.results {
-            Some(path) => Ok(std::path::absolute(path)?),
-            None => Ok(cache::directory()?.join("test-results")),
+    /// By default the same place each time, so that old results do not pile up. It is held as long as the file
+    /// is; a run beside another one takes a place of its own.
+    fn results(&self) -> Result<(PathBuf, Option<File>)> {
+        if let Some(path) = &self.results {
+            return Ok((std::path::absolute(path)?, None));
         }
+        let cache = cache::directory()?;
+        let lock = File::create(cache.join("test-results.lock"))?;
+        let name = match lock.try_lock() {
+            Ok(()) => "test-results".to_owned(),
+            Err(_) => format!("test-results-{}", std::process::id()),
+        };
+        Ok((cache.join(name), Some(lock)))
     }
 }
 
@@ -70,18 +78,20 @@ impl Options {
 pub async fn run_all(options: Options) -> Result<ExitCode> {
     let chosen = options.chosen()?;
     if options.list {
-        for scenario in chosen {
-            println!("{:<20} {}", scenario.name, scenario.expects);
+        for scenario in ALL {
+            let long = if scenario.long { " (with --long)" } else { "" };
+            println!("{:<20} {}{long}", scenario.name, scenario.expects);
         }
         return Ok(ExitCode::SUCCESS);
     }
     lab::prepare(&LabConfig::with_hosts(2)).await?;
+    let (results, _held) = options.results()?;
     let run = Run {
         package: match package::given() {
             Some(package) => package,
             None => package::find_or_build().await?,
         },
-        results: options.results()?,
+        results,
         waiting: Mutex::new(chosen.into_iter().collect()),
         failed: Mutex::new(Vec::new()),
         passed: Mutex::new(0),
@@ -163,7 +173,7 @@ pub async fn run_one(options: Options) -> Result<ExitCode> {
     let [scenario] = chosen[..] else { bail!("inside a lab runs one scenario") };
     say(format!("{}: {}", scenario.name, scenario.expects));
     let package = package::given().context("no package was given")?;
-    let results = options.results()?;
+    let (results, _) = options.results()?;
     let deadline = tokio::time::Instant::now() + scenario.limit;
     let started = tokio::time::timeout_at(deadline, Stage::start(scenario.hosts, package)).await;
     let stage = started.context("the lab did not start in time")??;

@@ -179,16 +179,19 @@ pub(super) async fn kill_daemon(host: &Host, when: &str) -> Result<()> {
     let before = unit(host, "MainPID").await?;
     host.run_ok(&["systemctl", "kill", "--kill-whom=main", "--signal=KILL", "rebootd"]).await?;
     say(format!("{}: rebootd (process {before}) is killed while {when}", host.name()));
+    let boots = host.boots().len();
     let deadline = Instant::now() + SOON;
-    loop {
-        let now = unit(host, "MainPID").await?;
-        if now != before && now != "0" {
+    // It may be so quick that the host is already going down, or has.
+    while host.boots().len() == boots {
+        let now = unit(host, "MainPID").await.unwrap_or_default();
+        if !["", "0", &before].contains(&now.as_str()) {
             say(format!("{}: rebootd runs again (process {now})", host.name()));
-            return Ok(());
+            break;
         }
         ensure!(Instant::now() < deadline, "{}: systemd does not start rebootd again", host.name());
         sleep(Duration::from_millis(200)).await;
     }
+    Ok(())
 }
 
 /// Runs a command on a host that may fail; gives its exit code and all that it printed.

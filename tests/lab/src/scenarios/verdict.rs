@@ -1,6 +1,7 @@
 //! What most scenarios ask at their end: the promises, as far as the cluster and the boots show them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
@@ -8,9 +9,12 @@ use super::stage::{SENTINEL, SOON, Stage, is_absent};
 use super::status::wait_phase;
 use crate::host::Host;
 use crate::machine::Ending;
-use crate::observer::{History, Object};
+use crate::observer::{History, Object, State};
 use crate::progress::say;
 use crate::proxy::Verb;
+
+/// How much later than rebootd itself the observer may see what it did.
+const LAG: Duration = Duration::from_secs(3);
 
 /// The host has booted so often, and each boot before the current one ended in an orderly reboot.
 pub(super) fn booted(host: &Host, times: usize) -> Result<()> {
@@ -47,9 +51,12 @@ pub(super) fn one_at_a_time(history: &History) -> Result<()> {
 pub(super) async fn settled(stage: &Stage, host: &Host) -> Result<()> {
     wait_phase(host, "idle", SOON).await?;
     let name = host.name();
-    let node = stage.node(name)?;
-    ensure!(!node.unschedulable && !node.cordon_mark, "{name} is idle and cordoned: {:#}", node.raw);
-    holds_nothing(stage, name)?;
+    let own = name.to_owned();
+    let is_free = move |state: &State| {
+        let node = state.node(&own).is_some_and(|node| !node.unschedulable && !node.cordon_mark);
+        node && state.leases.values().all(|lease| lease.holder.as_deref() != Some(&own))
+    };
+    stage.wait_for(&format!("{name} is idle, so schedulable and holds nothing"), is_free, LAG).await?;
     ensure!(is_absent(host, SENTINEL).await?, "{name} still asks for a reboot");
     Ok(())
 }
