@@ -81,8 +81,8 @@ pub async fn run(deb: &Path, options: &Options) -> Result<Value> {
         "binary_bytes": binary_bytes,
         "pss_kb": memory.pss,
         "pss_after_cycle_kb": memory_after.pss,
-        "wakeups_per_minute": super::rounded(wakeups + preemptions),
-        "voluntary_per_minute": super::rounded(wakeups),
+        "wakeups_per_minute": super::rounded(wakeups),
+        "preemptions_per_minute": super::rounded(preemptions),
         "requests": total,
     });
     lab.stop().await?;
@@ -121,14 +121,9 @@ fn show(binary_bytes: u64, memory: &Memory, after: &Memory, [wakeups, preemption
             kured: "",
         },
         Row { what: "  private to it", reached: megabytes(after.anonymous), unit: "MB", aim: "", kured: "" },
-        Row {
-            what: "context switches a minute",
-            reached: wakeups + preemptions,
-            unit: "",
-            aim: "4",
-            kured: "59",
-        },
-        Row { what: "  of its own will", reached: wakeups, unit: "", aim: "4", kured: "" },
+        // Voluntary switches: each is the end of a sleep. The others depend on what else this machine does.
+        Row { what: "wake-ups a minute", reached: wakeups, unit: "", aim: "4", kured: "59" },
+        Row { what: "  preempted besides", reached: preemptions, unit: "", aim: "", kured: "" },
         Row { what: "requests", reached: requests as f64, unit: "", aim: "0", kured: "0" },
     ];
     println!("\n{:<30} {:>10} {:>8} {:>10}", "", "rebootd", "aim", "kured");
