@@ -1,6 +1,6 @@
 //! `lab bench rollout`: wall time of a rollout against what no implementation could avoid.
 //!
-//! The case is that of a measurement of kured 1.20 on the same lab, so that the figures compare: three hosts, 24
+//! The case is that of a measurement of kured (51220cc, after 1.23.0) on the same lab, so that the figures compare: three hosts, 24
 //! pods that take 5 s to end under one budget that lets 4 go at a time, a DaemonSet, all hosts asked at once, and
 //! Nodes that do not name their boot, so that the return has to be proven by two renewals of the kubelet's Lease.
 
