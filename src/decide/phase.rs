@@ -10,7 +10,7 @@ use super::{
     AbortReason, Claim, Effect, NodeChange, NodeView, NodeWrite, Phase, PodView, Reads, Reason, SlotChange,
     SlotView, SlotWrite, Stamp, Watches, drain, gates, health,
 };
-use crate::config::Settings;
+use crate::config::{Mode, Settings};
 
 /// A drain rests on a look at slots and Node that is never older than this, whatever the watches tell.
 const DRAIN_LOOK: Duration = Duration::from_secs(60);
@@ -109,7 +109,8 @@ impl Here<'_> {
         if odd.is_some() {
             return self.unproven(odd);
         }
-        if self.node.pool_label.as_ref() != Some(&self.settings.pool) && !self.world.step_back {
+        let labels = self.settings.mode == Mode::Active && !self.world.step_back;
+        if labels && self.node.pool_label.as_ref() != Some(&self.settings.pool) {
             return Wish::new(idle_or_waiting).act(self.write_node(NodeChange::Confirm));
         }
         match idle_or_waiting {

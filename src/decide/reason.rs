@@ -123,7 +123,8 @@ impl fmt::Display for Reason {
                 write!(f, "{} inhibits shutdown: {}", inhibitor.who, inhibitor.why)
             }
             Reason::MayNotReboot => f.write_str(
-                "logind would not let rebootd reboot; is polkit installed, with the rule of this package?",
+                "logind would not let rebootd reboot; is polkit installed, with the rule of this package, and \
+                 reboot.target not masked?",
             ),
             Reason::NoSlots { pool } => write!(
                 f,

@@ -232,6 +232,7 @@ fn without_an_api_nothing_moves_and_afterwards_everything_does() {
 fn observe_mode_writes_nothing_and_says_what_it_would() {
     let mut cluster = Cluster::new(&["n1"], 1);
     cluster.hosts[0].settings.mode = Mode::Observe;
+    cluster.hosts[0].node.pool_label = None;
     cluster.request(0);
     cluster.run(300);
     assert_eq!(cluster.writes, 0);

@@ -4,6 +4,7 @@
 //! [`stage`] is what a scenario acts upon, `verdict` what most of them ask at their end.
 
 mod admin_cordon_stays;
+mod configured;
 mod credentials;
 mod inhibitor;
 mod kill_in_each_phase;
@@ -18,6 +19,7 @@ mod restless;
 pub mod runner;
 pub mod stage;
 mod status;
+mod stays_up;
 mod three_hosts;
 mod verdict;
 
@@ -147,6 +149,54 @@ pub const ALL: &[Scenario] = &[
         limit: minutes(5),
         long: false,
         run: |stage| Box::pin(removal::in_drain(stage)),
+    },
+    Scenario {
+        name: "stays_up",
+        expects: "a host that stays up although logind accepted is tried again, then given up in order",
+        hosts: 1,
+        limit: minutes(5),
+        long: false,
+        run: |stage| Box::pin(stays_up::run(stage)),
+    },
+    Scenario {
+        name: "reboot_refused",
+        expects: "where logind refuses, nothing begins, or the next try comes through once it allows it",
+        hosts: 2,
+        limit: minutes(6),
+        long: false,
+        run: |stage| Box::pin(stays_up::refused(stage)),
+    },
+    Scenario {
+        name: "client_certificate",
+        expects: "a client certificate works as a token does, and is read anew when it is replaced",
+        hosts: 1,
+        limit: minutes(6),
+        long: false,
+        run: |stage| Box::pin(configured::client_certificate(stage)),
+    },
+    Scenario {
+        name: "somebody_reboots",
+        expects: "a host that somebody reboots in the middle of its drain has had its reboot",
+        hosts: 1,
+        limit: minutes(5),
+        long: false,
+        run: |stage| Box::pin(stays_up::somebody_reboots(stage)),
+    },
+    Scenario {
+        name: "observe_mode",
+        expects: "a host that only observes says what it would do and writes nothing",
+        hosts: 1,
+        limit: minutes(4),
+        long: false,
+        run: |stage| Box::pin(configured::observe_mode(stage)),
+    },
+    Scenario {
+        name: "node_missing",
+        expects: "a Node that does not exist is named, with what to set, and nothing is written",
+        hosts: 1,
+        limit: minutes(4),
+        long: false,
+        run: |stage| Box::pin(configured::node_missing(stage)),
     },
     Scenario {
         name: "admin_cordon_stays",
