@@ -1,7 +1,8 @@
 //! What an administrator may configure besides the ordinary: a client certificate, a mode that only looks, and
 //! the name of a Node that there is not.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 
 use super::stage::{CONFIG, CYCLE, SOON, Stage, request_reboot, unit};
 use super::status::{Status, wait_status};
@@ -105,6 +106,7 @@ pub(super) async fn observe_mode(stage: &Stage) -> Result<()> {
     request_reboot(host).await?;
     let would_claim = |status: &Status| status.says("observing", &["would now claim slot worker-1"]);
     wait_status(host, "saying that it would claim the slot", would_claim, SOON).await?;
+    say(format!("{}: the sentinel was noticed after {:.0} ms", host.name(), noticed_after(host).await?));
     let pid = unit(host, "MainPID").await?;
     nothing_written(stage, host)?;
 
@@ -116,6 +118,18 @@ pub(super) async fn observe_mode(stage: &Stage) -> Result<()> {
     verdict::settled(stage, host).await?;
     verdict::booted(host, 2)?;
     verdict::cordoned(&stage.observer.history(), host.name(), 1)
+}
+
+/// Milliseconds from the sentinel's creation to the first line of the journal that knows of it.
+async fn noticed_after(host: &Host) -> Result<f64> {
+    let created: f64 =
+        host.run_ok(&["stat", "--format=%.6Y", "/run/reboot-required"]).await?.trim().parse()?;
+    let fields = ["--output=json", "--output-fields=__REALTIME_TIMESTAMP"];
+    let unit = ["journalctl", "--unit=rebootd", "PHASE=waiting", "--quiet"];
+    let lines = host.run_ok(&[&unit[..], &fields[..]].concat()).await?;
+    let first: Value = serde_json::from_str(lines.lines().next().context("the journal has no such line")?)?;
+    let told: f64 = first["__REALTIME_TIMESTAMP"].as_str().context("a line without a time")?.parse()?;
+    Ok(told / 1e3 - created * 1e3)
 }
 
 /// The configuration names a Node that the cluster does not have.
