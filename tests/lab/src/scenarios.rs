@@ -21,6 +21,7 @@ pub mod stage;
 mod status;
 mod stays_up;
 mod three_hosts;
+mod undone;
 mod verdict;
 
 use std::pin::Pin;
@@ -181,6 +182,14 @@ pub const ALL: &[Scenario] = &[
         limit: minutes(5),
         long: false,
         run: |stage| Box::pin(stays_up::somebody_reboots(stage)),
+    },
+    Scenario {
+        name: "undone",
+        expects: "a drain whose request, slot or cordon is taken away is undone, and nothing is left behind",
+        hosts: 3,
+        limit: minutes(6),
+        long: false,
+        run: |stage| Box::pin(undone::run(stage)),
     },
     Scenario {
         name: "observe_mode",
