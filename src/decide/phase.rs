@@ -101,13 +101,13 @@ impl Here<'_> {
     // ---- no slot of ours ----
 
     fn without_slot(&self, idle_or_waiting: Phase, slots: &[SlotView]) -> Wish {
-        let odd = self.held.first();
-        if self.cordon_is_ours() {
-            let may_uncordon = odd.is_none_or(|held| held.slot.stamp.is_none());
-            return if may_uncordon { self.restoring() } else { self.unproven(odd) };
-        }
-        if odd.is_some() {
+        // A stamp that proves nothing may still mean a reboot under way: then not even our cordon is removed.
+        let may_uncordon = |held: &Held<'_>| self.cordon_is_ours() && held.slot.stamp.is_none();
+        if let Some(odd) = self.held.first().filter(|held| !may_uncordon(held)) {
             return self.unproven(odd);
+        }
+        if self.cordon_is_ours() {
+            return self.restoring();
         }
         let labels = self.settings.mode == Mode::Active && !self.world.step_back;
         if labels && self.node.pool_label.as_ref() != Some(&self.settings.pool) {
@@ -120,11 +120,9 @@ impl Here<'_> {
         }
     }
 
-    fn unproven(&self, odd: Option<&Held<'_>>) -> Wish {
-        let wish = Wish::new(Phase::Unproven);
-        let Some(held) = odd else { return wish };
+    fn unproven(&self, held: &Held<'_>) -> Wish {
         let slot = held.slot.name.clone();
-        wish.trouble(match held.ownership {
+        Wish::new(Phase::Unproven).trouble(match held.ownership {
             Ownership::OtherMachine => Reason::SlotOfOtherMachine { slot },
             _ => Reason::SlotUnproven { slot },
         })

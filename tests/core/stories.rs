@@ -5,7 +5,7 @@ use std::time::Duration;
 use rebootd::config::Mode;
 use rebootd::decide::*;
 
-use crate::imitation::Cluster;
+use crate::imitation::{Cluster, id};
 
 fn told(cluster: &Cluster, text: &str) -> bool {
     cluster.story.iter().any(|line| line.contains(text))
@@ -277,6 +277,23 @@ fn a_slot_of_another_machine_is_reported_and_left_alone() {
     cluster.run(300);
     assert!(told(&cluster, "n1 unproven slot-of-other-machine"));
     assert_eq!((cluster.writes, cluster.slots[0].holder.as_deref()), (0, Some("n1")));
+}
+
+#[test]
+fn a_garbled_slot_is_kept_and_only_our_own_cordon_under_it_is_removed() {
+    for stamped in [false, true] {
+        let mut cluster = Cluster::new(&["n1"], 1);
+        cluster.slots[0].holder = Some("n1".into());
+        cluster.slots[0].claim = Claim { machine_id: Some(id('a')), boot_id: None, ..Claim::default() };
+        cluster.slots[0].stamp =
+            stamped.then(|| Stamp { boot_id: String::new(), attempt: 0, at: Duration::ZERO });
+        let node = &mut cluster.hosts[0].node;
+        (node.unschedulable, node.unschedulable_is_ours, node.mark) = (true, true, Some("x".into()));
+        cluster.run(300);
+        assert_eq!(cluster.hosts[0].node.unschedulable, stamped, "{}", cluster.story.join("\n"));
+        assert_eq!(cluster.slots[0].holder.as_deref(), Some("n1"));
+        assert!(told(&cluster, "n1 unproven slot-unproven"));
+    }
 }
 
 /// P5: the process dies before or after any write of a whole cycle, or the answer is lost.
