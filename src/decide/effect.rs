@@ -99,7 +99,7 @@ pub struct Watches {
 }
 
 /// One effect on the world. A decision holds one at most.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Effect {
     /// A conditional write to a slot.
     WriteSlot(SlotWrite),
@@ -146,7 +146,7 @@ impl std::fmt::Display for Effect {
 }
 
 /// A compare-and-swap on a slot.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SlotWrite {
     /// The slot's name.
     pub slot: String,
@@ -161,7 +161,7 @@ pub struct SlotWrite {
 }
 
 /// A change of a slot.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum SlotChange {
     /// Take it, or take it again to settle an earlier write.
     Claim(Claim),
@@ -175,7 +175,7 @@ pub enum SlotChange {
 }
 
 /// A compare-and-swap on the own Node. Each also keeps the Node's pool label.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct NodeWrite {
     /// The Node's uid.
     pub uid: String,
@@ -190,7 +190,7 @@ pub struct NodeWrite {
 }
 
 /// A change of the own Node.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum NodeChange {
     /// Cordon, with our mark in the same write.
     Cordon {

@@ -10,17 +10,17 @@ use super::{Claim, Failure, KubeletLease, NodeView, Reason, identity};
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Health {
     /// Ready, network available, ours, without a gap since; a failed read is a gap.
-    ready_since: Option<Duration>,
+    pub ready_since: Option<Duration>,
     /// `lastTransitionTime` of Ready then: another value means that it was not Ready in between.
-    transition: String,
+    pub transition: String,
     /// The kubelet's Lease as last read.
-    lease: Option<KubeletLease>,
+    pub lease: Option<KubeletLease>,
     /// How often this process saw it renewed.
-    renewals: u32,
+    pub renewals: u32,
     /// When it last saw that.
-    renewed_at: Option<Duration>,
+    pub renewed_at: Option<Duration>,
     /// The latest attempt to read the Lease failed.
-    kubelet_failed: bool,
+    pub kubelet_failed: bool,
 }
 
 impl Health {

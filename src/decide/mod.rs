@@ -32,6 +32,7 @@ pub use effect::{
 pub use facts::{
     Claim, Inhibitor, KubeletLease, NodeView, Now, Owner, PodKey, PodView, Reading, Request, SlotView, Stamp,
 };
+pub use health::Health;
 pub use observe::{Event, Failure, Outcome, Target, observe};
 pub use reason::Reason;
 pub use schedule::decide;

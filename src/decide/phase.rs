@@ -261,11 +261,18 @@ impl Here<'_> {
         if !claimed_for_this_node || !self.world.is_settled(&slot.uid) {
             return wish.act(self.claim(slot));
         }
-        let closed = gates::host(self.world);
+        let closed = self.closed();
         if !closed.is_empty() {
             return Wish { reasons: closed, host_age: Some(GATE_LOOK), ..wish };
         }
         wish.act(self.cordon())
+    }
+
+    /// What holds up a node that has its slot: a request that cannot be read, and closed gates.
+    fn closed(&self) -> Vec<Reason> {
+        let unreadable = self.world.host.request.failure();
+        let unreadable = unreadable.map(|why| Reason::Unreadable { what: "the request", why: why.to_owned() });
+        unreadable.into_iter().chain(gates::host(self.world)).collect()
     }
 
     fn cordon(&self) -> Effect {
@@ -298,12 +305,8 @@ impl Here<'_> {
         };
         let left = drain::left(self.world).filter(|left| !left.is_empty());
         wish.reasons.extend(left.as_ref().map(|left| self.pods_left(left)));
-        if let Some(why) = self.world.host.request.failure() {
-            wish.reasons.insert(0, Reason::Unreadable { what: "the request", why: why.to_owned() });
-            return wish;
-        }
         // A closed gate holds up the drain as well: evicting for a reboot that may not come helps nobody.
-        let closed = gates::host(self.world);
+        let closed = self.closed();
         if !closed.is_empty() {
             wish.reasons.splice(0..0, closed);
             return wish;

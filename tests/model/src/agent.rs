@@ -1,0 +1,760 @@
+//! One agent: the daemon's own `observe` and `decide`, with an edge that imitates `src/agent.rs`.
+//!
+//! Between two steps of the model an agent is a [`Local`]: where its loop stands, and its World, reduced to what
+//! can still matter ([`Agents::store`] says what is left out and why that loses no behaviour). The core is pure, so
+//! the outcome of a step is worked out once and then remembered: it is the daemon's code all the same.
+//!
+//! Time. Every reading is made `NOW`; what was earlier becomes `LONG_AGO`. That a time has passed is an event of
+//! its own in the model, and may come at any moment: no interleaving is missed because a number was too small.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::time::Duration;
+
+use rebootd::config::{ApiAccess, Credential, Mode, PemSource, Policy, Settings, Window};
+use rebootd::decide::{
+    Claim, Effect, Event, EvictionOutcome, Failure, Health, KubeletLease, Memory, Next, NodeChange, NodeView,
+    Now, Outcome, Owner, Phase, PodKey, PodView, Reads, Request, SlotChange, SlotView, Stamp, Target, World,
+    decide, observe,
+};
+
+use crate::config::Config;
+use crate::state::{Boot, Cordon, HolderKind, Node, Slot, SlotStamp};
+
+const NOW: Duration = Duration::from_secs(1_000_000);
+const LONG_AGO: Duration = Duration::ZERO;
+/// Longer than the time within which the call follows the stamp.
+const TOO_LATE: Duration = Duration::from_secs(6);
+const TIME: Now = Now { boot: NOW, wall: NOW };
+
+const THIS_BOOT: &str = "cccccccccccccccccccccccccccccccc";
+const FORMER_BOOT: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+const THIS_MACHINE: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+const OTHER_MACHINE: &str = "ffffffffffffffffffffffffffffffff";
+const ME: &str = "me";
+const OTHER: &str = "other";
+const NODE: &str = "node";
+const FORMER_NODE: &str = "former-node";
+/// The only resourceVersion there is: whether it is still the object's is kept beside the agent.
+const VERSION: &str = "v";
+const PROCESS: &str = "p";
+/// What the nonce of a next write is, after `store` has set the count back.
+const NEXT_NONCE: &str = "p-0";
+const POOLS: [&str; 2] = ["a", "b"];
+/// Reads everything there is, so that no second look is needed for a part.
+const EVERYTHING: Reads = Reads { cluster: true, kubelet: true, pods: true };
+
+/// A write on its way, reduced to what it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Write {
+    /// Takes a slot; `again` keeps the time of the claim before it.
+    Claim { slot: u8, current_uid: bool, again: bool },
+    Stamp { slot: u8, attempt: u8 },
+    Release { slot: u8 },
+    Cordon,
+    Uncordon,
+    RemoveMark,
+    Confirm,
+}
+
+impl Write {
+    /// The slot that it writes; none for the Node.
+    pub fn slot(self) -> Option<usize> {
+        match self {
+            Write::Claim { slot, .. } | Write::Stamp { slot, .. } | Write::Release { slot, .. } => {
+                Some(usize::from(slot))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Where the loop of an agent stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// The host is down.
+    Off,
+    /// It waits, and looks when it is woken.
+    Waiting,
+    /// It has read its Node, and is about to read the slots.
+    NodeRead,
+    /// It waits for pods with a look that still counts, and is told of pods by a watch.
+    Draining,
+    /// A write was sent, and not yet answered. `fresh`: it changes the object whatever it holds.
+    Pending { write: Write, fresh: bool },
+}
+
+/// An agent between two steps.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Local {
+    pub stage: Stage,
+    /// The write that it waits for, as the core made it.
+    effect: Option<Effect>,
+    world: World,
+}
+
+/// What an agent goes on with.
+struct Goes {
+    stage: Stage,
+    effect: Option<Effect>,
+    /// Its health still matters.
+    keeps_health: bool,
+}
+
+impl Goes {
+    fn on(stage: Stage, keeps_health: bool) -> Goes {
+        Goes { stage, effect: None, keeps_health }
+    }
+}
+
+/// The index of a [`Local`].
+pub type Id = u32;
+
+type Quick = BuildHasherDefault<QuickHasher>;
+
+/// The tables are asked many million times, by nobody with bad intentions.
+#[derive(Default)]
+struct QuickHasher(u64);
+
+impl Hasher for QuickHasher {
+    fn finish(&self) -> u64 {
+        self.0 ^ self.0 >> 32
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u8(&mut self, number: u8) {
+        self.write_u64(u64::from(number));
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.write_u64(u64::from(number));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = (self.0.rotate_left(5) ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.write_u64(number as u64);
+    }
+
+    fn write_isize(&mut self, number: isize) {
+        self.write_u64(number as u64);
+    }
+}
+
+/// How the readings of the host end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Readings {
+    Open,
+    /// dpkg is at work.
+    Closed,
+    /// D-Bus does not answer.
+    NoBus,
+    /// The sentinel cannot be read.
+    NoRequest,
+    /// The locks cannot be read.
+    NoLocks,
+}
+
+/// What a step needs to know of the world around the agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Around {
+    pub readings: Readings,
+    pub request: bool,
+    pub going_down: bool,
+    /// Whether a budget lets pods go.
+    pub may_evict: bool,
+    /// Whether logind says yes, should it be asked to reboot.
+    pub may_reboot: bool,
+    pub pool: u8,
+}
+
+/// What an agent did in a step, besides changing its mind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Did {
+    pub evicted: bool,
+    pub called: bool,
+    /// A rule that this step broke.
+    pub broke: Option<&'static str>,
+}
+
+/// What the model offers to be seen of the cluster in the second half of a look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Seen {
+    pub slots: [Slot; 2],
+    pub slot_count: u8,
+    /// The agent's number, by which slots name their holder.
+    pub me: u8,
+    pub kubelet_renews: bool,
+    pub pod: Option<u8>,
+    /// Slot 1 belongs to the second pool.
+    pub two_pools: bool,
+    /// The drain's deadline is over.
+    pub overdue: bool,
+    /// `reboot_timeout` is over since the stamp.
+    pub stamp_over: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Step {
+    ReadNode(Node),
+    ReadFailed { node_too: bool },
+    ReadRest(Seen, Around),
+    Wake(Around),
+    PodGone(u8),
+    LookAgain,
+    Answered { late: bool, around: Around },
+    Refused { conflict: bool },
+    Unanswered,
+    NodeAnew,
+    SlotAnew(u8),
+    Reloaded,
+}
+
+/// All agents: each [`Local`] once, and what became of it at each step.
+pub struct Agents {
+    locals: Vec<Local>,
+    ids: HashMap<Local, Id, Quick>,
+    done: HashMap<(Id, Step), (Id, Did), Quick>,
+    settings: [Settings; 2],
+    /// Nodes report no boot id, as kubemark's and some others do.
+    empty_boot_ids: bool,
+    drains: bool,
+}
+
+impl Agents {
+    pub fn new(config: &Config) -> Agents {
+        Agents {
+            locals: Vec::new(),
+            ids: HashMap::default(),
+            done: HashMap::default(),
+            settings: POOLS.map(|pool| settings(pool, config.reboot_tries)),
+            empty_boot_ids: config.empty_boot_ids,
+            drains: config.drains,
+        }
+    }
+
+    pub fn get(&self, id: Id) -> &Local {
+        &self.locals[id as usize]
+    }
+
+    pub fn count(&self) -> usize {
+        self.locals.len()
+    }
+
+    /// A host that is down.
+    pub fn off(&mut self) -> Id {
+        self.store(Goes::on(Stage::Off, false), new_world())
+    }
+
+    /// A process that has just begun.
+    pub fn started(&mut self) -> Id {
+        self.store(Goes::on(Stage::Waiting, false), new_world())
+    }
+
+    pub fn read_node(&mut self, id: Id, node: Node) -> Id {
+        self.step(id, Step::ReadNode(node)).0
+    }
+
+    pub fn read_failed(&mut self, id: Id, node_too: bool) -> Id {
+        self.step(id, Step::ReadFailed { node_too }).0
+    }
+
+    pub fn read_rest(&mut self, id: Id, seen: Seen, around: Around) -> (Id, Did) {
+        self.step(id, Step::ReadRest(seen, around))
+    }
+
+    /// Draining: the host is read again, the look still counts.
+    pub fn wake(&mut self, id: Id, around: Around) -> (Id, Did) {
+        self.step(id, Step::Wake(around))
+    }
+
+    /// Draining: the watch tells that this pod has left.
+    pub fn pod_gone(&mut self, id: Id, pod: u8) -> Id {
+        self.step(id, Step::PodGone(pod)).0
+    }
+
+    /// Draining: the look has grown old, or a watch says that something else changed.
+    pub fn look_again(&mut self, id: Id) -> Id {
+        self.step(id, Step::LookAgain).0
+    }
+
+    pub fn answered(&mut self, id: Id, late: bool, around: Around) -> (Id, Did) {
+        self.step(id, Step::Answered { late, around })
+    }
+
+    pub fn refused(&mut self, id: Id, conflict: bool) -> Id {
+        self.step(id, Step::Refused { conflict }).0
+    }
+
+    pub fn unanswered(&mut self, id: Id) -> Id {
+        self.step(id, Step::Unanswered).0
+    }
+
+    /// The Node of this agent is another object from now on.
+    pub fn node_anew(&mut self, id: Id) -> Id {
+        self.step(id, Step::NodeAnew).0
+    }
+
+    /// This slot is another object from now on.
+    pub fn slot_anew(&mut self, id: Id, slot: u8) -> Id {
+        self.step(id, Step::SlotAnew(slot)).0
+    }
+
+    /// The settings changed: the pool.
+    pub fn reloaded(&mut self, id: Id) -> Id {
+        self.step(id, Step::Reloaded).0
+    }
+
+    /// The pods that an agent believes to be on its node.
+    pub fn pods_seen(&self, id: Id) -> [bool; 2] {
+        let pods = self.get(id).world.cluster.pods.last();
+        [0, 1].map(|pod: u8| pods.is_some_and(|pods| pods.contains_key(pod_uid(pod))))
+    }
+
+    fn step(&mut self, id: Id, step: Step) -> (Id, Did) {
+        if let Some(done) = self.done.get(&(id, step)) {
+            return *done;
+        }
+        let result = self.take(id, step);
+        self.done.insert((id, step), result);
+        result
+    }
+
+    fn take(&mut self, id: Id, step: Step) -> (Id, Did) {
+        let Local { stage, effect, mut world } = self.get(id).clone();
+        let mut did = Did::default();
+        let mut see = |event| observe(&mut world, event, TIME);
+        let next = match step {
+            Step::ReadNode(node) => {
+                see(Event::LookBegun);
+                let view = node_view(node, self.empty_boot_ids);
+                see(Event::Node(Ok(view)));
+                Goes::on(Stage::NodeRead, true)
+            }
+            Step::ReadFailed { node_too } => {
+                let failure = Failure { message: "connection refused".into(), retry_after: None };
+                if node_too {
+                    see(Event::LookBegun);
+                    see(Event::Node(Err(failure)));
+                } else {
+                    see(Event::Slots(Err(failure)));
+                }
+                see(Event::LookEnded(EVERYTHING));
+                // What failed is looked at again; nothing else can come of it.
+                Goes::on(Stage::Waiting, true)
+            }
+            Step::ReadRest(seen, around) => {
+                if seen.stamp_over || seen.overdue {
+                    let stamped = &mut world.cluster.stamped;
+                    *stamped = stamped.map(|_| NOW - TOO_LATE);
+                }
+                let mut see = |event| observe(&mut world, event, TIME);
+                let slots = (0..usize::from(seen.slot_count)).filter_map(|number| slot_view(&seen, number));
+                see(Event::Slots(Ok(slots.collect())));
+                let renewed = if seen.kubelet_renews { "later" } else { "r" };
+                see(Event::Kubelet(Ok(KubeletLease { renewed: renewed.into(), ..KubeletLease::default() })));
+                see(Event::Pods(Ok(seen.pod.into_iter().map(pod_view).collect())));
+                see(Event::LookEnded(EVERYTHING));
+                // The spread of claims is over: a claim may come at once.
+                world.cluster.free.values_mut().for_each(|(_, since)| *since = LONG_AGO);
+                read_host(&mut world, around);
+                self.go_on(&mut world, around, &mut did)
+            }
+            Step::Wake(around) => {
+                read_host(&mut world, around);
+                self.go_on(&mut world, around, &mut did)
+            }
+            Step::PodGone(pod) => {
+                see(Event::PodGone(pod_view(pod).key));
+                Goes::on(if world.cluster.look.is_some() { Stage::Draining } else { Stage::Waiting }, false)
+            }
+            Step::LookAgain => Goes::on(Stage::Waiting, false),
+            Step::Answered { late, around } => {
+                let Some(effect) = effect else { return (id, did) };
+                let sent = if late { NOW - TOO_LATE } else { NOW };
+                see(Event::WriteEnded { effect, sent, outcome: Outcome::Answered });
+                Goes { keeps_health: true, ..self.go_on(&mut world, around, &mut did) }
+            }
+            Step::Refused { conflict } => {
+                let Some(effect) = effect else { return (id, did) };
+                let failure = Failure { message: "no".into(), retry_after: None };
+                let outcome = Outcome::Refused { failure, conflict };
+                see(Event::WriteEnded { effect, sent: NOW, outcome });
+                Goes::on(Stage::Waiting, true)
+            }
+            Step::Unanswered => {
+                let Some(effect) = effect else { return (id, did) };
+                let failure = Failure { message: "timed out".into(), retry_after: None };
+                see(Event::WriteEnded { effect, sent: NOW, outcome: Outcome::Unanswered(failure) });
+                Goes::on(Stage::Waiting, true)
+            }
+            Step::NodeAnew => {
+                world.cluster.settled.remove(NODE);
+                if let Some((target, _)) = &mut world.cluster.pending
+                    && target.0 == NODE
+                {
+                    target.0 = FORMER_NODE.into();
+                }
+                if let Some(Some(node)) = world.cluster.node.last().cloned() {
+                    world.cluster.node.take(Ok(Some(NodeView { uid: FORMER_NODE.into(), ..node })));
+                }
+                let stage = match stage {
+                    Stage::Pending { write: Write::Claim { slot, again, .. }, fresh } => {
+                        Stage::Pending { write: Write::Claim { slot, again, current_uid: false }, fresh }
+                    }
+                    // What it drains by is out of date: it looks again.
+                    Stage::Draining => Stage::Waiting,
+                    other => other,
+                };
+                Goes { stage, effect, keeps_health: true }
+            }
+            Step::SlotAnew(slot) => {
+                let uid = slot_uid(slot);
+                world.cluster.settled.remove(uid);
+                if let Some((target, _)) = &mut world.cluster.pending
+                    && target.0 == uid
+                {
+                    target.0 = "former-slot".into();
+                }
+                let stage = if stage == Stage::Draining { Stage::Waiting } else { stage };
+                Goes { stage, effect, keeps_health: true }
+            }
+            Step::Reloaded => {
+                see(Event::Reloaded);
+                Goes::on(Stage::Waiting, false)
+            }
+        };
+        (self.store(next, world), did)
+    }
+
+    /// Decides and acts until there is something to wait for.
+    fn go_on(&self, world: &mut World, around: Around, did: &mut Did) -> Goes {
+        let settings = &self.settings[usize::from(around.pool)];
+        for _ in 0..8 {
+            let decision = decide(world, settings);
+            let keeps_health = matches!(decision.phase, Phase::Returning | Phase::Restoring);
+            match decision.next {
+                Next::Wait(_) => {
+                    if decision.reasons.is_empty() && decision.phase != Phase::Idle {
+                        did.broke = Some("P9: it waits without a reason");
+                    }
+                    let drains = self.drains && decision.phase == Phase::Draining;
+                    let stage = match world.cluster.look {
+                        Some(_) if drains => Stage::Draining,
+                        _ => Stage::Waiting,
+                    };
+                    return Goes::on(stage, keeps_health);
+                }
+                Next::Read(reads) if reads.cluster => return Goes::on(Stage::Waiting, keeps_health),
+                Next::Read(_) => read_host(world, around),
+                Next::Act(Effect::Evict(keys)) => {
+                    did.broke = did.broke.or(unread(around, true));
+                    evict(world, keys, around.may_evict);
+                    did.evicted |= around.may_evict;
+                }
+                Next::Act(Effect::Reboot { .. }) => {
+                    did.broke = did.broke.or(unread(around, true));
+                    did.called = true;
+                    observe(world, Event::RebootBegun, TIME);
+                    let result = if around.may_reboot { Ok(()) } else { Err("no".into()) };
+                    observe(world, Event::RebootEnded(result), TIME);
+                    return Goes::on(Stage::Waiting, false);
+                }
+                Next::Act(effect) => {
+                    let (write, nonce, target) = reduce(&effect);
+                    did.broke = did.broke.or(unread(around, is_progress(world, write)));
+                    observe(world, Event::WriteBegun(target), TIME);
+                    let fresh = nonce == NEXT_NONCE && world.cluster.writes == 1;
+                    let stage = Stage::Pending { write, fresh };
+                    return Goes { stage, effect: Some(effect), keeps_health };
+                }
+            }
+        }
+        did.broke = Some("it turns in a circle");
+        Goes::on(Stage::Waiting, false)
+    }
+
+    /// Keeps what can still matter, and nothing else:
+    ///
+    /// - In `Waiting` and `Pending` the next step is a new look. What was read of cluster and host is dropped: no
+    ///   effect but the call of Reboot passes without a look, and that one reads the host itself; until then the
+    ///   request counts that the stamp was sent for.
+    /// - Failures in a row, backoffs, setbacks and the second look only delay; here a step may come at any time.
+    /// - The count of writes begins anew, as after the process has got a new name; `Pending` says whether the
+    ///   nonce was a new one.
+    /// - Health is kept only where a phase asks for it.
+    fn store(&mut self, goes: Goes, mut world: World) -> Id {
+        let Goes { stage, effect, keeps_health } = goes;
+        let new = new_world();
+        world.memory = Memory::default();
+        let cluster = &mut world.cluster;
+        let fresh = new.cluster;
+        cluster.writes = 0;
+        (cluster.reads_failed, cluster.writes_failed, cluster.retry_at) = (0, 0, None);
+        (cluster.read_failure, cluster.write_failure, cluster.reboot_failure) = (None, None, None);
+        cluster.second_look = fresh.second_look;
+        cluster.free.clear();
+        cluster.drain.clear();
+        if stage != Stage::Draining {
+            let request = std::mem::take(&mut world.host.request);
+            world.host = new.host;
+            // The answered stamp is judged before the sentinel is read again.
+            if matches!(stage, Stage::Pending { write: Write::Stamp { .. }, .. }) {
+                world.host.request = request;
+            }
+            cluster.slots = fresh.slots;
+            cluster.pods = fresh.pods;
+        }
+        if !matches!(stage, Stage::Draining | Stage::NodeRead) {
+            cluster.node = fresh.node;
+            cluster.look = None;
+        }
+        let health = &mut cluster.health;
+        if !keeps_health {
+            *health = Health::default();
+        } else if stage != Stage::NodeRead {
+            health.ready_since = health.ready_since.map(|_| LONG_AGO);
+        }
+        if stage != Stage::NodeRead {
+            health.renewed_at = None;
+        }
+        health.kubelet_failed = false;
+        health.renewals = if self.empty_boot_ids { health.renewals.min(2) } else { 0 };
+        if let Some(lease) = &mut health.lease {
+            lease.renewed = "r".into();
+        }
+        let local = Local { stage, effect, world };
+        if let Some(id) = self.ids.get(&local) {
+            return *id;
+        }
+        let id = Id::try_from(self.locals.len()).unwrap_or(Id::MAX);
+        self.locals.push(local.clone());
+        self.ids.insert(local, id);
+        id
+    }
+}
+
+fn settings(pool: &str, reboot_tries: u32) -> Settings {
+    Settings {
+        node_name: ME.into(),
+        pool: pool.into(),
+        mode: Mode::Active,
+        api: Some(ApiAccess {
+            server: "https://model".into(),
+            certificate_authority: PemSource::Inline(Vec::new()),
+            credential: Credential::TokenFile("/token".into()),
+        }),
+        sentinel: "/run/reboot-required".into(),
+        policy: Policy {
+            window: Some(Window::Always),
+            min_interval: Duration::ZERO,
+            settle: Duration::from_secs(60),
+            reboot_timeout: Duration::from_secs(600),
+            reboot_tries,
+            drain_timeout: None,
+        },
+        sources: Vec::new(),
+    }
+}
+
+fn new_world() -> World {
+    World::new(TIME, PROCESS.into(), THIS_BOOT.into(), THIS_MACHINE.into(), Memory::default())
+}
+
+fn read_host(world: &mut World, around: Around) {
+    fn no<T>(what: &str) -> Result<T, String> {
+        Err(format!("cannot read {what}"))
+    }
+    let request = Request { reason: "/run/reboot-required".into(), packages: Vec::new(), since: None };
+    let request = match around.readings {
+        Readings::NoRequest => no("the sentinel"),
+        _ => Ok(around.request.then_some(request)),
+    };
+    observe(world, Event::Request(request), TIME);
+    let package_manager = match around.readings {
+        Readings::NoLocks => no("the locks"),
+        Readings::Closed => Ok(Some("/var/lib/dpkg/lock".into())),
+        _ => Ok(None),
+    };
+    let event = match around.readings {
+        Readings::NoBus => Event::Host {
+            going_down: no("going down"),
+            package_manager,
+            inhibitors: no("inhibitors"),
+            may_reboot: no("rights"),
+        },
+        _ => Event::Host {
+            going_down: Ok(around.going_down),
+            package_manager,
+            inhibitors: Ok(Vec::new()),
+            may_reboot: Ok(true),
+        },
+    };
+    observe(world, event, TIME);
+}
+
+fn evict(world: &mut World, keys: Vec<PodKey>, may_evict: bool) {
+    observe(world, Event::EvictionsBegun(keys.clone()), TIME);
+    for key in keys {
+        let outcome = if may_evict {
+            EvictionOutcome::Accepted
+        } else {
+            EvictionOutcome::Refused { message: "the budget".into(), retry_after: None }
+        };
+        observe(world, Event::EvictionEnded(key, outcome), TIME);
+    }
+}
+
+/// P8: what could not be read, or is shut, stops progress; what says whether the host goes down stops everything.
+fn unread(around: Around, is_progress: bool) -> Option<&'static str> {
+    match around.readings {
+        Readings::NoBus => Some("P8: it acts while it cannot tell whether the host goes down"),
+        _ if around.going_down => Some("going down: it acts while the host goes down"),
+        Readings::NoRequest if is_progress => Some("P8: it goes on while the request cannot be read"),
+        Readings::NoLocks if is_progress => Some("P8: it goes on while a gate cannot be read"),
+        Readings::Closed if is_progress => Some("P2: it goes on while a gate is shut"),
+        _ => None,
+    }
+}
+
+/// Whether a write brings the reboot nearer. A repeated one does not.
+fn is_progress(world: &World, write: Write) -> bool {
+    match write {
+        Write::Claim { again, .. } => !again,
+        Write::Stamp { .. } => true,
+        Write::Cordon => {
+            let node = world.cluster.node.last().and_then(Option::as_ref);
+            node.is_some_and(|node| !node.unschedulable)
+        }
+        _ => false,
+    }
+}
+
+fn reduce(effect: &Effect) -> (Write, String, Target) {
+    let target = |uid: &str| Target(uid.to_owned());
+    match effect {
+        Effect::WriteSlot(write) => {
+            let slot = u8::from(write.slot == slot_name(1));
+            let reduced = match &write.change {
+                SlotChange::Claim(claim) => {
+                    let current_uid = claim.node_uid.as_deref() == Some(NODE);
+                    // The time of an earlier claim is `LONG_AGO` only where it is overdue: see `slot_view`.
+                    Write::Claim { slot, current_uid, again: claim.at != Some(NOW) }
+                }
+                SlotChange::Stamp(stamp) => Write::Stamp { slot, attempt: stamp.attempt.min(2) as u8 },
+                SlotChange::Release { .. } => Write::Release { slot },
+            };
+            (reduced, write.nonce.clone(), target(&write.uid))
+        }
+        Effect::WriteNode(write) => {
+            let reduced = match &write.change {
+                NodeChange::Cordon { .. } => Write::Cordon,
+                NodeChange::Uncordon { .. } => Write::Uncordon,
+                NodeChange::RemoveMark => Write::RemoveMark,
+                NodeChange::Confirm => Write::Confirm,
+            };
+            (reduced, write.nonce.clone(), target(&write.uid))
+        }
+        Effect::Evict(_) | Effect::Reboot { .. } => (Write::Confirm, String::new(), target("")),
+    }
+}
+
+fn node_view(node: Node, empty_boot_ids: bool) -> Option<NodeView> {
+    if !node.exists {
+        return None;
+    }
+    let boot_id = match (empty_boot_ids, node.this_boot) {
+        (true, _) => "",
+        (false, true) => THIS_BOOT,
+        (false, false) => FORMER_BOOT,
+    };
+    Some(NodeView {
+        uid: NODE.into(),
+        resource_version: VERSION.into(),
+        unschedulable: node.cordon != Cordon::None,
+        unschedulable_is_ours: node.cordon == Cordon::Ours,
+        mark: node.mark.then(|| "reboot".into()),
+        pool_label: Some(POOLS[usize::from(node.pool)].into()),
+        boot_id: boot_id.into(),
+        machine_id: if node.other_machine { OTHER_MACHINE } else { THIS_MACHINE }.into(),
+        ready: node.ready,
+        ready_since: "t".into(),
+        heartbeat: if node.this_boot { "of this boot" } else { "former" }.into(),
+        network_unavailable: false,
+        allocatable: std::collections::BTreeMap::new(),
+    })
+}
+
+fn slot_view(seen: &Seen, number: usize) -> Option<SlotView> {
+    let slot = seen.slots[number];
+    let kind = slot.kind(seen.me);
+    if kind == HolderKind::Gone {
+        return None;
+    }
+    let mut view = SlotView {
+        name: slot_name(number as u8).into(),
+        uid: slot_uid(number as u8).into(),
+        resource_version: VERSION.into(),
+        pool: Some(POOLS[usize::from(seen.two_pools && number == 1)].into()),
+        ..SlotView::default()
+    };
+    let stamp = |boot: &str, attempt, over| Stamp {
+        boot_id: boot.into(),
+        attempt,
+        at: if over { LONG_AGO } else { NOW },
+    };
+    match kind {
+        HolderKind::Gone | HolderKind::Free => {}
+        HolderKind::Other => {
+            view.holder = Some(OTHER.into());
+            view.stamp = (slot.stamp != SlotStamp::None).then(|| stamp(FORMER_BOOT, 1, false));
+        }
+        HolderKind::Me => {
+            view.holder = Some(ME.into());
+            let (machine, boot) = match slot.boot {
+                Boot::This => (THIS_MACHINE, Some(THIS_BOOT)),
+                Boot::Former => (THIS_MACHINE, Some(FORMER_BOOT)),
+                Boot::OtherMachine => (OTHER_MACHINE, Some(FORMER_BOOT)),
+                Boot::Garbled => (THIS_MACHINE, None),
+            };
+            view.claim = Claim {
+                machine_id: Some(machine.into()),
+                node_uid: Some(if slot.current_uid { NODE } else { "another-node" }.into()),
+                boot_id: boot.map(str::to_owned),
+                // A second before now, so that a repeated claim can be told from a new one.
+                at: Some(if seen.overdue { LONG_AGO } else { NOW - Duration::from_secs(1) }),
+                heartbeat: "former".into(),
+                ..Claim::default()
+            };
+            view.stamp = match slot.stamp {
+                SlotStamp::None => None,
+                SlotStamp::First => Some(stamp(THIS_BOOT, 1, seen.stamp_over)),
+                SlotStamp::Second => Some(stamp(THIS_BOOT, 2, seen.stamp_over)),
+                SlotStamp::Former => Some(stamp(FORMER_BOOT, 1, true)),
+            };
+        }
+    }
+    Some(view)
+}
+
+fn pod_view(pod: u8) -> PodView {
+    let key = PodKey { namespace: "default".into(), name: pod_uid(pod).into(), uid: pod_uid(pod).into() };
+    PodView { key, owner: Owner::Controller, terminating: false, grace: Duration::from_secs(30) }
+}
+
+fn pod_uid(pod: u8) -> &'static str {
+    if pod == 0 { "pod-0" } else { "pod-1" }
+}
+
+fn slot_name(slot: u8) -> &'static str {
+    if slot == 0 { "slot-0" } else { "slot-1" }
+}
+
+fn slot_uid(slot: u8) -> &'static str {
+    if slot == 0 { "uid-0" } else { "uid-1" }
+}

@@ -1,0 +1,132 @@
+//! What is searched: how many agents and slots, and which faults there are.
+
+/// Which kinds of faults there are; each may come at any time and any number of times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Faults {
+    /// kill -9 of the daemon; systemd starts it again.
+    pub kills: bool,
+    /// Power loss of the host.
+    pub power: bool,
+    /// Somebody else reboots the host.
+    pub others_reboot: bool,
+    /// Requests and answers are lost, or late.
+    pub lost: bool,
+    /// The API server refuses a write that it would have been able to apply.
+    pub refusals: bool,
+    /// The call of Reboot is refused, or unanswered.
+    pub calls: bool,
+    pub never_returns: bool,
+    /// The host comes back as another machine.
+    pub reinstalled: bool,
+    /// The kubelet dies, or finds the node sick.
+    pub sick: bool,
+    pub nodes_deleted: bool,
+    /// Node and slots are written by others, without a change that matters: the kubelet, `kubectl apply`.
+    pub touched: bool,
+    /// People cordon and uncordon.
+    pub cordons: bool,
+    /// People free, take, garble, delete and make slots.
+    pub slots_by_hand: bool,
+    /// Other nodes reclaim slots of a missing Node.
+    pub reclaims: bool,
+    pub pools_moved: bool,
+    pub requests: bool,
+    /// Gates close, budgets refuse.
+    pub gates: bool,
+    /// Readings fail.
+    pub unreadable: bool,
+    /// The drain's deadline passes.
+    pub deadlines: bool,
+    /// Pods come to the node.
+    pub pods: bool,
+}
+
+impl Faults {
+    pub const ALL: Faults = Faults {
+        kills: true,
+        power: true,
+        others_reboot: true,
+        lost: true,
+        refusals: true,
+        calls: true,
+        never_returns: true,
+        reinstalled: true,
+        sick: true,
+        nodes_deleted: true,
+        touched: true,
+        cordons: true,
+        slots_by_hand: true,
+        reclaims: true,
+        pools_moved: true,
+        requests: true,
+        gates: true,
+        unreadable: true,
+        deadlines: true,
+        pods: true,
+    };
+}
+
+/// One search.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub name: &'static str,
+    /// In one line: what it shows.
+    pub shows: &'static str,
+    pub agents: usize,
+    pub slots: usize,
+    /// The second slot belongs to a second pool.
+    pub two_pools: bool,
+    /// Besides the agents there are any number of others, who claim, release and reclaim at any time.
+    pub outside: bool,
+    pub drains: bool,
+    pub empty_boot_ids: bool,
+    pub reboot_tries: u32,
+    /// Whether there is a request is part of the state; else each reading may say either.
+    pub requests_kept: bool,
+    pub faults: Faults,
+    /// Also judges liveness.
+    pub live: bool,
+}
+
+/// All searches of a normal run.
+pub fn all() -> Vec<Config> {
+    let alone = Config {
+        name: "alone",
+        shows: "one agent among any others, one slot, every fault",
+        agents: 1,
+        slots: 1,
+        two_pools: false,
+        outside: true,
+        drains: false,
+        empty_boot_ids: false,
+        reboot_tries: 1,
+        requests_kept: true,
+        faults: Faults { sick: false, reinstalled: false, ..Faults::ALL },
+        live: true,
+    };
+    let machines = Faults { sick: true, reinstalled: true, ..alone.faults };
+    let several = Config { outside: false, requests_kept: false, ..alone.clone() };
+    vec![
+        alone.clone(),
+        Config { name: "drain", shows: "the same, with pods that come and go", drains: true, ..alone.clone() },
+        Config {
+            name: "machines",
+            shows: "the same, with two tries, sick kubelets, and hosts that come back as another machine",
+            reboot_tries: 2,
+            faults: machines,
+            ..alone.clone()
+        },
+        Config {
+            name: "bootless",
+            shows: "the same, where Nodes report no boot id",
+            empty_boot_ids: true,
+            faults: machines,
+            ..alone.clone()
+        },
+        Config { name: "two-slots", shows: "one agent, two slots of a pool", slots: 2, ..alone.clone() },
+        Config { name: "two-pools", shows: "one agent, two pools", slots: 2, two_pools: true, ..alone.clone() },
+        Config { name: "2x1", shows: "two agents, one slot", agents: 2, ..several.clone() },
+        Config { name: "2x2", shows: "two agents, two slots", agents: 2, slots: 2, ..several.clone() },
+        Config { name: "3x1", shows: "three agents, one slot", agents: 3, ..several },
+    ]
+}
