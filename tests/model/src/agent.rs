@@ -18,7 +18,7 @@ use rebootd::decide::{
     decide, observe,
 };
 
-use crate::config::Config;
+use crate::searches::Search;
 use crate::state::{Boot, Cordon, HolderKind, Node, Slot, SlotStamp};
 
 const NOW: Duration = Duration::from_secs(1_000_000);
@@ -227,14 +227,14 @@ pub struct Agents {
 }
 
 impl Agents {
-    pub fn new(config: &Config) -> Agents {
+    pub fn new(search: &Search) -> Agents {
         Agents {
             locals: Vec::new(),
             ids: HashMap::default(),
             done: HashMap::default(),
-            settings: POOLS.map(|pool| settings(pool, config.reboot_tries)),
-            empty_boot_ids: config.empty_boot_ids,
-            drains: config.drains,
+            settings: POOLS.map(|pool| settings(pool, search.reboot_tries)),
+            empty_boot_ids: search.empty_boot_ids,
+            drains: search.drains,
         }
     }
 

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use crate::agent::{Agents, Stage};
-use crate::config::Config;
+use crate::searches::Search;
 use crate::state::{AGENTS, Boot, Cordon, FREE, GONE, Key, Late, OUTSIDE, Power, Slot, SlotStamp, State};
-use crate::steps::{Label, Next, Steps};
+use crate::steps::{Label, Next, Steps, What};
 
 const NOBODY: u32 = u32::MAX;
 
@@ -81,10 +81,10 @@ impl Table {
 }
 
 /// The same key for states that differ only in which agent is which.
-fn canonical(config: &Config, state: &State) -> Key {
+fn canonical(search: &Search, state: &State) -> Key {
     const TWO: [[usize; AGENTS]; 1] = [[1, 0, 2]];
     const THREE: [[usize; AGENTS]; 5] = [[1, 0, 2], [0, 2, 1], [2, 1, 0], [1, 2, 0], [2, 0, 1]];
-    let orders: &[[usize; AGENTS]] = match config.agents {
+    let orders: &[[usize; AGENTS]] = match search.agents {
         1 => &[],
         2 => &TWO,
         _ => &THREE,
@@ -93,9 +93,9 @@ fn canonical(config: &Config, state: &State) -> Key {
 }
 
 /// P1 and P3: who is disrupted holds a slot, unless a person took it away.
-pub fn invariant(config: &Config, state: &State) -> Option<&'static str> {
+pub fn invariant(search: &Search, state: &State) -> Option<&'static str> {
     let mut count = 0;
-    for number in 0..config.agents {
+    for number in 0..search.agents {
         if state.disrupted(number) && !state.agents[number].excused {
             count += 1;
             if !state.holds(number) {
@@ -107,12 +107,12 @@ pub fn invariant(config: &Config, state: &State) -> Option<&'static str> {
             }
         }
     }
-    (count > config.slots).then_some("P1: more nodes are disrupted than there are slots")
+    (count > search.slots).then_some("P1: more nodes are disrupted than there are slots")
 }
 
 /// Whether all is done: every request served, nothing left behind; but for what is a person's to decide.
-fn done(config: &Config, agents: &Agents, state: &State) -> Result<(), &'static str> {
-    for (number, agent) in state.agents[..config.agents].iter().enumerate() {
+fn done(search: &Search, agents: &Agents, state: &State) -> Result<(), &'static str> {
+    for (number, agent) in state.agents[..search.agents].iter().enumerate() {
         if agent.power == Power::Dead {
             continue;
         }
@@ -142,7 +142,7 @@ fn done(config: &Config, agents: &Agents, state: &State) -> Result<(), &'static 
         if agents.get(agent.local).stage != Stage::Waiting {
             return Err("an agent is at work");
         }
-        if agent.request && may_be_served(config, state, number) {
+        if agent.request && may_be_served(search, state, number) {
             return Err("a request is not served");
         }
     }
@@ -153,13 +153,13 @@ fn done(config: &Config, agents: &Agents, state: &State) -> Result<(), &'static 
 }
 
 /// Whether a slot of its pool is free, or will be without a person.
-fn may_be_served(config: &Config, state: &State, number: usize) -> bool {
+fn may_be_served(search: &Search, state: &State, number: usize) -> bool {
     let unproven = |boot| matches!(boot, Boot::OtherMachine | Boot::Garbled);
     if state.slots.iter().any(|slot| slot.held_by(number) && unproven(slot.boot)) {
         return false;
     }
-    state.slots.iter().take(config.slots).enumerate().any(|(place, slot)| {
-        let of_its_pool = !config.two_pools || place == usize::from(state.agents[number].node.pool);
+    state.slots.iter().take(search.slots).enumerate().any(|(place, slot)| {
+        let of_its_pool = !search.two_pools || place == usize::from(state.agents[number].node.pool);
         let stuck = match slot.holder {
             GONE => true,
             FREE | OUTSIDE => false,
@@ -172,13 +172,13 @@ fn may_be_served(config: &Config, state: &State, number: usize) -> bool {
 }
 
 /// Searches all states, or so many.
-pub fn search(config: &Config, limit: usize, first_only: bool, progress: &dyn Fn(usize, usize)) -> Found {
+pub fn run(search: &Search, limit: usize, first_only: bool, progress: &dyn Fn(usize, usize)) -> Found {
     let began = Instant::now();
-    let mut agents = Agents::new(config);
-    let first = State::first(config, &mut agents);
+    let mut agents = Agents::new(search);
+    let first = State::first(search, &mut agents);
     let mut table = Table::default();
     let mut parents = vec![NOBODY];
-    table.insert(&canonical(config, &first));
+    table.insert(&canonical(search, &first));
     let mut edges: Vec<(u32, u32)> = Vec::new();
     let mut broken: Vec<(String, u32, Option<State>)> = Vec::new();
     let (mut at, mut steps, mut exhaustive) = (0, 0_u64, true);
@@ -192,22 +192,22 @@ pub fn search(config: &Config, limit: usize, first_only: bool, progress: &dyn Fn
             progress(at, table.keys.len());
         }
         let state = State::unpack(&table.keys[at]);
-        let mut stepper = Steps { config, agents: &mut agents, next: std::mem::take(&mut next) };
+        let mut stepper = Steps { search, agents: &mut agents, next: std::mem::take(&mut next) };
         stepper.from(&state);
         next = stepper.next;
         for Next { state, fault, broke, .. } in &next {
             steps += 1;
-            let (id, new) = table.insert(&canonical(config, state));
+            let (id, new) = table.insert(&canonical(search, state));
             if new {
                 parents.push(at as u32);
             }
-            let broke = broke.or_else(|| if new { invariant(config, state) } else { None });
+            let broke = broke.or_else(|| if new { invariant(search, state) } else { None });
             if let Some(what) = broke
                 && broken.iter().all(|(known, ..)| known != what)
             {
                 broken.push((what.to_owned(), at as u32, Some(*state)));
             }
-            if config.live && !fault && id != at as u32 {
+            if search.live && !fault && id != at as u32 {
                 edges.push((at as u32, id));
             }
         }
@@ -216,15 +216,15 @@ pub fn search(config: &Config, limit: usize, first_only: bool, progress: &dyn Fn
     let states = table.keys.len();
     let mut violations: Vec<Violation> = Vec::new();
     let mut stuck: Vec<(&'static str, u32, usize)> = Vec::new();
-    if config.live && exhaustive && broken.is_empty() {
-        stuck = dead_ends(config, &agents, &table, edges);
+    if search.live && exhaustive && broken.is_empty() {
+        stuck = dead_ends(search, &agents, &table, edges);
     }
     for (what, id, last) in broken {
-        let run = run_to(config, &mut agents, &table, &parents, id, last);
+        let run = run_to(search, &mut agents, &table, &parents, id, last);
         violations.push(Violation { what, run, states: 1 });
     }
     for (what, id, count) in stuck {
-        let run = run_to(config, &mut agents, &table, &parents, id, None);
+        let run = run_to(search, &mut agents, &table, &parents, id, None);
         violations.push(Violation { what: format!("liveness: {what}, and nothing but a fault can change it"), run, states: count });
     }
     let locals = agents.count();
@@ -233,7 +233,7 @@ pub fn search(config: &Config, limit: usize, first_only: bool, progress: &dyn Fn
 
 /// States from which nothing good can be reached without a fault: by what is wrong, the first, how many.
 fn dead_ends(
-    config: &Config,
+    search: &Search,
     agents: &Agents,
     table: &Table,
     edges: Vec<(u32, u32)>,
@@ -257,7 +257,7 @@ fn dead_ends(
     let mut good = vec![false; count];
     let mut open = Vec::new();
     for (id, key) in table.keys.iter().enumerate() {
-        if done(config, agents, &State::unpack(key)).is_ok() {
+        if done(search, agents, &State::unpack(key)).is_ok() {
             good[id] = true;
             open.push(id);
         }
@@ -276,7 +276,7 @@ fn dead_ends(
         if good[id] {
             continue;
         }
-        let Err(why) = done(config, agents, &State::unpack(key)) else { continue };
+        let Err(why) = done(search, agents, &State::unpack(key)) else { continue };
         match reasons.iter_mut().find(|(known, ..)| *known == why) {
             Some((_, _, count)) => *count += 1,
             None => reasons.push((why, id as u32, 1)),
@@ -287,7 +287,7 @@ fn dead_ends(
 
 /// The run from the beginning to a state, with the same agent under the same letter all the way.
 fn run_to(
-    config: &Config,
+    search: &Search,
     agents: &mut Agents,
     table: &Table,
     parents: &[u32],
@@ -301,13 +301,13 @@ fn run_to(
         path.push(at);
     }
     path.reverse();
-    let mut state = State::first(config, agents);
+    let mut state = State::first(search, agents);
     let mut run = Vec::new();
     let targets = path[1..].iter().map(|id| table.keys[*id as usize]);
-    for target in targets.chain(last.map(|last| canonical(config, &last))) {
-        let mut stepper = Steps { config, agents, next: Vec::new() };
+    for target in targets.chain(last.map(|last| canonical(search, &last))) {
+        let mut stepper = Steps::new(search, agents);
         stepper.from(&state);
-        let step = stepper.next.iter().find(|next| canonical(config, &next.state) == target);
+        let step = stepper.next.iter().find(|next| canonical(search, &next.state) == target);
         let Some(step) = step else { break };
         state = step.state;
         run.push((step.label, state));
@@ -315,20 +315,47 @@ fn run_to(
     run
 }
 
-/// For debugging: goes on without faults from the beginning, each time to a new state.
-pub fn calm(config: &Config) {
-    let mut agents = Agents::new(config);
-    let mut state = State::first(config, &mut agents);
-    let mut seen = std::collections::HashSet::new();
-    for _ in 0..100 {
-        seen.insert(state.pack());
-        let mut stepper = Steps { config, agents: &mut agents, next: Vec::new() };
+/// Goes at random for so many steps, a fault now and then; the seed says which way.
+pub fn walk(search: &Search, seed: u64, length: usize) -> Found {
+    let began = Instant::now();
+    let mut agents = Agents::new(search);
+    let first = State::first(search, &mut agents);
+    let (mut state, mut run) = (first, Vec::new());
+    let mut random = seed;
+    // SplitMix64: a public-domain generator, enough to choose a way.
+    let mut draw = |below: usize| {
+        random = random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = random;
+        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ mixed >> 31) % below.max(1) as u64) as usize
+    };
+    let mut violations = Vec::new();
+    let mut steps = 0;
+    for _ in 0..length {
+        let mut stepper = Steps::new(search, &mut agents);
         stepper.from(&state);
-        let all: Vec<_> = stepper.next.iter().filter(|n| !n.fault).map(|n| n.label.to_string()).collect();
-        let next = stepper.next.iter().find(|next| !next.fault && !seen.contains(&next.state.pack()));
-        let Some(next) = next else { println!("end; {all:?} {state:?}"); break };
-        println!("{} of {all:?}", next.label);
-        state = next.state;
-        if let Err(why) = done(config, &agents, &state) { println!("   {why}") } else { println!("GOOD") }
+        let faulty = draw(4) == 0;
+        let of_kind: Vec<&Next> = stepper.next.iter().filter(|next| next.fault == faulty).collect();
+        let chosen = match of_kind.get(draw(of_kind.len())) {
+            Some(next) => **next,
+            None => match stepper.next.get(draw(stepper.next.len())) {
+                Some(next) => *next,
+                None => break,
+            },
+        };
+        steps += 1;
+        // A host that never returns would make the rest of the walk a short one.
+        if matches!(chosen.label.what, What::NeverReturns) {
+            continue;
+        }
+        state = chosen.state;
+        run.push((chosen.label, state));
+        if let Some(what) = chosen.broke.or(invariant(search, &state)) {
+            violations.push(Violation { what: what.to_owned(), run, states: 1 });
+            break;
+        }
     }
+    let locals = agents.count();
+    Found { states: 0, steps, locals, time: began.elapsed(), exhaustive: false, violations }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::agent::{Agents, Around, Did, Id, Readings, Seen, Stage, Write};
-use crate::config::Config;
+use crate::searches::Search;
 use crate::state::{
     AGENTS, Agent, Boot, Cordon, FREE, GONE, Late, Node, OUTSIDE, Power, SLOTS, Sent, Slot, SlotStamp, State,
     late_claim, late_node,
@@ -89,14 +89,14 @@ pub struct Next {
 
 /// Makes the successors of one state.
 pub struct Steps<'a> {
-    pub config: &'a Config,
+    pub search: &'a Search,
     pub agents: &'a mut Agents,
     pub next: Vec<Next>,
 }
 
 impl State {
     /// Where everything begins: all is well, and every agent has a request.
-    pub fn first(config: &Config, agents: &mut Agents) -> State {
+    pub fn first(search: &Search, agents: &mut Agents) -> State {
         let node = Node {
             exists: true,
             cordon: Cordon::None,
@@ -116,7 +116,7 @@ impl State {
             request: power == Power::Up,
             disturbed: false,
             node,
-            pod: (config.drains && power == Power::Up).then_some(0),
+            pod: (search.drains && power == Power::Up).then_some(0),
             kubelet: power == Power::Up,
             sent: Sent::Underway,
             node_valid: false,
@@ -129,8 +129,8 @@ impl State {
             slots: [Slot::default(); SLOTS],
             late: [Late::default(); SLOTS],
         };
-        state.agents[..config.agents].fill(agent(started, Power::Up));
-        if config.slots < SLOTS {
+        state.agents[..search.agents].fill(agent(started, Power::Up));
+        if search.slots < SLOTS {
             state.slots[1].holder = GONE;
         }
         state
@@ -146,16 +146,20 @@ impl State {
     }
 }
 
-impl Steps<'_> {
+impl<'a> Steps<'a> {
+    pub fn new(search: &'a Search, agents: &'a mut Agents) -> Steps<'a> {
+        Steps { search, agents, next: Vec::new() }
+    }
+
     /// All that may follow on `state`, in `self.next`.
     pub fn from(&mut self, state: &State) {
         self.next.clear();
-        for number in 0..self.config.agents {
+        for number in 0..self.search.agents {
             self.agent(state, number);
             self.host(state, number);
             self.node(state, number);
         }
-        for number in 0..self.config.slots {
+        for number in 0..self.search.slots {
             self.slot(state, number);
         }
     }
@@ -168,7 +172,7 @@ impl Steps<'_> {
         fault: bool,
         broke: Option<&'static str>,
     ) {
-        for number in 0..self.config.agents {
+        for number in 0..self.search.agents {
             self.settle(&mut state, number);
         }
         let label = Label { agent: agent.map(|number| number as u8), what };
@@ -212,7 +216,7 @@ impl Steps<'_> {
     /// A slot has changed: every conditional write to it that is under way dies.
     fn slot_changed(&self, state: &mut State, slot: usize) {
         state.late[slot] = Late::default();
-        for agent in &mut state.agents[..self.config.agents] {
+        for agent in &mut state.agents[..self.search.agents] {
             agent.slot_valid[slot] = false;
             if let Stage::Pending { write, .. } = self.agents.get(agent.local).stage
                 && write.slot() == Some(slot)
@@ -312,7 +316,7 @@ impl Steps<'_> {
     fn readings(&self) -> &'static [Readings] {
         const ALL: [Readings; 5] =
             [Readings::Open, Readings::Closed, Readings::NoBus, Readings::NoRequest, Readings::NoLocks];
-        match (self.config.faults.gates, self.config.faults.unreadable) {
+        match (self.search.faults.gates, self.search.faults.unreadable) {
             (_, true) => &ALL,
             (true, false) => &ALL[..2],
             (false, false) => &ALL[..1],
@@ -340,7 +344,7 @@ impl Steps<'_> {
         agent.local = self.agents.read_node(local, agent.node);
         agent.node_valid = true;
         self.push(next, Some(number), What::ReadsNode, false, None);
-        if self.config.faults.unreadable {
+        if self.search.faults.unreadable {
             let mut next = *state;
             next.agents[number].local = self.agents.read_failed(local, true);
             self.push(next, Some(number), What::CannotRead, true, None);
@@ -354,16 +358,16 @@ impl Steps<'_> {
         let stamped = |slot: &Slot| mine(slot) && matches!(slot.stamp, SlotStamp::First | SlotStamp::Second);
         // Whether a deadline is over is not kept: it may be at any time. `reboot_timeout` is longer than any
         // delivery of the call.
-        let overdue: &[bool] = BOTH.get(..1 + usize::from(self.config.faults.deadlines && slots.iter().any(mine))).unwrap_or(&BOTH);
+        let overdue: &[bool] = BOTH.get(..1 + usize::from(self.search.faults.deadlines && slots.iter().any(mine))).unwrap_or(&BOTH);
         let over = BOTH.get(..1 + usize::from(!agent.call && slots.iter().any(stamped))).unwrap_or(&BOTH);
         for (overdue, stamp_over) in overdue.iter().flat_map(|first| over.iter().map(|second| (*first, *second))) {
             let seen = Seen {
                 slots,
-                slot_count: self.config.slots as u8,
+                slot_count: self.search.slots as u8,
                 me: 0,
                 kubelet_renews: agent.kubelet,
                 pod: agent.pod,
-                two_pools: self.config.two_pools,
+                two_pools: self.search.two_pools,
                 overdue,
                 stamp_over,
             };
@@ -377,7 +381,7 @@ impl Steps<'_> {
                 self.acted(next, number, what, did, overdue || self.is_fault(around));
             }
         }
-        if self.config.faults.unreadable {
+        if self.search.faults.unreadable {
             let mut next = *state;
             next.agents[number].local = self.agents.read_failed(agent.local, false);
             self.push(next, Some(number), What::CannotRead, true, None);
@@ -387,8 +391,8 @@ impl Steps<'_> {
     /// Every way in which what is around the agent may be: its host's readings, and what a budget says.
     fn arounds(&self, agent: &Agent) -> impl Iterator<Item = Around> + use<> {
         let open = self.around(agent, Readings::Open);
-        let budgets = 1 + usize::from(self.config.faults.gates && agent.pod.is_some());
-        let requests = 1 + usize::from(!self.config.requests_kept);
+        let budgets = 1 + usize::from(self.search.faults.gates && agent.pod.is_some());
+        let requests = 1 + usize::from(!self.search.requests_kept);
         let readings = self.readings();
         readings.iter().flat_map(move |readings| {
             BOTH[..requests].iter().flat_map(move |withdrawn| {
@@ -403,7 +407,7 @@ impl Steps<'_> {
     }
 
     fn is_fault(&self, around: Around) -> bool {
-        around.readings != Readings::Open || !around.may_evict || (!self.config.requests_kept && !around.request)
+        around.readings != Readings::Open || !around.may_evict || (!self.search.requests_kept && !around.request)
     }
 
     /// What this agent can tell of the slots: of another holder's, only whether it is stamped.
@@ -462,7 +466,7 @@ impl Steps<'_> {
 
     fn pending(&mut self, state: &State, number: usize, write: Write, fresh: bool) {
         let agent = state.agents[number];
-        let faults = self.config.faults;
+        let faults = self.search.faults;
         match agent.sent {
             Sent::Underway => {
                 let mut next = *state;
@@ -508,10 +512,10 @@ impl Steps<'_> {
     fn answer(&mut self, state: &State, number: usize, write: Write) {
         let agent = state.agents[number];
         let stamps = matches!(write, Write::Stamp { .. });
-        let lates: &[bool] = if stamps && self.config.faults.lost { &[false, true] } else { &[false] };
+        let lates: &[bool] = if stamps && self.search.faults.lost { &[false, true] } else { &[false] };
         let arounds: Vec<Around> =
             if stamps { self.arounds(&agent).collect() } else { vec![self.around(&agent, Readings::Open)] };
-        let calls: &[Call] = if self.config.faults.calls { &CALLS } else { &CALLS[..1] };
+        let calls: &[Call] = if self.search.faults.calls { &CALLS } else { &CALLS[..1] };
         for around in arounds {
             for late in lates {
                 for call in calls {
@@ -546,7 +550,7 @@ impl Steps<'_> {
             return None;
         }
         let stamped = state.slots.iter().enumerate().any(|(place, slot)| {
-            let of_its_pool = !self.config.two_pools || place == usize::from(agent.node.pool);
+            let of_its_pool = !self.search.two_pools || place == usize::from(agent.node.pool);
             let of_this_boot = matches!(slot.stamp, SlotStamp::First | SlotStamp::Second);
             slot.held_by(number) && slot.boot == Boot::This && of_this_boot && of_its_pool
         });
@@ -567,7 +571,7 @@ impl Steps<'_> {
 
     fn host(&mut self, state: &State, number: usize) {
         let agent = state.agents[number];
-        let faults = self.config.faults;
+        let faults = self.search.faults;
         let with = |change: &dyn Fn(&mut Agent)| {
             let mut next = *state;
             change(&mut next.agents[number]);
@@ -597,7 +601,7 @@ impl Steps<'_> {
                     self.push(arrived, of, What::CallArrives, false, None);
                     self.push(with(&|it| (it.call, it.rebooting) = (false, it.going_down)), of, What::CallFails, false, None);
                 }
-                if faults.requests && self.config.requests_kept {
+                if faults.requests && self.search.requests_kept {
                     let what = if agent.request { What::RequestVanishes } else { What::RequestAppears };
                     self.push(with(&|it| it.request ^= true), of, what, true, None);
                 }
@@ -673,7 +677,7 @@ impl Steps<'_> {
 
     fn node(&mut self, state: &State, number: usize) {
         let agent = state.agents[number];
-        let faults = self.config.faults;
+        let faults = self.search.faults;
         let of = Some(number);
         let up = agent.power == Power::Up;
         let changed = |steps: &Self, change: &dyn Fn(&mut Agent)| {
@@ -734,7 +738,7 @@ impl Steps<'_> {
             let next = self.node_deleted(state, number);
             self.push(next, of, What::NodeDeleted, true, None);
         }
-        if self.config.two_pools && faults.pools_moved && up {
+        if self.search.two_pools && faults.pools_moved && up {
             let stage = self.stage(agent.local);
             if matches!(stage, Stage::Waiting | Stage::Draining) {
                 let mut next = *state;
@@ -743,7 +747,7 @@ impl Steps<'_> {
                 self.push(next, of, What::PoolMoved, true, None);
             }
         }
-        if self.config.drains && agent.pod.is_none() && agent.node.cordon == Cordon::None && faults.pods {
+        if self.search.drains && agent.pod.is_none() && agent.node.cordon == Cordon::None && faults.pods {
             let mut next = *state;
             next.agents[number].pod = Some(u8::from(self.agents.pods_seen(agent.local)[0]));
             self.push(next, of, What::PodAppears, true, None);
@@ -801,9 +805,9 @@ impl Steps<'_> {
     fn slot(&mut self, state: &State, place: usize) {
         let slot = state.slots[place];
         let late = state.late[place];
-        let faults = self.config.faults;
+        let faults = self.search.faults;
         let number = place as u8;
-        let holder = (1..=self.config.agents).find(|agent| slot.held_by(agent - 1)).map(|agent| agent - 1);
+        let holder = (1..=self.search.agents).find(|agent| slot.held_by(agent - 1)).map(|agent| agent - 1);
         let changed = |steps: &Self, change: &dyn Fn(&mut Slot)| {
             let mut next = *state;
             change(&mut next.slots[place]);
@@ -839,7 +843,7 @@ impl Steps<'_> {
             }
             if faults.slots_by_hand {
                 self.push(by_hand(self, FREE), holder, What::SlotFreed(number), true, None);
-                if self.config.outside {
+                if self.search.outside {
                     self.push(by_hand(self, OUTSIDE), holder, What::SlotTaken(number), true, None);
                 }
                 if slot.boot != Boot::Garbled {
@@ -848,7 +852,7 @@ impl Steps<'_> {
                     self.push(next, holder, What::SlotGarbled(number), true, None);
                 }
             }
-            if self.config.outside && faults.reclaims {
+            if self.search.outside && faults.reclaims {
                 let reclaimable = slot.stamp == SlotStamp::None;
                 if !late.reclaim && reclaimable && !state.agents[agent].node.exists {
                     let mut next = *state;
@@ -867,7 +871,7 @@ impl Steps<'_> {
         if faults.slots_by_hand {
             if slot.holder == GONE {
                 let mut next = changed(self, &|it| it.holder = FREE);
-                for agent in 0..self.config.agents {
+                for agent in 0..self.search.agents {
                     let local = next.agents[agent].local;
                     next.agents[agent].local = self.agents.slot_anew(local, number);
                 }
@@ -879,7 +883,7 @@ impl Steps<'_> {
         if faults.touched && self.slot_is_awaited(state, place) {
             self.push(changed(self, &|_| {}), None, What::SlotTouched(number), true, None);
         }
-        if self.config.outside {
+        if self.search.outside {
             if slot.holder == FREE {
                 let next = changed(self, &|it| it.holder = OUTSIDE);
                 self.push(next, None, What::OutsideClaims(number), true, None);
@@ -894,14 +898,14 @@ impl Steps<'_> {
     /// Whether anybody could tell that this slot was touched.
     fn slot_is_awaited(&self, state: &State, place: usize) -> bool {
         state.late[place] != Late::default()
-            || state.agents[..self.config.agents].iter().any(|agent| {
+            || state.agents[..self.search.agents].iter().any(|agent| {
                 let pending = matches!(self.stage(agent.local), Stage::Pending { write, .. } if write.slot() == Some(place));
                 agent.slot_valid[place] || (pending && agent.sent == Sent::Underway)
             })
     }
 
     fn late_claims(&mut self, state: &State, place: usize) {
-        for agent in 0..self.config.agents {
+        for agent in 0..self.search.agents {
             for class in 0..4 {
                 let bit = late_claim::bit(agent, class);
                 if state.late[place].claims & bit == 0 {

@@ -1,5 +1,7 @@
 //! What is searched: how many agents and slots, and which faults there are.
 
+use anyhow::{Context, Result};
+
 /// Which kinds of faults there are; each may come at any time and any number of times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Faults {
@@ -68,7 +70,7 @@ impl Faults {
 
 /// One search.
 #[derive(Debug, Clone)]
-pub struct Config {
+pub struct Search {
     pub name: &'static str,
     /// In one line: what it shows.
     pub shows: &'static str,
@@ -89,8 +91,8 @@ pub struct Config {
 }
 
 /// All searches of a normal run.
-pub fn all() -> Vec<Config> {
-    let alone = Config {
+pub fn all() -> Vec<Search> {
+    let alone = Search {
         name: "alone",
         shows: "one agent among any others, one slot, every fault",
         agents: 1,
@@ -105,28 +107,85 @@ pub fn all() -> Vec<Config> {
         live: true,
     };
     let machines = Faults { sick: true, reinstalled: true, ..alone.faults };
-    let several = Config { outside: false, requests_kept: false, ..alone.clone() };
+    // What concerns one agent only is shown above; here they meet.
+    let network = Faults {
+        gates: false,
+        unreadable: false,
+        touched: false,
+        refusals: false,
+        cordons: false,
+        nodes_deleted: false,
+        reclaims: false,
+        ..alone.faults
+    };
+    let people = Faults {
+        cordons: true,
+        nodes_deleted: true,
+        reclaims: true,
+        calls: false,
+        others_reboot: false,
+        power: false,
+        never_returns: false,
+        ..network
+    };
+    let two_slots = Search { slots: 2, ..alone.clone() };
+    let several = Search { outside: false, requests_kept: false, faults: network, ..alone.clone() };
     vec![
         alone.clone(),
-        Config { name: "drain", shows: "the same, with pods that come and go", drains: true, ..alone.clone() },
-        Config {
+        Search { name: "drain", shows: "the same, with pods that come and go", drains: true, ..alone.clone() },
+        Search {
             name: "machines",
             shows: "the same, with two tries, sick kubelets, and hosts that come back as another machine",
             reboot_tries: 2,
             faults: machines,
             ..alone.clone()
         },
-        Config {
+        Search {
             name: "bootless",
             shows: "the same, where Nodes report no boot id",
             empty_boot_ids: true,
             faults: machines,
             ..alone.clone()
         },
-        Config { name: "two-slots", shows: "one agent, two slots of a pool", slots: 2, ..alone.clone() },
-        Config { name: "two-pools", shows: "one agent, two pools", slots: 2, two_pools: true, ..alone.clone() },
-        Config { name: "2x1", shows: "two agents, one slot", agents: 2, ..several.clone() },
-        Config { name: "2x2", shows: "two agents, two slots", agents: 2, slots: 2, ..several.clone() },
-        Config { name: "3x1", shows: "three agents, one slot", agents: 3, ..several },
+        Search { name: "two-slots", shows: "one agent, two slots of a pool", faults: network, ..two_slots.clone() },
+        Search { name: "two-slots-people", shows: "the same, other faults", faults: people, ..two_slots.clone() },
+        Search {
+            name: "two-pools",
+            shows: "one agent that is moved between two pools",
+            two_pools: true,
+            faults: Faults { never_returns: false, ..network },
+            ..two_slots
+        },
+        Search { name: "2x1", shows: "two agents, one slot", agents: 2, ..several.clone() },
+        Search { name: "2x1-people", shows: "the same, other faults", agents: 2, faults: people, ..several.clone() },
+        Search { name: "2x2", shows: "two agents, two slots", agents: 2, slots: 2, ..several.clone() },
+        Search { name: "3x1", shows: "three agents, one slot", agents: 3, ..several },
     ]
+}
+
+/// The search of this name.
+pub fn find(name: &str) -> Result<Search> {
+    if name == large().name {
+        return Ok(large());
+    }
+    let known = || all().iter().map(|search| search.name).collect::<Vec<_>>().join(", ");
+    all().into_iter().find(|search| search.name == name).with_context(|| format!("no search {name:?}; there are: {}", known()))
+}
+
+/// Too large to be searched: for walks.
+pub fn large() -> Search {
+    Search {
+        name: "3x2",
+        shows: "three agents, two slots, pods, every fault",
+        agents: 3,
+        slots: 2,
+        two_pools: false,
+        outside: false,
+        drains: true,
+        empty_boot_ids: false,
+        reboot_tries: 2,
+        requests_kept: true,
+        faults: Faults::ALL,
+        live: false,
+    }
 }
