@@ -94,6 +94,13 @@ impl Api {
         Ok(list.items.into_iter().flatten().map(SlotView::from).collect())
     }
 
+    /// Whether there is a Node of this name, read without resourceVersion.
+    pub async fn node_exists(&mut self, name: &str) -> Result<bool, ApiError> {
+        let client = self.client()?;
+        let result = client.exists(&format!("/api/v1/nodes/{name}")).await;
+        self.mind(result)
+    }
+
     /// Reads the kubelet's Lease without resourceVersion; where there is none, one that never changes.
     pub async fn kubelet(&mut self) -> Result<KubeletLease, ApiError> {
         let path = format!("/apis/coordination.k8s.io/v1/namespaces/{KUBELET_LEASES}/leases/{}", self.node);

@@ -30,6 +30,8 @@ pub(super) const ALLOCATABLE: &str = "rebootd.io/allocatable";
 pub(super) const HEARTBEAT: &str = "rebootd.io/heartbeat";
 pub(super) const REASON: &str = "rebootd.io/reason";
 pub(super) const REBOOTING: &str = "rebootd.io/rebooting";
+/// On a slot: a person asks the holder to step back; the text says who.
+pub(super) const STEP_BACK: &str = "rebootd.io/step-back";
 
 #[derive(Deserialize)]
 pub(super) struct List<T> {
@@ -187,6 +189,7 @@ impl From<Lease> for SlotView {
         };
         SlotView {
             stamp: take(REBOOTING).map(|text| parse_stamp(&text)),
+            step_back: take(STEP_BACK),
             claim,
             pool: lease.metadata.labels.remove(POOL),
             holder: lease.spec.holder_identity.filter(|holder| !holder.is_empty()),
