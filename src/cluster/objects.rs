@@ -17,6 +17,8 @@ pub(super) const KUBELET_LEASES: &str = "kube-node-lease";
 
 /// Our field manager: `managedFields` tells by it whose cordon it is.
 pub(super) const FIELD_MANAGER: &str = "rebootd";
+/// The field manager of a person's writes.
+pub(super) const PERSONS_FIELD_MANAGER: &str = "rebootctl";
 
 pub(super) const POOL: &str = "rebootd.io/pool";
 pub(super) const NONCE: &str = "rebootd.io/nonce";
@@ -67,6 +69,7 @@ pub(super) struct OwnerReference {
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct ManagedFields {
     manager: String,
+    time: Option<String>,
     fields_v1: FieldsV1,
 }
 
@@ -82,6 +85,8 @@ struct FieldsV1 {
 struct SpecFields {
     #[serde(rename = "f:unschedulable")]
     unschedulable: Option<serde::de::IgnoredAny>,
+    #[serde(rename = "f:holderIdentity")]
+    holder_identity: Option<serde::de::IgnoredAny>,
 }
 
 #[derive(Deserialize, Default)]
@@ -163,6 +168,14 @@ pub(super) struct Lease {
 struct LeaseSpec {
     holder_identity: Option<String>,
     renew_time: Option<String>,
+}
+
+impl Lease {
+    /// When whoever put the holder there last wrote: its claim, or its stamp.
+    pub(super) fn held_since(&self) -> Option<String> {
+        let sets_holder = |it: &&ManagedFields| it.fields_v1.spec.holder_identity.is_some();
+        self.metadata.managed_fields.iter().find(sets_holder)?.time.clone()
+    }
 }
 
 impl From<Lease> for KubeletLease {

@@ -9,7 +9,7 @@ use super::objects::{
     ALLOCATABLE, BOOT_ID, CLAIMED_AT, CORDON, HEARTBEAT, MACHINE_ID, NODE_UID, NONCE, POOL, REASON,
     REBOOTING, STEP_BACK, format_quantities, format_seconds, format_stamp,
 };
-use crate::decide::{Claim, NodeChange, NodeWrite, SlotChange, SlotWrite};
+use crate::decide::{Claim, NodeChange, NodeWrite, SlotChange, SlotView, SlotWrite};
 
 const CLAIMED: [&str; 9] =
     [MACHINE_ID, NODE_UID, BOOT_ID, CLAIMED_AT, ALLOCATABLE, HEARTBEAT, REASON, REBOOTING, STEP_BACK];
@@ -33,6 +33,17 @@ pub(super) fn slot_patch(write: &SlotWrite, node: &str) -> Value {
             "annotations": annotations,
         },
         "spec": spec,
+    })
+}
+
+/// Asks the holder to step back; `who` is for people.
+pub(super) fn step_back_patch(slot: &SlotView, who: &str) -> Value {
+    json!({
+        "metadata": {
+            "uid": slot.uid,
+            "resourceVersion": slot.resource_version,
+            "annotations": { STEP_BACK: who },
+        },
     })
 }
 
