@@ -61,7 +61,7 @@ impl Release {
             return self.holds_nothing(&seen);
         }
         self.show(&seen);
-        let asks = seen.node == NodeIs::Ready && seen.unstamped().next().is_some();
+        let asks = seen.node == NodeIs::Ready && seen.can_step_back().next().is_some();
         if asks {
             self.ask_to_step_back(api, &seen).await?;
             self.wait(api).await;
@@ -124,7 +124,7 @@ impl Release {
 
     async fn ask_to_step_back(&self, api: &mut Api, seen: &Seen) -> anyhow::Result<()> {
         let who = who();
-        for held in seen.unstamped() {
+        for held in seen.can_step_back() {
             match api.ask_to_step_back(&held.slot, &who).await {
                 Outcome::Answered => println!("{} is told to step back from {}.", self.node, held.slot.name),
                 // Whatever has changed is seen in the next look.
@@ -145,7 +145,7 @@ impl Release {
             tokio::time::sleep(LOOK).await;
             let now = clock::now().boot;
             let seen = self.look(api).await;
-            if now >= until || seen.as_ref().is_ok_and(|seen| seen.unstamped().next().is_none()) {
+            if now >= until || seen.as_ref().is_ok_and(|seen| seen.can_step_back().next().is_none()) {
                 return;
             }
             if now >= told + PROGRESS {
@@ -232,8 +232,10 @@ If {node} comes back later, its rebootd finds that the slot is gone, and uncordo
 }
 
 impl Seen {
-    fn unstamped(&self) -> impl Iterator<Item = &HeldSlot> {
-        self.held.iter().filter(|held| held.slot.stamp.is_none())
+    /// Slots that a daemon has claimed and not stamped: it may still give them back.
+    fn can_step_back(&self) -> impl Iterator<Item = &HeldSlot> {
+        let may = |held: &&HeldSlot| held.slot.stamp.is_none() && held.slot.claim.boot_id.is_some();
+        self.held.iter().filter(may)
     }
 }
 

@@ -1,6 +1,10 @@
 //! `rebootctl release`, as a person runs it on another host, with his own kubeconfig.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
+use tokio::time::{Instant, sleep};
+use tokio::try_join;
 
 use super::stage::{CONFIG, SENTINEL, SLOT, SOON, Stage, request_reboot, run_anyway};
 use super::status::{Status, wait_status};
@@ -51,13 +55,14 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     release(first, &["node2"], 2, &stamped).await?;
     answer(first, "no", 1, "Nothing was freed").await?;
     ensure!(stage.holder().as_deref() == Some("node2"), "the slot was freed against the person's word");
+    changed_meanwhile(stage, first).await?;
     answer(first, "yes", 0, "worker-1 is free").await?;
     stage.wait_for("the slot is free", |state| state.holder(SLOT).is_none(), SOON).await?;
     let slot = stage.observer.state().leases.get(SLOT).cloned();
     let left = slot.and_then(|slot| slot.annotation("rebootd.io/rebooting").map(str::to_owned));
     ensure!(left.is_none(), "the stamp stayed: {left:?}");
 
-    say("without asking; and once more, when there is nothing left to do");
+    say("without asking; nobody is told to step back from what no daemon has claimed");
     stage.set_holder("\"node2\"").await?;
     release(first, &["node2", "--yes"], 0, &["put there by hand", "worker-1 is free"]).await?;
     release(first, &["node2", "--yes"], 0, &["node2 holds no slot"]).await?;
@@ -87,6 +92,25 @@ async fn release(on: &Host, arguments: &[&str], code: i32, words: &[&str]) -> Re
 async fn answer(on: &Host, answer: &str, code: i32, word: &str) -> Result<()> {
     let script = format!("echo {answer} | script -qec 'rebootctl release node2' /dev/null");
     expect(on, &["sh", "-c", &script], code, &[word]).await
+}
+
+/// The slot is written between the question and the answer.
+async fn changed_meanwhile(stage: &Stage, on: &Host) -> Result<()> {
+    let script = "mkfifo /run/answer && exec script -qec 'rebootctl release node2' /run/shown <>/run/answer";
+    let question = expect(on, &["sh", "-c", script], 1, &["worker-1 has changed meanwhile"]);
+    let change = async {
+        let deadline = Instant::now() + SOON;
+        while run_anyway(on, &["grep", "-q", "Type", "/run/shown"]).await?.0 != Some(0) {
+            ensure!(Instant::now() < deadline, "it never asked");
+            sleep(Duration::from_millis(200)).await;
+        }
+        let slot = ["annotate", "lease", SLOT, "-n", "rebootd", "somebody/was-here=yes"];
+        stage.lab.kubectl(&slot).await?;
+        on.run_ok(&["sh", "-c", "echo yes >/run/answer"]).await
+    };
+    try_join!(question, change)?;
+    ensure!(stage.holder().as_deref() == Some("node2"), "what had changed was freed");
+    Ok(())
 }
 
 async fn expect(on: &Host, command: &[&str], code: i32, words: &[&str]) -> Result<()> {
