@@ -96,7 +96,7 @@ async fn answer(on: &Host, answer: &str, code: i32, word: &str) -> Result<()> {
 
 /// The slot is written between the question and the answer.
 async fn changed_meanwhile(stage: &Stage, on: &Host) -> Result<()> {
-    let script = "mkfifo /run/answer && exec script -qec 'rebootctl release node2' /run/shown <>/run/answer";
+    let script = "mkfifo /run/answer && exec script -qefc 'rebootctl release node2' /run/shown <>/run/answer";
     let command = ["sh", "-c", script];
     let question = expect(on, &command, 1, &["worker-1 has changed meanwhile"]);
     let change = async {
