@@ -12,7 +12,7 @@ use crate::cluster::{Api, ApiError, Watch, WatchTarget};
 use crate::config::Settings;
 use crate::decide::{
     Decision, Effect, Event, EvictionOutcome, Failure, Next, Outcome, Phase, PodKey, Reads, Target, Watches,
-    World, decide, observe,
+    World, decide, holders, observe,
 };
 use crate::host::logind::Bus;
 use crate::host::{clock, dpkg, memory, sentinel};
@@ -205,6 +205,12 @@ impl Agent {
         self.observe_read(node, Event::Node)?;
         let slots = api.slots().await;
         self.observe_read(slots, Event::Slots)?;
+        if reads.holders {
+            for name in holders(&self.world, &self.settings) {
+                let exists = api.node_exists(&name).await;
+                self.observe_read(exists, |exists| Event::Holder { name, exists })?;
+            }
+        }
         if reads.kubelet {
             let kubelet = api.kubelet().await;
             self.observe_read(kubelet, Event::Kubelet)?;

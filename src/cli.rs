@@ -78,13 +78,14 @@ pub struct ConfigDirectories {
     pub directories: Vec<PathBuf>,
 }
 
-/// Shows what rebootd does on this node.
+/// Shows what rebootd does on this node, and frees slots.
 #[derive(Debug, Clone, PartialEq, Parser)]
 #[command(
     name = "rebootctl",
     version,
     long_about = "\
-Shows what rebootd, the daemon that reboots this Kubernetes node in its turn, does and why it waits.",
+Shows what rebootd, the daemon that reboots this Kubernetes node in its turn, does and why it waits; \
+frees the slot of a node that does not give it back.",
     after_help = "\
 The daemon's log:  journalctl -u rebootd
 Manual:            man rebootctl"
@@ -104,6 +105,26 @@ pub enum ControlCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Free the slots that a node holds, so that the next node gets its turn
+    ///
+    /// A Ready node is first told to step back: to undo its drain and give the slot back itself.
+    /// Where it does not, or is not Ready, this says what freeing its slot means, and asks.
+    /// Exits with 0 once the node holds no slot, with 2 if nobody is there to ask, else with 1.
+    Release {
+        /// The node that holds a slot, as `kubectl -n rebootd get leases` names it
+        #[arg(value_parser = parse_holder)]
+        node: String,
+        /// How long the node may take to step back, for example "2min"
+        #[arg(long, value_name = "TIME", default_value = "2min", value_parser = parse_time_span)]
+        timeout: Duration,
+        /// Do not ask; for scripts, which have to know what they do
+        #[arg(long)]
+        yes: bool,
+        /// Reach the cluster with this kubeconfig; by default $KUBECONFIG, ~/.kube/config, or
+        /// /etc/kubernetes/admin.conf
+        #[arg(long, value_name = "FILE")]
+        kubeconfig: Option<PathBuf>,
+    },
 }
 
 /// 32 lower-case hexadecimal digits.
@@ -113,6 +134,15 @@ fn parse_boot_id(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err("expected 32 hexadecimal digits in lower case".to_owned())
+}
+
+/// It becomes part of a path at the API server.
+fn parse_holder(text: &str) -> Result<String, String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if !text.is_empty() && text.bytes().all(allowed) {
+        return Ok(text.to_owned());
+    }
+    Err("names of nodes have letters, digits, '-' and '.' only".to_owned())
 }
 
 /// Missing default directories mean defaults, a missing one that was named is a
@@ -179,6 +209,21 @@ mod tests {
         assert_eq!(daemon(&["step-back"]).as_ref(), Ok(&expected));
         assert_eq!(daemon(&["step-back", "--timeout", "25s"]), Ok(expected));
         assert!(daemon(&["step-back", "--timeout", "soon"]).unwrap_err().contains("expected a number"));
+    }
+
+    #[test]
+    fn release_takes_the_name_of_a_node() {
+        let release = |node: &str| Control::try_parse_from(["rebootctl", "release", node]);
+        let expected = ControlCommand::Release {
+            node: "node-1.example".to_owned(),
+            timeout: Duration::from_secs(120),
+            yes: false,
+            kubeconfig: None,
+        };
+        assert_eq!(release("node-1.example").map(|control| control.command).ok(), Some(expected));
+        for name in ["", "a/b", "a?b"] {
+            assert!(release(name).is_err(), "{name:?}");
+        }
     }
 
     /// Every subcommand and option that a person can type.

@@ -13,4 +13,5 @@ pub mod cluster;
 pub mod config;
 pub mod decide;
 pub mod host;
+pub mod release;
 pub mod report;

@@ -1,20 +1,79 @@
 //! The control program's command line.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::{Context, bail};
 use clap::Parser;
 use rebootd::cli::{Control, ControlCommand};
+use rebootd::cluster::Api;
+use rebootd::config::{ApiAccess, read_persons_kubeconfig};
+use rebootd::release::{Ending, Release};
 use rebootd::report::status::{PATH, Status};
 
+/// Where kubeadm leaves the administrator's kubeconfig.
+const ADMIN_KUBECONFIG: &str = "/etc/kubernetes/admin.conf";
+/// Somebody has to confirm, and nobody is there.
+const NEEDS_CONFIRMATION: u8 = 2;
+
 fn main() -> ExitCode {
-    let ControlCommand::Status { json } = Control::parse().command;
-    match print_status(json) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("rebootctl: {error:#}");
-            ExitCode::FAILURE
+    let result = match Control::parse().command {
+        ControlCommand::Status { json } => print_status(json).map(|()| ExitCode::SUCCESS),
+        ControlCommand::Release { node, timeout, yes, kubeconfig } => {
+            release(&Release { node, timeout, yes }, kubeconfig)
         }
-    }
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("rebootctl: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn release(release: &Release, kubeconfig: Option<PathBuf>) -> anyhow::Result<ExitCode> {
+    let access = access(kubeconfig).map_err(|error| anyhow::anyhow!("{error:#}\n{}", by_kubectl(release)))?;
+    // Fails only where it was done before.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut api = Api::for_person(access, release.node.clone());
+    Ok(match runtime.block_on(release.run(&mut api))? {
+        Ending::Free => ExitCode::SUCCESS,
+        Ending::Kept => ExitCode::FAILURE,
+        Ending::NobodyToAsk => ExitCode::from(NEEDS_CONFIRMATION),
+    })
+}
+
+/// The way to the cluster that kubectl would take as well.
+fn access(given: Option<PathBuf>) -> anyhow::Result<ApiAccess> {
+    let path = match given.or_else(|| variable("KUBECONFIG")) {
+        Some(path) if path.to_string_lossy().contains(':') => {
+            bail!("$KUBECONFIG names several files; name one of them with --kubeconfig")
+        }
+        Some(path) => path,
+        None => {
+            let own = variable("HOME").map(|home| home.join(".kube/config"));
+            let places = own.into_iter().chain([PathBuf::from(ADMIN_KUBECONFIG)]);
+            let found = places.into_iter().find(|path| path.exists());
+            found.context("no kubeconfig: name one with --kubeconfig, or in $KUBECONFIG")?
+        }
+    };
+    Ok(read_persons_kubeconfig(&path)?)
+}
+
+fn variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// For who reaches the cluster with kubectl only.
+fn by_kubectl(release: &Release) -> String {
+    let node = &release.node;
+    format!(
+        "kubectl can do the same, without questions. Which slot does {node} hold?\
+         \n  kubectl -n rebootd get leases\
+         \nA node that is Ready, and not stamped, is told to step back, and frees the slot itself:\
+         \n  kubectl -n rebootd annotate lease SLOT rebootd.io/step-back=\"$USER\"\
+         \nA slot is taken from a node that cannot. The next node may then go down while {node} still is:\
+         \n  kubectl -n rebootd patch lease SLOT --type merge -p '{{\"spec\":{{\"holderIdentity\":null}}}}'"
+    )
 }
 
 fn print_status(json: bool) -> anyhow::Result<()> {

@@ -7,8 +7,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::client::{ApiError, Client};
-use super::objects::{FIELD_MANAGER, KUBELET_LEASES, Lease, List, NAMESPACE, Node, Pod};
-use super::patches::{node_patch, slot_patch};
+use super::objects::{
+    FIELD_MANAGER, KUBELET_LEASES, Lease, List, NAMESPACE, Node, PERSONS_FIELD_MANAGER, Pod,
+};
+use super::patches::{node_patch, slot_patch, step_back_patch};
 use super::watch::{Versions, Watch, WatchTarget};
 use crate::config::ApiAccess;
 use crate::decide::{
@@ -25,15 +27,30 @@ const EVICTION_TIMEOUT: Duration = Duration::from_secs(40);
 pub struct Api {
     access: ApiAccess,
     node: String,
+    field_manager: &'static str,
     client: Option<Client>,
     /// The resourceVersions that watches may start from.
     versions: Versions,
 }
 
+/// A slot, and since when its holder has it as it is: the server's time, as the server writes it.
+#[derive(Debug, Clone)]
+pub struct HeldSlot {
+    /// The slot.
+    pub slot: SlotView,
+    /// When whoever put the holder there last wrote.
+    pub since: Option<String>,
+}
+
 impl Api {
     /// An API server that nothing is asked of yet.
     pub fn new(access: ApiAccess, node: String) -> Api {
-        Api { access, node, client: None, versions: Versions::default() }
+        Api { access, node, field_manager: FIELD_MANAGER, client: None, versions: Versions::default() }
+    }
+
+    /// The same for a person who writes in the place of a node.
+    pub fn for_person(access: ApiAccess, node: String) -> Api {
+        Api { field_manager: PERSONS_FIELD_MANAGER, ..Api::new(access, node) }
     }
 
     /// The client; made anew where a credential was replaced or a connection failed.
@@ -67,7 +84,7 @@ impl Api {
             Ok(client) => client,
             Err(error) => return error.outcome(),
         };
-        let path = format!("{path}?fieldManager={FIELD_MANAGER}");
+        let path = format!("{path}?fieldManager={}", self.field_manager);
         let body = Some((MERGE_PATCH, patch.to_string().into_bytes()));
         let result = client.json::<serde::de::IgnoredAny>(Method::PATCH, &path, body, None).await;
         match self.mind(result) {
@@ -88,10 +105,27 @@ impl Api {
 
     /// Reads all slots of all pools without resourceVersion.
     pub async fn slots(&mut self) -> Result<Vec<SlotView>, ApiError> {
+        Ok(self.leases().await?.into_iter().map(SlotView::from).collect())
+    }
+
+    /// Reads all slots, each with the time of its holder's last write: for people.
+    pub async fn held_slots(&mut self) -> Result<Vec<HeldSlot>, ApiError> {
+        let leases = self.leases().await?.into_iter();
+        Ok(leases.map(|lease| HeldSlot { since: lease.held_since(), slot: lease.into() }).collect())
+    }
+
+    async fn leases(&mut self) -> Result<Vec<Lease>, ApiError> {
         let path = format!("/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases");
         let list: List<Lease> = self.get(&path).await?;
         self.versions.slots = list.metadata.resource_version;
-        Ok(list.items.into_iter().flatten().map(SlotView::from).collect())
+        Ok(list.items.unwrap_or_default())
+    }
+
+    /// Whether there is a Node of this name, read without resourceVersion.
+    pub async fn node_exists(&mut self, name: &str) -> Result<bool, ApiError> {
+        let client = self.client()?;
+        let result = client.exists(&format!("/api/v1/nodes/{name}")).await;
+        self.mind(result)
     }
 
     /// Reads the kubelet's Lease without resourceVersion; where there is none, one that never changes.
@@ -123,6 +157,12 @@ impl Api {
         let path = format!("/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{}", write.slot);
         let patch = slot_patch(write, &self.node);
         self.patch(&path, &patch).await
+    }
+
+    /// Asks the holder of a slot to step back, if the slot is still as it was read.
+    pub async fn ask_to_step_back(&mut self, slot: &SlotView, who: &str) -> Outcome {
+        let path = format!("/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{}", slot.name);
+        self.patch(&path, &step_back_patch(slot, who)).await
     }
 
     /// Writes the own Node under the resourceVersion and the uid that the write names.

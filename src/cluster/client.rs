@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use reqwest::{Certificate, Identity, Method, Response};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::{Certificate, Identity, Method, RequestBuilder, Response};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -151,19 +151,39 @@ impl Client {
         body: Option<(&'static str, Vec<u8>)>,
         timeout: Option<Duration>,
     ) -> Result<Response, ApiError> {
-        let mut request = self.http.request(method, format!("{}{path}", self.server));
-        if let Some(authorization) = &self.authorization {
-            request = request.header(AUTHORIZATION, authorization.clone());
-        }
+        let mut request = self.request(method, path);
         if let Some((content_type, body)) = body {
             request = request.header(CONTENT_TYPE, content_type).body(body);
         }
         if let Some(timeout) = timeout {
             request = request.timeout(timeout);
         }
-        let response = request.send().await.map_err(no_answer)?;
-        if response.status().is_success() { Ok(response) } else { Err(status(response).await) }
+        answer(request).await
     }
+
+    /// Asks whether there is an object; of one that there is, no more than its metadata is sent.
+    pub(super) async fn exists(&self, path: &str) -> Result<bool, ApiError> {
+        const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+        let request = self.request(Method::GET, path).header(ACCEPT, METADATA).timeout(REQUEST_TIMEOUT);
+        match answer(request).await {
+            Ok(_) => Ok(true),
+            Err(ApiError::Status { code: 404, .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.server));
+        match &self.authorization {
+            Some(authorization) => request.header(AUTHORIZATION, authorization.clone()),
+            None => request,
+        }
+    }
+}
+
+async fn answer(request: RequestBuilder) -> Result<Response, ApiError> {
+    let response = request.send().await.map_err(no_answer)?;
+    if response.status().is_success() { Ok(response) } else { Err(status(response).await) }
 }
 
 /// The parts of `meta/v1 Status` that matter to us.

@@ -6,6 +6,6 @@ mod objects;
 mod patches;
 mod watch;
 
-pub use api::Api;
+pub use api::{Api, HeldSlot};
 pub use client::ApiError;
 pub use watch::{Watch, WatchTarget};

@@ -17,6 +17,8 @@ pub(super) const KUBELET_LEASES: &str = "kube-node-lease";
 
 /// Our field manager: `managedFields` tells by it whose cordon it is.
 pub(super) const FIELD_MANAGER: &str = "rebootd";
+/// The field manager of a person's writes.
+pub(super) const PERSONS_FIELD_MANAGER: &str = "rebootctl";
 
 pub(super) const POOL: &str = "rebootd.io/pool";
 pub(super) const NONCE: &str = "rebootd.io/nonce";
@@ -30,6 +32,8 @@ pub(super) const ALLOCATABLE: &str = "rebootd.io/allocatable";
 pub(super) const HEARTBEAT: &str = "rebootd.io/heartbeat";
 pub(super) const REASON: &str = "rebootd.io/reason";
 pub(super) const REBOOTING: &str = "rebootd.io/rebooting";
+/// On a slot: a person asks the holder to step back; the text says who.
+pub(super) const STEP_BACK: &str = "rebootd.io/step-back";
 
 #[derive(Deserialize)]
 pub(super) struct List<T> {
@@ -65,6 +69,7 @@ pub(super) struct OwnerReference {
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct ManagedFields {
     manager: String,
+    time: Option<String>,
     fields_v1: FieldsV1,
 }
 
@@ -80,6 +85,8 @@ struct FieldsV1 {
 struct SpecFields {
     #[serde(rename = "f:unschedulable")]
     unschedulable: Option<serde::de::IgnoredAny>,
+    #[serde(rename = "f:holderIdentity")]
+    holder_identity: Option<serde::de::IgnoredAny>,
 }
 
 #[derive(Deserialize, Default)]
@@ -163,6 +170,14 @@ struct LeaseSpec {
     renew_time: Option<String>,
 }
 
+impl Lease {
+    /// When whoever put the holder there last wrote: its claim, or its stamp.
+    pub(super) fn held_since(&self) -> Option<String> {
+        let sets_holder = |it: &&ManagedFields| it.fields_v1.spec.holder_identity.is_some();
+        self.metadata.managed_fields.iter().find(sets_holder)?.time.clone()
+    }
+}
+
 impl From<Lease> for KubeletLease {
     fn from(lease: Lease) -> KubeletLease {
         KubeletLease {
@@ -187,6 +202,7 @@ impl From<Lease> for SlotView {
         };
         SlotView {
             stamp: take(REBOOTING).map(|text| parse_stamp(&text)),
+            step_back: take(STEP_BACK),
             claim,
             pool: lease.metadata.labels.remove(POOL),
             holder: lease.spec.holder_identity.filter(|holder| !holder.is_empty()),

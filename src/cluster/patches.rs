@@ -7,12 +7,12 @@ use serde_json::{Map, Value, json};
 
 use super::objects::{
     ALLOCATABLE, BOOT_ID, CLAIMED_AT, CORDON, HEARTBEAT, MACHINE_ID, NODE_UID, NONCE, POOL, REASON,
-    REBOOTING, format_quantities, format_seconds, format_stamp,
+    REBOOTING, STEP_BACK, format_quantities, format_seconds, format_stamp,
 };
-use crate::decide::{Claim, NodeChange, NodeWrite, SlotChange, SlotWrite};
+use crate::decide::{Claim, NodeChange, NodeWrite, SlotChange, SlotView, SlotWrite};
 
-const CLAIMED: [&str; 8] =
-    [MACHINE_ID, NODE_UID, BOOT_ID, CLAIMED_AT, ALLOCATABLE, HEARTBEAT, REASON, REBOOTING];
+const CLAIMED: [&str; 9] =
+    [MACHINE_ID, NODE_UID, BOOT_ID, CLAIMED_AT, ALLOCATABLE, HEARTBEAT, REASON, REBOOTING, STEP_BACK];
 
 pub(super) fn slot_patch(write: &SlotWrite, node: &str) -> Value {
     let (mut annotations, spec) = match &write.change {
@@ -20,7 +20,7 @@ pub(super) fn slot_patch(write: &SlotWrite, node: &str) -> Value {
         SlotChange::Stamp(stamp) => {
             (Map::from_iter([(REBOOTING.to_owned(), json!(format_stamp(stamp)))]), json!({}))
         }
-        SlotChange::Release { .. } => {
+        SlotChange::Release { .. } | SlotChange::Free { .. } => {
             let nothing = CLAIMED.map(|name| (name.to_owned(), Value::Null));
             (Map::from_iter(nothing), json!({ "holderIdentity": null }))
         }
@@ -36,6 +36,17 @@ pub(super) fn slot_patch(write: &SlotWrite, node: &str) -> Value {
     })
 }
 
+/// Asks the holder to step back; `who` is for people.
+pub(super) fn step_back_patch(slot: &SlotView, who: &str) -> Value {
+    json!({
+        "metadata": {
+            "uid": slot.uid,
+            "resourceVersion": slot.resource_version,
+            "annotations": { STEP_BACK: who },
+        },
+    })
+}
+
 /// Every annotation of a claim, and no stamp: nothing of an earlier claim is left.
 fn claim_annotations(claim: &Claim) -> Map<String, Value> {
     let all = [
@@ -47,6 +58,7 @@ fn claim_annotations(claim: &Claim) -> Map<String, Value> {
         (HEARTBEAT, json!(claim.heartbeat)),
         (REASON, json!(claim.reason)),
         (REBOOTING, Value::Null),
+        (STEP_BACK, Value::Null),
     ];
     all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }

@@ -27,6 +27,12 @@ pub(super) fn read(path: &Path) -> Result<Option<ApiAccess>, ConfigError> {
     }
 }
 
+/// Reads the kubeconfig of a person, who runs a program himself.
+pub fn read_persons(path: &Path) -> Result<ApiAccess, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|error| ConfigError::unreadable(path, &error))?;
+    parse(path, &text)
+}
+
 /// A kubeconfig that is there and cannot be read; the usual cause has a cure.
 fn unreadable(path: &Path, error: &io::Error) -> ConfigError {
     if error.kind() != ErrorKind::PermissionDenied {

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 pub use duration::{TimeSpanError, parse_time_span};
 pub use error::{ConfigError, Place, Position};
+pub use kubeconfig::read_persons as read_persons_kubeconfig;
 pub use secret::Secret;
 pub use settings::{ApiAccess, Credential, Mode, PemSource, Policy, Settings, Window};
 

@@ -83,6 +83,8 @@ pub struct Reads {
     pub kubelet: bool,
     /// The pods of this node.
     pub pods: bool,
+    /// Whether the Nodes of [`super::holders`] exist; read after the slots.
+    pub holders: bool,
 }
 
 /// What to watch. A watch event says no more than "look"; only pods are folded from it.
@@ -125,6 +127,9 @@ impl std::fmt::Display for Effect {
                 SlotChange::Release { because: None } => write!(f, "release slot {}", write.slot),
                 SlotChange::Release { because: Some(because) } => {
                     write!(f, "release slot {} because {because}", write.slot)
+                }
+                SlotChange::Free { holder } => {
+                    write!(f, "free slot {}, whose holder {holder} has no Node any more", write.slot)
                 }
             },
             Effect::WriteNode(write) => match &write.change {
@@ -171,6 +176,11 @@ pub enum SlotChange {
     Release {
         /// Why, if it was not after a reboot.
         because: Option<AbortReason>,
+    },
+    /// Take it from another node. It becomes free, never ours: the claim is another write.
+    Free {
+        /// Who held it.
+        holder: String,
     },
 }
 
@@ -227,6 +237,8 @@ pub enum AbortReason {
     SlotLost,
     /// rebootd is being removed from this host.
     SteppingBack,
+    /// A person wants the slot back, and asked for it in the slot.
+    AskedToStepBack,
 }
 
 impl AbortReason {
@@ -236,7 +248,8 @@ impl AbortReason {
             AbortReason::CordonRemoved
             | AbortReason::DrainDeadline
             | AbortReason::RebootFailed
-            | AbortReason::SlotLost => true,
+            | AbortReason::SlotLost
+            | AbortReason::AskedToStepBack => true,
             AbortReason::RequestGone
             | AbortReason::WindowClosed
             | AbortReason::PoolChanged
@@ -256,6 +269,7 @@ impl std::fmt::Display for AbortReason {
             AbortReason::RebootFailed => "the machine stayed up after the last try to reboot",
             AbortReason::SlotLost => "the slot was lost",
             AbortReason::SteppingBack => "rebootd was asked to step back",
+            AbortReason::AskedToStepBack => "a person asked it to step back",
         })
     }
 }

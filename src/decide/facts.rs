@@ -128,6 +128,8 @@ pub struct SlotView {
     pub claim: Claim,
     /// The stamp of a reboot that was asked for.
     pub stamp: Option<Stamp>,
+    /// Who asks the holder to step back before it reboots, if a person does.
+    pub step_back: Option<String>,
 }
 
 /// What a claim records in the slot. Every field is overwritten by each claim.

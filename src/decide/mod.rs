@@ -22,6 +22,7 @@ mod jitter;
 mod observe;
 mod phase;
 mod reason;
+mod reclaim;
 mod schedule;
 mod world;
 
@@ -35,5 +36,6 @@ pub use facts::{
 pub use health::Health;
 pub use observe::{Event, Failure, Outcome, Target, observe};
 pub use reason::Reason;
+pub use reclaim::holders;
 pub use schedule::decide;
-pub use world::{LastReboot, Memory, Setback, World};
+pub use world::{LastReboot, Memory, Missing, Setback, World};

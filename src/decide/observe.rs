@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::drain::{self, EvictionOutcome};
 use super::jitter::jitter;
+use super::reclaim;
 use super::world::{Cluster, LastReboot, Look, SECOND_LOOK, Setback, World};
 use super::{
     AbortReason, Effect, Inhibitor, KubeletLease, NodeChange, NodeView, Now, PodKey, PodView, Reads, Request,
@@ -35,6 +36,13 @@ pub enum Event {
     Node(Result<Option<NodeView>, Failure>),
     /// The slots were read.
     Slots(Result<Vec<SlotView>, Failure>),
+    /// Whether the Node of a slot's holder exists was read.
+    Holder {
+        /// The Node's name.
+        name: String,
+        /// Whether there is one.
+        exists: Result<bool, Failure>,
+    },
     /// The kubelet's Lease was read.
     Kubelet(Result<KubeletLease, Failure>),
     /// The pods of this node were read.
@@ -133,8 +141,16 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
         Event::Slots(result) => {
             if let Ok(slots) = &result {
                 remember_free(&mut cluster.free, slots, now.boot);
+                reclaim::slots_read(cluster, slots);
             }
             take(world, result, |cluster| &mut cluster.slots);
+        }
+        Event::Holder { name, exists: Ok(exists) } => {
+            reclaim::holder_read(cluster, &name, exists, now.boot);
+        }
+        Event::Holder { exists: Err(failure), .. } => {
+            cluster.look = None;
+            read_failed(world, &failure);
         }
         Event::Kubelet(result) => {
             cluster.health.kubelet(&result, now.boot);
@@ -234,7 +250,8 @@ fn remember_free(free: &mut BTreeMap<String, (String, Duration)>, slots: &[SlotV
 
 fn look_ended(world: &mut World, reads: Reads) {
     let cluster = &mut world.cluster;
-    let complete = cluster.node.current().is_some()
+    let complete = cluster.look.is_some()
+        && cluster.node.current().is_some()
         && cluster.slots.current().is_some()
         && (!reads.pods || cluster.pods.current().is_some())
         && (!reads.kubelet || cluster.health.kubelet_lease().is_some());
@@ -299,7 +316,7 @@ fn applied(world: &mut World, effect: &Effect, sent: Duration) {
                 world.host.read_at = None;
             }
             SlotChange::Release { because } => set_back(world, *because),
-            SlotChange::Claim(_) => {}
+            SlotChange::Claim(_) | SlotChange::Free { .. } => {}
         },
         Effect::WriteNode(write) => {
             if let NodeChange::Uncordon { because } = write.change {

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use super::identity::{self, Ownership};
 use super::jitter::jitter;
+use super::reclaim::Absence;
 use super::schedule::{GATE_LOOK, GOING_DOWN_LOOK, TROUBLE_LOOK, WAITING_LOOK, Wish};
 use super::world::World;
 use super::{
     AbortReason, Claim, Effect, NodeChange, NodeView, NodeWrite, Phase, PodView, Reads, Reason, SlotChange,
-    SlotView, SlotWrite, Stamp, Watches, drain, gates, health,
+    SlotView, SlotWrite, Stamp, Watches, drain, gates, health, reclaim,
 };
 use crate::config::{Mode, Settings};
 
@@ -20,8 +21,8 @@ const HEALTH_LOOK_MOST: Duration = Duration::from_secs(10);
 /// Waiting nodes spread their claims over this time after a slot came free.
 const CLAIM_SPREAD: Duration = Duration::from_secs(1);
 
-const WITH_KUBELET: Reads = Reads { cluster: true, kubelet: true, pods: false };
-const WITH_PODS: Reads = Reads { cluster: true, kubelet: false, pods: true };
+const WITH_KUBELET: Reads = Reads { cluster: true, kubelet: true, pods: false, holders: false };
+const WITH_PODS: Reads = Reads { cluster: true, kubelet: false, pods: true, holders: false };
 
 /// What the phase that these facts make wants to happen.
 pub(super) fn wish(world: &World, settings: &Settings) -> Wish {
@@ -185,9 +186,29 @@ impl Here<'_> {
                     pool: pool.clone(),
                     held: mine.iter().map(|slot| holder_of(slot)).collect(),
                 });
-                wish
+                self.reclaim(wish, &mine)
             }
         }
+    }
+
+    /// Looks for the holders' Nodes beside the slots, and frees a slot whose holder has had none for long enough.
+    fn reclaim(&self, mut wish: Wish, held: &[&SlotView]) -> Wish {
+        wish.reads.holders = held.iter().any(|slot| reclaim::is_claimed(slot));
+        for slot in held {
+            let Some(absence) = reclaim::absence(self.world, slot) else { continue };
+            wish.look_age = Some(reclaim::MISSING_LOOK);
+            let (name, holder) = (slot.name.clone(), slot.holder.clone().unwrap_or_default());
+            match absence {
+                Absence::Due => wish.effect = Some(self.write_slot(slot, SlotChange::Free { holder })),
+                Absence::Left(left) => {
+                    wish.reasons.push(Reason::HolderMissing { slot: name, holder, left });
+                }
+                Absence::Stamped => {
+                    wish.reasons.push(Reason::StampedHolderMissing { slot: name, holder });
+                }
+            }
+        }
+        wish
     }
 
     // ---- a slot claimed in this boot ----
@@ -238,6 +259,7 @@ impl Here<'_> {
         let uncordoned = self.node.mark.is_some() && !self.node.unschedulable;
         let reasons = [
             (self.world.step_back, AbortReason::SteppingBack),
+            (slot.step_back.is_some(), AbortReason::AskedToStepBack),
             (slot.pool.as_ref() != Some(&self.settings.pool), AbortReason::PoolChanged),
             (uncordoned, AbortReason::CordonRemoved),
             (request_gone, AbortReason::RequestGone),
@@ -263,7 +285,10 @@ impl Here<'_> {
         }
         let closed = self.closed();
         if !closed.is_empty() {
-            return Wish { reasons: closed, host_age: Some(GATE_LOOK), ..wish };
+            // The gates may stay closed for long: meanwhile the slot may be taken away, or wanted back.
+            let watches = Watches { slots: true, node: true, ..Watches::default() };
+            let (look_age, host_age) = (Some(DRAIN_LOOK), Some(GATE_LOOK));
+            return Wish { reasons: closed, look_age, host_age, watches, ..wish };
         }
         wish.act(self.cordon())
     }

@@ -28,6 +28,8 @@ pub enum Reason {
     MayNotReboot,
     NoSlots { pool: String },
     NoFreeSlot { pool: String, held: Vec<(String, String, String)> },
+    HolderMissing { slot: String, holder: String, left: Duration },
+    StampedHolderMissing { slot: String, holder: String },
     MyTurnComes,
     SlotOfOtherMachine { slot: String },
     SlotUnproven { slot: String },
@@ -67,6 +69,8 @@ impl Reason {
             Reason::MayNotReboot => "may-not-reboot",
             Reason::NoSlots { .. } => "no-slots",
             Reason::NoFreeSlot { .. } => "no-free-slot",
+            Reason::HolderMissing { .. } => "holder-missing",
+            Reason::StampedHolderMissing { .. } => "stamped-holder-missing",
             Reason::MyTurnComes => "my-turn-comes",
             Reason::SlotOfOtherMachine { .. } => "slot-of-other-machine",
             Reason::SlotUnproven { .. } => "slot-unproven",
@@ -138,6 +142,16 @@ impl fmt::Display for Reason {
                 }
                 Ok(())
             }
+            Reason::HolderMissing { slot, holder, left } => write!(
+                f,
+                "the Node of {holder}, which holds {slot}, is gone; unless it comes back, the slot is freed in {}",
+                span(*left)
+            ),
+            Reason::StampedHolderMissing { slot, holder } => write!(
+                f,
+                "the Node of {holder}, which holds {slot} and was about to reboot, is gone; \
+                 a person decides: rebootctl release {holder}"
+            ),
             Reason::MyTurnComes => f.write_str("about to claim a free slot"),
             Reason::SlotOfOtherMachine { slot } => write!(
                 f,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::phase;
 use super::world::World;
-use super::{Decision, Effect, Next, Phase, Reads, Reason, SlotChange, Watches, gates};
+use super::{Decision, Effect, Next, Phase, Reads, Reason, SlotChange, Watches, gates, reclaim};
 use crate::config::{Mode, Settings};
 
 /// The D-Bus call follows the stamp within this time of its sending, or the slot is stamped anew.
@@ -18,7 +18,7 @@ pub(super) const WAITING_LOOK: Duration = Duration::from_secs(300);
 /// What a person has to mend is looked at this often.
 pub(super) const TROUBLE_LOOK: Duration = Duration::from_secs(30);
 
-const CLUSTER: Reads = Reads { cluster: true, kubelet: false, pods: false };
+const CLUSTER: Reads = Reads { cluster: true, kubelet: false, pods: false, holders: false };
 
 /// What a phase wants, before it is known whether the readings allow it.
 pub(super) struct Wish {
@@ -154,7 +154,10 @@ fn look_is_due(world: &World, wish: &Wish, effect: Option<&Effect>) -> bool {
     let too_old_to_write = match effect {
         Some(Effect::WriteSlot(write)) => {
             let stamps = matches!(write.change, SlotChange::Stamp(_));
-            !world.look_is_fresh() || (stamps && look.pods_changed)
+            let frees = matches!(write.change, SlotChange::Free { .. });
+            !world.look_is_fresh()
+                || (stamps && look.pods_changed)
+                || (frees && !reclaim::is_missing_since(world, &write.uid, look.begun))
         }
         Some(Effect::WriteNode(_)) => !world.look_is_fresh(),
         Some(Effect::Evict(_) | Effect::Reboot { .. }) | None => false,

@@ -91,6 +91,8 @@ pub struct Cluster {
     pub reboot_failure: Option<String>,
     /// Free slots by name: the resourceVersion seen free, and when it was first seen.
     pub free: BTreeMap<String, (String, Duration)>,
+    /// Held slots whose holder's Node was missing when it was last looked for, by the slot's uid.
+    pub missing: BTreeMap<String, Missing>,
 }
 
 /// One complete look at the cluster.
@@ -106,6 +108,17 @@ pub struct Look {
     pub pods: bool,
     /// A watch has told of a pod since: enough to go on evicting, not enough to reboot.
     pub pods_changed: bool,
+}
+
+/// A held slot whose holder's Node is missing.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Missing {
+    /// The slot's resourceVersion: any write to the slot begins this anew.
+    pub resource_version: String,
+    /// When this was last seen.
+    pub seen: Duration,
+    /// How long it has been so, as far as looks were close enough to one another to show it.
+    pub lasted: Duration,
 }
 
 /// What is kept across restarts. Advisory.

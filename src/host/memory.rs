@@ -35,11 +35,12 @@ struct StoredReboot {
 }
 
 /// Each reason that is remembered, and its name in the file.
-const SETBACKS: [(AbortReason, &str); 4] = [
+const SETBACKS: [(AbortReason, &str); 5] = [
     (AbortReason::CordonRemoved, "cordon-removed"),
     (AbortReason::DrainDeadline, "drain-deadline"),
     (AbortReason::RebootFailed, "reboot-failed"),
     (AbortReason::SlotLost, "slot-lost"),
+    (AbortReason::AskedToStepBack, "asked-to-step-back"),
 ];
 
 /// Reads the file; a missing one is an empty memory.

@@ -50,6 +50,8 @@ pub struct Host {
     /// dpkg begins to work while the stamp is on its way.
     pub dpkg_at_stamp: bool,
     pub up: bool,
+    /// The Node was deleted.
+    pub node_gone: bool,
     pub node: NodeView,
     pub pods: BTreeMap<String, PodView>,
     /// Pods that a budget keeps.
@@ -68,6 +70,8 @@ pub struct Cluster {
     pub story: Vec<String>,
     /// Reads and writes fail.
     pub api_down: bool,
+    /// Looking for other nodes fails.
+    pub holders_unreadable: bool,
     /// The answer of the write with this number is lost, though it is applied.
     pub lose_answer_of: Option<u64>,
     pub writes: u64,
@@ -98,6 +102,7 @@ impl Cluster {
             version: 100,
             story: vec![],
             api_down: false,
+            holders_unreadable: false,
             lose_answer_of: None,
             writes: 0,
             most_disrupted: 0,
@@ -123,6 +128,7 @@ impl Cluster {
                 never_returns: false,
                 dpkg_at_stamp: false,
                 up: true,
+                node_gone: false,
                 node: NodeView {
                     uid: format!("node-{name}"),
                     resource_version: "1".into(),
@@ -235,10 +241,14 @@ impl Cluster {
             if self.api_down {
                 self.event(number, Event::Node(Err(failure())));
             } else {
-                let node = self.hosts[number].node.clone();
-                self.event(number, Event::Node(Ok(Some(node))));
+                let host = &self.hosts[number];
+                let node = (!host.node_gone).then(|| host.node.clone());
+                self.event(number, Event::Node(Ok(node)));
                 let slots = self.slots.clone();
                 self.event(number, Event::Slots(Ok(slots)));
+                if reads.holders {
+                    self.look_at_holders(number);
+                }
                 if reads.kubelet {
                     let renewed = self.hosts[number].renewals.to_string();
                     let lease = KubeletLease { renewed, ..KubeletLease::default() };
@@ -257,6 +267,40 @@ impl Cluster {
         self.event(number, Event::Request(Ok(request)));
         let inhibitors = Ok(vec![]);
         self.event(number, Event::Host { going_down, package_manager, inhibitors, may_reboot: Ok(true) });
+    }
+
+    fn look_at_holders(&mut self, number: usize) {
+        for name in holders(&self.hosts[number].world, &self.hosts[number].settings) {
+            let is_there = |host: &Host| host.settings.node_name == name && !host.node_gone;
+            let exists = if self.holders_unreadable {
+                Err(Failure { message: "timed out".into(), retry_after: None })
+            } else {
+                Ok(self.hosts.iter().any(is_there))
+            };
+            self.event(number, Event::Holder { name, exists });
+        }
+    }
+
+    /// A person deletes the Node, and its cordon with it.
+    pub fn delete_node(&mut self, number: usize) {
+        let host = &mut self.hosts[number];
+        host.node_gone = true;
+        (host.node.unschedulable, host.node.unschedulable_is_ours, host.node.mark) = (false, false, None);
+        self.tell(format!("{number}: its Node is deleted"));
+    }
+
+    /// The kubelet registers a Node of the same name: another object.
+    pub fn register_node(&mut self, number: usize) {
+        let resource_version = self.bump();
+        let host = &mut self.hosts[number];
+        host.node_gone = false;
+        host.node.uid.push_str("-anew");
+        host.node.resource_version = resource_version;
+    }
+
+    /// What this agent says that it waits for.
+    pub fn reasons(&self, number: usize) -> Vec<&'static str> {
+        self.hosts[number].last.iter().flat_map(|last| &last.reasons).map(Reason::kind).collect()
     }
 
     pub fn act(&mut self, number: usize, effect: &Effect) {
@@ -349,7 +393,7 @@ impl Cluster {
             SlotChange::Claim(claim) => {
                 slot.holder = Some(name.into());
                 slot.claim = claim.clone();
-                slot.stamp = None;
+                (slot.stamp, slot.step_back) = (None, None);
                 "claims"
             }
             SlotChange::Stamp(stamp) => {
@@ -361,10 +405,16 @@ impl Cluster {
                 "stamps"
             }
             SlotChange::Release { .. } => {
-                slot.holder = None;
-                slot.claim = Claim::default();
-                slot.stamp = None;
+                (slot.holder, slot.claim) = (None, Claim::default());
+                (slot.stamp, slot.step_back) = (None, None);
                 "releases"
+            }
+            SlotChange::Free { holder } => {
+                assert!(slot.holder.as_ref() == Some(holder) && slot.stamp.is_none(), "freed a stamped slot");
+                let host = self.hosts.iter().find(|host| host.settings.node_name == *holder).unwrap();
+                assert!(host.node_gone, "freed the slot of a Node that exists");
+                (slot.holder, slot.claim, slot.step_back) = (None, Claim::default(), None);
+                "frees"
             }
         };
         self.tell(format!("{name} {what} {}", write.slot));
@@ -408,7 +458,8 @@ impl Cluster {
         let mut disrupted = 0;
         for host in &self.hosts {
             let ours = host.node.unschedulable && host.node.mark.is_some();
-            if ours || !host.up {
+            // A machine without a Node is down for the cluster's pods already, whoever has its slot.
+            if ours || (!host.up && !host.node_gone) {
                 disrupted += 1;
                 let name = &host.settings.node_name;
                 let holds = self.slots.iter().any(|slot| slot.holder.as_ref() == Some(name));

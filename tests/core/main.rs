@@ -12,4 +12,5 @@
 )]
 
 mod imitation;
+mod reclaim;
 mod stories;

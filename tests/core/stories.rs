@@ -7,7 +7,7 @@ use rebootd::decide::*;
 
 use crate::imitation::{Cluster, id};
 
-fn told(cluster: &Cluster, text: &str) -> bool {
+pub fn told(cluster: &Cluster, text: &str) -> bool {
     cluster.story.iter().any(|line| line.contains(text))
 }
 

@@ -12,6 +12,8 @@ mod never_comes_back;
 mod no_cluster;
 mod package_manager;
 mod pdb_allows_nothing;
+mod reclaim;
+mod release;
 mod remains;
 mod removal;
 mod restart_in_drain;
@@ -214,6 +216,30 @@ pub const ALL: &[Scenario] = &[
         limit: minutes(4),
         long: false,
         run: |stage| Box::pin(admin_cordon_stays::run(stage)),
+    },
+    Scenario {
+        name: "slot_policy",
+        expects: "the cluster lets an agent free another's slot only where its Node is gone and it is not stamped",
+        hosts: 2,
+        limit: minutes(5),
+        long: false,
+        run: |stage| Box::pin(reclaim::policy(stage)),
+    },
+    Scenario {
+        name: "release",
+        expects: "rebootctl release has a Ready holder step back, and frees any other's slot once confirmed",
+        hosts: 3,
+        limit: minutes(7),
+        long: false,
+        run: |stage| Box::pin(release::run(stage)),
+    },
+    Scenario {
+        name: "reclaim",
+        expects: "the slot of a host whose Node is gone is taken back after ten minutes",
+        hosts: 2,
+        limit: minutes(25),
+        long: true,
+        run: |stage| Box::pin(reclaim::run(stage)),
     },
     Scenario {
         name: "restless",

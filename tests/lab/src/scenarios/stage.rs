@@ -154,6 +154,19 @@ impl Stage {
         Ok(pods)
     }
 
+    /// Starts a drain that a budget holds up: the host holds the slot, and its Node is cordoned.
+    pub(super) async fn stuck_drain(&self, host: &Host) -> Result<()> {
+        self.stuck_pods_on(host, 1).await?;
+        request_reboot(host).await?;
+        let name = host.name().to_owned();
+        let in_drain = move |state: &State| {
+            let cordoned = state.node(&name).is_some_and(NodeState::cordoned_by_us);
+            cordoned && state.holder(SLOT) == Some(&name)
+        };
+        self.wait_for(&format!("{} is in mid-drain", host.name()), in_drain, SOON).await?;
+        Ok(())
+    }
+
     /// Waits until all pods run.
     pub(super) async fn wait_pods(&self, pods: &Deployment) -> Result<()> {
         workload::wait_running(&self.lab.control_plane, &pods.name, pods.replicas as usize, SOON).await

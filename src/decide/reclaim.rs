@@ -1,0 +1,89 @@
+//! Reclaim: an unstamped slot whose holder's Node is gone is freed without a person.
+//!
+//! The holder is not disrupted: its cordon went with its Node, and it may neither cordon nor stamp for a new one
+//! before it has claimed again, which changes the slot. Whatever changes the slot begins the wait anew.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::SlotView;
+use super::world::{Cluster, Missing, World};
+use crate::config::Settings;
+
+/// How long the holder's Node must have been missing, in our own time since boot.
+const MISSING_FOR: Duration = Duration::from_secs(10 * 60);
+/// While a holder's Node is missing it is looked for this often.
+pub(super) const MISSING_LOOK: Duration = Duration::from_secs(60);
+/// Looks further apart show nothing of the time between them: the Node may have been there. That time does not
+/// count, and takes nothing away either: what cannot be read begins nothing anew.
+const SHOWN: Duration = Duration::from_secs(2 * 60);
+
+/// What follows from the absence of a holder's Node.
+pub(super) enum Absence {
+    /// Missing long enough: the slot may be freed.
+    Due,
+    /// Not long enough yet.
+    Left(Duration),
+    /// The slot is stamped: a bad kernel must not eat the pool one by one, so a person decides.
+    Stamped,
+}
+
+/// The nodes that a look with [`super::Reads::holders`] looks for, after it has read the slots: those that hold a
+/// slot of our pool, by a claim. A name that a person put there need not be a Node's.
+pub fn holders(world: &World, settings: &Settings) -> BTreeSet<String> {
+    let slots = world.cluster.slots.current().into_iter().flatten();
+    slots
+        .filter(|slot| slot.pool.as_ref() == Some(&settings.pool) && is_claimed(slot))
+        .filter_map(|slot| slot.holder.clone())
+        .filter(|holder| *holder != settings.node_name)
+        .collect()
+}
+
+pub(super) fn is_claimed(slot: &SlotView) -> bool {
+    slot.holder.is_some() && (slot.claim.node_uid.is_some() || slot.stamp.is_some())
+}
+
+/// What is known of a slot's holder, where its Node was missing when it was last looked for.
+pub(super) fn absence(world: &World, slot: &SlotView) -> Option<Absence> {
+    let missing = world.cluster.missing.get(&slot.uid).filter(|it| it.is_of(slot))?;
+    Some(match MISSING_FOR.saturating_sub(missing.lasted) {
+        _ if slot.stamp.is_some() => Absence::Stamped,
+        Duration::ZERO => Absence::Due,
+        left => Absence::Left(left),
+    })
+}
+
+/// Whether the look that began then has read the slot with this uid, and after it has missed the holder's Node.
+pub(super) fn is_missing_since(world: &World, uid: &str, begun: Duration) -> bool {
+    world.cluster.missing.get(uid).is_some_and(|missing| missing.seen >= begun)
+}
+
+/// Folds the slots as read: what has changed is another claim, or none.
+pub(super) fn slots_read(cluster: &mut Cluster, slots: &[SlotView]) {
+    cluster.missing.retain(|uid, missing| slots.iter().any(|slot| slot.uid == *uid && missing.is_of(slot)));
+}
+
+/// Folds whether the Node of this name exists, as read after the slots.
+pub(super) fn holder_read(cluster: &mut Cluster, name: &str, exists: bool, now: Duration) {
+    let slots = cluster.slots.current().into_iter().flatten();
+    for slot in slots.filter(|slot| slot.holder.as_deref() == Some(name)) {
+        if exists {
+            cluster.missing.remove(&slot.uid);
+            continue;
+        }
+        let resource_version = slot.resource_version.clone();
+        let first = Missing { resource_version, seen: now, lasted: Duration::ZERO };
+        let missing = cluster.missing.entry(slot.uid.clone()).or_insert(first);
+        let since = now.saturating_sub(missing.seen);
+        if since <= SHOWN {
+            missing.lasted += since;
+        }
+        missing.seen = now;
+    }
+}
+
+impl Missing {
+    fn is_of(&self, slot: &SlotView) -> bool {
+        self.resource_version == slot.resource_version
+    }
+}

@@ -1,0 +1,125 @@
+//! `rebootctl release`, as a person runs it on another host, with his own kubeconfig.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use tokio::time::{Instant, sleep};
+use tokio::try_join;
+
+use super::stage::{CONFIG, SENTINEL, SLOT, SOON, Stage, request_reboot, run_anyway};
+use super::status::{Status, wait_status};
+use super::verdict;
+use crate::host::Host;
+use crate::progress::say;
+
+const KUBECONFIG: &str = "/root/.kube/config";
+
+pub(super) async fn run(stage: &Stage) -> Result<()> {
+    let [first, second, third] = [1, 2, 3].map(|number| stage.host(number));
+    stage.install_everywhere(CONFIG).await?;
+    let admin = stage.lab.control_plane.pki.client("person", "a-person", &["system:masters"])?;
+    for host in [first, second] {
+        let kubeconfig = stage.lab.control_plane.kubeconfig(&stage.lab.server_for(host.name()), &admin)?;
+        host.write_file(KUBECONFIG, kubeconfig).await?;
+    }
+    release(second, &["node1"], 0, &["node1 holds no slot"]).await?;
+    release(second, &["node9"], 1, &["there is no Node node9"]).await?;
+
+    say("a Ready holder in mid-drain steps back");
+    stage.stuck_drain(first).await?;
+    release(second, &["node1"], 0, &["node1 is Ready", "not stamped", "told to step back", "given back"])
+        .await?;
+    let asked = |status: &Status| status.says("backing-off", &["a person asked it to step back"]);
+    wait_status(first, "backing off", asked, SOON).await?;
+    let node = stage.node("node1")?;
+    ensure!(!node.unschedulable && !node.cordon_mark, "node1 is still cordoned");
+    first.run_ok(&["rm", SENTINEL]).await?;
+
+    say("one whose daemon is stopped does not, and nobody is there to confirm");
+    stage.stuck_drain(third).await?;
+    third.run_ok(&["systemctl", "stop", "rebootd"]).await?;
+    let unanswered = ["node3 is Ready", "did not step back", "asked to step back by", "nobody is there"];
+    release(second, &["node3", "--timeout", "3s"], 2, &unanswered).await?;
+    ensure!(stage.holder().as_deref() == Some("node3"), "the slot was freed without a confirmation");
+    say("the daemon runs again, and finds what it was told");
+    third.run_ok(&["systemctl", "start", "rebootd"]).await?;
+    stage.wait_for("node3 steps back", |state| state.holder(SLOT).is_none(), SOON).await?;
+    wait_status(third, "backing off", asked, SOON).await?;
+    third.run_ok(&["rm", SENTINEL]).await?;
+
+    say("one that is off, and stamped");
+    second.stay_down(true);
+    request_reboot(second).await?;
+    second.wait_off(SOON).await?;
+    let stamped = ["stamped for its reboot", "go down while node2 still is"];
+    release(first, &["node2"], 2, &stamped).await?;
+    answer(first, "no", 1, "Nothing was freed").await?;
+    ensure!(stage.holder().as_deref() == Some("node2"), "the slot was freed against the person's word");
+    changed_meanwhile(stage, first).await?;
+    answer(first, "yes", 0, "worker-1 is free").await?;
+    stage.wait_for("the slot is free", |state| state.holder(SLOT).is_none(), SOON).await?;
+    let slot = stage.observer.state().leases.get(SLOT).cloned();
+    let left = slot.and_then(|slot| slot.annotation("rebootd.io/rebooting").map(str::to_owned));
+    ensure!(left.is_none(), "the stamp stayed: {left:?}");
+
+    say("without asking; nobody is told to step back from what no daemon has claimed");
+    stage.set_holder("\"node2\"").await?;
+    release(first, &["node2", "--yes"], 0, &["put there by hand", "worker-1 is free"]).await?;
+    release(first, &["node2", "--yes"], 0, &["node2 holds no slot"]).await?;
+    second.boot();
+    second.wait_boot_number(2, SOON).await?;
+    verdict::settled(stage, second).await?;
+
+    say("kubeconfigs that it cannot use");
+    first.write_file(KUBECONFIG, WITH_EXEC).await?;
+    release(first, &["node2"], 1, &["exec is not supported", "kubectl -n rebootd patch lease"]).await?;
+    first.run_ok(&["rm", KUBECONFIG]).await?;
+    release(first, &["node2"], 1, &["no kubeconfig", "--kubeconfig"]).await
+}
+
+const WITH_EXEC: &str = "current-context: c
+contexts: [{name: c, context: {cluster: c, user: u}}]
+clusters: [{name: c, cluster: {server: https://a, certificate-authority: /ca}}]
+users: [{name: u, user: {exec: {command: aws}}}]
+";
+
+/// Runs it without a terminal.
+async fn release(on: &Host, arguments: &[&str], code: i32, words: &[&str]) -> Result<()> {
+    expect(on, &[&["rebootctl", "release"], arguments].concat(), code, words).await
+}
+
+/// Runs it on a terminal, and types this.
+async fn answer(on: &Host, answer: &str, code: i32, word: &str) -> Result<()> {
+    let script = format!("echo {answer} | script -qec 'rebootctl release node2' /dev/null");
+    expect(on, &["sh", "-c", &script], code, &[word]).await
+}
+
+/// The slot is written between the question and the answer.
+async fn changed_meanwhile(stage: &Stage, on: &Host) -> Result<()> {
+    let script = "mkfifo /run/answer && exec script -qefc 'rebootctl release node2' /run/shown <>/run/answer";
+    let command = ["sh", "-c", script];
+    let question = expect(on, &command, 1, &["worker-1 has changed meanwhile"]);
+    let change = async {
+        let deadline = Instant::now() + SOON;
+        while run_anyway(on, &["grep", "-q", "Type", "/run/shown"]).await?.0 != Some(0) {
+            ensure!(Instant::now() < deadline, "it never asked");
+            sleep(Duration::from_millis(200)).await;
+        }
+        let slot = ["annotate", "lease", SLOT, "-n", "rebootd", "somebody/was-here=yes"];
+        stage.lab.kubectl(&slot).await?;
+        on.run_ok(&["sh", "-c", "echo yes >/run/answer"]).await
+    };
+    try_join!(question, change)?;
+    ensure!(stage.holder().as_deref() == Some("node2"), "what had changed was freed");
+    Ok(())
+}
+
+async fn expect(on: &Host, command: &[&str], code: i32, words: &[&str]) -> Result<()> {
+    let (ended, text) = run_anyway(on, command).await?;
+    say(format!("{}: exit code {ended:?}\n{text}", command.join(" ")));
+    ensure!(ended == Some(code), "exit code {ended:?}, not {code}");
+    for word in words {
+        ensure!(text.contains(word), "{word:?} is not in what it printed");
+    }
+    Ok(())
+}
