@@ -15,7 +15,7 @@ use rebootd::config::{ApiAccess, Credential, Mode, PemSource, Policy, Settings, 
 use rebootd::decide::{
     Claim, Effect, Event, EvictionOutcome, Failure, Health, KubeletLease, Memory, Next, NodeChange, NodeView,
     Now, Outcome, Owner, Phase, PodKey, PodView, Reads, Request, SlotChange, SlotView, Stamp, Target, World,
-    decide, observe,
+    decide, holders, observe,
 };
 
 use crate::searches::Search;
@@ -32,7 +32,9 @@ const FORMER_BOOT: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
 const THIS_MACHINE: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 const OTHER_MACHINE: &str = "ffffffffffffffffffffffffffffffff";
 const ME: &str = "me";
-const OTHER: &str = "other";
+const OTHERS: [&str; 2] = ["other-0", "other-1"];
+/// Longer than a holder's Node has to be missing.
+const LONG: Duration = Duration::from_secs(86_400);
 const NODE: &str = "node";
 const FORMER_NODE: &str = "former-node";
 /// The only resourceVersion there is: whether it is still the object's is kept beside the agent.
@@ -42,7 +44,7 @@ const PROCESS: &str = "p";
 const NEXT_NONCE: &str = "p-0";
 const POOLS: [&str; 2] = ["a", "b"];
 /// Reads everything there is, so that no second look is needed for a part.
-const EVERYTHING: Reads = Reads { cluster: true, kubelet: true, pods: true };
+const EVERYTHING: Reads = Reads { cluster: true, kubelet: true, pods: true, holders: true };
 
 /// A write on its way, reduced to what it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -51,6 +53,8 @@ pub enum Write {
     Claim { slot: u8, current_uid: bool, again: bool },
     Stamp { slot: u8, attempt: u8 },
     Release { slot: u8 },
+    /// Takes it from a holder whose Node is gone.
+    Free { slot: u8 },
     Cordon,
     Uncordon,
     RemoveMark,
@@ -61,9 +65,10 @@ impl Write {
     /// The slot that it writes; none for the Node.
     pub fn slot(self) -> Option<usize> {
         match self {
-            Write::Claim { slot, .. } | Write::Stamp { slot, .. } | Write::Release { slot, .. } => {
-                Some(usize::from(slot))
-            }
+            Write::Claim { slot, .. }
+            | Write::Stamp { slot, .. }
+            | Write::Release { slot }
+            | Write::Free { slot } => Some(usize::from(slot)),
             _ => None,
         }
     }
@@ -193,6 +198,8 @@ pub struct Seen {
     pub pod: Option<u8>,
     /// Slot 1 belongs to the second pool.
     pub two_pools: bool,
+    /// The holder of this slot has no Node.
+    pub holder_missing: [bool; 2],
     /// The drain's deadline is over.
     pub overdue: bool,
     /// `reboot_timeout` is over since the stamp.
@@ -356,6 +363,13 @@ impl Agents {
                 let mut see = |event| observe(&mut world, event, TIME);
                 let slots = (0..usize::from(seen.slot_count)).filter_map(|number| slot_view(&seen, number));
                 see(Event::Slots(Ok(slots.collect())));
+                for name in holders(&world, &self.settings[usize::from(around.pool)]) {
+                    let exists = !OTHERS.iter().zip(seen.holder_missing).any(|(other, gone)| gone && *other == name);
+                    observe(&mut world, Event::Holder { name, exists: Ok(exists) }, TIME);
+                }
+                // As long as it takes: the ten minutes are patience, no rule that safety rests on.
+                world.cluster.missing.values_mut().for_each(|missing| missing.lasted = LONG);
+                let mut see = |event| observe(&mut world, event, TIME);
                 let renewed = if seen.kubelet_renews { "later" } else { "r" };
                 see(Event::Kubelet(Ok(KubeletLease { renewed: renewed.into(), ..KubeletLease::default() })));
                 see(Event::Pods(Ok(seen.pod.into_iter().map(pod_view).collect())));
@@ -500,6 +514,7 @@ impl Agents {
         cluster.second_look = fresh.second_look;
         cluster.free.clear();
         cluster.drain.clear();
+        cluster.missing.clear();
         if stage != Stage::Draining {
             let request = std::mem::take(&mut world.host.request);
             world.host = new.host;
@@ -648,6 +663,7 @@ fn reduce(effect: &Effect) -> (Write, String, Target) {
                 }
                 SlotChange::Stamp(stamp) => Write::Stamp { slot, attempt: stamp.attempt.min(2) as u8 },
                 SlotChange::Release { .. } => Write::Release { slot },
+                SlotChange::Free { .. } => Write::Free { slot },
             };
             (reduced, write.nonce.clone(), target(&write.uid))
         }
@@ -711,7 +727,8 @@ fn slot_view(seen: &Seen, number: usize) -> Option<SlotView> {
     match kind {
         HolderKind::Gone | HolderKind::Free => {}
         HolderKind::Other => {
-            view.holder = Some(OTHER.into());
+            view.holder = Some(OTHERS[number].into());
+            view.claim.node_uid = Some("of-the-other".into());
             view.stamp = (slot.stamp != SlotStamp::None).then(|| stamp(FORMER_BOOT, 1, false));
         }
         HolderKind::Me => {

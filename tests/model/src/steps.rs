@@ -254,7 +254,7 @@ impl<'a> Steps<'a> {
                 let slot = &mut state.slots[usize::from(slot)];
                 slot.stamp = if attempt == 1 { SlotStamp::First } else { SlotStamp::Second };
             }
-            Write::Release { slot } => state.slots[usize::from(slot)] = Slot::default(),
+            Write::Release { slot } | Write::Free { slot } => state.slots[usize::from(slot)] = Slot::default(),
             Write::Cordon => (node.cordon, node.mark) = (Cordon::Ours, true),
             Write::Uncordon => {
                 if node.cordon == Cordon::Other {
@@ -292,6 +292,7 @@ impl<'a> Steps<'a> {
                 late[usize::from(slot)].stamps[usize::from(attempt.saturating_sub(1)).min(1)] = true;
             }
             Write::Release { slot } => late[usize::from(slot)].release = true,
+            Write::Free { slot } => late[usize::from(slot)].reclaim = true,
             Write::Cordon => agent.late |= late_node::CORDON,
             Write::Uncordon => agent.late |= late_node::UNCORDON,
             Write::RemoveMark => agent.late |= late_node::REMOVE_MARK,
@@ -368,6 +369,7 @@ impl<'a> Steps<'a> {
                 kubelet_renews: agent.kubelet,
                 pod: agent.pod,
                 two_pools: self.search.two_pools,
+                holder_missing: self.holders_missing(state),
                 overdue,
                 stamp_over,
             };
@@ -408,6 +410,14 @@ impl<'a> Steps<'a> {
 
     fn is_fault(&self, around: Around) -> bool {
         around.readings != Readings::Open || !around.may_evict || (!self.search.requests_kept && !around.request)
+    }
+
+    /// For each slot: whether it is held by a node that the model runs, and that has no Node now.
+    fn holders_missing(&self, state: &State) -> [bool; SLOTS] {
+        state.slots.map(|slot| {
+            let holder = usize::from(slot.holder).checked_sub(1).and_then(|number| state.agents.get(number));
+            self.search.faults.reclaims && holder.is_some_and(|holder| !holder.node.exists)
+        })
     }
 
     /// What this agent can tell of the slots: of another holder's, only whether it is stamped.
@@ -852,20 +862,18 @@ impl<'a> Steps<'a> {
                     self.push(next, holder, What::SlotGarbled(number), true, None);
                 }
             }
-            if self.search.outside && faults.reclaims {
-                let reclaimable = slot.stamp == SlotStamp::None;
-                if !late.reclaim && reclaimable && !state.agents[agent].node.exists {
-                    let mut next = *state;
-                    next.late[place].reclaim = true;
-                    self.push(next, holder, What::OutsideSeesNodeMissing(number), true, None);
-                }
-                if late.reclaim {
-                    let next = changed(self, &|it| *it = Slot::default());
-                    self.push(next, holder, What::LateApplied("reclaim by another", Some(number)), false, None);
-                    let mut next = *state;
-                    next.late[place].reclaim = false;
-                    self.push(next, holder, What::LateLost("reclaim by another", Some(number)), false, None);
-                }
+            let reclaimable = slot.stamp == SlotStamp::None && !state.agents[agent].node.exists;
+            if self.search.outside && faults.reclaims && !late.reclaim && reclaimable {
+                let mut next = *state;
+                next.late[place].reclaim = true;
+                self.push(next, holder, What::OutsideSeesNodeMissing(number), true, None);
+            }
+            if late.reclaim {
+                let next = changed(self, &|it| *it = Slot::default());
+                self.push(next, holder, What::LateApplied("reclaim by another", Some(number)), false, None);
+                let mut next = *state;
+                next.late[place].reclaim = false;
+                self.push(next, holder, What::LateLost("reclaim by another", Some(number)), false, None);
             }
         }
         if faults.slots_by_hand {
@@ -952,6 +960,7 @@ impl fmt::Display for Write {
             }
             Write::Stamp { slot, attempt } => write!(f, "stamp of slot {slot}, try {attempt}"),
             Write::Release { slot } => write!(f, "release of slot {slot}"),
+            Write::Free { slot } => write!(f, "reclaim of slot {slot}"),
             Write::Cordon => f.write_str("cordon"),
             Write::Uncordon => f.write_str("uncordon"),
             Write::RemoveMark => f.write_str("removal of the mark"),
