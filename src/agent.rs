@@ -11,8 +11,8 @@ use tokio::task::JoinSet;
 use crate::cluster::{Api, ApiError, Watch, WatchTarget};
 use crate::config::Settings;
 use crate::decide::{
-    Decision, Effect, Event, EvictionOutcome, Failure, Next, Outcome, Phase, PodKey, Reads, Target, Watches,
-    World, decide, observe,
+    Decision, Effect, Event, EvictionOutcome, Failure, Next, Outcome, Phase, PodKey, Reads, Reason, Target,
+    Watches, World, decide, observe,
 };
 use crate::host::logind::Bus;
 use crate::host::{clock, dpkg, memory, sentinel};
@@ -205,6 +205,13 @@ impl Agent {
         self.observe_read(node, Event::Node)?;
         let slots = api.slots().await;
         self.observe_read(slots, Event::Slots)?;
+        if reads.others {
+            let node = self.world.cluster.node.current().and_then(Option::as_ref);
+            let control_plane = node.is_some_and(|node| node.control_plane);
+            let others = api.others(&self.settings.pool, control_plane).await;
+            // It shuts its gate only: what follows is read all the same.
+            let _ = self.observe_read(others, Event::Others);
+        }
         if reads.kubelet {
             let kubelet = api.kubelet().await;
             self.observe_read(kubelet, Event::Kubelet)?;
@@ -385,7 +392,7 @@ impl Agent {
         let new = Reported {
             line: status::line(decision),
             phase: decision.phase,
-            kinds: decision.reasons.iter().map(crate::decide::Reason::kind).collect(),
+            kinds: decision.reasons.iter().map(Reason::kind).collect(),
         };
         if self.reported.as_ref() == Some(&new) {
             return;
@@ -403,8 +410,13 @@ impl Agent {
         // What is done is logged when it is done; numbers that change in a reason are no news.
         let told = self.reported.as_ref().is_some_and(|old| old.phase == new.phase && old.kinds == new.kinds);
         let is_done = matches!(decision.next, Next::Act(_)) && new.kinds.is_empty();
-        if !told && !is_done {
-            tracing::info!(node = self.settings.node_name, phase = new.phase.word(), "{}", new.line);
+        let (node, phase) = (&self.settings.node_name, new.phase.word());
+        let alarm = decision.reasons.iter().find(|reason| reason.is_alarm()).map(Reason::kind);
+        let is_new = |kind| self.reported.as_ref().is_none_or(|old| !old.kinds.contains(kind));
+        if alarm.as_ref().is_some_and(is_new) {
+            tracing::error!(node, phase, "{}", new.line);
+        } else if !told && !is_done {
+            tracing::info!(node, phase, "{}", new.line);
         }
         self.reported = Some(new);
     }

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use reqwest::{Certificate, Identity, Method, Response};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::{Certificate, Identity, Method, RequestBuilder, Response};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -14,6 +14,7 @@ use crate::decide::{Failure, Outcome};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Much shorter than the watchdog's time, so that a request never costs the process its life.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
 /// A dead server is noticed by an unanswered HTTP/2 ping, on connections with a request or a watch open.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
@@ -139,8 +140,21 @@ impl Client {
     ) -> Result<T, ApiError> {
         let timeout = timeout.unwrap_or(REQUEST_TIMEOUT);
         let response = self.send(method, path, body, Some(timeout)).await?;
-        let bytes = response.bytes().await.map_err(no_answer)?;
-        serde_json::from_slice(&bytes).map_err(|error| ApiError::Garbled(error.to_string()))
+        parse(response).await
+    }
+
+    /// Reads a list as `kubectl get` shows it: a few hundred bytes an object, however large that is.
+    pub(super) async fn table<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
+        let request = self.request(Method::GET, path).header(ACCEPT, TABLE).timeout(REQUEST_TIMEOUT);
+        parse(answered(request).await?).await
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.server));
+        match &self.authorization {
+            Some(authorization) => request.header(AUTHORIZATION, authorization.clone()),
+            None => request,
+        }
     }
 
     /// Sends a request; the answer's body is left to be read. Without a timeout it may last for ever.
@@ -151,19 +165,25 @@ impl Client {
         body: Option<(&'static str, Vec<u8>)>,
         timeout: Option<Duration>,
     ) -> Result<Response, ApiError> {
-        let mut request = self.http.request(method, format!("{}{path}", self.server));
-        if let Some(authorization) = &self.authorization {
-            request = request.header(AUTHORIZATION, authorization.clone());
-        }
+        let mut request = self.request(method, path);
         if let Some((content_type, body)) = body {
             request = request.header(CONTENT_TYPE, content_type).body(body);
         }
         if let Some(timeout) = timeout {
             request = request.timeout(timeout);
         }
-        let response = request.send().await.map_err(no_answer)?;
-        if response.status().is_success() { Ok(response) } else { Err(status(response).await) }
+        answered(request).await
     }
+}
+
+async fn answered(request: RequestBuilder) -> Result<Response, ApiError> {
+    let response = request.send().await.map_err(no_answer)?;
+    if response.status().is_success() { Ok(response) } else { Err(status(response).await) }
+}
+
+async fn parse<T: DeserializeOwned>(response: Response) -> Result<T, ApiError> {
+    let bytes = response.bytes().await.map_err(no_answer)?;
+    serde_json::from_slice(&bytes).map_err(|error| ApiError::Garbled(error.to_string()))
 }
 
 /// The parts of `meta/v1 Status` that matter to us.

@@ -7,18 +7,20 @@ use serde_json::{Map, Value, json};
 
 use super::objects::{
     ALLOCATABLE, BOOT_ID, CLAIMED_AT, CORDON, HEARTBEAT, MACHINE_ID, NODE_UID, NONCE, POOL, REASON,
-    REBOOTING, format_quantities, format_seconds, format_stamp,
+    REBOOTING, UNREADY, format_quantities, format_seconds, format_stamp, format_unready,
 };
 use crate::decide::{Claim, NodeChange, NodeWrite, SlotChange, SlotWrite};
 
-const CLAIMED: [&str; 8] =
-    [MACHINE_ID, NODE_UID, BOOT_ID, CLAIMED_AT, ALLOCATABLE, HEARTBEAT, REASON, REBOOTING];
+const CLAIMED: [&str; 9] =
+    [MACHINE_ID, NODE_UID, BOOT_ID, CLAIMED_AT, ALLOCATABLE, HEARTBEAT, REASON, REBOOTING, UNREADY];
 
 pub(super) fn slot_patch(write: &SlotWrite, node: &str) -> Value {
     let (mut annotations, spec) = match &write.change {
         SlotChange::Claim(claim) => (claim_annotations(claim), json!({ "holderIdentity": node })),
         SlotChange::Stamp(stamp) => {
-            (Map::from_iter([(REBOOTING.to_owned(), json!(format_stamp(stamp)))]), json!({}))
+            let unready = Some(format_unready(&stamp.unready)).filter(|text| !text.is_empty());
+            let both = [(REBOOTING, json!(format_stamp(stamp))), (UNREADY, json!(unready))];
+            (Map::from_iter(both.map(|(name, value)| (name.to_owned(), value))), json!({}))
         }
         SlotChange::Release { .. } => {
             let nothing = CLAIMED.map(|name| (name.to_owned(), Value::Null));
@@ -47,6 +49,7 @@ fn claim_annotations(claim: &Claim) -> Map<String, Value> {
         (HEARTBEAT, json!(claim.heartbeat)),
         (REASON, json!(claim.reason)),
         (REBOOTING, Value::Null),
+        (UNREADY, Value::Null),
     ];
     all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }

@@ -79,6 +79,8 @@ pub enum Next {
 pub struct Reads {
     /// The own Node, then the slots, both without resourceVersion.
     pub cluster: bool,
+    /// The other nodes of the pool and, for a node of the control plane, the control plane elsewhere.
+    pub others: bool,
     /// The kubelet's Lease in `kube-node-lease`.
     pub kubelet: bool,
     /// The pods of this node.

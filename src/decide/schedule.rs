@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::phase;
 use super::world::World;
-use super::{Decision, Effect, Next, Phase, Reads, Reason, SlotChange, Watches, gates};
+use super::{Decision, Effect, Next, Phase, Reads, Reason, Watches, gates};
 use crate::config::{Mode, Settings};
 
 /// The D-Bus call follows the stamp within this time of its sending, or the slot is stamped anew.
@@ -17,8 +17,10 @@ pub(super) const GOING_DOWN_LOOK: Duration = Duration::from_secs(10);
 pub(super) const WAITING_LOOK: Duration = Duration::from_secs(300);
 /// What a person has to mend is looked at this often.
 pub(super) const TROUBLE_LOOK: Duration = Duration::from_secs(30);
+/// So is a closed gate of other nodes: their list may be long.
+pub(super) const OTHERS_LOOK: Duration = Duration::from_secs(30);
 
-const CLUSTER: Reads = Reads { cluster: true, kubelet: false, pods: false };
+const CLUSTER: Reads = Reads { cluster: true, others: false, kubelet: false, pods: false };
 
 /// What a phase wants, before it is known whether the readings allow it.
 pub(super) struct Wish {
@@ -148,15 +150,15 @@ fn look_is_due(world: &World, wish: &Wish, effect: Option<&Effect>) -> bool {
     let cluster = &world.cluster;
     let Some(look) = cluster.look else { return true };
     let now = world.now.boot;
-    let lacks = (wish.reads.pods && !look.pods) || (wish.reads.kubelet && !look.kubelet);
+    let Reads { cluster: _, others, kubelet, pods } = wish.reads;
+    let lacks = (others && !look.others) || (kubelet && !look.kubelet) || (pods && !look.pods);
     let old = wish.look_age.is_some_and(|age| look.begun + age <= now);
     let second = cluster.second_look.is_some_and(|due| due <= now);
     let too_old_to_write = match effect {
-        Some(Effect::WriteSlot(write)) => {
-            let stamps = matches!(write.change, SlotChange::Stamp(_));
-            !world.look_is_fresh() || (stamps && look.pods_changed)
+        // Where pods matter, as to a stamp, those folded from a watch are not enough.
+        Some(Effect::WriteSlot(_) | Effect::WriteNode(_)) => {
+            !world.look_is_fresh() || (pods && look.pods_changed)
         }
-        Some(Effect::WriteNode(_)) => !world.look_is_fresh(),
         Some(Effect::Evict(_) | Effect::Reboot { .. }) | None => false,
     };
     lacks || old || second || too_old_to_write
