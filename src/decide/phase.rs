@@ -335,17 +335,20 @@ impl Here<'_> {
             wish.reasons.splice(0..0, closed);
             return wish;
         }
-        if !left.is_empty() {
-            let pods = Some(drain::to_evict(self.world)).filter(|pods| !pods.is_empty());
-            return Wish { effect: pods.map(Effect::Evict), ..wish };
-        }
-        wish.reads.others = true;
-        match self.closed_by_others() {
-            closed if closed.is_empty() => {
-                wish.act(self.write_slot(slot, SlotChange::Stamp(self.stamp(attempt))))
+        // Under a person's cordon there was none of ours before which to ask.
+        if left.is_empty() || !self.cordon_is_ours() {
+            wish.reads.others = true;
+            let closed = self.closed_by_others();
+            if !closed.is_empty() {
+                wish.reasons.splice(0..0, closed);
+                return Wish { look_age: Some(OTHERS_LOOK), ..wish };
             }
-            closed => Wish { reasons: closed, look_age: Some(OTHERS_LOOK), ..wish },
         }
+        if left.is_empty() {
+            return wish.act(self.write_slot(slot, SlotChange::Stamp(self.stamp(attempt))));
+        }
+        let pods = Some(drain::to_evict(self.world)).filter(|pods| !pods.is_empty());
+        Wish { effect: pods.map(Effect::Evict), ..wish }
     }
 
     fn stamp(&self, attempt: u32) -> Stamp {

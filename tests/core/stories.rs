@@ -425,6 +425,21 @@ fn a_node_that_fails_in_mid_drain_holds_up_the_reboot_and_undoes_nothing() {
 }
 
 #[test]
+fn a_node_that_a_person_has_cordoned_is_not_drained_either() {
+    let mut cluster = Cluster::new(&["n1"], 1);
+    cluster.hosts[0].node.unschedulable = true;
+    cluster.pod(0, "web", Owner::Controller);
+    cluster.others = Ok(Others { not_ready: names(&["sick"]), ..Others::default() });
+    cluster.request(0);
+    cluster.run(120);
+    assert!(told(&cluster, "n1 draining other-nodes-not-ready"), "{}", cluster.story.join("\n"));
+    assert_eq!(cluster.hosts[0].pods.len(), 1);
+    cluster.others = Ok(Others::default());
+    cluster.run(200);
+    assert_eq!(cluster.hosts[0].boot, 2, "{}", cluster.story.join("\n"));
+}
+
+#[test]
 fn a_closed_gate_of_others_ends_at_the_deadline_and_the_next_node_has_its_turn() {
     let mut cluster = Cluster::new(&["n1", "n2"], 1);
     cluster.others = Ok(Others { not_ready: names(&["sick"]), ..Others::default() });

@@ -123,7 +123,7 @@ pub(super) async fn many(stage: &Stage) -> Result<()> {
         let list = json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string();
         stage.lab.control_plane.kubectl_with_input(&["create", "-f", "-"], Some(&list)).await?;
     }
-    say(format!("there are {NODES} more nodes in the pool; rebootd takes {pss} kB"));
+    say(format!("there are {NODES} more nodes in the pool; rebootd takes {pss}"));
 
     request_reboot(host).await?;
     let many = |status: &Status| status.says("other-nodes-not-ready", &["and 4", "0 may be"]);
@@ -142,7 +142,7 @@ pub(super) async fn many(stage: &Stage) -> Result<()> {
     verdict::settled(stage, host).await?;
     let after = memory(host).await?;
     say(format!(
-        "memory (PSS): {pss} kB before, {closed} kB with {NODES} nodes NotReady, {after} kB after the reboot; \
+        "memory: {pss} before; {closed} with {NODES} nodes NotReady; {after} after the reboot. \
          {lists} pages listed for one reboot; cordoned {:.1} s after the gate was opened",
         cordoned.as_secs_f64()
     ));
@@ -219,10 +219,13 @@ fn node(number: usize) -> Value {
     })
 }
 
-/// The daemon's share of memory, in kB.
-async fn memory(host: &Host) -> Result<u64> {
+/// The daemon's memory: its share of all that it maps, and heap and stacks alone.
+async fn memory(host: &Host) -> Result<String> {
     let script = "cat /proc/$(systemctl show --property=MainPID --value rebootd)/smaps_rollup";
     let text = host.run_ok(&["sh", "-c", script]).await?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).context("no Pss")?;
-    line.split_whitespace().next().context("no number")?.parse().context("Pss")
+    let field = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.map(|line| line.trim().to_owned()).with_context(|| format!("smaps_rollup has no {name}"))
+    };
+    Ok(format!("{} (heap and stacks {})", field("Pss")?, field("Pss_Anon")?))
 }
