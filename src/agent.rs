@@ -192,7 +192,8 @@ impl Agent {
         self.look_at_host().await;
     }
 
-    /// Own Node first, then slots. What follows a failed read would only fail too.
+    /// Own Node first, then slots; before both the other nodes, which may take long: the write that follows would else
+    /// conflict with the kubelet's. What follows a failed read would only fail too.
     async fn look_at_cluster(&mut self, reads: Reads) -> Result<(), ()> {
         let Some(mut api) = self.api.take() else { return Err(()) };
         let result = self.read_cluster(&mut api, reads).await;
@@ -201,17 +202,17 @@ impl Agent {
     }
 
     async fn read_cluster(&mut self, api: &mut Api, reads: Reads) -> Result<(), ()> {
+        if reads.others {
+            let node = self.world.cluster.node.last().and_then(Option::as_ref);
+            let control_plane = node.is_some_and(|node| node.control_plane);
+            let others = api.others(&self.settings.pool, control_plane).await;
+            // A failure shuts their gate only: what follows is read all the same.
+            let _ = self.observe_read(others, Event::Others);
+        }
         let node = api.node().await;
         self.observe_read(node, Event::Node)?;
         let slots = api.slots().await;
         self.observe_read(slots, Event::Slots)?;
-        if reads.others {
-            let node = self.world.cluster.node.current().and_then(Option::as_ref);
-            let control_plane = node.is_some_and(|node| node.control_plane);
-            let others = api.others(&self.settings.pool, control_plane).await;
-            // It shuts its gate only: what follows is read all the same.
-            let _ = self.observe_read(others, Event::Others);
-        }
         if reads.kubelet {
             let kubelet = api.kubelet().await;
             self.observe_read(kubelet, Event::Kubelet)?;

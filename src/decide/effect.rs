@@ -77,10 +77,10 @@ pub enum Next {
 /// What a look reads, in this order; the host's own readings come last, always.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Reads {
-    /// The own Node, then the slots, both without resourceVersion.
-    pub cluster: bool,
     /// The other nodes of the pool and, for a node of the control plane, the control plane elsewhere.
     pub others: bool,
+    /// The own Node, then the slots, both without resourceVersion.
+    pub cluster: bool,
     /// The kubelet's Lease in `kube-node-lease`.
     pub kubelet: bool,
     /// The pods of this node.

@@ -20,9 +20,9 @@ const HEALTH_LOOK_MOST: Duration = Duration::from_secs(10);
 /// Waiting nodes spread their claims over this time after a slot came free.
 const CLAIM_SPREAD: Duration = Duration::from_secs(1);
 
-const WITH_KUBELET: Reads = Reads { cluster: true, others: false, kubelet: true, pods: false };
-const WITH_OTHERS: Reads = Reads { cluster: true, others: true, kubelet: false, pods: false };
-const WITH_PODS: Reads = Reads { cluster: true, others: false, kubelet: false, pods: true };
+const WITH_KUBELET: Reads = Reads { others: false, cluster: true, kubelet: true, pods: false };
+const WITH_OTHERS: Reads = Reads { others: true, cluster: true, kubelet: false, pods: false };
+const WITH_PODS: Reads = Reads { others: false, cluster: true, kubelet: false, pods: true };
 
 /// What the phase that these facts make wants to happen.
 pub(super) fn wish(world: &World, settings: &Settings) -> Wish {

@@ -20,7 +20,7 @@ pub(super) const TROUBLE_LOOK: Duration = Duration::from_secs(30);
 /// So is a closed gate of other nodes: their list may be long.
 pub(super) const OTHERS_LOOK: Duration = Duration::from_secs(30);
 
-const CLUSTER: Reads = Reads { cluster: true, others: false, kubelet: false, pods: false };
+const CLUSTER: Reads = Reads { others: false, cluster: true, kubelet: false, pods: false };
 
 /// What a phase wants, before it is known whether the readings allow it.
 pub(super) struct Wish {
@@ -150,7 +150,7 @@ fn look_is_due(world: &World, wish: &Wish, effect: Option<&Effect>) -> bool {
     let cluster = &world.cluster;
     let Some(look) = cluster.look else { return true };
     let now = world.now.boot;
-    let Reads { cluster: _, others, kubelet, pods } = wish.reads;
+    let Reads { others, cluster: _, kubelet, pods } = wish.reads;
     let lacks = (others && !look.others) || (kubelet && !look.kubelet) || (pods && !look.pods);
     let old = wish.look_age.is_some_and(|age| look.begun + age <= now);
     let second = cluster.second_look.is_some_and(|due| due <= now);

@@ -250,14 +250,14 @@ impl Cluster {
             if self.api_down {
                 self.event(number, Event::Node(Err(failure())));
             } else {
-                let node = self.hosts[number].node.clone();
-                self.event(number, Event::Node(Ok(Some(node))));
-                let slots = self.slots.clone();
-                self.event(number, Event::Slots(Ok(slots)));
                 if reads.others {
                     let others = self.others_of(number);
                     self.event(number, Event::Others(others));
                 }
+                let node = self.hosts[number].node.clone();
+                self.event(number, Event::Node(Ok(Some(node))));
+                let slots = self.slots.clone();
+                self.event(number, Event::Slots(Ok(slots)));
                 if reads.kubelet {
                     let renewed = self.hosts[number].renewals.to_string();
                     let lease = KubeletLease { renewed, ..KubeletLease::default() };
