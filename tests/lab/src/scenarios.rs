@@ -253,7 +253,7 @@ pub const ALL: &[Scenario] = &[
         name: "many_nodes",
         expects: "the list of 5,000 other nodes costs little memory and few requests",
         hosts: 1,
-        limit: minutes(15),
+        limit: minutes(20),
         long: true,
         run: |stage| Box::pin(others::many(stage)),
     },
