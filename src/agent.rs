@@ -11,8 +11,8 @@ use tokio::task::JoinSet;
 use crate::cluster::{Api, ApiError, Watch, WatchTarget};
 use crate::config::Settings;
 use crate::decide::{
-    Decision, Effect, Event, EvictionOutcome, Failure, Next, Outcome, Phase, PodKey, Reads, Target, Watches,
-    World, decide, holders, observe,
+    Decision, Effect, Event, EvictionOutcome, Failure, Next, Outcome, Phase, PodKey, Reads, Reason, Target,
+    Watches, World, decide, holders, observe,
 };
 use crate::host::logind::Bus;
 use crate::host::{clock, dpkg, memory, sentinel};
@@ -192,7 +192,8 @@ impl Agent {
         self.look_at_host().await;
     }
 
-    /// Own Node first, then slots. What follows a failed read would only fail too.
+    /// Own Node first, then slots; before both the other nodes, which may take long: the write that follows would else
+    /// conflict with the kubelet's. What follows a failed read would only fail too.
     async fn look_at_cluster(&mut self, reads: Reads) -> Result<(), ()> {
         let Some(mut api) = self.api.take() else { return Err(()) };
         let result = self.read_cluster(&mut api, reads).await;
@@ -201,6 +202,13 @@ impl Agent {
     }
 
     async fn read_cluster(&mut self, api: &mut Api, reads: Reads) -> Result<(), ()> {
+        if reads.others {
+            let node = self.world.cluster.node.last().and_then(Option::as_ref);
+            let control_plane = node.is_some_and(|node| node.control_plane);
+            let others = api.others(&self.settings.pool, control_plane).await;
+            // A failure shuts their gate only: what follows is read all the same.
+            let _ = self.observe_read(others, Event::Others);
+        }
         let node = api.node().await;
         self.observe_read(node, Event::Node)?;
         let slots = api.slots().await;
@@ -391,7 +399,7 @@ impl Agent {
         let new = Reported {
             line: status::line(decision),
             phase: decision.phase,
-            kinds: decision.reasons.iter().map(crate::decide::Reason::kind).collect(),
+            kinds: decision.reasons.iter().map(Reason::kind).collect(),
         };
         if self.reported.as_ref() == Some(&new) {
             return;
@@ -409,8 +417,13 @@ impl Agent {
         // What is done is logged when it is done; numbers that change in a reason are no news.
         let told = self.reported.as_ref().is_some_and(|old| old.phase == new.phase && old.kinds == new.kinds);
         let is_done = matches!(decision.next, Next::Act(_)) && new.kinds.is_empty();
-        if !told && !is_done {
-            tracing::info!(node = self.settings.node_name, phase = new.phase.word(), "{}", new.line);
+        let (node, phase) = (&self.settings.node_name, new.phase.word());
+        let alarm = decision.reasons.iter().find(|reason| reason.is_alarm()).map(Reason::kind);
+        let is_new = |kind| self.reported.as_ref().is_none_or(|old| !old.kinds.contains(kind));
+        if alarm.as_ref().is_some_and(is_new) {
+            tracing::error!(node, phase, "{}", new.line);
+        } else if !told && !is_done {
+            tracing::info!(node, phase, "{}", new.line);
         }
         self.reported = Some(new);
     }

@@ -8,19 +8,26 @@ use serde_json::{Value, json};
 
 use super::client::{ApiError, Client};
 use super::objects::{
-    FIELD_MANAGER, KUBELET_LEASES, Lease, List, NAMESPACE, Node, PERSONS_FIELD_MANAGER, Pod,
+    CONTROL_PLANE, FIELD_MANAGER, KUBELET_LEASES, Lease, List, NAMESPACE, Node, PERSONS_FIELD_MANAGER, POOL, Pod,
 };
 use super::patches::{node_patch, slot_patch, step_back_patch};
+use super::table::{self, NodeState, Table};
 use super::watch::{Versions, Watch, WatchTarget};
 use crate::config::ApiAccess;
 use crate::decide::{
-    EvictionOutcome, KubeletLease, NodeView, NodeWrite, Outcome, PodKey, PodView, SlotView, SlotWrite,
+    EvictionOutcome, KubeletLease, NodeView, NodeWrite, Others, Outcome, PodKey, PodView, SlotView, SlotWrite,
 };
 
 const MERGE_PATCH: &str = "application/merge-patch+json";
 const JSON: &str = "application/json";
 /// The server tries an eviction that conflicts for 10 s, and gives up on any request after 34 s.
 const EVICTION_TIMEOUT: Duration = Duration::from_secs(40);
+/// All pages of all lists of other nodes: the daemon does nothing else meanwhile, not even prove that it is alive.
+const OTHERS_TIMEOUT: Duration = Duration::from_secs(30);
+/// Large enough for few requests, small enough for little memory.
+const PAGE: usize = 500;
+/// etcd and the API servers, as kubeadm labels their static pods. `in (…)`, percent-encoded.
+const CONTROL_PLANE_PODS: &str = "tier%3Dcontrol-plane%2Ccomponent%20in%20%28etcd%2Ckube-apiserver%29";
 
 /// The API server, for one node.
 #[derive(Debug)]
@@ -126,6 +133,72 @@ impl Api {
         let client = self.client()?;
         let result = client.exists(&format!("/api/v1/nodes/{name}")).await;
         self.mind(result)
+    }
+
+    /// Reads which other nodes of the pool are not well and, for a node of the control plane, what of that is not.
+    pub async fn others(&mut self, pool: &str, control_plane: bool) -> Result<Others, ApiError> {
+        let read = tokio::time::timeout(OTHERS_TIMEOUT, self.read_others(pool, control_plane)).await;
+        read.unwrap_or_else(|_| {
+            Err(ApiError::NoAnswer(format!("no whole list after {} s", OTHERS_TIMEOUT.as_secs())))
+        })
+    }
+
+    async fn read_others(&mut self, pool: &str, control_plane: bool) -> Result<Others, ApiError> {
+        let mut others = Others::default();
+        let nodes =
+            |label: String| format!("/api/v1/nodes?labelSelector={label}&fieldSelector=metadata.name");
+        self.rows(&nodes(format!("{POOL}%3D{pool}")), ["Name", "Status"], |[name, status]| {
+            match table::node_state(status)? {
+                NodeState::Ready => {}
+                NodeState::Cordoned => others.cordoned.push(name.to_owned()),
+                NodeState::NotReady => others.not_ready.push(name.to_owned()),
+            }
+            Ok(())
+        })
+        .await?;
+        if !control_plane {
+            return Ok(others);
+        }
+        self.rows(&nodes(CONTROL_PLANE.to_owned()), ["Name", "Status"], |[name, status]| {
+            if table::node_state(status)? == NodeState::NotReady {
+                others.control_plane.push(format!("node {name} ({status})"));
+            }
+            Ok(())
+        })
+        .await?;
+        // Where the control plane runs in another way (k3s, a managed one) there are no such pods.
+        let pods = format!(
+            "/api/v1/namespaces/kube-system/pods?labelSelector={CONTROL_PLANE_PODS}&fieldSelector=spec.nodeName"
+        );
+        self.rows(&pods, ["Name", "Ready", "Status"], |[name, ready, status]| {
+            if !table::pod_is_ready(ready, status)? {
+                others.control_plane.push(format!("pod {name} ({ready} {status})"));
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(others)
+    }
+
+    /// Reads a list page by page, so that it never is in memory as a whole. `path` ends with a field selector for
+    /// the node's name: the own one is left out.
+    async fn rows<const N: usize>(
+        &mut self,
+        path: &str,
+        columns: [&str; N],
+        mut each: impl FnMut([&str; N]) -> Result<(), ApiError>,
+    ) -> Result<(), ApiError> {
+        let first = format!("{path}%21%3D{}&limit={PAGE}&includeObject=None", self.node);
+        let mut page_path = first.clone();
+        loop {
+            let page = self.client()?.table::<Table>(&page_path).await;
+            let page = self.mind(page)?;
+            page.each(columns, &mut each)?;
+            match page.next() {
+                None => return Ok(()),
+                Some(token) => page_path = format!("{first}&continue={token}"),
+            }
+        }
     }
 
     /// Reads the kubelet's Lease without resourceVersion; where there is none, one that never changes.

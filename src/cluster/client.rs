@@ -14,6 +14,7 @@ use crate::decide::{Failure, Outcome};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Much shorter than the watchdog's time, so that a request never costs the process its life.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
 /// A dead server is noticed by an unanswered HTTP/2 ping, on connections with a request or a watch open.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
@@ -139,8 +140,21 @@ impl Client {
     ) -> Result<T, ApiError> {
         let timeout = timeout.unwrap_or(REQUEST_TIMEOUT);
         let response = self.send(method, path, body, Some(timeout)).await?;
-        let bytes = response.bytes().await.map_err(no_answer)?;
-        serde_json::from_slice(&bytes).map_err(|error| ApiError::Garbled(error.to_string()))
+        parse(response).await
+    }
+
+    /// Reads a list as `kubectl get` shows it: a few hundred bytes an object, however large that is.
+    pub(super) async fn table<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
+        let request = self.request(Method::GET, path).header(ACCEPT, TABLE).timeout(REQUEST_TIMEOUT);
+        parse(answered(request).await?).await
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.server));
+        match &self.authorization {
+            Some(authorization) => request.header(AUTHORIZATION, authorization.clone()),
+            None => request,
+        }
     }
 
     /// Sends a request; the answer's body is left to be read. Without a timeout it may last for ever.
@@ -158,32 +172,29 @@ impl Client {
         if let Some(timeout) = timeout {
             request = request.timeout(timeout);
         }
-        answer(request).await
+        answered(request).await
     }
 
     /// Asks whether there is an object; of one that there is, no more than its metadata is sent.
     pub(super) async fn exists(&self, path: &str) -> Result<bool, ApiError> {
         const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
         let request = self.request(Method::GET, path).header(ACCEPT, METADATA).timeout(REQUEST_TIMEOUT);
-        match answer(request).await {
+        match answered(request).await {
             Ok(_) => Ok(true),
             Err(ApiError::Status { code: 404, .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }
-
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.http.request(method, format!("{}{path}", self.server));
-        match &self.authorization {
-            Some(authorization) => request.header(AUTHORIZATION, authorization.clone()),
-            None => request,
-        }
-    }
 }
 
-async fn answer(request: RequestBuilder) -> Result<Response, ApiError> {
+async fn answered(request: RequestBuilder) -> Result<Response, ApiError> {
     let response = request.send().await.map_err(no_answer)?;
     if response.status().is_success() { Ok(response) } else { Err(status(response).await) }
+}
+
+async fn parse<T: DeserializeOwned>(response: Response) -> Result<T, ApiError> {
+    let bytes = response.bytes().await.map_err(no_answer)?;
+    serde_json::from_slice(&bytes).map_err(|error| ApiError::Garbled(error.to_string()))
 }
 
 /// The parts of `meta/v1 Status` that matter to us.

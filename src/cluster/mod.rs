@@ -4,6 +4,7 @@ mod api;
 mod client;
 mod objects;
 mod patches;
+mod table;
 mod watch;
 
 pub use api::{Api, HeldSlot};

@@ -2,7 +2,7 @@
 //!
 //! They are read only: a write is a merge patch that names what it changes, so that no field unknown to us is lost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -34,6 +34,11 @@ pub(super) const REASON: &str = "rebootd.io/reason";
 pub(super) const REBOOTING: &str = "rebootd.io/rebooting";
 /// On a slot: a person asks the holder to step back; the text says who.
 pub(super) const STEP_BACK: &str = "rebootd.io/step-back";
+/// Beside a stamp: the DaemonSets that were not ready then.
+pub(super) const UNREADY: &str = "rebootd.io/unready-daemonsets";
+
+/// On the Nodes of a control plane, by kubeadm and everybody after it.
+pub(super) const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
 
 #[derive(Deserialize)]
 pub(super) struct List<T> {
@@ -62,6 +67,7 @@ pub(super) struct Meta {
 pub(super) struct OwnerReference {
     api_version: String,
     kind: String,
+    name: String,
     controller: bool,
 }
 
@@ -143,6 +149,7 @@ impl From<Node> for NodeView {
             unschedulable_is_ours: node.metadata.managed_fields.iter().any(ours),
             mark: node.metadata.annotations.remove(CORDON),
             pool_label: node.metadata.labels.remove(POOL),
+            control_plane: node.metadata.labels.contains_key(CONTROL_PLANE),
             boot_id: plain_id(&node.status.node_info.boot_id),
             machine_id: plain_id(&node.status.node_info.machine_id),
             ready: ready.is_some_and(|condition| condition.status == "True"),
@@ -201,7 +208,7 @@ impl From<Lease> for SlotView {
             reason: take(REASON).unwrap_or_default(),
         };
         SlotView {
-            stamp: take(REBOOTING).map(|text| parse_stamp(&text)),
+            stamp: take(REBOOTING).map(|text| parse_stamp(&text, &take(UNREADY).unwrap_or_default())),
             step_back: take(STEP_BACK),
             claim,
             pool: lease.metadata.labels.remove(POOL),
@@ -237,13 +244,24 @@ pub(super) fn format_stamp(stamp: &Stamp) -> String {
 }
 
 /// A stamp changed by hand is still a stamp: one of no known boot, so that nobody takes the slot for unstamped.
-fn parse_stamp(text: &str) -> Stamp {
+fn parse_stamp(text: &str, unready: &str) -> Stamp {
     let mut words = text.split(' ');
     let parsed = (|| {
         let boot_id = words.next()?.to_owned();
-        Some(Stamp { boot_id, attempt: words.next()?.parse().ok()?, at: seconds(words.next()?)? })
+        let (attempt, at) = (words.next()?.parse().ok()?, seconds(words.next()?)?);
+        let unready = unready.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        Some(Stamp { boot_id, attempt, at, unready })
     })();
-    parsed.unwrap_or(Stamp { boot_id: String::new(), attempt: 0, at: Duration::ZERO })
+    parsed.unwrap_or(Stamp {
+        boot_id: String::new(),
+        attempt: 0,
+        at: Duration::ZERO,
+        unready: BTreeSet::new(),
+    })
+}
+
+pub(super) fn format_unready(unready: &BTreeSet<String>) -> String {
+    unready.iter().map(String::as_str).collect::<Vec<_>>().join(",")
 }
 
 #[derive(Deserialize, Default)]
@@ -251,6 +269,7 @@ fn parse_stamp(text: &str) -> Stamp {
 pub(super) struct Pod {
     metadata: Meta,
     spec: PodSpec,
+    status: PodStatus,
 }
 
 #[derive(Deserialize, Default)]
@@ -258,6 +277,13 @@ pub(super) struct Pod {
 struct PodSpec {
     termination_grace_period_seconds: Option<u64>,
     node_name: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct PodStatus {
+    /// Go writes an empty list as `null` at times.
+    conditions: Option<Vec<Condition>>,
 }
 
 impl Pod {
@@ -268,11 +294,12 @@ impl Pod {
 
 impl From<Pod> for PodView {
     fn from(pod: Pod) -> PodView {
-        let controller = pod.metadata.owner_references.iter().find(|owner| owner.controller);
+        let controller = pod.metadata.owner_references.into_iter().find(|owner| owner.controller);
+        let conditions = pod.status.conditions.unwrap_or_default();
         let owner = if pod.metadata.annotations.contains_key("kubernetes.io/config.mirror") {
             Owner::Kubelet
         } else {
-            match controller {
+            match &controller {
                 None => Owner::Nobody,
                 Some(it) if it.kind == "DaemonSet" && it.api_version == "apps/v1" => Owner::DaemonSet,
                 Some(_) => Owner::Controller,
@@ -280,6 +307,8 @@ impl From<Pod> for PodView {
         };
         PodView {
             owner,
+            controller: controller.map(|controller| controller.name).unwrap_or_default(),
+            ready: conditions.iter().any(|it| it.kind == "Ready" && it.status == "True"),
             terminating: pod.metadata.deletion_timestamp.is_some(),
             // The API server's own default.
             grace: Duration::from_secs(pod.spec.termination_grace_period_seconds.unwrap_or(30)),
@@ -331,11 +360,12 @@ mod tests {
 
     #[test]
     fn a_slot_reads_back_what_was_written() {
-        let stamp = Stamp { boot_id: "b".repeat(32), attempt: 2, at: Duration::from_millis(12_345) };
+        let unready = BTreeSet::from(["default/x".to_owned(), "kube-system/cni".to_owned()]);
+        let stamp = Stamp { boot_id: "b".repeat(32), attempt: 2, at: Duration::from_millis(12_345), unready };
         let quantities = BTreeMap::from([("cpu".to_owned(), "4".to_owned())]);
         let lease = serde_json::json!({
             "metadata": {"name": "worker-1", "labels": {"rebootd.io/pool": "worker"}, "annotations": {
-                REBOOTING: format_stamp(&stamp), CLAIMED_AT: format_seconds(Duration::from_millis(99)),
+                REBOOTING: format_stamp(&stamp), UNREADY: format_unready(&stamp.unready), CLAIMED_AT: format_seconds(Duration::from_millis(99)),
                 ALLOCATABLE: format_quantities(&quantities), BOOT_ID: "c".repeat(32),
             }},
             "spec": {"holderIdentity": ""}
@@ -349,6 +379,6 @@ mod tests {
 
     #[test]
     fn a_garbled_stamp_is_still_a_stamp() {
-        assert_eq!(parse_stamp("rebooting soon").boot_id, "");
+        assert_eq!(parse_stamp("rebooting soon", "").boot_id, "");
     }
 }

@@ -7,18 +7,20 @@ use serde_json::{Map, Value, json};
 
 use super::objects::{
     ALLOCATABLE, BOOT_ID, CLAIMED_AT, CORDON, HEARTBEAT, MACHINE_ID, NODE_UID, NONCE, POOL, REASON,
-    REBOOTING, STEP_BACK, format_quantities, format_seconds, format_stamp,
+    REBOOTING, STEP_BACK, UNREADY, format_quantities, format_seconds, format_stamp, format_unready,
 };
 use crate::decide::{Claim, NodeChange, NodeWrite, SlotChange, SlotView, SlotWrite};
 
-const CLAIMED: [&str; 9] =
-    [MACHINE_ID, NODE_UID, BOOT_ID, CLAIMED_AT, ALLOCATABLE, HEARTBEAT, REASON, REBOOTING, STEP_BACK];
+const CLAIMED: [&str; 10] =
+    [MACHINE_ID, NODE_UID, BOOT_ID, CLAIMED_AT, ALLOCATABLE, HEARTBEAT, REASON, REBOOTING, UNREADY, STEP_BACK];
 
 pub(super) fn slot_patch(write: &SlotWrite, node: &str) -> Value {
     let (mut annotations, spec) = match &write.change {
         SlotChange::Claim(claim) => (claim_annotations(claim), json!({ "holderIdentity": node })),
         SlotChange::Stamp(stamp) => {
-            (Map::from_iter([(REBOOTING.to_owned(), json!(format_stamp(stamp)))]), json!({}))
+            let unready = Some(format_unready(&stamp.unready)).filter(|text| !text.is_empty());
+            let both = [(REBOOTING, json!(format_stamp(stamp))), (UNREADY, json!(unready))];
+            (Map::from_iter(both.map(|(name, value)| (name.to_owned(), value))), json!({}))
         }
         SlotChange::Release { .. } | SlotChange::Free { .. } => {
             let nothing = CLAIMED.map(|name| (name.to_owned(), Value::Null));
@@ -59,6 +61,7 @@ fn claim_annotations(claim: &Claim) -> Map<String, Value> {
         (REASON, json!(claim.reason)),
         (REBOOTING, Value::Null),
         (STEP_BACK, Value::Null),
+        (UNREADY, Value::Null),
     ];
     all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }

@@ -34,6 +34,7 @@ pub(super) struct Keys {
     pub(super) host: HostKeys,
     pub(super) policy: PolicyKeys,
     pub(super) drain: DrainKeys,
+    pub(super) gates: GatesKeys,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -68,6 +69,7 @@ pub(super) struct PolicyKeys {
     pub(super) settle: Option<Spanned<TimeSpan>>,
     pub(super) reboot_timeout: Option<Spanned<TimeSpan>>,
     pub(super) reboot_tries: Option<Spanned<u32>>,
+    pub(super) return_timeout: Option<Spanned<TimeSpan>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -76,18 +78,26 @@ pub(super) struct DrainKeys {
     pub(super) timeout: Option<Spanned<TimeSpan>>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table, as in [gates]")]
+pub(super) struct GatesKeys {
+    pub(super) max_nodes_not_ready: Option<Spanned<u32>>,
+    pub(super) count_cordoned: Option<Spanned<bool>>,
+}
+
 /// The keys of each table, "" being the top. A test holds them against [`Keys`],
 /// which knows the same names but does not tell them.
 pub(super) const KNOWN_KEYS: &[(&str, &[&str])] = &[
-    ("", &["mode", "node", "api", "host", "policy", "drain"]),
+    ("", &["mode", "node", "api", "host", "policy", "drain", "gates"]),
     ("node", &["name", "pool"]),
     (
         "api",
         &["kubeconfig", "server", "certificate_authority", "token_file", "client_certificate", "client_key"],
     ),
     ("host", &["sentinel"]),
-    ("policy", &["window", "min_interval", "settle", "reboot_timeout", "reboot_tries"]),
+    ("policy", &["window", "min_interval", "settle", "reboot_timeout", "reboot_tries", "return_timeout"]),
     ("drain", &["timeout"]),
+    ("gates", &["max_nodes_not_ready", "count_cordoned"]),
 ];
 
 impl File {
@@ -231,7 +241,11 @@ mod tests {
             (
                 "[policy]\nzzzz = 1\n[drain]\nzz = 1",
                 "f.toml:2:1: unknown key \"zzzz\" in [policy]; known here: window, min_interval, settle, \
-                 reboot_timeout, reboot_tries",
+                 reboot_timeout, reboot_tries, return_timeout",
+            ),
+            (
+                "[gates]\nmax_nodes_notready = 1",
+                "f.toml:2:1: unknown key \"max_nodes_notready\" in [gates]; did you mean \"max_nodes_not_ready\"?",
             ),
         ] {
             assert_eq!(error(text), message);
@@ -264,6 +278,8 @@ mod tests {
         ] {
             assert_eq!(error(text), message);
         }
+        assert!(error("[gates]\nmax_nodes_not_ready = -1").starts_with("f.toml:2:23: invalid value"));
+        assert!(error("[gates]\ncount_cordoned = 1").starts_with("f.toml:2:18: invalid type"));
         assert!(error("[policy]\nreboot_tries = -1").starts_with("f.toml:2:16: invalid value"));
         assert!(error("[policy]\na =\n").starts_with("f.toml:2:4: "));
         assert!(error("[node]\nname='a'\nname='b'").contains("f.toml:3:1: duplicate key"));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::error::Place;
-use super::file::{ApiKeys, DrainKeys, File, HostKeys, Keys, NodeKeys, PolicyKeys};
+use super::file::{ApiKeys, DrainKeys, File, GatesKeys, HostKeys, Keys, NodeKeys, PolicyKeys};
 use super::settings::{Mode, Window};
 
 /// A value and where it was written.
@@ -37,20 +37,25 @@ pub(super) struct Merged {
     pub(super) settle: Option<Located<Duration>>,
     pub(super) reboot_timeout: Option<Located<Duration>>,
     pub(super) reboot_tries: Option<Located<u32>>,
+    pub(super) return_timeout: Option<Located<Duration>>,
     pub(super) drain_timeout: Option<Located<Duration>>,
+    pub(super) max_nodes_not_ready: Option<Located<u32>>,
+    pub(super) count_cordoned: Option<Located<bool>>,
 }
 
 impl Merged {
     /// Lets what `file` says win over what was read before.
     pub(super) fn add(&mut self, file: File) {
         // Taken apart in full: a key that is forgotten below does not compile quietly.
-        let Keys { mode, node, api, host, policy, drain } = file.keys;
+        let Keys { mode, node, api, host, policy, drain, gates } = file.keys;
         let NodeKeys { name, pool } = node;
         let ApiKeys { kubeconfig, server, certificate_authority, token_file, client_certificate, client_key } =
             api;
         let HostKeys { sentinel } = host;
-        let PolicyKeys { window, min_interval, settle, reboot_timeout, reboot_tries } = policy;
+        let PolicyKeys { window, min_interval, settle, reboot_timeout, reboot_tries, return_timeout } =
+            policy;
         let DrainKeys { timeout } = drain;
+        let GatesKeys { max_nodes_not_ready, count_cordoned } = gates;
 
         let place = |span| Place::in_text(&file.path, &file.text, span);
         replace(&mut self.mode, mode, |mode| mode, place);
@@ -68,7 +73,10 @@ impl Merged {
         replace(&mut self.settle, settle, |span| span.0, place);
         replace(&mut self.reboot_timeout, reboot_timeout, |span| span.0, place);
         replace(&mut self.reboot_tries, reboot_tries, |tries| tries, place);
+        replace(&mut self.return_timeout, return_timeout, |span| span.0, place);
         replace(&mut self.drain_timeout, timeout, |span| span.0, place);
+        replace(&mut self.max_nodes_not_ready, max_nodes_not_ready, |number| number, place);
+        replace(&mut self.count_cordoned, count_cordoned, |yes| yes, place);
         self.sources.push(file.path);
     }
 }

@@ -27,6 +27,8 @@ pub struct Settings {
     pub sentinel: PathBuf,
     /// When and how to reboot.
     pub policy: Policy,
+    /// What else has to be well.
+    pub gates: Gates,
     /// The files that these settings were read from: those of the configuration in
     /// their order, then the kubeconfig. Files that these merely name are not among them.
     pub sources: Vec<PathBuf>,
@@ -55,8 +57,19 @@ pub struct Policy {
     pub reboot_timeout: Duration,
     /// How often a reboot is asked for before a person has to look; at least 1.
     pub reboot_tries: u32,
+    /// How long a rebooted node may take to be healthy before a person is told to look.
+    pub return_timeout: Duration,
     /// How long a drain may take; None for what the pods' grace periods suggest.
     pub drain_timeout: Option<Duration>,
+}
+
+/// What else has to be well for a reboot to start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Gates {
+    /// So many of the pool's other nodes may be NotReady.
+    pub max_nodes_not_ready: u32,
+    /// Whether a node that is Ready but cordoned counts as one that is not.
+    pub count_cordoned: bool,
 }
 
 /// When reboots may start.
@@ -120,8 +133,11 @@ const DEFAULT_MIN_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 const DEFAULT_SETTLE: Duration = Duration::from_secs(60);
 const DEFAULT_REBOOT_TIMEOUT: Duration = Duration::from_secs(600);
 const DEFAULT_REBOOT_TRIES: u32 = 2;
+const DEFAULT_RETURN_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 const SHORTEST_SETTLE: Duration = Duration::from_secs(1);
+/// Sooner, every return would cry for a person.
+const SHORTEST_RETURN_TIMEOUT: Duration = Duration::from_secs(10);
 /// A shutdown takes that long on many hosts before the kernel restarts.
 const SHORTEST_REBOOT_TIMEOUT: Duration = Duration::from_secs(30);
 /// A drain that may take no time would be given up before its first eviction.
@@ -138,6 +154,10 @@ pub(super) fn complete(
 ) -> Result<Settings, ConfigError> {
     let (api, kubeconfig) = api_access(&merged, default_kubeconfig)?;
     let policy = policy(&merged)?;
+    let gates = Gates {
+        max_nodes_not_ready: merged.max_nodes_not_ready.as_ref().map_or(0, |number| number.value),
+        count_cordoned: merged.count_cordoned.as_ref().is_some_and(|yes| yes.value),
+    };
     let node_name = match merged.node_name {
         Some(name) => name.value,
         None => node_name_of(host_name)?,
@@ -149,6 +169,7 @@ pub(super) fn complete(
         api,
         sentinel: value_or(merged.sentinel, PathBuf::from(DEFAULT_SENTINEL)),
         policy,
+        gates,
         sources: merged.sources.into_iter().chain(kubeconfig).collect(),
     })
 }
@@ -168,6 +189,7 @@ fn policy(merged: &Merged) -> Result<Policy, ConfigError> {
     let min_interval = within("min_interval", &merged.min_interval, Duration::ZERO)?;
     let settle = within("settle", &merged.settle, SHORTEST_SETTLE)?;
     let reboot_timeout = within("reboot_timeout", &merged.reboot_timeout, SHORTEST_REBOOT_TIMEOUT)?;
+    let return_timeout = within("return_timeout", &merged.return_timeout, SHORTEST_RETURN_TIMEOUT)?;
     let drain_timeout = within("timeout", &merged.drain_timeout, SHORTEST_DRAIN_TIMEOUT)?;
     Ok(Policy {
         window: merged.window.as_ref().map(|window| window.value),
@@ -175,6 +197,7 @@ fn policy(merged: &Merged) -> Result<Policy, ConfigError> {
         settle: settle.unwrap_or(DEFAULT_SETTLE),
         reboot_timeout: reboot_timeout.unwrap_or(DEFAULT_REBOOT_TIMEOUT),
         reboot_tries: reboot_tries(&merged.reboot_tries)?,
+        return_timeout: return_timeout.unwrap_or(DEFAULT_RETURN_TIMEOUT),
         drain_timeout,
     })
 }

@@ -55,6 +55,7 @@ fn nothing_configured_gives_the_defaults() {
         settle: Duration::from_secs(60),
         reboot_timeout: Duration::from_secs(600),
         reboot_tries: 2,
+        return_timeout: Duration::from_secs(900),
         drain_timeout: None,
     };
     let expected = Settings {
@@ -64,6 +65,7 @@ fn nothing_configured_gives_the_defaults() {
         api: None,
         sentinel: "/run/reboot-required".into(),
         policy,
+        gates: Gates { max_nodes_not_ready: 0, count_cordoned: false },
         sources: vec![],
     };
     assert_eq!(settings, expected);

@@ -77,6 +77,8 @@ pub enum Next {
 /// What a look reads, in this order; the host's own readings come last, always.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Reads {
+    /// The other nodes of the pool and, for a node of the control plane, the control plane elsewhere.
+    pub others: bool,
     /// The own Node, then the slots, both without resourceVersion.
     pub cluster: bool,
     /// The kubelet's Lease in `kube-node-lease`.

@@ -1,6 +1,6 @@
 //! The facts that the core judges, as plain data: what the adapters read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// The time of an event, as read by the edge.
@@ -95,6 +95,8 @@ pub struct NodeView {
     pub mark: Option<String>,
     /// The pool in the Node's label.
     pub pool_label: Option<String>,
+    /// The Node is labelled as one of the control plane.
+    pub control_plane: bool,
     /// `status.nodeInfo.bootID` without dashes; empty where the kubelet reports none.
     pub boot_id: String,
     /// `status.nodeInfo.machineID` without dashes; empty where the kubelet reports none.
@@ -160,6 +162,59 @@ pub struct Stamp {
     pub attempt: u32,
     /// When, in time since that boot.
     pub at: Duration,
+    /// The DaemonSets whose pods were not ready on this node then, as `namespace/name`; at most so many that an
+    /// annotation can hold them. The return does not wait for these.
+    pub unready: BTreeSet<String>,
+}
+
+/// What the other nodes say of themselves, as far as it may stand in the way.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Others {
+    /// Nodes of the pool that are NotReady, or of which nobody knows.
+    pub not_ready: Names,
+    /// Nodes of the pool that are Ready, and cordoned.
+    pub cordoned: Names,
+    /// Where this node is one of the control plane: which nodes and pods of the control plane elsewhere are not
+    /// ready, each with its state.
+    pub control_plane: Names,
+}
+
+/// Some things by name, the rest by number.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Names {
+    /// The first of them.
+    pub first: Vec<String>,
+    /// How many more there are.
+    pub more: usize,
+}
+
+impl Names {
+    /// More names than any pool has slots: those of holders have to be told from the rest.
+    const MOST: usize = 500;
+
+    /// Adds one.
+    pub fn push(&mut self, name: String) {
+        if self.first.len() < Names::MOST { self.first.push(name) } else { self.more += 1 }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.first.len() + self.more
+    }
+
+    /// The same with not more than so many names.
+    pub(super) fn shortened(mut self, most: usize) -> Names {
+        self.more += self.first.len().saturating_sub(most);
+        self.first.truncate(most);
+        self
+    }
+}
+
+impl std::fmt::Display for Names {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.first.join(", "))?;
+        if self.more > 0 { write!(f, " and {} more", self.more) } else { Ok(()) }
+    }
 }
 
 /// The kubelet's own Lease in `kube-node-lease`.
@@ -210,6 +265,10 @@ pub struct PodView {
     pub key: PodKey,
     /// Who looks after it.
     pub owner: Owner,
+    /// The name of its controller; empty where it has none.
+    pub controller: String,
+    /// Condition `Ready` is `True`.
+    pub ready: bool,
     /// `metadata.deletionTimestamp` is set.
     pub terminating: bool,
     /// `spec.terminationGracePeriodSeconds`.

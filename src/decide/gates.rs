@@ -1,13 +1,16 @@
 //! Gates: conditions that must be open to go on. Each names its reason; an unreadable one is closed.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::world::World;
-use super::{Reading, Reason};
-use crate::config::Policy;
+use super::{Names, Reading, Reason};
+use crate::config::{Policy, Settings};
 
 const FIRST_BACKOFF: Duration = Duration::from_secs(30 * 60);
 const NEXT_BACKOFF: Duration = Duration::from_secs(2 * 60 * 60);
+/// Of many nodes that are not well, so many are named.
+const MOST_NAMED: usize = 3;
 
 /// The gates of this host, asked before the claim, before the cordon and right before the reboot.
 pub(super) fn host(world: &World) -> Vec<Reason> {
@@ -32,6 +35,40 @@ pub(super) fn host(world: &World) -> Vec<Reason> {
             }
         }
         Err(reason) => closed.push(reason),
+    }
+    closed
+}
+
+/// The gates of other nodes, asked by whoever holds the slot, before the cordon and before the stamp.
+///
+/// Not before the claim: thousands of waiting nodes would list thousands of nodes each.
+pub(super) fn others(world: &World, settings: &Settings) -> Vec<Reason> {
+    let others = match read("the other nodes", &world.cluster.others) {
+        Ok(others) => others,
+        Err(reason) => return vec![reason],
+    };
+    let mut closed = Vec::new();
+    if others.control_plane.count() > 0 {
+        closed
+            .push(Reason::ControlPlaneNotReady { parts: others.control_plane.clone().shortened(MOST_NAMED) });
+    }
+    // Whoever holds a slot of the pool is down by right: the slots bound how many.
+    let slots = world.cluster.slots.last().into_iter().flatten();
+    let of_pool = slots.filter(|slot| slot.pool.as_ref() == Some(&settings.pool));
+    let holders: BTreeSet<&String> = of_pool.filter_map(|slot| slot.holder.as_ref()).collect();
+    let gates = &settings.gates;
+    let cordoned = Some(&others.cordoned).filter(|_| gates.count_cordoned);
+    let mut nodes = Names::default();
+    for (names, state) in [(Some(&others.not_ready), ""), (cordoned, " (cordoned)")] {
+        let Some(names) = names else { continue };
+        let first = names.first.iter().filter(|name| !holders.contains(name));
+        nodes.first.extend(first.map(|name| format!("{name}{state}")));
+        nodes.more += names.more;
+    }
+    let allowed = gates.max_nodes_not_ready;
+    if nodes.count() > allowed as usize {
+        let (pool, nodes) = (settings.pool.clone(), nodes.shortened(MOST_NAMED));
+        closed.push(Reason::OtherNodesNotReady { pool, nodes, allowed });
     }
     closed
 }

@@ -1,10 +1,10 @@
 //! Healthy (docs/architecture.md, "Healthy"): proven, on this boot, without comparing the clocks of two hosts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::world::World;
-use super::{Claim, Failure, KubeletLease, NodeView, Reason, identity};
+use super::{Claim, Failure, KubeletLease, Names, NodeView, Owner, PodView, Reason, Stamp, identity};
 
 /// How long the node has been well, folded from readings.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -105,6 +105,41 @@ pub(super) fn healthy(
         Some((resource, before, after)) => Err(Reason::FewerResources { resource, before, after }),
         None => Ok(()),
     }
+}
+
+/// The most DaemonSets that a stamp records, and how many pods a reason names.
+const MOST_RECORDED: usize = 50;
+const MOST_NAMED: usize = 3;
+
+/// Whether the DaemonSets' pods on this node are ready again. To be asked of a node that is healthy otherwise: only
+/// its kubelet's word on its pods is worth something. Those that were not ready at the stamp are not waited for. A
+/// look without pods says nothing: whoever asks wants them read, so that comes first.
+pub(super) fn daemon_sets_ready(world: &World, stamp: Option<&Stamp>) -> Result<(), Reason> {
+    let read = world.cluster.look.is_some_and(|look| look.pods);
+    let pods = world.cluster.pods.current().filter(|_| read);
+    let mut waited_for = Names::default();
+    for (daemon_set, pod) in pods.into_iter().flat_map(BTreeMap::values).filter_map(unready) {
+        if stamp.is_none_or(|stamp| !stamp.unready.contains(&daemon_set)) {
+            waited_for.push(pod.key.to_string());
+        }
+    }
+    if waited_for.count() == 0 {
+        return Ok(());
+    }
+    waited_for.first.sort();
+    Err(Reason::DaemonSetPods { pods: waited_for.shortened(MOST_NAMED) })
+}
+
+/// What a stamp records: the DaemonSets whose pods on this node are not ready.
+pub(super) fn unready_daemon_sets(world: &World) -> BTreeSet<String> {
+    let pods = world.cluster.pods.last().into_iter().flat_map(BTreeMap::values);
+    pods.filter_map(unready).map(|(daemon_set, _)| daemon_set).take(MOST_RECORDED).collect()
+}
+
+/// The DaemonSet of a pod that is not ready, and the pod. One that is about to leave makes way for another.
+fn unready(pod: &PodView) -> Option<(String, &PodView)> {
+    let counts = pod.owner == Owner::DaemonSet && !pod.ready && !pod.terminating;
+    counts.then(|| (format!("{}/{}", pod.key.namespace, pod.controller), pod))
 }
 
 /// What a claim records of a Node's allocatable resources: those that a healthy boot brings back in full.

@@ -31,11 +31,12 @@ pub use effect::{
     AbortReason, Decision, Effect, Next, NodeChange, NodeWrite, Phase, Reads, SlotChange, SlotWrite, Watches,
 };
 pub use facts::{
-    Claim, Inhibitor, KubeletLease, NodeView, Now, Owner, PodKey, PodView, Reading, Request, SlotView, Stamp,
+    Claim, Inhibitor, KubeletLease, Names, NodeView, Now, Others, Owner, PodKey, PodView, Reading, Request,
+    SlotView, Stamp,
 };
 pub use health::Health;
 pub use observe::{Event, Failure, Outcome, Target, observe};
 pub use reason::Reason;
 pub use reclaim::holders;
 pub use schedule::decide;
-pub use world::{LastReboot, Memory, Missing, Setback, World};
+pub use world::{FirstStart, LastReboot, Memory, Missing, Setback, World};

@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::drain::{self, EvictionOutcome};
 use super::jitter::jitter;
 use super::reclaim;
-use super::world::{Cluster, LastReboot, Look, SECOND_LOOK, Setback, World};
+use super::world::{Cluster, FirstStart, LastReboot, Look, SECOND_LOOK, Setback, World};
 use super::{
-    AbortReason, Effect, Inhibitor, KubeletLease, NodeChange, NodeView, Now, PodKey, PodView, Reads, Request,
-    SlotChange, SlotView,
+    AbortReason, Effect, Inhibitor, KubeletLease, NodeChange, NodeView, Now, Others, PodKey, PodView, Reads,
+    Request, SlotChange, SlotView,
 };
 
 /// Something that happened, as told by the edge.
@@ -43,6 +43,8 @@ pub enum Event {
         /// Whether there is one.
         exists: Result<bool, Failure>,
     },
+    /// The other nodes were read.
+    Others(Result<Others, Failure>),
     /// The kubelet's Lease was read.
     Kubelet(Result<KubeletLease, Failure>),
     /// The pods of this node were read.
@@ -119,6 +121,7 @@ pub enum Outcome {
 /// Folds an event into the World. `now` is the time at which the edge saw it.
 pub fn observe(world: &mut World, event: Event, now: Now) {
     world.now = now;
+    remember_boot(world);
     let cluster = &mut world.cluster;
     match event {
         Event::Tick => {}
@@ -131,8 +134,14 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
             world.host.read_at = Some(now.boot);
         }
         Event::LookBegun => {
-            cluster.look =
-                Some(Look { begun: now.boot, ended: None, kubelet: false, pods: false, pods_changed: false })
+            cluster.look = Some(Look {
+                begun: now.boot,
+                ended: None,
+                others: false,
+                kubelet: false,
+                pods: false,
+                pods_changed: false,
+            })
         }
         Event::Node(result) => {
             cluster.health.node(&result, &world.host.boot_id, &world.host.machine_id, now.boot);
@@ -152,6 +161,8 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
             cluster.look = None;
             read_failed(world, &failure);
         }
+        // Not like a failed look: it shuts a gate, and holds up neither evictions nor an abort.
+        Event::Others(result) => cluster.others.take(result.map_err(|failure| failure.message)),
         Event::Kubelet(result) => {
             cluster.health.kubelet(&result, now.boot);
             if let Err(failure) = result {
@@ -199,6 +210,13 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
             world.cluster =
                 Cluster { writes, second_look: Some(now.boot + SECOND_LOOK), ..Cluster::default() };
         }
+    }
+}
+
+fn remember_boot(world: &mut World) {
+    let boot_id = &world.host.boot_id;
+    if world.memory.first_start.as_ref().is_none_or(|first| first.boot_id != *boot_id) {
+        world.memory.first_start = Some(FirstStart { boot_id: boot_id.clone(), at: world.now.boot });
     }
 }
 
@@ -264,6 +282,7 @@ fn look_ended(world: &mut World, reads: Reads) {
     cluster.retry_at = None;
     if let Some(look) = &mut cluster.look {
         look.ended = Some(world.now.boot);
+        look.others = reads.others;
         look.kubelet = reads.kubelet;
         look.pods = reads.pods;
         if cluster.second_look.is_some_and(|due| due <= look.begun) {

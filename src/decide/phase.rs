@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::identity::{self, Ownership};
 use super::jitter::jitter;
 use super::reclaim::Absence;
-use super::schedule::{GATE_LOOK, GOING_DOWN_LOOK, TROUBLE_LOOK, WAITING_LOOK, Wish};
+use super::schedule::{CLUSTER, GATE_LOOK, GOING_DOWN_LOOK, OTHERS_LOOK, TROUBLE_LOOK, WAITING_LOOK, Wish};
 use super::world::World;
 use super::{
     AbortReason, Claim, Effect, NodeChange, NodeView, NodeWrite, Phase, PodView, Reads, Reason, SlotChange,
@@ -21,8 +21,9 @@ const HEALTH_LOOK_MOST: Duration = Duration::from_secs(10);
 /// Waiting nodes spread their claims over this time after a slot came free.
 const CLAIM_SPREAD: Duration = Duration::from_secs(1);
 
-const WITH_KUBELET: Reads = Reads { cluster: true, kubelet: true, pods: false, holders: false };
-const WITH_PODS: Reads = Reads { cluster: true, kubelet: false, pods: true, holders: false };
+const WITH_KUBELET: Reads = Reads { kubelet: true, ..CLUSTER };
+const WITH_OTHERS: Reads = Reads { others: true, ..CLUSTER };
+const WITH_PODS: Reads = Reads { pods: true, ..CLUSTER };
 
 /// What the phase that these facts make wants to happen.
 pub(super) fn wish(world: &World, settings: &Settings) -> Wish {
@@ -266,7 +267,7 @@ impl Here<'_> {
             (policy.window.is_none(), AbortReason::WindowClosed),
             (stamp.is_some_and(|it| it.attempt >= policy.reboot_tries), AbortReason::RebootFailed),
             // A stamped slot has been drained: what counts from then on are its tries, unless a gate is shut.
-            (overdue && (stamp.is_none() || !gates::host(self.world).is_empty()), AbortReason::DrainDeadline),
+            (overdue && (stamp.is_none() || self.is_held_up()), AbortReason::DrainDeadline),
         ];
         reasons.into_iter().find_map(|(holds, reason)| holds.then_some(reason))
     }
@@ -290,7 +291,33 @@ impl Here<'_> {
             let (look_age, host_age) = (Some(DRAIN_LOOK), Some(GATE_LOOK));
             return Wish { reasons: closed, look_age, host_age, watches, ..wish };
         }
-        wish.act(self.cordon())
+        let wish = Wish { reads: WITH_OTHERS, ..wish };
+        match self.closed_by_others() {
+            closed if closed.is_empty() => wish.act(self.cordon()),
+            closed => {
+                let until = self.deadline(slot);
+                let watches = Watches { slots: true, ..Watches::default() };
+                Wish { reasons: closed, look_age: Some(OTHERS_LOOK), until, watches, ..wish }
+            }
+        }
+    }
+
+    /// The closed gates of other nodes. A look that did not read them says nothing: whoever asks wants them read, so
+    /// that comes first.
+    fn closed_by_others(&self) -> Vec<Reason> {
+        match self.world.cluster.look {
+            Some(look) if look.others => gates::others(self.world, self.settings),
+            _ => Vec::new(),
+        }
+    }
+
+    fn is_held_up(&self) -> bool {
+        !gates::host(self.world).is_empty() || !self.closed_by_others().is_empty()
+    }
+
+    fn deadline(&self, slot: &SlotView) -> Option<Duration> {
+        let timeout = drain::timeout(self.world, self.settings.policy.drain_timeout);
+        slot.claim.at.map(|at| at + timeout).filter(|_| slot.stamp.is_none())
     }
 
     /// What holds up a node that has its slot: a request that cannot be read, and closed gates.
@@ -318,8 +345,7 @@ impl Here<'_> {
     }
 
     fn draining(&self, slot: &SlotView, attempt: u32) -> Wish {
-        let timeout = drain::timeout(self.world, self.settings.policy.drain_timeout);
-        let deadline = slot.claim.at.map(|at| at + timeout).filter(|_| slot.stamp.is_none());
+        let deadline = self.deadline(slot);
         let mut wish = Wish {
             reads: WITH_PODS,
             look_age: Some(DRAIN_LOOK),
@@ -328,23 +354,38 @@ impl Here<'_> {
             watches: Watches { slots: true, node: true, pods: true, kubelet: false },
             ..Wish::new(Phase::Draining)
         };
-        let left = drain::left(self.world).filter(|left| !left.is_empty());
-        wish.reasons.extend(left.as_ref().map(|left| self.pods_left(left)));
+        // Pods that were never read are read first.
+        let Some(left) = drain::left(self.world) else { return wish };
+        wish.reasons.extend((!left.is_empty()).then(|| self.pods_left(&left)));
         // A closed gate holds up the drain as well: evicting for a reboot that may not come helps nobody.
         let closed = self.closed();
         if !closed.is_empty() {
             wish.reasons.splice(0..0, closed);
             return wish;
         }
-        let now_possible = match left {
-            Some(_) => Some(drain::to_evict(self.world)).filter(|keys| !keys.is_empty()).map(Effect::Evict),
-            None => Some(self.write_slot(slot, SlotChange::Stamp(self.stamp(attempt)))),
-        };
-        Wish { effect: now_possible, ..wish }
+        // Under a person's cordon there was none of ours before which to ask.
+        if left.is_empty() || !self.cordon_is_ours() {
+            wish.reads.others = true;
+            let closed = self.closed_by_others();
+            if !closed.is_empty() {
+                wish.reasons.splice(0..0, closed);
+                return Wish { look_age: Some(OTHERS_LOOK), ..wish };
+            }
+        }
+        if left.is_empty() {
+            return wish.act(self.write_slot(slot, SlotChange::Stamp(self.stamp(attempt))));
+        }
+        let pods = Some(drain::to_evict(self.world)).filter(|pods| !pods.is_empty());
+        Wish { effect: pods.map(Effect::Evict), ..wish }
     }
 
     fn stamp(&self, attempt: u32) -> Stamp {
-        Stamp { boot_id: self.world.host.boot_id.clone(), attempt, at: self.world.now.boot }
+        Stamp {
+            boot_id: self.world.host.boot_id.clone(),
+            attempt,
+            at: self.world.now.boot,
+            unready: health::unready_daemon_sets(self.world),
+        }
     }
 
     fn pods_left(&self, left: &[&PodView]) -> Reason {
@@ -360,13 +401,26 @@ impl Here<'_> {
     // ---- a slot claimed in an earlier boot ----
 
     fn returning(&self, slot: &SlotView) -> Wish {
-        let claim = Some(&slot.claim);
-        match health::healthy(self.world, self.node, self.settings.policy.settle, claim) {
+        let policy = &self.settings.policy;
+        let healthy = health::healthy(self.world, self.node, policy.settle, Some(&slot.claim));
+        // The pods are read only once their kubelet is known to be well.
+        let pods = healthy.is_ok();
+        let mut wish = match healthy.and_then(|()| health::daemon_sets_ready(self.world, slot.stamp.as_ref()))
+        {
             Err(reason) => self.wait_for_health(Phase::Returning, reason),
-            Ok(()) => {
-                Wish { reads: WITH_KUBELET, ..Wish::new(Phase::Returning) }.act(self.give_back(slot, None))
+            Ok(()) => Wish::new(Phase::Returning).act(self.give_back(slot, None)),
+        };
+        wish.reads = Reads { pods, ..WITH_KUBELET };
+        let limit = policy.return_timeout;
+        let first_start = self.world.memory.first_start.as_ref();
+        match first_start.map(|first| first.at + limit) {
+            _ if wish.effect.is_some() => {}
+            Some(overdue) if overdue <= self.world.now.boot => {
+                wish.reasons.insert(0, Reason::ReturnOverdue { limit });
             }
+            overdue => wish.until = [wish.until, overdue].into_iter().flatten().min(),
         }
+        wish
     }
 
     fn wait_for_health(&self, phase: Phase, reason: Reason) -> Wish {

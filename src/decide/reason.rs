@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{AbortReason, Inhibitor};
+use super::{AbortReason, Inhibitor, Names};
 
 /// One thing that this node waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -33,6 +33,8 @@ pub enum Reason {
     MyTurnComes,
     SlotOfOtherMachine { slot: String },
     SlotUnproven { slot: String },
+    OtherNodesNotReady { pool: String, nodes: Names, allowed: u32 },
+    ControlPlaneNotReady { parts: Names },
     PodsLeft { left: usize, leaving: usize, refused: Option<(String, String)> },
     RebootAsked { attempt: u32, left: Duration },
     RebootCallFailed { why: String },
@@ -44,12 +46,19 @@ pub enum Reason {
     KubeletNotRenewing,
     Settling { left: Duration },
     FewerResources { resource: String, before: String, after: String },
+    DaemonSetPods { pods: Names },
+    ReturnOverdue { limit: Duration },
     Aborting { because: AbortReason },
     Observing { would: String },
     SteppedBack,
 }
 
 impl Reason {
+    /// Whether somebody should be woken: nothing goes on until a person has looked.
+    pub fn is_alarm(&self) -> bool {
+        matches!(self, Reason::ReturnOverdue { .. })
+    }
+
     /// A short, stable name for scripts and metrics.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -74,6 +83,8 @@ impl Reason {
             Reason::MyTurnComes => "my-turn-comes",
             Reason::SlotOfOtherMachine { .. } => "slot-of-other-machine",
             Reason::SlotUnproven { .. } => "slot-unproven",
+            Reason::OtherNodesNotReady { .. } => "other-nodes-not-ready",
+            Reason::ControlPlaneNotReady { .. } => "control-plane-not-ready",
             Reason::PodsLeft { .. } => "pods-left",
             Reason::RebootAsked { .. } => "reboot-asked",
             Reason::RebootCallFailed { .. } => "reboot-call-failed",
@@ -85,6 +96,8 @@ impl Reason {
             Reason::KubeletNotRenewing => "kubelet-not-renewing",
             Reason::Settling { .. } => "settling",
             Reason::FewerResources { .. } => "fewer-resources",
+            Reason::DaemonSetPods { .. } => "daemonset-pods",
+            Reason::ReturnOverdue { .. } => "return-overdue",
             Reason::Aborting { .. } => "aborting",
             Reason::Observing { .. } => "observing",
             Reason::SteppedBack => "stepped-back",
@@ -165,6 +178,18 @@ impl fmt::Display for Reason {
                  once the node is well: kubectl -n rebootd patch lease {slot} --type merge \
                  -p '{{\"spec\":{{\"holderIdentity\":null}}}}'"
             ),
+            Reason::OtherNodesNotReady { pool, nodes, allowed } => {
+                let (count, are) = (nodes.count(), if nodes.count() == 1 { "node is" } else { "nodes are" });
+                write!(
+                    f,
+                    "{count} other {are} not Ready in pool {pool} ({nodes}), {allowed} may be; mend what is \
+                     down, delete the Node of what is gone, or set `max_nodes_not_ready` in [gates]"
+                )
+            }
+            Reason::ControlPlaneNotReady { parts } => write!(
+                f,
+                "the control plane is not whole without this node: {parts}; it must be before this one goes down"
+            ),
             Reason::PodsLeft { left, leaving, refused } => {
                 let pods = if *left == 1 { "pod" } else { "pods" };
                 write!(f, "{left} {pods} left, {leaving} leaving")?;
@@ -189,6 +214,14 @@ impl fmt::Display for Reason {
             Reason::FewerResources { resource, before, after } => {
                 write!(f, "the Node has {after} of {resource}, {before} before the reboot")
             }
+            Reason::DaemonSetPods { pods } => {
+                write!(f, "waiting for DaemonSet pods of this node to be ready: {pods}")
+            }
+            Reason::ReturnOverdue { limit } => write!(
+                f,
+                "not healthy {} after the reboot: a person has to look; the slot is kept until the node is well",
+                span(*limit)
+            ),
             Reason::Aborting { because } => write!(f, "{because}"),
             Reason::Observing { would } => write!(f, "mode is \"observe\"; would now {would}"),
             Reason::SteppedBack => f.write_str("stepped back; claims nothing"),

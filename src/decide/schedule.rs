@@ -17,8 +17,11 @@ pub(super) const GOING_DOWN_LOOK: Duration = Duration::from_secs(10);
 pub(super) const WAITING_LOOK: Duration = Duration::from_secs(300);
 /// What a person has to mend is looked at this often.
 pub(super) const TROUBLE_LOOK: Duration = Duration::from_secs(30);
+/// So is a closed gate of other nodes: their list may be long.
+pub(super) const OTHERS_LOOK: Duration = Duration::from_secs(30);
 
-const CLUSTER: Reads = Reads { cluster: true, kubelet: false, pods: false, holders: false };
+pub(super) const CLUSTER: Reads =
+    Reads { others: false, cluster: true, kubelet: false, pods: false, holders: false };
 
 /// What a phase wants, before it is known whether the readings allow it.
 pub(super) struct Wish {
@@ -148,18 +151,21 @@ fn look_is_due(world: &World, wish: &Wish, effect: Option<&Effect>) -> bool {
     let cluster = &world.cluster;
     let Some(look) = cluster.look else { return true };
     let now = world.now.boot;
-    let lacks = (wish.reads.pods && !look.pods) || (wish.reads.kubelet && !look.kubelet);
+    let Reads { others, cluster: _, kubelet, pods, holders: _ } = wish.reads;
+    let lacks = (others && !look.others) || (kubelet && !look.kubelet) || (pods && !look.pods);
     let old = wish.look_age.is_some_and(|age| look.begun + age <= now);
     let second = cluster.second_look.is_some_and(|due| due <= now);
     let too_old_to_write = match effect {
         Some(Effect::WriteSlot(write)) => {
-            let stamps = matches!(write.change, SlotChange::Stamp(_));
             let frees = matches!(write.change, SlotChange::Free { .. });
+            // Where pods matter, as to a stamp, those folded from a watch are not enough.
             !world.look_is_fresh()
-                || (stamps && look.pods_changed)
+                || (pods && look.pods_changed)
                 || (frees && !reclaim::is_missing_since(world, &write.uid, look.begun))
         }
-        Some(Effect::WriteNode(_)) => !world.look_is_fresh(),
+        Some(Effect::WriteNode(_)) => {
+            !world.look_is_fresh() || (pods && look.pods_changed)
+        }
         Some(Effect::Evict(_) | Effect::Reboot { .. }) | None => false,
     };
     lacks || old || second || too_old_to_write

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::drain::PodDrain;
 use super::health::Health;
-use super::{AbortReason, Inhibitor, NodeView, Now, PodView, Reading, Request, SlotView, Target};
+use super::{AbortReason, Inhibitor, NodeView, Now, Others, PodView, Reading, Request, SlotView, Target};
 
 /// How long ago a look may have ended when a write to a slot or the Node rests on it.
 const LOOK_IS_FRESH: Duration = Duration::from_secs(10);
@@ -59,6 +59,8 @@ pub struct Cluster {
     pub node: Reading<Option<NodeView>>,
     /// All slots, of all pools.
     pub slots: Reading<Vec<SlotView>>,
+    /// The other nodes.
+    pub others: Reading<Others>,
     /// The pods of this node by uid.
     pub pods: Reading<BTreeMap<String, PodView>>,
     /// How their eviction goes, by uid.
@@ -102,6 +104,8 @@ pub struct Look {
     pub begun: Duration,
     /// When it ended.
     pub ended: Option<Duration>,
+    /// The other nodes were part of it.
+    pub others: bool,
     /// The kubelet's Lease was part of it.
     pub kubelet: bool,
     /// The pods were part of it.
@@ -128,6 +132,17 @@ pub struct Memory {
     pub setback: Option<Setback>,
     /// The latest reboot that we asked for.
     pub last_reboot: Option<LastReboot>,
+    /// Since when this boot is known.
+    pub first_start: Option<FirstStart>,
+}
+
+/// The first start of the agent in a boot. Not the boot itself: a container's clock is that of its host.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct FirstStart {
+    /// The boot.
+    pub boot_id: String,
+    /// When, in time since that boot.
+    pub at: Duration,
 }
 
 /// An attempt that came to nothing.

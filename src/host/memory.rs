@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::decide::{AbortReason, LastReboot, Memory, Setback};
+use crate::decide::{AbortReason, FirstStart, LastReboot, Memory, Setback};
 
 const VERSION: u32 = 1;
 
@@ -18,6 +18,14 @@ struct Stored {
     setback: Option<StoredSetback>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last_reboot: Option<StoredReboot>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    first_start: Option<StoredStart>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredStart {
+    boot_id: String,
+    seconds_since_boot: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -63,6 +71,9 @@ pub fn load(path: &Path) -> io::Result<Memory> {
         last_reboot: stored
             .last_reboot
             .map(|it| LastReboot { boot_id: it.boot_id, at: Duration::from_secs(it.seconds_since_1970) }),
+        first_start: stored
+            .first_start
+            .map(|it| FirstStart { boot_id: it.boot_id, at: Duration::from_secs(it.seconds_since_boot) }),
     })
 }
 
@@ -84,6 +95,10 @@ pub fn store(path: &Path, memory: &Memory) -> io::Result<()> {
             .last_reboot
             .as_ref()
             .map(|it| StoredReboot { boot_id: it.boot_id.clone(), seconds_since_1970: it.at.as_secs() }),
+        first_start: memory
+            .first_start
+            .as_ref()
+            .map(|it| StoredStart { boot_id: it.boot_id.clone(), seconds_since_boot: it.at.as_secs() }),
     };
     let new = path.with_extension("json.new");
     let mut file = File::create(&new)?;
@@ -115,6 +130,7 @@ mod tests {
                 because: AbortReason::DrainDeadline,
             }),
             last_reboot: Some(LastReboot { boot_id: "a".into(), at: Duration::from_secs(1_700_000_000) }),
+            first_start: Some(FirstStart { boot_id: "b".into(), at: Duration::from_secs(3) }),
         };
         store(&path, &memory).unwrap();
         assert_eq!(load(&path).unwrap(), memory);

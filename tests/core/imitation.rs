@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rebootd::config::{ApiAccess, Credential, Mode, PemSource, Policy, Settings, Window};
+use rebootd::config::{ApiAccess, Credential, Gates, Mode, PemSource, Policy, Settings, Window};
 use rebootd::decide::*;
 
 pub fn id(letter: char) -> String {
@@ -28,8 +28,10 @@ pub fn settings(name: &str) -> Settings {
             settle: Duration::from_secs(60),
             reboot_timeout: Duration::from_secs(600),
             reboot_tries: 2,
+            return_timeout: Duration::from_secs(900),
             drain_timeout: None,
         },
+        gates: Gates::default(),
         sources: vec![],
     }
 }
@@ -56,6 +58,8 @@ pub struct Host {
     pub pods: BTreeMap<String, PodView>,
     /// Pods that a budget keeps.
     pub kept: bool,
+    /// Uids of pods that the next boot makes not ready.
+    pub unready_after_boot: Vec<String>,
     pub renewals: u64,
     pub last: Option<Decision>,
     processes: u32,
@@ -72,6 +76,8 @@ pub struct Cluster {
     pub api_down: bool,
     /// Looking for other nodes fails.
     pub holders_unreadable: bool,
+    /// What there is besides the hosts: nodes without an agent, a control plane.
+    pub others: Result<Others, String>,
     /// The answer of the write with this number is lost, though it is applied.
     pub lose_answer_of: Option<u64>,
     pub writes: u64,
@@ -103,6 +109,7 @@ impl Cluster {
             story: vec![],
             api_down: false,
             holders_unreadable: false,
+            others: Ok(Others::default()),
             lose_answer_of: None,
             writes: 0,
             most_disrupted: 0,
@@ -145,6 +152,7 @@ impl Cluster {
                 },
                 pods: BTreeMap::new(),
                 kept: false,
+                unready_after_boot: vec![],
                 renewals: 0,
                 last: None,
                 processes: 0,
@@ -193,7 +201,14 @@ impl Cluster {
 
     pub fn pod(&mut self, number: usize, name: &str, owner: Owner) {
         let key = PodKey { namespace: "default".into(), name: name.into(), uid: format!("pod-{name}") };
-        let pod = PodView { key: key.clone(), owner, terminating: false, grace: Duration::from_secs(30) };
+        let pod = PodView {
+            key: key.clone(),
+            owner,
+            controller: name.into(),
+            ready: true,
+            terminating: false,
+            grace: Duration::from_secs(30),
+        };
         self.hosts[number].pods.insert(key.uid, pod);
     }
 
@@ -241,6 +256,10 @@ impl Cluster {
             if self.api_down {
                 self.event(number, Event::Node(Err(failure())));
             } else {
+                if reads.others {
+                    let others = self.others_of(number);
+                    self.event(number, Event::Others(others));
+                }
                 let host = &self.hosts[number];
                 let node = (!host.node_gone).then(|| host.node.clone());
                 self.event(number, Event::Node(Ok(node)));
@@ -303,6 +322,21 @@ impl Cluster {
         self.hosts[number].last.iter().flat_map(|last| &last.reasons).map(Reason::kind).collect()
     }
 
+    /// The list of nodes, as one of the hosts reads it.
+    fn others_of(&self, number: usize) -> Result<Others, Failure> {
+        let failure = |message: &String| Failure { message: message.clone(), retry_after: None };
+        let mut others = self.others.as_ref().map_err(failure)?.clone();
+        for (_, host) in self.hosts.iter().enumerate().filter(|(other, _)| *other != number) {
+            let name = host.settings.node_name.clone();
+            if !host.up || !host.node.ready {
+                others.not_ready.push(name);
+            } else if host.node.unschedulable {
+                others.cordoned.push(name);
+            }
+        }
+        Ok(others)
+    }
+
     pub fn act(&mut self, number: usize, effect: &Effect) {
         let name = self.hosts[number].settings.node_name.clone();
         let sent = self.now(number).boot;
@@ -362,6 +396,9 @@ impl Cluster {
         host.boot += 1;
         host.booted_at = time;
         host.request = None;
+        for uid in std::mem::take(&mut host.unready_after_boot) {
+            host.pods.get_mut(&uid).unwrap().ready = false;
+        }
         host.node.boot_id = host.boot_id();
         host.node.resource_version = version;
         self.restart(number);

@@ -285,8 +285,12 @@ fn a_garbled_slot_is_kept_and_only_our_own_cordon_under_it_is_removed() {
         let mut cluster = Cluster::new(&["n1"], 1);
         cluster.slots[0].holder = Some("n1".into());
         cluster.slots[0].claim = Claim { machine_id: Some(id('a')), boot_id: None, ..Claim::default() };
-        cluster.slots[0].stamp =
-            stamped.then(|| Stamp { boot_id: String::new(), attempt: 0, at: Duration::ZERO });
+        cluster.slots[0].stamp = stamped.then(|| Stamp {
+            boot_id: String::new(),
+            attempt: 0,
+            at: Duration::ZERO,
+            unready: Default::default(),
+        });
         let node = &mut cluster.hosts[0].node;
         (node.unschedulable, node.unschedulable_is_ours, node.mark) = (true, true, Some("x".into()));
         cluster.run(300);
@@ -342,4 +346,235 @@ fn prepare(cluster: &mut Cluster) {
     cluster.pod(1, "web2", Owner::Controller);
     cluster.request(0);
     cluster.request(1);
+}
+
+// ---- gates of other nodes ----
+
+fn names(first: &[&str]) -> Names {
+    Names { first: first.iter().map(|&name| name.to_owned()).collect(), more: 0 }
+}
+
+#[test]
+fn a_node_that_is_not_ready_holds_up_the_cordon_until_it_is() {
+    let mut cluster = Cluster::new(&["n1"], 1);
+    cluster.others = Ok(Others { not_ready: names(&["sick"]), ..Others::default() });
+    cluster.request(0);
+    cluster.run(120);
+    assert_eq!(cluster.slots[0].holder.as_deref(), Some("n1"));
+    assert!(!cluster.hosts[0].node.unschedulable, "{}", cluster.story.join("\n"));
+    let reason = cluster.hosts[0].last.as_ref().unwrap().reasons[0].to_string();
+    assert!(reason.starts_with("1 other node is not Ready in pool worker (sick), 0 may be;"), "{reason}");
+    cluster.others = Ok(Others::default());
+    cluster.run(200);
+    assert_eq!(cluster.hosts[0].boot, 2, "{}", cluster.story.join("\n"));
+    assert!(cluster.is_clean());
+}
+
+#[test]
+fn as_many_as_are_allowed_may_be_not_ready() {
+    let mut cluster = Cluster::new(&["n1"], 1);
+    cluster.others = Ok(Others { not_ready: names(&["sick", "dead"]), ..Others::default() });
+    cluster.hosts[0].settings.gates.max_nodes_not_ready = 2;
+    cluster.request(0);
+    cluster.run(200);
+    assert_eq!(cluster.hosts[0].boot, 2, "{}", cluster.story.join("\n"));
+}
+
+#[test]
+fn cordoned_nodes_count_where_the_settings_say_so() {
+    for count_cordoned in [false, true] {
+        let mut cluster = Cluster::new(&["n1"], 1);
+        cluster.others = Ok(Others { cordoned: names(&["closed"]), ..Others::default() });
+        cluster.hosts[0].settings.gates.count_cordoned = count_cordoned;
+        cluster.request(0);
+        cluster.run(200);
+        assert_eq!(cluster.hosts[0].boot == 1, count_cordoned, "{}", cluster.story.join("\n"));
+    }
+}
+
+/// With two slots a node is down by right while the other one asks.
+#[test]
+fn whoever_holds_a_slot_of_the_pool_does_not_count() {
+    let mut cluster = Cluster::new(&["n1", "n2"], 2);
+    cluster.hosts[0].never_returns = true;
+    cluster.request(0);
+    cluster.run(100);
+    assert!(!cluster.hosts[0].up);
+    cluster.request(1);
+    cluster.run(200);
+    assert_eq!(cluster.hosts[1].boot, 2, "{}", cluster.story.join("\n"));
+}
+
+#[test]
+fn a_node_that_fails_in_mid_drain_holds_up_the_reboot_and_undoes_nothing() {
+    let mut cluster = Cluster::new(&["n1"], 1);
+    cluster.pod(0, "db", Owner::Controller);
+    cluster.hosts[0].kept = true;
+    cluster.request(0);
+    cluster.run(30);
+    cluster.others = Ok(Others { not_ready: names(&["sick"]), ..Others::default() });
+    cluster.hosts[0].kept = false;
+    cluster.run(200);
+    assert_eq!(cluster.hosts[0].boot, 1, "{}", cluster.story.join("\n"));
+    assert!(cluster.hosts[0].node.unschedulable && cluster.slots[0].stamp.is_none());
+    assert!(told(&cluster, "n1 draining other-nodes-not-ready"));
+    cluster.others = Ok(Others::default());
+    cluster.run(200);
+    assert_eq!(cluster.hosts[0].boot, 2, "{}", cluster.story.join("\n"));
+    assert!(cluster.is_clean());
+}
+
+#[test]
+fn a_node_that_a_person_has_cordoned_is_not_drained_either() {
+    let mut cluster = Cluster::new(&["n1"], 1);
+    cluster.hosts[0].node.unschedulable = true;
+    cluster.pod(0, "web", Owner::Controller);
+    cluster.others = Ok(Others { not_ready: names(&["sick"]), ..Others::default() });
+    cluster.request(0);
+    cluster.run(120);
+    assert!(told(&cluster, "n1 draining other-nodes-not-ready"), "{}", cluster.story.join("\n"));
+    assert_eq!(cluster.hosts[0].pods.len(), 1);
+    cluster.others = Ok(Others::default());
+    cluster.run(200);
+    assert_eq!(cluster.hosts[0].boot, 2, "{}", cluster.story.join("\n"));
+}
+
+#[test]
+fn a_closed_gate_of_others_ends_at_the_deadline_and_the_next_node_has_its_turn() {
+    let mut cluster = Cluster::new(&["n1", "n2"], 1);
+    cluster.others = Ok(Others { not_ready: names(&["sick"]), ..Others::default() });
+    cluster.request(0);
+    cluster.request(1);
+    cluster.run(16 * 60);
+    assert!(told(&cluster, "n1 waiting backing-off"), "{}", cluster.story.join("\n"));
+    assert_eq!(cluster.slots[0].holder.as_deref(), Some("n2"));
+    assert!(cluster.hosts.iter().all(|host| host.boot == 1 && !host.node.unschedulable));
+}
+
+/// A stamped node that stayed up: what counts then are its tries, unless a gate is shut.
+#[test]
+fn a_closed_gate_of_others_after_a_stamp_ends_in_an_abort() {
+    let mut cluster = Cluster::new(&["n1"], 1);
+    cluster.hosts[0].stays_up = true;
+    cluster.request(0);
+    cluster.run(60);
+    assert!(cluster.slots[0].stamp.is_some());
+    cluster.others = Ok(Others { not_ready: names(&["sick"]), ..Others::default() });
+    cluster.run(20 * 60);
+    assert!(cluster.is_clean(), "{}", cluster.story.join("\n"));
+    assert_eq!(cluster.story.iter().filter(|line| line.contains("calls Reboot")).count(), 1);
+}
+
+#[test]
+fn other_nodes_that_cannot_be_read_shut_the_gate() {
+    let mut cluster = Cluster::new(&["n1"], 1);
+    cluster.others = Err("nodes is forbidden".into());
+    cluster.request(0);
+    cluster.run(120);
+    assert!(told(&cluster, "n1 cordoning unreadable"), "{}", cluster.story.join("\n"));
+    assert!(!cluster.hosts[0].node.unschedulable);
+    cluster.others = Ok(Others::default());
+    cluster.run(200);
+    assert_eq!(cluster.hosts[0].boot, 2, "{}", cluster.story.join("\n"));
+}
+
+/// Not even the holder of a slot is excused: a quorum does not know about slots.
+#[test]
+fn a_control_plane_that_is_not_whole_elsewhere_holds_up_the_cordon() {
+    let mut cluster = Cluster::new(&["n1"], 1);
+    cluster.hosts[0].node.control_plane = true;
+    cluster.others = Ok(Others { control_plane: names(&["pod etcd-n2 (0/1 Running)"]), ..Others::default() });
+    cluster.request(0);
+    cluster.run(120);
+    assert!(told(&cluster, "n1 cordoning control-plane-not-ready"), "{}", cluster.story.join("\n"));
+    assert!(!cluster.hosts[0].node.unschedulable);
+    cluster.others = Ok(Others::default());
+    cluster.run(200);
+    assert_eq!(cluster.hosts[0].boot, 2, "{}", cluster.story.join("\n"));
+}
+
+#[test]
+fn other_nodes_are_read_by_the_holder_of_a_slot_alone() {
+    let mut cluster = Cluster::new(&["n1", "n2", "n3"], 1);
+    cluster.pod(0, "db", Owner::Controller);
+    cluster.hosts[0].kept = true;
+    for number in 0..3 {
+        cluster.request(number);
+    }
+    cluster.run(300);
+    let read = |host: &crate::imitation::Host| host.world.cluster.others.last().is_some();
+    assert_eq!(cluster.hosts.iter().filter(|host| read(host)).count(), 1);
+}
+
+// ---- after the reboot ----
+
+fn pod<'a>(cluster: &'a mut Cluster, name: &str) -> &'a mut PodView {
+    cluster.hosts[0].pods.get_mut(&format!("pod-{name}")).unwrap()
+}
+
+/// Runs until the node is back from its reboot and has settled.
+fn reboot(cluster: &mut Cluster) {
+    cluster.request(0);
+    cluster.run(90);
+    assert_eq!(cluster.hosts[0].boot, 2, "{}", cluster.story.join("\n"));
+}
+
+#[test]
+fn a_daemon_sets_pod_that_is_not_ready_after_the_reboot_is_waited_for() {
+    let mut cluster = Cluster::new(&["n1"], 1);
+    cluster.pod(0, "cni", Owner::DaemonSet);
+    cluster.pod(0, "bare", Owner::Nobody);
+    pod(&mut cluster, "bare").ready = false;
+    cluster.hosts[0].unready_after_boot = vec!["pod-cni".into()];
+    reboot(&mut cluster);
+    assert!(told(&cluster, "n1 returning daemonset-pods"), "{}", cluster.story.join("\n"));
+    assert!(cluster.hosts[0].node.unschedulable && cluster.slots[0].holder.is_some());
+    let reason = cluster.hosts[0].last.as_ref().unwrap().reasons[0].to_string();
+    assert_eq!(reason, "waiting for DaemonSet pods of this node to be ready: default/cni");
+    pod(&mut cluster, "cni").ready = true;
+    cluster.run(20);
+    assert!(cluster.is_clean(), "{}", cluster.story.join("\n"));
+}
+
+#[test]
+fn a_daemon_set_that_was_not_ready_before_is_not_waited_for() {
+    let mut cluster = Cluster::new(&["n1"], 1);
+    cluster.pod(0, "broken", Owner::DaemonSet);
+    pod(&mut cluster, "broken").ready = false;
+    reboot(&mut cluster);
+    assert!(cluster.is_clean(), "{}", cluster.story.join("\n"));
+}
+
+#[test]
+fn a_return_that_takes_too_long_calls_for_a_person_and_keeps_the_slot() {
+    let mut cluster = Cluster::new(&["n1"], 1);
+    cluster.pod(0, "cni", Owner::DaemonSet);
+    cluster.hosts[0].unready_after_boot = vec!["pod-cni".into()];
+    reboot(&mut cluster);
+    cluster.run(10 * 60);
+    assert!(!told(&cluster, "return-overdue"));
+    // The count goes on where the daemon begins anew.
+    cluster.restart(0);
+    cluster.run(5 * 60);
+    assert!(told(&cluster, "n1 returning return-overdue daemonset-pods"), "{}", cluster.story.join("\n"));
+    cluster.run(60 * 60);
+    assert!(cluster.hosts[0].node.unschedulable && cluster.slots[0].holder.is_some());
+    pod(&mut cluster, "cni").ready = true;
+    cluster.run(60);
+    assert!(cluster.is_clean(), "{}", cluster.story.join("\n"));
+}
+
+#[test]
+fn a_device_that_is_missing_after_the_reboot_calls_for_a_person() {
+    let mut cluster = Cluster::new(&["n1"], 1);
+    cluster.hosts[0].node.allocatable.insert("nvidia.com/gpu".into(), "8".into());
+    cluster.request(0);
+    cluster.run(20);
+    cluster.hosts[0].node.allocatable.insert("nvidia.com/gpu".into(), "7".into());
+    cluster.run(16 * 60);
+    assert!(told(&cluster, "n1 returning return-overdue fewer-resources"), "{}", cluster.story.join("\n"));
+    assert!(cluster.hosts[0].node.unschedulable && cluster.slots[0].holder.is_some());
+    cluster.hosts[0].node.allocatable.insert("nvidia.com/gpu".into(), "8".into());
+    cluster.run(60);
+    assert!(cluster.is_clean(), "{}", cluster.story.join("\n"));
 }

@@ -4,12 +4,14 @@
 //! [`stage`] is what a scenario acts upon, `verdict` what most of them ask at their end.
 
 mod admin_cordon_stays;
+mod after_reboot;
 mod configured;
 mod credentials;
 mod inhibitor;
 mod kill_in_each_phase;
 mod never_comes_back;
 mod no_cluster;
+mod others;
 mod package_manager;
 mod pdb_allows_nothing;
 mod reclaim;
@@ -72,6 +74,38 @@ pub const ALL: &[Scenario] = &[
         limit: minutes(6),
         long: false,
         run: |stage| Box::pin(three_hosts::run(stage)),
+    },
+    Scenario {
+        name: "other_nodes",
+        expects: "nothing starts beside a node that is NotReady, unless so many may be; waiters list no nodes",
+        hosts: 3,
+        limit: minutes(12),
+        long: false,
+        run: |stage| Box::pin(others::run(stage)),
+    },
+    Scenario {
+        name: "other_control_plane",
+        expects: "a control-plane node waits for the nodes and the etcd of the others",
+        hosts: 2,
+        limit: minutes(8),
+        long: false,
+        run: |stage| Box::pin(others::control_plane(stage)),
+    },
+    Scenario {
+        name: "daemonset_pods",
+        expects: "a node whose DaemonSet pods are not ready after the reboot keeps its slot and says so",
+        hosts: 1,
+        limit: minutes(6),
+        long: false,
+        run: |stage| Box::pin(after_reboot::daemon_sets(stage)),
+    },
+    Scenario {
+        name: "missing_device",
+        expects: "a node that comes back without a device keeps its slot until it is there again",
+        hosts: 1,
+        limit: minutes(6),
+        long: false,
+        run: |stage| Box::pin(after_reboot::device(stage)),
     },
     Scenario {
         name: "never_comes_back",
@@ -240,6 +274,14 @@ pub const ALL: &[Scenario] = &[
         limit: minutes(25),
         long: true,
         run: |stage| Box::pin(reclaim::run(stage)),
+    },
+    Scenario {
+        name: "many_nodes",
+        expects: "the list of 5,000 other nodes costs little memory and few requests",
+        hosts: 1,
+        limit: minutes(20),
+        long: true,
+        run: |stage| Box::pin(others::many(stage)),
     },
     Scenario {
         name: "restless",

@@ -7,14 +7,14 @@
 //! Time. Every reading is made `NOW`; what was earlier becomes `LONG_AGO`. That a time has passed is an event of
 //! its own in the model, and may come at any moment: no interleaving is missed because a number was too small.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
 
-use rebootd::config::{ApiAccess, Credential, Mode, PemSource, Policy, Settings, Window};
+use rebootd::config::{ApiAccess, Credential, Gates, Mode, PemSource, Policy, Settings, Window};
 use rebootd::decide::{
     Claim, Effect, Event, EvictionOutcome, Failure, Health, KubeletLease, Memory, Next, NodeChange, NodeView,
-    Now, Outcome, Owner, Phase, PodKey, PodView, Reads, Request, SlotChange, SlotView, Stamp, Target, World,
+    Now, Others, Outcome, Owner, Phase, PodKey, PodView, Reads, Request, SlotChange, SlotView, Stamp, Target, World,
     decide, holders, observe,
 };
 
@@ -44,7 +44,8 @@ const PROCESS: &str = "p";
 const NEXT_NONCE: &str = "p-0";
 const POOLS: [&str; 2] = ["a", "b"];
 /// Reads everything there is, so that no second look is needed for a part.
-const EVERYTHING: Reads = Reads { cluster: true, kubelet: true, pods: true, holders: true };
+const EVERYTHING: Reads =
+    Reads { others: true, cluster: true, kubelet: true, pods: true, holders: true };
 
 /// A write on its way, reduced to what it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -163,6 +164,10 @@ pub enum Readings {
     NoRequest,
     /// The locks cannot be read.
     NoLocks,
+    /// Another node of the pool is NotReady.
+    OtherNodeDown,
+    /// The other nodes cannot be read.
+    NoOthers,
 }
 
 /// What a step needs to know of the world around the agent.
@@ -361,6 +366,7 @@ impl Agents {
                     *stamped = stamped.map(|_| NOW - TOO_LATE);
                 }
                 let mut see = |event| observe(&mut world, event, TIME);
+                see(Event::Others(others(around.readings)));
                 let slots = (0..usize::from(seen.slot_count)).filter_map(|number| slot_view(&seen, number));
                 see(Event::Slots(Ok(slots.collect())));
                 for name in holders(&world, &self.settings[usize::from(around.pool)]) {
@@ -467,12 +473,12 @@ impl Agents {
                 Next::Read(reads) if reads.cluster => return Goes::on(Stage::Waiting, keeps_health),
                 Next::Read(_) => read_host(world, around),
                 Next::Act(Effect::Evict(keys)) => {
-                    did.broke = did.broke.or(unread(around, true));
+                    did.broke = did.broke.or(unread(around, true, false));
                     evict(world, keys, around.may_evict);
                     did.evicted |= around.may_evict;
                 }
                 Next::Act(Effect::Reboot { .. }) => {
-                    did.broke = did.broke.or(unread(around, true));
+                    did.broke = did.broke.or(unread(around, true, false));
                     did.called = true;
                     observe(world, Event::RebootBegun, TIME);
                     let result = if around.may_reboot { Ok(()) } else { Err("no".into()) };
@@ -481,7 +487,7 @@ impl Agents {
                 }
                 Next::Act(effect) => {
                     let (write, nonce, target) = reduce(&effect);
-                    did.broke = did.broke.or(unread(around, is_progress(world, write)));
+                    did.broke = did.broke.or(unread(around, is_progress(world, write), needs_others(world, write)));
                     observe(world, Event::WriteBegun(target), TIME);
                     let fresh = nonce == NEXT_NONCE && world.cluster.writes == 1;
                     let stage = Stage::Pending { write, fresh };
@@ -522,6 +528,7 @@ impl Agents {
             if matches!(stage, Stage::Pending { write: Write::Stamp { .. }, .. }) {
                 world.host.request = request;
             }
+            cluster.others = fresh.others;
             cluster.slots = fresh.slots;
             cluster.pods = fresh.pods;
         }
@@ -572,7 +579,9 @@ fn settings(pool: &str, reboot_tries: u32) -> Settings {
             reboot_timeout: Duration::from_secs(600),
             reboot_tries,
             drain_timeout: None,
+            return_timeout: Duration::from_secs(900),
         },
+        gates: Gates::default(),
         sources: Vec::new(),
     }
 }
@@ -613,6 +622,16 @@ fn read_host(world: &mut World, around: Around) {
     observe(world, event, TIME);
 }
 
+fn others(readings: Readings) -> Result<Others, Failure> {
+    let mut others = Others::default();
+    match readings {
+        Readings::NoOthers => return Err(Failure { message: "forbidden".into(), retry_after: None }),
+        Readings::OtherNodeDown => others.not_ready.push("elsewhere".into()),
+        _ => {}
+    }
+    Ok(others)
+}
+
 fn evict(world: &mut World, keys: Vec<PodKey>, may_evict: bool) {
     observe(world, Event::EvictionsBegun(keys.clone()), TIME);
     for key in keys {
@@ -626,12 +645,14 @@ fn evict(world: &mut World, keys: Vec<PodKey>, may_evict: bool) {
 }
 
 /// P8: what could not be read, or is shut, stops progress; what says whether the host goes down stops everything.
-fn unread(around: Around, is_progress: bool) -> Option<&'static str> {
+fn unread(around: Around, is_progress: bool, needs_others: bool) -> Option<&'static str> {
     match around.readings {
         Readings::NoBus => Some("P8: it acts while it cannot tell whether the host goes down"),
         _ if around.going_down => Some("going down: it acts while the host goes down"),
         Readings::NoRequest if is_progress => Some("P8: it goes on while the request cannot be read"),
         Readings::NoLocks if is_progress => Some("P8: it goes on while a gate cannot be read"),
+        Readings::NoOthers if needs_others => Some("P8: it goes on while the other nodes cannot be read"),
+        Readings::OtherNodeDown if needs_others => Some("P2: it goes on while another node is not ready"),
         Readings::Closed if is_progress => Some("P2: it goes on while a gate is shut"),
         _ => None,
     }
@@ -648,6 +669,11 @@ fn is_progress(world: &World, write: Write) -> bool {
         }
         _ => false,
     }
+}
+
+/// The other nodes are asked for before the cordon and before the stamp.
+fn needs_others(world: &World, write: Write) -> bool {
+    matches!(write, Write::Cordon | Write::Stamp { .. }) && is_progress(world, write)
 }
 
 fn reduce(effect: &Effect) -> (Write, String, Target) {
@@ -702,7 +728,8 @@ fn node_view(node: Node, empty_boot_ids: bool) -> Option<NodeView> {
         ready_since: "t".into(),
         heartbeat: if node.this_boot { "of this boot" } else { "former" }.into(),
         network_unavailable: false,
-        allocatable: std::collections::BTreeMap::new(),
+        allocatable: BTreeMap::new(),
+        control_plane: false,
     })
 }
 
@@ -723,6 +750,7 @@ fn slot_view(seen: &Seen, number: usize) -> Option<SlotView> {
         boot_id: boot.into(),
         attempt,
         at: if over { LONG_AGO } else { NOW },
+        unready: BTreeSet::new(),
     };
     match kind {
         HolderKind::Gone | HolderKind::Free => {}
@@ -761,7 +789,14 @@ fn slot_view(seen: &Seen, number: usize) -> Option<SlotView> {
 
 fn pod_view(pod: u8) -> PodView {
     let key = PodKey { namespace: "default".into(), name: pod_uid(pod).into(), uid: pod_uid(pod).into() };
-    PodView { key, owner: Owner::Controller, terminating: false, grace: Duration::from_secs(30) }
+    PodView {
+        key,
+        owner: Owner::Controller,
+        controller: "web".into(),
+        terminating: false,
+        grace: Duration::from_secs(30),
+        ready: true,
+    }
 }
 
 fn pod_uid(pod: u8) -> &'static str {

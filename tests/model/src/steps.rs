@@ -315,11 +315,18 @@ impl<'a> Steps<'a> {
 
     /// The ways in which the readings of the host may end.
     fn readings(&self) -> &'static [Readings] {
-        const ALL: [Readings; 5] =
-            [Readings::Open, Readings::Closed, Readings::NoBus, Readings::NoRequest, Readings::NoLocks];
+        const ALL: [Readings; 7] = [
+            Readings::Open,
+            Readings::Closed,
+            Readings::OtherNodeDown,
+            Readings::NoBus,
+            Readings::NoRequest,
+            Readings::NoLocks,
+            Readings::NoOthers,
+        ];
         match (self.search.faults.gates, self.search.faults.unreadable) {
             (_, true) => &ALL,
-            (true, false) => &ALL[..2],
+            (true, false) => &ALL[..3],
             (false, false) => &ALL[..1],
         }
     }
@@ -977,6 +984,8 @@ fn around_told(around: Around) -> &'static str {
         Readings::NoBus => ", gets no answer on D-Bus",
         Readings::NoRequest => ", cannot read the sentinel",
         Readings::NoLocks => ", cannot read the locks",
+        Readings::OtherNodeDown => ", finds another node down",
+        Readings::NoOthers => ", cannot read the other nodes",
     }
 }
 
