@@ -11,8 +11,8 @@ use tokio::task::JoinSet;
 use crate::cluster::{Api, ApiError, Watch, WatchTarget};
 use crate::config::Settings;
 use crate::decide::{
-    Decision, Effect, Event, EvictionOutcome, Failure, Next, Outcome, Phase, PodKey, Reads, Reason, Target,
-    Watches, World, decide, holders, observe,
+    Decision, Effect, Event, EvictionOutcome, Failure, LookPart, Next, Outcome, Phase, PodKey, Reads, Reason,
+    Target, Watches, World, decide, holders, observe,
 };
 use crate::host::logind::Bus;
 use crate::host::{clock, dpkg, memory, sentinel};
@@ -202,32 +202,34 @@ impl Agent {
     }
 
     async fn read_cluster(&mut self, api: &mut Api, reads: Reads) -> Result<(), ()> {
-        if reads.others {
-            let node = self.world.cluster.node.last().and_then(Option::as_ref);
-            let control_plane = node.is_some_and(|node| node.control_plane);
-            let others = api.others(&self.settings.pool, control_plane).await;
-            // A failure shuts their gate only: what follows is read all the same.
-            let _ = self.observe_read(others, Event::Others);
-        }
-        let node = api.node().await;
-        self.observe_read(node, Event::Node)?;
-        let slots = api.slots().await;
-        self.observe_read(slots, Event::Slots)?;
-        if reads.holders {
-            for name in holders(&self.world, &self.settings) {
-                let exists = api.node_exists(&name).await;
-                self.observe_read(exists, |exists| Event::Holder { name, exists })?;
-            }
-        }
-        if reads.kubelet {
-            let kubelet = api.kubelet().await;
-            self.observe_read(kubelet, Event::Kubelet)?;
-        }
-        if reads.pods {
-            let pods = api.pods().await;
-            self.observe_read(pods, Event::Pods)?;
+        for part in reads.in_order() {
+            self.read_part(api, part).await?;
         }
         Ok(())
+    }
+
+    async fn read_part(&mut self, api: &mut Api, part: LookPart) -> Result<(), ()> {
+        match part {
+            LookPart::Others => {
+                let node = self.world.cluster.node.last().and_then(Option::as_ref);
+                let control_plane = node.is_some_and(|node| node.control_plane);
+                let others = api.others(&self.settings.pool, control_plane).await;
+                // A failure shuts their gate only: what follows is read all the same.
+                let _ = self.observe_read(others, Event::Others);
+                Ok(())
+            }
+            LookPart::Node => self.observe_read(api.node().await, Event::Node),
+            LookPart::Slots => self.observe_read(api.slots().await, Event::Slots),
+            LookPart::Holders => {
+                for name in holders(&self.world, &self.settings) {
+                    let exists = api.node_exists(&name).await;
+                    self.observe_read(exists, |exists| Event::Holder { name, exists })?;
+                }
+                Ok(())
+            }
+            LookPart::Kubelet => self.observe_read(api.kubelet().await, Event::Kubelet),
+            LookPart::Pods => self.observe_read(api.pods().await, Event::Pods),
+        }
     }
 
     fn observe_read<T>(

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use super::client::{ApiError, Client};
 use super::objects::{
-    CONTROL_PLANE, FIELD_MANAGER, KUBELET_LEASES, Lease, List, NAMESPACE, Node, PERSONS_FIELD_MANAGER, POOL, Pod,
+    CONTROL_PLANE, FIELD_MANAGER, KUBELET_LEASES, Lease, List, NAMESPACE, Node, PERSONS_FIELD_MANAGER, POOL,
+    Pod,
 };
 use super::patches::{node_patch, slot_patch, step_back_patch};
 use super::table::{self, NodeState, Table};

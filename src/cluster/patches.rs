@@ -11,8 +11,18 @@ use super::objects::{
 };
 use crate::decide::{Claim, NodeChange, NodeWrite, SlotChange, SlotView, SlotWrite};
 
-const CLAIMED: [&str; 10] =
-    [MACHINE_ID, NODE_UID, BOOT_ID, CLAIMED_AT, ALLOCATABLE, HEARTBEAT, REASON, REBOOTING, UNREADY, STEP_BACK];
+const CLAIMED: [&str; 10] = [
+    MACHINE_ID,
+    NODE_UID,
+    BOOT_ID,
+    CLAIMED_AT,
+    ALLOCATABLE,
+    HEARTBEAT,
+    REASON,
+    REBOOTING,
+    UNREADY,
+    STEP_BACK,
+];
 
 pub(super) fn slot_patch(write: &SlotWrite, node: &str) -> Value {
     let (mut annotations, spec) = match &write.change {

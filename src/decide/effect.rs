@@ -74,7 +74,7 @@ pub enum Next {
     Wait(Option<Duration>),
 }
 
-/// What a look reads, in this order; the host's own readings come last, always.
+/// What a look reads; the host's own readings come last, always.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Reads {
     /// The other nodes of the pool and, for a node of the control plane, the control plane elsewhere.
@@ -87,6 +87,43 @@ pub struct Reads {
     pub pods: bool,
     /// Whether the Nodes of [`super::holders`] exist; read after the slots.
     pub holders: bool,
+}
+
+/// One part of a look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LookPart {
+    /// The other nodes.
+    Others,
+    /// The own Node.
+    Node,
+    /// The slots.
+    Slots,
+    /// The Nodes of other slots' holders.
+    Holders,
+    /// The kubelet's Lease.
+    Kubelet,
+    /// The pods of this node.
+    Pods,
+}
+
+impl Reads {
+    /// The parts of this look, in the order in which they have to be read, one after the other.
+    ///
+    /// The own Node before the slots: a slot that was lost after the Node was read must not go unseen, or the
+    /// Node's state would be judged under it. The slots before their holders' Nodes: a claim made after its Node
+    /// was missed would be freed. The other nodes first: their list takes longest, and what was read before it
+    /// would be old.
+    pub fn in_order(self) -> impl Iterator<Item = LookPart> {
+        let parts = [
+            (self.others, LookPart::Others),
+            (self.cluster, LookPart::Node),
+            (self.cluster, LookPart::Slots),
+            (self.holders, LookPart::Holders),
+            (self.kubelet, LookPart::Kubelet),
+            (self.pods, LookPart::Pods),
+        ];
+        parts.into_iter().filter_map(|(wanted, part)| wanted.then_some(part))
+    }
 }
 
 /// What to watch. A watch event says no more than "look"; only pods are folded from it.

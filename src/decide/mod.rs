@@ -28,7 +28,8 @@ mod world;
 
 pub use drain::{EvictionOutcome, PodDrain};
 pub use effect::{
-    AbortReason, Decision, Effect, Next, NodeChange, NodeWrite, Phase, Reads, SlotChange, SlotWrite, Watches,
+    AbortReason, Decision, Effect, LookPart, Next, NodeChange, NodeWrite, Phase, Reads, SlotChange,
+    SlotWrite, Watches,
 };
 pub use facts::{
     Claim, Inhibitor, KubeletLease, Names, NodeView, Now, Others, Owner, PodKey, PodView, Reading, Request,

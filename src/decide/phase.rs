@@ -323,7 +323,8 @@ impl Here<'_> {
     /// What holds up a node that has its slot: a request that cannot be read, and closed gates.
     fn closed(&self) -> Vec<Reason> {
         let unreadable = self.world.host.request.failure();
-        let unreadable = unreadable.map(|why| Reason::Unreadable { what: "the request", why: why.to_owned() });
+        let unreadable =
+            unreadable.map(|why| Reason::Unreadable { what: "the request", why: why.to_owned() });
         unreadable.into_iter().chain(gates::host(self.world)).collect()
     }
 

@@ -163,9 +163,7 @@ fn look_is_due(world: &World, wish: &Wish, effect: Option<&Effect>) -> bool {
                 || (pods && look.pods_changed)
                 || (frees && !reclaim::is_missing_since(world, &write.uid, look.begun))
         }
-        Some(Effect::WriteNode(_)) => {
-            !world.look_is_fresh() || (pods && look.pods_changed)
-        }
+        Some(Effect::WriteNode(_)) => !world.look_is_fresh() || (pods && look.pods_changed),
         Some(Effect::Evict(_) | Effect::Reboot { .. }) | None => false,
     };
     lacks || old || second || too_old_to_write

@@ -326,7 +326,9 @@ impl Cluster {
     fn others_of(&self, number: usize) -> Result<Others, Failure> {
         let failure = |message: &String| Failure { message: message.clone(), retry_after: None };
         let mut others = self.others.as_ref().map_err(failure)?.clone();
-        for (_, host) in self.hosts.iter().enumerate().filter(|(other, _)| *other != number) {
+        for (_, host) in
+            self.hosts.iter().enumerate().filter(|(other, host)| *other != number && !host.node_gone)
+        {
             let name = host.settings.node_name.clone();
             if !host.up || !host.node.ready {
                 others.not_ready.push(name);

@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use rebootd::config::{ApiAccess, Credential, Gates, Mode, PemSource, Policy, Settings, Window};
 use rebootd::decide::{
-    Claim, Effect, Event, EvictionOutcome, Failure, Health, KubeletLease, Memory, Next, NodeChange, NodeView,
-    Now, Others, Outcome, Owner, Phase, PodKey, PodView, Reads, Request, SlotChange, SlotView, Stamp, Target, World,
-    decide, holders, observe,
+    Claim, Effect, Event, EvictionOutcome, Failure, Health, KubeletLease, LookPart, Memory, Next, NodeChange,
+    NodeView, Now, Others, Outcome, Owner, Phase, PodKey, PodView, Reads, Request, SlotChange, SlotView,
+    Stamp, Target, World, decide, holders, observe,
 };
 
 use crate::searches::Search;
@@ -44,18 +44,28 @@ const PROCESS: &str = "p";
 const NEXT_NONCE: &str = "p-0";
 const POOLS: [&str; 2] = ["a", "b"];
 /// Reads everything there is, so that no second look is needed for a part.
-const EVERYTHING: Reads =
-    Reads { others: true, cluster: true, kubelet: true, pods: true, holders: true };
+const EVERYTHING: Reads = Reads { others: true, cluster: true, kubelet: true, pods: true, holders: true };
 
 /// A write on its way, reduced to what it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Write {
     /// Takes a slot; `again` keeps the time of the claim before it.
-    Claim { slot: u8, current_uid: bool, again: bool },
-    Stamp { slot: u8, attempt: u8 },
-    Release { slot: u8 },
+    Claim {
+        slot: u8,
+        current_uid: bool,
+        again: bool,
+    },
+    Stamp {
+        slot: u8,
+        attempt: u8,
+    },
+    Release {
+        slot: u8,
+    },
     /// Takes it from a holder whose Node is gone.
-    Free { slot: u8 },
+    Free {
+        slot: u8,
+    },
     Cordon,
     Uncordon,
     RemoveMark,
@@ -82,8 +92,8 @@ pub enum Stage {
     Off,
     /// It waits, and looks when it is woken.
     Waiting,
-    /// It has read its Node, and is about to read the slots.
-    NodeRead,
+    /// In the middle of a look: it has read its Node, and is about to read the slots.
+    HalfRead,
     /// It waits for pods with a look that still counts, and is told of pods by a watch.
     Draining,
     /// A write was sent, and not yet answered. `fresh`: it changes the object whatever it holds.
@@ -199,6 +209,8 @@ pub struct Seen {
     pub slot_count: u8,
     /// The agent's number, by which slots name their holder.
     pub me: u8,
+    /// The Node, where the slots were read before it.
+    pub node: Option<Node>,
     pub kubelet_renews: bool,
     pub pod: Option<u8>,
     /// Slot 1 belongs to the second pool.
@@ -214,6 +226,7 @@ pub struct Seen {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Step {
     ReadNode(Node),
+    ReadSlots(Seen),
     ReadFailed { node_too: bool },
     ReadRest(Seen, Around),
     Wake(Around),
@@ -270,6 +283,16 @@ impl Agents {
 
     pub fn read_node(&mut self, id: Id, node: Node) -> Id {
         self.step(id, Step::ReadNode(node)).0
+    }
+
+    pub fn read_slots(&mut self, id: Id, seen: Seen) -> Id {
+        self.step(id, Step::ReadSlots(seen)).0
+    }
+
+    /// Whether the core wants its Node read before the slots.
+    pub fn node_comes_first() -> bool {
+        let mut parts = EVERYTHING.in_order().filter(|part| matches!(part, LookPart::Node | LookPart::Slots));
+        parts.next() == Some(LookPart::Node)
     }
 
     pub fn read_failed(&mut self, id: Id, node_too: bool) -> Id {
@@ -346,7 +369,12 @@ impl Agents {
                 see(Event::LookBegun);
                 let view = node_view(node, self.empty_boot_ids);
                 see(Event::Node(Ok(view)));
-                Goes::on(Stage::NodeRead, true)
+                Goes::on(Stage::HalfRead, true)
+            }
+            Step::ReadSlots(seen) => {
+                see(Event::LookBegun);
+                see(Event::Slots(Ok(slot_views(&seen))));
+                Goes::on(Stage::HalfRead, true)
             }
             Step::ReadFailed { node_too } => {
                 let failure = Failure { message: "connection refused".into(), retry_after: None };
@@ -367,10 +395,13 @@ impl Agents {
                 }
                 let mut see = |event| observe(&mut world, event, TIME);
                 see(Event::Others(others(around.readings)));
-                let slots = (0..usize::from(seen.slot_count)).filter_map(|number| slot_view(&seen, number));
-                see(Event::Slots(Ok(slots.collect())));
+                match seen.node {
+                    Some(node) => see(Event::Node(Ok(node_view(node, self.empty_boot_ids)))),
+                    None => see(Event::Slots(Ok(slot_views(&seen)))),
+                }
                 for name in holders(&world, &self.settings[usize::from(around.pool)]) {
-                    let exists = !OTHERS.iter().zip(seen.holder_missing).any(|(other, gone)| gone && *other == name);
+                    let exists =
+                        !OTHERS.iter().zip(seen.holder_missing).any(|(other, gone)| gone && *other == name);
                     observe(&mut world, Event::Holder { name, exists: Ok(exists) }, TIME);
                 }
                 // As long as it takes: the ten minutes are patience, no rule that safety rests on.
@@ -487,7 +518,8 @@ impl Agents {
                 }
                 Next::Act(effect) => {
                     let (write, nonce, target) = reduce(&effect);
-                    did.broke = did.broke.or(unread(around, is_progress(world, write), needs_others(world, write)));
+                    did.broke =
+                        did.broke.or(unread(around, is_progress(world, write), needs_others(world, write)));
                     observe(world, Event::WriteBegun(target), TIME);
                     let fresh = nonce == NEXT_NONCE && world.cluster.writes == 1;
                     let stage = Stage::Pending { write, fresh };
@@ -529,20 +561,22 @@ impl Agents {
                 world.host.request = request;
             }
             cluster.others = fresh.others;
-            cluster.slots = fresh.slots;
+            if stage != Stage::HalfRead {
+                cluster.slots = fresh.slots;
+            }
             cluster.pods = fresh.pods;
         }
-        if !matches!(stage, Stage::Draining | Stage::NodeRead) {
+        if !matches!(stage, Stage::Draining | Stage::HalfRead) {
             cluster.node = fresh.node;
             cluster.look = None;
         }
         let health = &mut cluster.health;
         if !keeps_health {
             *health = Health::default();
-        } else if stage != Stage::NodeRead {
+        } else if stage != Stage::HalfRead {
             health.ready_since = health.ready_since.map(|_| LONG_AGO);
         }
-        if stage != Stage::NodeRead {
+        if stage != Stage::HalfRead {
             health.renewed_at = None;
         }
         health.kubelet_failed = false;
@@ -731,6 +765,10 @@ fn node_view(node: Node, empty_boot_ids: bool) -> Option<NodeView> {
         allocatable: BTreeMap::new(),
         control_plane: false,
     })
+}
+
+fn slot_views(seen: &Seen) -> Vec<SlotView> {
+    (0..usize::from(seen.slot_count)).filter_map(|number| slot_view(seen, number)).collect()
 }
 
 fn slot_view(seen: &Seen, number: usize) -> Option<SlotView> {

@@ -167,7 +167,10 @@ fn tell(search: &Search, found: &Found, save: Option<&PathBuf>) -> Result<()> {
     let Found { states, steps, locals, .. } = found;
     let seconds = found.time.as_secs_f64();
     let whole = if found.exhaustive { "all" } else { "NOT all" };
-    println!("{:<18} {whole} {states} states, {steps} steps, {locals} kinds of agents, {seconds:.1} s", search.name);
+    println!(
+        "{:<18} {whole} {states} states, {steps} steps, {locals} kinds of agents, {seconds:.1} s",
+        search.name
+    );
     for (number, violation) in found.violations.iter().enumerate() {
         println!("  VIOLATION {} ({} states)", violation.what, violation.states);
         for (label, _) in &violation.run {

@@ -111,7 +111,11 @@ impl Workshop {
                 let found = told.lines().find_map(|line| line.trim().strip_prefix("VIOLATION "));
                 Ok(Some(found.unwrap_or("?").to_owned()))
             }
-            _ => bail!("the mutant {:?} ended badly:\n{told}{}", mutation.name, String::from_utf8_lossy(&output.stderr)),
+            _ => bail!(
+                "the mutant {:?} ended badly:\n{told}{}",
+                mutation.name,
+                String::from_utf8_lossy(&output.stderr)
+            ),
         }
     }
 
@@ -134,7 +138,11 @@ impl Workshop {
         // The mutant's own core in the place of the daemon's; its settings are the daemon's.
         let agent = sources.join("agent.rs");
         replace(&agent, "use rebootd::decide::{", "use crate::decide::{")?;
-        replace(&sources.join("main.rs"), "mod agent;", "#[allow(warnings)]\nmod decide;\nuse rebootd::config;\nmod agent;")
+        replace(
+            &sources.join("main.rs"),
+            "mod agent;",
+            "#[allow(warnings)]\nmod decide;\nuse rebootd::config;\nmod agent;",
+        )
     }
 
     fn mutate(&self, mutation: &Mutation) -> Result<()> {

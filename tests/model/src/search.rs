@@ -120,12 +120,19 @@ fn done(search: &Search, agents: &Agents, state: &State) -> Result<(), &'static 
             return Err("a host is down");
         }
         let node = &agent.node;
-        if agent.call || agent.going_down || !node.exists || !node.this_boot || !node.ready || node.other_machine {
+        if agent.call
+            || agent.going_down
+            || !node.exists
+            || !node.this_boot
+            || !node.ready
+            || node.other_machine
+        {
             return Err("a host or its Node is not well");
         }
         let proven = |boot| matches!(boot, Boot::This | Boot::Former);
         // A stamp that proves nothing may mean a reboot under way: a person decides, about the cordon too.
-        let undecided = |slot: &Slot| slot.held_by(number) && !proven(slot.boot) && slot.stamp != SlotStamp::None;
+        let undecided =
+            |slot: &Slot| slot.held_by(number) && !proven(slot.boot) && slot.stamp != SlotStamp::None;
         let undecided = state.slots.iter().any(undecided);
         if node.cordon == Cordon::Ours && !undecided {
             return Err("our cordon is left");
@@ -163,9 +170,7 @@ fn may_be_served(search: &Search, state: &State, number: usize) -> bool {
         let stuck = match slot.holder {
             GONE => true,
             FREE | OUTSIDE => false,
-            holder => {
-                unproven(slot.boot) || state.agents[usize::from(holder) - 1].power == Power::Dead
-            }
+            holder => unproven(slot.boot) || state.agents[usize::from(holder) - 1].power == Power::Dead,
         };
         of_its_pool && !stuck
     })
@@ -225,7 +230,11 @@ pub fn run(search: &Search, limit: usize, first_only: bool, progress: &dyn Fn(us
     }
     for (what, id, count) in stuck {
         let run = run_to(search, &mut agents, &table, &parents, id, None);
-        violations.push(Violation { what: format!("liveness: {what}, and nothing but a fault can change it"), run, states: count });
+        violations.push(Violation {
+            what: format!("liveness: {what}, and nothing but a fault can change it"),
+            run,
+            states: count,
+        });
     }
     let locals = agents.count();
     Found { states, steps, locals, time: began.elapsed(), exhaustive, violations }

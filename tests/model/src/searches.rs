@@ -132,7 +132,12 @@ pub fn all() -> Vec<Search> {
     let several = Search { outside: false, requests_kept: false, faults: network, ..alone.clone() };
     vec![
         alone.clone(),
-        Search { name: "drain", shows: "the same, with pods that come and go", drains: true, ..alone.clone() },
+        Search {
+            name: "drain",
+            shows: "the same, with pods that come and go",
+            drains: true,
+            ..alone.clone()
+        },
         Search {
             name: "machines",
             shows: "the same, with two tries, sick kubelets, and hosts that come back as another machine",
@@ -147,8 +152,18 @@ pub fn all() -> Vec<Search> {
             faults: machines,
             ..alone.clone()
         },
-        Search { name: "two-slots", shows: "one agent, two slots of a pool", faults: network, ..two_slots.clone() },
-        Search { name: "two-slots-people", shows: "the same, other faults", faults: people, ..two_slots.clone() },
+        Search {
+            name: "two-slots",
+            shows: "one agent, two slots of a pool",
+            faults: network,
+            ..two_slots.clone()
+        },
+        Search {
+            name: "two-slots-people",
+            shows: "the same, other faults",
+            faults: people,
+            ..two_slots.clone()
+        },
         Search {
             name: "two-pools",
             shows: "one agent that is moved between two pools",
@@ -157,7 +172,13 @@ pub fn all() -> Vec<Search> {
             ..two_slots
         },
         Search { name: "2x1", shows: "two agents, one slot", agents: 2, ..several.clone() },
-        Search { name: "2x1-people", shows: "the same, other faults", agents: 2, faults: people, ..several.clone() },
+        Search {
+            name: "2x1-people",
+            shows: "the same, other faults",
+            agents: 2,
+            faults: people,
+            ..several.clone()
+        },
         Search { name: "2x2", shows: "two agents, two slots", agents: 2, slots: 2, ..several.clone() },
         Search { name: "3x1", shows: "three agents, one slot", agents: 3, ..several },
     ]
@@ -169,7 +190,10 @@ pub fn find(name: &str) -> Result<Search> {
         return Ok(large());
     }
     let known = || all().iter().map(|search| search.name).collect::<Vec<_>>().join(", ");
-    all().into_iter().find(|search| search.name == name).with_context(|| format!("no search {name:?}; there are: {}", known()))
+    all()
+        .into_iter()
+        .find(|search| search.name == name)
+        .with_context(|| format!("no search {name:?}; there are: {}", known()))
 }
 
 /// Too large to be searched: for walks.

@@ -303,7 +303,8 @@ impl State {
         for (word, agent) in key.iter_mut().zip(&self.agents) {
             *word = pack_agent(agent);
         }
-        key[AGENTS] = pack_slot(&self.slots[0], &self.late[0]) | pack_slot(&self.slots[1], &self.late[1]) << 32;
+        key[AGENTS] =
+            pack_slot(&self.slots[0], &self.late[0]) | pack_slot(&self.slots[1], &self.late[1]) << 32;
         key
     }
 

@@ -21,6 +21,7 @@ pub struct Label {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum What {
     ReadsNode,
+    ReadsSlotsFirst,
     CannotRead,
     ReadsSlots { around: Around, overdue: bool, stamp_over: bool, did: Did, write: Option<Write> },
     WakesInDrain { around: Around, did: Did, write: Option<Write> },
@@ -195,15 +196,15 @@ impl<'a> Steps<'a> {
         if matches!(stage, Stage::Waiting | Stage::Off) {
             agent.disturbed = false;
         }
-        let begins = matches!(stage, Stage::Waiting | Stage::NodeRead | Stage::Off);
+        let begins = matches!(stage, Stage::Waiting | Stage::HalfRead | Stage::Off);
         let cordon_underway = agent.late & late_node::CORDON != 0;
         if agent.excused && begins && !disrupted && !cordon_underway && !agent.call {
             agent.excused = false;
         }
-        if !matches!(stage, Stage::NodeRead | Stage::Draining) {
+        if !matches!(stage, Stage::HalfRead | Stage::Draining) {
             agent.node_valid = false;
         }
-        if !matches!(stage, Stage::Draining) {
+        if !matches!(stage, Stage::Draining) && (stage != Stage::HalfRead || Agents::node_comes_first()) {
             agent.slot_valid = [false; SLOTS];
         }
         if !matches!(stage, Stage::Pending { .. }) {
@@ -254,7 +255,9 @@ impl<'a> Steps<'a> {
                 let slot = &mut state.slots[usize::from(slot)];
                 slot.stamp = if attempt == 1 { SlotStamp::First } else { SlotStamp::Second };
             }
-            Write::Release { slot } | Write::Free { slot } => state.slots[usize::from(slot)] = Slot::default(),
+            Write::Release { slot } | Write::Free { slot } => {
+                state.slots[usize::from(slot)] = Slot::default()
+            }
             Write::Cordon => (node.cordon, node.mark) = (Cordon::Ours, true),
             Write::Uncordon => {
                 if node.cordon == Cordon::Other {
@@ -339,7 +342,7 @@ impl<'a> Steps<'a> {
         match self.stage(agent.local) {
             Stage::Off => {}
             Stage::Waiting => self.begin_look(state, number),
-            Stage::NodeRead => self.end_look(state, number),
+            Stage::HalfRead => self.end_look(state, number),
             Stage::Draining => self.drain(state, number),
             Stage::Pending { write, fresh } => self.pending(state, number, write, fresh),
         }
@@ -348,10 +351,17 @@ impl<'a> Steps<'a> {
     fn begin_look(&mut self, state: &State, number: usize) {
         let local = state.agents[number].local;
         let mut next = *state;
-        let agent = &mut next.agents[number];
-        agent.local = self.agents.read_node(local, agent.node);
-        agent.node_valid = true;
-        self.push(next, Some(number), What::ReadsNode, false, None);
+        if Agents::node_comes_first() {
+            let agent = &mut next.agents[number];
+            agent.local = self.agents.read_node(local, agent.node);
+            agent.node_valid = true;
+            self.push(next, Some(number), What::ReadsNode, false, None);
+        } else {
+            let seen = self.seen(state, number);
+            next.agents[number].local = self.agents.read_slots(local, seen);
+            next.agents[number].slot_valid = [true; SLOTS];
+            self.push(next, Some(number), What::ReadsSlotsFirst, false, None);
+        }
         if self.search.faults.unreadable {
             let mut next = *state;
             next.agents[number].local = self.agents.read_failed(local, true);
@@ -366,25 +376,24 @@ impl<'a> Steps<'a> {
         let stamped = |slot: &Slot| mine(slot) && matches!(slot.stamp, SlotStamp::First | SlotStamp::Second);
         // Whether a deadline is over is not kept: it may be at any time. `reboot_timeout` is longer than any
         // delivery of the call.
-        let overdue: &[bool] = BOTH.get(..1 + usize::from(self.search.faults.deadlines && slots.iter().any(mine))).unwrap_or(&BOTH);
+        let overdue: &[bool] = BOTH
+            .get(..1 + usize::from(self.search.faults.deadlines && slots.iter().any(mine)))
+            .unwrap_or(&BOTH);
         let over = BOTH.get(..1 + usize::from(!agent.call && slots.iter().any(stamped))).unwrap_or(&BOTH);
-        for (overdue, stamp_over) in overdue.iter().flat_map(|first| over.iter().map(|second| (*first, *second))) {
-            let seen = Seen {
-                slots,
-                slot_count: self.search.slots as u8,
-                me: 0,
-                kubelet_renews: agent.kubelet,
-                pod: agent.pod,
-                two_pools: self.search.two_pools,
-                holder_missing: self.holders_missing(state),
-                overdue,
-                stamp_over,
-            };
+        for (overdue, stamp_over) in
+            overdue.iter().flat_map(|first| over.iter().map(|second| (*first, *second)))
+        {
+            let node = (!Agents::node_comes_first()).then_some(agent.node);
+            let seen = Seen { node, overdue, stamp_over, ..self.seen(state, number) };
             for around in self.arounds(&agent) {
                 let (local, did) = self.agents.read_rest(agent.local, seen, around);
                 let mut next = *state;
                 next.agents[number].local = local;
-                next.agents[number].slot_valid = [true; SLOTS];
+                if node.is_some() {
+                    next.agents[number].node_valid = true;
+                } else {
+                    next.agents[number].slot_valid = [true; SLOTS];
+                }
                 let write = self.sent(&mut next, number);
                 let what = What::ReadsSlots { around, overdue, stamp_over, did, write };
                 self.acted(next, number, what, did, overdue || self.is_fault(around));
@@ -416,7 +425,25 @@ impl<'a> Steps<'a> {
     }
 
     fn is_fault(&self, around: Around) -> bool {
-        around.readings != Readings::Open || !around.may_evict || (!self.search.requests_kept && !around.request)
+        around.readings != Readings::Open
+            || !around.may_evict
+            || (!self.search.requests_kept && !around.request)
+    }
+
+    fn seen(&self, state: &State, number: usize) -> Seen {
+        let agent = &state.agents[number];
+        Seen {
+            slots: self.as_seen(state, number),
+            slot_count: self.search.slots as u8,
+            me: 0,
+            node: None,
+            kubelet_renews: agent.kubelet,
+            pod: agent.pod,
+            two_pools: self.search.two_pools,
+            holder_missing: self.holders_missing(state),
+            overdue: false,
+            stamp_over: false,
+        }
     }
 
     /// For each slot: whether it is held by a node that the model runs, and that has no Node now.
@@ -616,7 +643,13 @@ impl<'a> Steps<'a> {
                 if agent.call {
                     let arrived = with(&|it| (it.call, it.going_down) = (false, true));
                     self.push(arrived, of, What::CallArrives, false, None);
-                    self.push(with(&|it| (it.call, it.rebooting) = (false, it.going_down)), of, What::CallFails, false, None);
+                    self.push(
+                        with(&|it| (it.call, it.rebooting) = (false, it.going_down)),
+                        of,
+                        What::CallFails,
+                        false,
+                        None,
+                    );
                 }
                 if faults.requests && self.search.requests_kept {
                     let what = if agent.request { What::RequestVanishes } else { What::RequestAppears };
@@ -661,8 +694,9 @@ impl<'a> Steps<'a> {
                 // A late stamp of a former boot could only make the slot harder to take.
                 late.stamps = [false; 2];
             }
-            let [current, former, anew] = [late_claim::CURRENT, late_claim::FORMER_BOOT, late_claim::FORMER_NODE]
-                .map(|class| late_claim::bit(number, class));
+            let [current, former, anew] =
+                [late_claim::CURRENT, late_claim::FORMER_BOOT, late_claim::FORMER_NODE]
+                    .map(|class| late_claim::bit(number, class));
             if late.claims & (current | anew) != 0 {
                 late.claims = late.claims & !(current | anew) | former;
             }
@@ -744,7 +778,8 @@ impl<'a> Steps<'a> {
             self.push(changed(self, &|_| {}), of, What::NodeTouched, true, None);
         }
         if faults.cordons {
-            let disturbed = |cordon: Cordon| move |it: &mut Agent| (it.node.cordon, it.disturbed) = (cordon, true);
+            let disturbed =
+                |cordon: Cordon| move |it: &mut Agent| (it.node.cordon, it.disturbed) = (cordon, true);
             if agent.node.cordon == Cordon::None {
                 self.push(changed(self, &disturbed(Cordon::Other)), of, What::PersonCordons, true, None);
             } else {
@@ -808,8 +843,8 @@ impl<'a> Steps<'a> {
             if slot.held_by(number) {
                 slot.current_uid = false;
             }
-            let [current, anew] = [late_claim::CURRENT, late_claim::FORMER_NODE]
-                .map(|class| late_claim::bit(number, class));
+            let [current, anew] =
+                [late_claim::CURRENT, late_claim::FORMER_NODE].map(|class| late_claim::bit(number, class));
             if late.claims & current != 0 {
                 late.claims = late.claims & !current | anew;
             }
@@ -1004,6 +1039,7 @@ impl fmt::Display for What {
         let slot_of = |slot: &Option<u8>| slot.map(|slot| format!(" of slot {slot}")).unwrap_or_default();
         match self {
             What::ReadsNode => f.write_str("reads its Node"),
+            What::ReadsSlotsFirst => f.write_str("reads the slots before its Node"),
             What::CannotRead => f.write_str("cannot read the cluster"),
             What::ReadsSlots { around, overdue, stamp_over, did, write } => {
                 write!(f, "reads slots and host{}", around_told(*around))?;
@@ -1030,7 +1066,9 @@ impl fmt::Display for What {
             }
             What::Refused(write) => write!(f, "its {write} is refused"),
             What::GivesUp { write, lost: true } => write!(f, "its {write} is lost, it gives up waiting"),
-            What::GivesUp { write, lost: false } => write!(f, "gives up waiting for the answer to its {write}"),
+            What::GivesUp { write, lost: false } => {
+                write!(f, "gives up waiting for the answer to its {write}")
+            }
             What::LateApplied(name, slot) => write!(f, "the API applies the late {name}{}", slot_of(slot)),
             What::LateLost(name, slot) => write!(f, "the late {name}{} is lost", slot_of(slot)),
             What::Killed => f.write_str("is killed and started again"),

@@ -94,7 +94,9 @@ pub fn describe(search: &Search, agents: &Agents, state: &State) -> String {
         }
         words.extend(agent.call.then_some("a call of Reboot on its way"));
         words.extend((agent.late != 0).then_some("a late write to the Node on its way"));
-        words.extend(matches!(agents.get(agent.local).stage, Stage::Pending { .. }).then_some("waits for an answer"));
+        words.extend(
+            matches!(agents.get(agent.local).stage, Stage::Pending { .. }).then_some("waits for an answer"),
+        );
         parts.push(format!("{} {}", char::from(b'A' + number as u8), words.join(", ")));
     }
     parts.join(" | ")
