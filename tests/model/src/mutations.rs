@@ -27,6 +27,10 @@ pub struct Mutation {
     file: String,
     from: String,
     to: String,
+    /// A second place in the same file, where the rule is asked for twice.
+    and_from: Option<String>,
+    #[serde(default)]
+    and_to: String,
     search: String,
 }
 
@@ -147,8 +151,13 @@ impl Workshop {
 
     fn mutate(&self, mutation: &Mutation) -> Result<()> {
         let path = self.directory.join("src/decide").join(&mutation.file);
-        let (from, to) = (mutation.from.trim_start_matches('\n'), mutation.to.trim_start_matches('\n'));
-        replace(&path, from, to).with_context(|| format!("mutation {:?}", mutation.name))
+        let first = (mutation.from.as_str(), mutation.to.as_str());
+        let second = mutation.and_from.as_deref().map(|from| (from, mutation.and_to.as_str()));
+        for (from, to) in [Some(first), second].into_iter().flatten() {
+            let (from, to) = (from.trim_start_matches('\n'), to.trim_start_matches('\n'));
+            replace(&path, from, to).with_context(|| format!("mutation {:?}", mutation.name))?;
+        }
+        Ok(())
     }
 }
 

@@ -42,6 +42,7 @@ pub enum What {
     Boots,
     BootsAsOtherMachine,
     NeverReturns,
+    KubeletRenews,
     KubeletPosts,
     KubeletPostsSick,
     KubeletDies,
@@ -477,16 +478,31 @@ impl<'a> Steps<'a> {
     }
 
     fn acted(&mut self, mut next: State, number: usize, what: What, did: Did, fault: bool) {
+        let mut broke = did.broke;
+        if did.called {
+            // Without an answer to wait for, there is nothing that could have confirmed the slot.
+            broke = broke.or(self.check_call(&next, number, true));
+            Steps::called(&mut next.agents[number], Call::Accepted);
+        }
         if did.evicted {
             next.agents[number].pod = None;
         }
-        self.push(next, Some(number), what, fault, did.broke);
+        self.push(next, Some(number), what, fault, broke);
+    }
+
+    fn called(agent: &mut Agent, call: Call) {
+        agent.going_down |= call == Call::Accepted;
+        agent.call |= call == Call::Underway;
+        agent.rebooting |= call != Call::Refused;
     }
 
     fn drain(&mut self, state: &State, number: usize) {
         let agent = state.agents[number];
         let believed = self.agents.pods_seen(agent.local);
-        for around in self.arounds(&agent) {
+        // The other nodes are read in a look only.
+        let of_look =
+            |around: &Around| matches!(around.readings, Readings::OtherNodeDown | Readings::NoOthers);
+        for around in self.arounds(&agent).filter(|around| !of_look(around)) {
             let (local, mut did) = self.agents.wake(agent.local, around);
             // A pod that came later is not the one that was asked to leave.
             did.evicted &= agent.pod.is_some_and(|pod| believed[usize::from(pod)]);
@@ -574,10 +590,7 @@ impl<'a> Steps<'a> {
                     let mut broke = did.broke;
                     if did.called {
                         broke = broke.or(self.check_call(state, number, around.request));
-                        let agent = &mut next.agents[number];
-                        agent.going_down |= call == Call::Accepted;
-                        agent.call |= call == Call::Underway;
-                        agent.rebooting |= call != Call::Refused;
+                        Steps::called(&mut next.agents[number], call);
                     }
                     let calm = !late && matches!(call, Call::None | Call::Accepted);
                     let what = What::Answered { write, late: *late, around, call };
@@ -766,6 +779,11 @@ impl<'a> Steps<'a> {
             if faults.sick && !agent.node.this_boot {
                 self.push(changed(self, &posts(false)), of, What::KubeletPostsSick, true, None);
             }
+        }
+        if faults.sick && up && !agent.kubelet {
+            let mut next = *state;
+            next.agents[number].kubelet = true;
+            self.push(next, of, What::KubeletRenews, true, None);
         }
         if faults.sick && agent.kubelet {
             let mut next = *state;
@@ -1080,6 +1098,7 @@ impl fmt::Display for What {
             What::Boots => f.write_str("its host boots"),
             What::BootsAsOtherMachine => f.write_str("another machine boots under its name"),
             What::NeverReturns => f.write_str("its host never returns"),
+            What::KubeletRenews => f.write_str("its kubelet starts, and has not posted its Node yet"),
             What::KubeletPosts => f.write_str("its kubelet posts that it is Ready in this boot"),
             What::KubeletPostsSick => f.write_str("its kubelet posts that it is not Ready"),
             What::KubeletDies => f.write_str("its kubelet dies, the Node still says Ready"),
