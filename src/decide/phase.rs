@@ -34,11 +34,17 @@ pub(super) fn wish(world: &World, settings: &Settings) -> Wish {
     };
     let requested = !matches!(world.host.request.last(), None | Some(None)) && !world.step_back;
     let idle_or_waiting = if requested { Phase::Waiting } else { Phase::Idle };
+    // Without a Node that is ours nothing is done; but who may hold a slot is not idle.
+    let holds = slots.iter().any(|slot| {
+        let named = slot.holder.as_deref() == Some(settings.node_name.as_str());
+        named && identity::ownership(world, slot) != Ownership::OtherMachine
+    });
+    let without_node = if holds { Phase::Waiting } else { idle_or_waiting };
     let Some(node) = node else {
-        return Wish::new(idle_or_waiting).trouble(Reason::NodeMissing { name: settings.node_name.clone() });
+        return Wish::new(without_node).trouble(Reason::NodeMissing { name: settings.node_name.clone() });
     };
     if let Err(reason) = identity::node_is_this_machine(world, node) {
-        return Wish::new(idle_or_waiting).trouble(reason);
+        return Wish::new(without_node).trouble(reason);
     }
     let held: Vec<Held<'_>> = slots
         .iter()

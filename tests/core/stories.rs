@@ -280,6 +280,18 @@ fn a_slot_of_another_machine_is_reported_and_left_alone() {
 }
 
 #[test]
+fn whoever_holds_a_slot_is_not_idle_though_its_node_is_not_its_own() {
+    let mut cluster = Cluster::new(&["n1"], 1);
+    cluster.hosts[0].node.machine_id = "f".repeat(32);
+    cluster.slots[0].holder = Some("n1".into());
+    let machine_id = Some(cluster.hosts[0].world.host.machine_id.clone());
+    cluster.slots[0].claim = Claim { machine_id, boot_id: Some("e".repeat(32)), ..Claim::default() };
+    cluster.run(300);
+    assert!(told(&cluster, "n1 waiting other-machine") && !told(&cluster, "n1 idle"));
+    assert_eq!(cluster.writes, 0);
+}
+
+#[test]
 fn a_garbled_slot_is_kept_and_only_our_own_cordon_under_it_is_removed() {
     for stamped in [false, true] {
         let mut cluster = Cluster::new(&["n1"], 1);
