@@ -246,7 +246,12 @@ fn unusable(source: &PemSource, error: &reqwest::Error) -> ApiError {
 }
 
 fn no_answer(error: reqwest::Error) -> ApiError {
-    ApiError::NoAnswer(chain(&error.without_url()))
+    let mut text = chain(&error.without_url());
+    // A host without a clock of its own wakes up years ago.
+    if ["certificate not valid yet", "certificate expired"].iter().any(|words| text.contains(words)) {
+        text.push_str(" (is the clock of this host right?)");
+    }
+    ApiError::NoAnswer(text)
 }
 
 /// An error with its causes: reqwest's own text says little.

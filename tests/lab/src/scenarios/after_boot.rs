@@ -146,7 +146,7 @@ async fn is_ahead(stage: &Stage, host: &Host) -> Result<()> {
 /// The server's certificate is not valid yet: named, nothing undone, and over as soon as the clock is right.
 async fn is_far_behind(stage: &Stage, host: &Host) -> Result<()> {
     reboots_into(host, "-1y\n").await?;
-    let refused = |status: &Status| status.says("api-failing", &["certificate", "not valid yet"]);
+    let refused = |status: &Status| status.says("api-failing", &["certificate not valid yet", "clock"]);
     wait_status(host, "complaining about the certificate", refused, SOON).await?;
     stays(stage, host, STAYS).await?;
     host.write_file(CLOCK, RIGHT).await?;

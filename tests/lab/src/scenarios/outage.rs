@@ -65,7 +65,7 @@ async fn outage(stage: &Stage, outage: Outage, round: usize) -> Result<()> {
             SOON,
         )
     };
-    try_join!(sleep_ok(AWAY), failing(1), failing(2), failing(3), failing(4))?;
+    try_join!(async { anyhow::Ok(sleep(AWAY).await) }, failing(1), failing(2), failing(3), failing(4))?;
     for (host, boots) in stage.lab.hosts.iter().zip(&boots) {
         ensure!(host.is_on() && host.boots().len() == *boots, "{} went down without the API", host.name());
     }
@@ -83,11 +83,6 @@ async fn outage(stage: &Stage, outage: Outage, round: usize) -> Result<()> {
         verdict::cordoned(&stage.observer.history(), host.name(), round)?;
         verdict::cordoned_under_slot(&stage.observer.history(), host.name(), &slot_of(host))?;
     }
-    Ok(())
-}
-
-async fn sleep_ok(time: Duration) -> Result<()> {
-    sleep(time).await;
     Ok(())
 }
 

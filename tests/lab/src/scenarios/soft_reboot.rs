@@ -40,12 +40,10 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     ensure!(!is_absent(host, SENTINEL).await?, "the sentinel is gone");
 
     let stamped = keep(stage, host, Place::Stamped);
-    let budget = async {
-        // The rule has to be there first.
-        sleep(Duration::from_secs(1)).await;
-        stage.lab.kubectl(&["delete", "poddisruptionbudget", &draining_pods.name]).await
-    };
-    let (stamped, _) = tokio::try_join!(stamped, budget)?;
+    let delete = ["delete", "poddisruptionbudget", &draining_pods.name];
+    let budget = stage.lab.kubectl(&delete);
+    // In this order: what holds the stamp is there before the budget is gone.
+    let (stamped, _) = tokio::try_join!(biased; stamped, budget)?;
     soft_reboot(host).await?;
     stamped.let_go().await?;
     let asked = |status: &Status| status.phase == "rebooting" && status.says("reboot-asked", &["(try 1)"]);
