@@ -102,7 +102,8 @@ impl fmt::Display for Reason {
             Reason::NodeMissing { name } => {
                 write!(
                     f,
-                    "there is no Node {name:?}; set `name` in [node] if this host has another name there"
+                    "there is no Node {name:?}; set `name` in [node] if this host has another name there, or restart \
+                     the kubelet if the Node was deleted"
                 )
             }
             Reason::OtherMachine { node, host } => write!(

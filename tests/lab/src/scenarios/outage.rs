@@ -65,7 +65,11 @@ async fn outage(stage: &Stage, outage: Outage, round: usize) -> Result<()> {
             SOON,
         )
     };
-    try_join!(async { anyhow::Ok(sleep(AWAY).await) }, failing(1), failing(2), failing(3), failing(4))?;
+    let away = async {
+        sleep(AWAY).await;
+        anyhow::Ok(())
+    };
+    try_join!(away, failing(1), failing(2), failing(3), failing(4))?;
     for (host, boots) in stage.lab.hosts.iter().zip(&boots) {
         ensure!(host.is_on() && host.boots().len() == *boots, "{} went down without the API", host.name());
     }
