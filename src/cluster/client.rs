@@ -277,7 +277,15 @@ fn unusable(source: &PemSource, error: &reqwest::Error) -> ApiError {
 }
 
 fn no_answer(error: reqwest::Error) -> ApiError {
-    ApiError::NoAnswer(chain(&error.without_url()))
+    ApiError::NoAnswer(with_advice(chain(&error.without_url())))
+}
+
+/// A host without a clock of its own wakes up years ago.
+fn with_advice(text: String) -> String {
+    match ["certificate not valid yet", "certificate expired"].iter().any(|words| text.contains(words)) {
+        true => text + " (is the clock of this host right?)",
+        false => text,
+    }
 }
 
 /// An error with its causes: reqwest's own text says little.
@@ -292,4 +300,21 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     texts.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_that_is_out_of_its_time_asks_for_the_clock() {
+        // As rustls words it.
+        let early =
+            "invalid peer certificate: certificate not valid yet: verification time 1763905185 (UNIX)";
+        let late = "invalid peer certificate: certificate expired: verification time 1826977185 (UNIX)";
+        for text in [early, late] {
+            assert!(with_advice(text.to_owned()).ends_with("(is the clock of this host right?)"));
+        }
+        assert_eq!(with_advice("connection refused".to_owned()), "connection refused");
+    }
 }

@@ -11,7 +11,7 @@ pub enum Phase {
     Starting,
     /// No request, no slot, no cordon of ours.
     Idle,
-    /// A request, and something that has to come first.
+    /// A request, or a slot that is held without a Node that is ours, and something that has to come first.
     Waiting,
     /// A cordon of ours without a slot: uncordon when healthy, before any new claim.
     Restoring,

@@ -100,8 +100,9 @@ fn interval_left(world: &World, min_interval: Duration) -> Option<Duration> {
     if last.boot_id == world.host.boot_id {
         return None;
     }
-    // A wall clock that went back at the boot (no battery) makes this wait longer, never shorter.
-    let elapsed = world.now.wall.saturating_sub(last.at);
+    // Where the wall clock went back since (no battery, or it was ahead then), what is sure is the time since boot:
+    // so the wait is never longer than `min_interval` counted from this boot.
+    let elapsed = world.now.wall.checked_sub(last.at).unwrap_or(world.now.boot);
     min_interval.checked_sub(elapsed).filter(|left| !left.is_zero())
 }
 
@@ -110,4 +111,31 @@ fn read<'a, T>(what: &'static str, reading: &'a Reading<T>) -> Result<&'a T, Rea
         what,
         why: reading.failure().unwrap_or("not read yet").to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::{LastReboot, Memory, Now};
+
+    /// What is left of two hours, in this boot, after a reboot that was asked for at this wall time.
+    fn left(asked_at: u64, wall: u64, boot: u64) -> Option<u64> {
+        let seconds = Duration::from_secs;
+        let now = Now { boot: seconds(boot), wall: seconds(wall) };
+        let last_reboot = Some(LastReboot { boot_id: "before".into(), at: seconds(asked_at) });
+        let memory = Memory { setback: None, last_reboot };
+        let world = World::new(now, "p".into(), "now".into(), "m".into(), memory);
+        interval_left(&world, seconds(7200)).map(|left| left.as_secs())
+    }
+
+    #[test]
+    fn a_wrong_wall_clock_makes_the_pause_between_reboots_no_longer_than_it_is() {
+        assert_eq!(left(1_000_000, 1_000_060, 30), Some(7140));
+        assert_eq!(left(1_000_000, 1_007_200, 30), None);
+        // A year behind since the boot, and ahead by a year when the reboot was asked for.
+        for (asked_at, wall) in [(32_000_000, 1_000_000), (63_000_000, 32_000_000)] {
+            assert_eq!(left(asked_at, wall, 60), Some(7140));
+            assert_eq!(left(asked_at, wall, 7200), None);
+        }
+    }
 }

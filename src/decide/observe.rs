@@ -89,6 +89,9 @@ pub enum Event {
     Reloaded,
 }
 
+/// The D-Bus call follows the stamp within this time of its sending, or the slot is stamped anew.
+const STAMP_HOLDS: Duration = Duration::from_secs(5);
+
 /// What a write is sent to, by uid.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Target(pub String);
@@ -134,6 +137,7 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
             world.host.read_at = Some(now.boot);
         }
         Event::LookBegun => {
+            cluster.may_call_until = None;
             cluster.look = Some(Look {
                 begun: now.boot,
                 ended: None,
@@ -187,14 +191,16 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
             let settled = cluster.settled.remove(&target.0);
             cluster.pending = Some((target, settled));
             cluster.writes += 1;
-            cluster.stamped = None;
+            cluster.stamped = false;
+            cluster.may_call_until = None;
             cluster.look = None;
         }
         Event::WriteEnded { effect, sent, outcome } => write_ended(world, &effect, sent, outcome),
         Event::EvictionsBegun(keys) => drain::evictions_begun(cluster, &keys),
         Event::EvictionEnded(key, outcome) => drain::eviction_ended(cluster, &key, outcome, now.boot),
         Event::RebootBegun => {
-            cluster.stamped = None;
+            cluster.stamped = false;
+            cluster.may_call_until = None;
             cluster.look = None;
             world.memory.last_reboot = Some(LastReboot { boot_id: world.host.boot_id.clone(), at: now.wall });
         }
@@ -330,7 +336,8 @@ fn applied(world: &mut World, effect: &Effect, sent: Duration) {
     match effect {
         Effect::WriteSlot(write) => match &write.change {
             SlotChange::Stamp(_) => {
-                world.cluster.stamped = Some(sent);
+                world.cluster.stamped = true;
+                world.cluster.may_call_until = Some(sent + STAMP_HOLDS);
                 // The host is read once more before the reboot is asked for.
                 world.host.read_at = None;
             }

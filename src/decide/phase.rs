@@ -13,6 +13,8 @@ use super::{
 };
 use crate::config::{Mode, Settings};
 
+/// See [`Here::heartbeat`].
+const HEARTBEAT_LOOK: Duration = Duration::from_secs(6 * 60 * 60);
 /// A drain rests on a look at slots and Node that is never older than this, whatever the watches tell.
 const DRAIN_LOOK: Duration = Duration::from_secs(60);
 /// A node on its way back is looked at three times while it settles, besides what the watches tell; within these.
@@ -36,11 +38,17 @@ pub(super) fn wish(world: &World, settings: &Settings) -> Wish {
     };
     let requested = !matches!(world.host.request.last(), None | Some(None)) && !world.step_back;
     let idle_or_waiting = if requested { Phase::Waiting } else { Phase::Idle };
+    // Without a Node that is ours nothing is done; but who may hold a slot is not idle.
+    let holds = slots.iter().any(|slot| {
+        let named = slot.holder.as_deref() == Some(settings.node_name.as_str());
+        named && identity::ownership(world, slot) != Ownership::OtherMachine
+    });
+    let without_node = if holds { Phase::Waiting } else { idle_or_waiting };
     let Some(node) = node else {
-        return Wish::new(idle_or_waiting).trouble(Reason::NodeMissing { name: settings.node_name.clone() });
+        return Wish::new(without_node).trouble(Reason::NodeMissing { name: settings.node_name.clone() });
     };
     if let Err(reason) = identity::node_is_this_machine(world, node) {
-        return Wish::new(idle_or_waiting).trouble(reason);
+        return Wish::new(without_node).trouble(reason);
     }
     let held: Vec<Held<'_>> = slots
         .iter()
@@ -115,11 +123,19 @@ impl Here<'_> {
         if labels && self.node.pool_label.as_ref() != Some(&self.settings.pool) {
             return Wish::new(idle_or_waiting).act(self.write_node(NodeChange::Confirm));
         }
-        match idle_or_waiting {
+        let mut wish = match idle_or_waiting {
             Phase::Waiting => self.waiting(slots),
             phase if self.world.step_back => Wish::new(phase).because(Reason::SteppedBack),
             phase => Wish::new(phase),
-        }
+        };
+        wish.look_age.get_or_insert_with(|| self.heartbeat());
+        wish
+    }
+
+    /// Whoever waits for nothing in the cluster still looks now and then: a claim of an earlier process may land
+    /// at any later time. Spread, since a fleet may have been started at once.
+    fn heartbeat(&self) -> Duration {
+        HEARTBEAT_LOOK.mul_f64(0.75 + jitter(&[&self.settings.node_name, "heartbeat"]) / 2.0)
     }
 
     fn unproven(&self, held: &Held<'_>) -> Wish {
@@ -221,7 +237,7 @@ impl Here<'_> {
         {
             // This process knows that it has not asked for the reboot: it may go on to stamp anew, though not
             // undo anything.
-            let not_asked = self.world.cluster.stamped.is_some() && self.node.unschedulable;
+            let not_asked = self.world.cluster.stamped && self.node.unschedulable;
             let goes_on = not_asked && self.abort_reason(slot, None).is_none();
             return if goes_on { self.draining(slot, stamp.attempt) } else { wish };
         }

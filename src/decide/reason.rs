@@ -119,7 +119,8 @@ impl fmt::Display for Reason {
             Reason::NodeMissing { name } => {
                 write!(
                     f,
-                    "there is no Node {name:?}; set `name` in [node] if this host has another name there"
+                    "there is no Node {name:?}; set `name` in [node] if this host has another name there, or restart \
+                     the kubelet if the Node was deleted"
                 )
             }
             Reason::OtherMachine { node, host } => write!(
@@ -199,7 +200,7 @@ impl fmt::Display for Reason {
                 }
             }
             Reason::RebootAsked { attempt, left } => {
-                write!(f, "asked logind to reboot (try {attempt}), {} left for it", span(*left))
+                write!(f, "the reboot is under way (try {attempt}), {} left for it", span(*left))
             }
             Reason::RebootCallFailed { why } => write!(f, "logind did not reboot: {why}"),
             Reason::GoingDown => f.write_str("the host is shutting down"),

@@ -7,8 +7,6 @@ use super::world::World;
 use super::{Decision, Effect, Next, Phase, Reads, Reason, SlotChange, Watches, gates, reclaim};
 use crate::config::{Mode, Settings};
 
-/// The D-Bus call follows the stamp within this time of its sending, or the slot is stamped anew.
-const STAMP_HOLDS: Duration = Duration::from_secs(5);
 /// How often a closed gate of this host is looked at: neither dpkg nor logind tell when they are done.
 pub(super) const GATE_LOOK: Duration = Duration::from_secs(5);
 /// How often a host that goes down is looked at: somebody may call the shutdown off.
@@ -88,7 +86,7 @@ pub fn decide(world: &World, settings: &Settings) -> Decision {
 /// The answered stamp allows the reboot, for a moment. The cluster was read before it; the host, which takes
 /// milliseconds to read, is read once more after it: dpkg may have begun to work while the stamp was on its way.
 fn reboot_now(world: &World) -> Option<Decision> {
-    let not_after = world.cluster.stamped? + STAMP_HOLDS;
+    let not_after = world.cluster.may_call_until?;
     let wanted = world.host.request.current().is_some_and(Option::is_some) && !world.step_back;
     if !wanted || world.now.boot > not_after {
         return None;

@@ -41,10 +41,11 @@ fn one_node_goes_the_whole_way() {
 }
 
 #[test]
-fn an_idle_node_wants_nothing_after_its_second_look() {
+fn an_idle_node_wants_nothing_for_hours_after_its_second_look() {
     let mut cluster = Cluster::new(&["n1"], 1);
     cluster.run(200);
-    assert_eq!(cluster.step(0), Some(None));
+    let next = cluster.step(0).unwrap().unwrap();
+    assert!(next > cluster.time + Duration::from_secs(4 * 60 * 60), "{next:?}");
 }
 
 #[test]
@@ -277,6 +278,18 @@ fn a_slot_of_another_machine_is_reported_and_left_alone() {
     cluster.run(300);
     assert!(told(&cluster, "n1 unproven slot-of-other-machine"));
     assert_eq!((cluster.writes, cluster.slots[0].holder.as_deref()), (0, Some("n1")));
+}
+
+#[test]
+fn whoever_holds_a_slot_is_not_idle_though_its_node_is_not_its_own() {
+    let mut cluster = Cluster::new(&["n1"], 1);
+    cluster.hosts[0].node.machine_id = "f".repeat(32);
+    cluster.slots[0].holder = Some("n1".into());
+    let machine_id = Some(cluster.hosts[0].world.host.machine_id.clone());
+    cluster.slots[0].claim = Claim { machine_id, boot_id: Some("e".repeat(32)), ..Claim::default() };
+    cluster.run(300);
+    assert!(told(&cluster, "n1 waiting other-machine") && !told(&cluster, "n1 idle"));
+    assert_eq!(cluster.writes, 0);
 }
 
 #[test]

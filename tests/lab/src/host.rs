@@ -17,6 +17,9 @@ use crate::network::{Cut, HostNetwork};
 use crate::proxy::{NodeInfo, NodeInfoSource};
 use crate::{command, namespaces};
 
+/// In a host's root file system.
+const MACHINE_ID: &str = "etc/machine-id";
+
 /// What a host is to be.
 #[derive(Clone, Debug)]
 pub struct HostConfig {
@@ -77,8 +80,7 @@ impl Host {
         command::run("mount", &["-t", "overlay", "-o", &layers, "lab-host", &root.to_string_lossy()]).await?;
         fs::write(root.join("etc/hostname"), format!("{}\n", config.name))?;
         fs::write(root.join("etc/hosts"), format!("127.0.0.1 localhost\n127.0.1.1 {}\n", config.name))?;
-        let id = fs::read_to_string("/proc/sys/kernel/random/uuid")?.trim().replace('-', "");
-        fs::write(root.join("etc/machine-id"), format!("{id}\n"))?;
+        write_machine_id(&root)?;
 
         let mut arguments: Vec<String> = [
             "--quiet",
@@ -100,7 +102,6 @@ impl Host {
         }
         let machine = Arc::new(Machine {
             name: config.name.clone(),
-            id,
             cgroup: namespaces::cgroup(lab_directory).join(&config.name),
             directory,
             arguments,
@@ -133,12 +134,13 @@ impl Host {
     /// What a real kubelet would report of this machine now; nothing while it is off.
     pub fn node_info(&self) -> NodeInfoSource {
         let machine = Arc::clone(&self.machine);
+        let id_file = self.root().join(MACHINE_ID);
         Arc::new(move || {
             let boot_id = machine.state.lock().expect("no panic holds it").boots.last()?.id.clone()?;
             let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
             Some(NodeInfo {
                 boot_id,
-                machine_id: machine.id.clone(),
+                machine_id: fs::read_to_string(&id_file).ok()?.trim().to_owned(),
                 kernel_version: Some(kernel.trim().to_owned()),
             })
         })
@@ -173,6 +175,17 @@ impl Host {
         if !self.is_on() {
             self.boot();
         }
+    }
+
+    /// Makes another machine of a host that is off: it keeps its name and configuration, as one that was installed
+    /// anew by a configuration management, and nothing else that it knew.
+    pub fn reinstall(&self) -> Result<()> {
+        ensure!(!self.is_on(), "{} is on", self.name());
+        let memory = self.root().join("var/lib/rebootd");
+        if memory.exists() {
+            fs::remove_dir_all(memory)?;
+        }
+        write_machine_id(&self.root())
     }
 
     /// Whether the host, once down, does not come up again by itself: a broken kernel, a dead disk.
@@ -315,6 +328,12 @@ impl Drop for Host {
             let _ = std::process::Command::new("kill").args(["-KILL", &leader.to_string()]).status();
         }
     }
+}
+
+fn write_machine_id(root: &Path) -> Result<()> {
+    let id = fs::read_to_string("/proc/sys/kernel/random/uuid")?.trim().replace('-', "");
+    fs::write(root.join(MACHINE_ID), format!("{id}\n"))?;
+    Ok(())
 }
 
 /// Arguments of `sh` that run the command after them on a host, as root.

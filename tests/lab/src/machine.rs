@@ -59,7 +59,6 @@ pub(crate) struct State {
 
 pub(crate) struct Machine {
     pub(crate) name: String,
-    pub(crate) id: String,
     pub(crate) directory: PathBuf,
     pub(crate) cgroup: PathBuf,
     pub(crate) arguments: Vec<String>,

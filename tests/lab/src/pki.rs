@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use base64::Engine;
@@ -93,6 +94,19 @@ impl Pki {
         self.issue(name, name, &[], names.to_vec(), ExtendedKeyUsagePurpose::ServerAuth, &self.cluster)
     }
 
+    /// The same, valid from yesterday on: for what a host with a wrong clock makes of it.
+    pub fn young_server(&self, name: &str) -> Result<Identity> {
+        self.issue_from(
+            SystemTime::now() - Duration::from_secs(86_400),
+            name,
+            name,
+            &[],
+            vec![LAB_ADDRESS.to_string()],
+            ExtendedKeyUsagePurpose::ServerAuth,
+            &self.cluster,
+        )
+    }
+
     /// A client certificate: the user name is the common name, the groups are organisations.
     pub fn client(&self, file: &str, user: &str, groups: &[&str]) -> Result<Identity> {
         self.issue(file, user, groups, Vec::new(), ExtendedKeyUsagePurpose::ClientAuth, &self.cluster)
@@ -112,6 +126,21 @@ impl Pki {
         usage: ExtendedKeyUsagePurpose,
         issuer: &CertifiedIssuer<'static, KeyPair>,
     ) -> Result<Identity> {
+        let for_ever = SystemTime::UNIX_EPOCH;
+        self.issue_from(for_ever, file, common_name, organisations, alternative_names, usage, issuer)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "each is one field of a certificate")]
+    fn issue_from(
+        &self,
+        not_before: SystemTime,
+        file: &str,
+        common_name: &str,
+        organisations: &[&str],
+        alternative_names: Vec<String>,
+        usage: ExtendedKeyUsagePurpose,
+        issuer: &CertifiedIssuer<'static, KeyPair>,
+    ) -> Result<Identity> {
         let mut parameters = CertificateParams::new(alternative_names)?;
         parameters.distinguished_name = DistinguishedName::new();
         parameters.distinguished_name.push(DnType::CommonName, common_name);
@@ -120,6 +149,7 @@ impl Pki {
         }
         parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         parameters.extended_key_usages = vec![usage];
+        parameters.not_before = not_before.into();
         let key = KeyPair::generate()?;
         let certificate = parameters.signed_by(&key, issuer)?;
         let identity = Identity {

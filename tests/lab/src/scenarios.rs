@@ -4,16 +4,22 @@
 //! [`stage`] is what a scenario acts upon, `verdict` what most of them ask at their end.
 
 mod admin_cordon_stays;
+mod after_boot;
 mod after_reboot;
+mod by_hand;
 mod configured;
 mod credentials;
+mod delay_inhibitor;
 mod inhibitor;
 mod kill_in_each_phase;
 mod never_comes_back;
 mod no_cluster;
+mod node_object;
 mod others;
+mod outage;
 mod package_manager;
 mod pdb_allows_nothing;
+mod places;
 mod reclaim;
 mod release;
 mod remains;
@@ -21,6 +27,7 @@ mod removal;
 mod restart_in_drain;
 mod restless;
 pub mod runner;
+mod soft_reboot;
 pub mod stage;
 mod status;
 mod stays_up;
@@ -66,6 +73,70 @@ pub const ALL: &[Scenario] = &[
         limit: minutes(10),
         long: false,
         run: |stage| Box::pin(kill_in_each_phase::run(stage)),
+    },
+    Scenario {
+        name: "cordons_by_hand",
+        expects: "a person who cordons or uncordons in any phase is obeyed, and no cordon of ours is left",
+        hosts: 3,
+        limit: minutes(15),
+        long: false,
+        run: |stage| Box::pin(by_hand::cordons(stage)),
+    },
+    Scenario {
+        name: "api_stopped",
+        expects: "without an API server no reboot starts at any place, and with it all come to their end",
+        hosts: 4,
+        limit: minutes(8),
+        long: false,
+        run: |stage| Box::pin(outage::stopped(stage)),
+    },
+    Scenario {
+        name: "dead_kubelet",
+        expects: "a Node that says Ready while its kubelet is dead is not healthy",
+        hosts: 2,
+        limit: minutes(6),
+        long: false,
+        run: |stage| Box::pin(after_boot::dead_kubelet(stage)),
+    },
+    Scenario {
+        name: "reinstalled",
+        expects: "a slot of a machine that was replaced is never given back by the new one",
+        hosts: 3,
+        limit: minutes(6),
+        long: false,
+        run: |stage| Box::pin(node_object::reinstalled(stage)),
+    },
+    Scenario {
+        name: "wrong_clock",
+        expects: "a wall clock that is wrong after the boot delays nothing for long and undoes nothing",
+        hosts: 3,
+        limit: minutes(8),
+        long: false,
+        run: |stage| Box::pin(after_boot::wrong_clock(stage)),
+    },
+    Scenario {
+        name: "node_recreated",
+        expects: "a Node that is deleted and registered anew is claimed for again, or returned as it is",
+        hosts: 2,
+        limit: minutes(6),
+        long: false,
+        run: |stage| Box::pin(node_object::recreated(stage)),
+    },
+    Scenario {
+        name: "same_name",
+        expects: "of two hosts with one node name, the one that is not the Node only says so",
+        hosts: 2,
+        limit: minutes(8),
+        long: false,
+        run: |stage| Box::pin(node_object::same_name(stage)),
+    },
+    Scenario {
+        name: "delay_inhibitor",
+        expects: "while a delay inhibitor holds up the accepted reboot nothing is undone",
+        hosts: 2,
+        limit: minutes(6),
+        long: false,
+        run: |stage| Box::pin(delay_inhibitor::run(stage)),
     },
     Scenario {
         name: "three_hosts",
@@ -282,6 +353,46 @@ pub const ALL: &[Scenario] = &[
         limit: minutes(20),
         long: true,
         run: |stage| Box::pin(others::many(stage)),
+    },
+    Scenario {
+        name: "soft_reboot",
+        expects: "a soft reboot proves nothing, undoes nothing and harms nothing in any phase",
+        hosts: 2,
+        limit: minutes(7),
+        long: true,
+        run: |stage| Box::pin(soft_reboot::run(stage)),
+    },
+    Scenario {
+        name: "slots_by_hand",
+        expects: "a slot that is deleted, taken, freed or applied again in any phase leaves nothing behind",
+        hosts: 4,
+        limit: minutes(15),
+        long: true,
+        run: |stage| Box::pin(by_hand::slots(stage)),
+    },
+    Scenario {
+        name: "requests_by_hand",
+        expects: "a request withdrawn, a reboot by hand or another pool in any phase leaves nothing behind",
+        hosts: 3,
+        limit: minutes(15),
+        long: true,
+        run: |stage| Box::pin(by_hand::requests(stage)),
+    },
+    Scenario {
+        name: "cut_off",
+        expects: "the same for hosts whose packets vanish or whose connections are refused",
+        hosts: 4,
+        limit: minutes(12),
+        long: true,
+        run: |stage| Box::pin(outage::cut_off(stage)),
+    },
+    Scenario {
+        name: "two_kubelets",
+        expects: "of two machines whose kubelets report to one Node one reboots, and neither undoes the other's steps",
+        hosts: 2,
+        limit: minutes(8),
+        long: true,
+        run: |stage| Box::pin(node_object::two_kubelets(stage)),
     },
     Scenario {
         name: "restless",

@@ -390,8 +390,7 @@ impl Agents {
             }
             Step::ReadRest(seen, around) => {
                 if seen.stamp_over || seen.overdue {
-                    let stamped = &mut world.cluster.stamped;
-                    *stamped = stamped.map(|_| NOW - TOO_LATE);
+                    world.cluster.may_call_until = None;
                 }
                 let mut see = |event| observe(&mut world, event, TIME);
                 see(Event::Others(others(around.readings)));
@@ -570,6 +569,8 @@ impl Agents {
             cluster.node = fresh.node;
             cluster.look = None;
         }
+        // The next step begins with a look.
+        cluster.may_call_until = None;
         let health = &mut cluster.health;
         if !keeps_health {
             *health = Health::default();

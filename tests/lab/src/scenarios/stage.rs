@@ -75,6 +75,21 @@ impl Stage {
         Ok(())
     }
 
+    /// Installs rebootd on a host with a pool and a slot of its own: it waits for no other host.
+    pub(super) async fn install_alone(&self, host: &Host, config: &str) -> Result<()> {
+        self.install(host, &format!("{config}[node]\npool = \"{}\"\n", host.name())).await?;
+        self.apply_slot_of(host).await
+    }
+
+    /// Applies the manifest of that slot, once more perhaps.
+    pub(super) async fn apply_slot_of(&self, host: &Host) -> Result<()> {
+        let (slot, pool) = (slot_of(host), host.name());
+        let labels = format!("{{rebootd.io/pool: {pool}}}");
+        let metadata = format!("{{name: {slot}, namespace: rebootd, labels: {labels}}}");
+        let lease = format!("apiVersion: coordination.k8s.io/v1\nkind: Lease\nmetadata: {metadata}\n");
+        self.lab.control_plane.apply(&lease).await
+    }
+
     /// A Node, as it is now.
     pub(super) fn node(&self, name: &str) -> Result<NodeState> {
         match self.observer.state().node(name) {
@@ -90,8 +105,13 @@ impl Stage {
 
     /// Writes into the pool's only slot, as a person would, who holds it: a JSON string, or null.
     pub(super) async fn set_holder(&self, holder: &str) -> Result<()> {
+        self.set_holder_of(SLOT, holder).await
+    }
+
+    /// The same for any slot.
+    pub(super) async fn set_holder_of(&self, slot: &str, holder: &str) -> Result<()> {
         let patch = format!("{{\"spec\":{{\"holderIdentity\":{holder}}}}}");
-        let slot = ["patch", "lease", SLOT, "--namespace=rebootd", "--type=merge", "--patch", &patch];
+        let slot = ["patch", "lease", slot, "--namespace=rebootd", "--type=merge", "--patch", &patch];
         self.lab.kubectl(&slot).await?;
         Ok(())
     }
@@ -171,6 +191,11 @@ impl Stage {
     pub(super) async fn wait_pods(&self, pods: &Deployment) -> Result<()> {
         workload::wait_running(&self.lab.control_plane, &pods.name, pods.replicas as usize, SOON).await
     }
+}
+
+/// The slot of a host that has a pool of its own, which has the host's name.
+pub(super) fn slot_of(host: &Host) -> String {
+    format!("{}-only", host.name())
 }
 
 /// What a package that needs a reboot does.

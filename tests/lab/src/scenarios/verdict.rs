@@ -9,7 +9,7 @@ use super::stage::{SENTINEL, SOON, Stage, is_absent};
 use super::status::wait_phase;
 use crate::host::Host;
 use crate::machine::Ending;
-use crate::observer::{History, Object, State};
+use crate::observer::{Change, History, Object, State};
 use crate::progress::say;
 use crate::proxy::Verb;
 
@@ -100,4 +100,22 @@ pub(super) fn evicted_once(stage: &Stage, node: &str) -> Result<usize> {
     ensure!(twice.is_empty(), "{node}: told twice to leave: {twice:?}");
     say(format!("{node}: {} pods were evicted, each once", accepted.len()));
     Ok(accepted.len())
+}
+
+/// Our cordon stood only while this slot was held by the node, by the API server's own order of writes.
+pub(super) fn cordoned_under_slot(history: &History, node: &str, slot: &str) -> Result<()> {
+    let mut entries: Vec<_> = history.entries().iter().filter(|entry| entry.resource_version > 0).collect();
+    entries.sort_by_key(|entry| entry.resource_version);
+    let (mut cordoned, mut held) = (false, false);
+    for entry in entries {
+        let exists = entry.change != Change::Deleted;
+        match &entry.object {
+            Object::Node(seen) if seen.name == node => cordoned = exists && seen.cordoned_by_us(),
+            Object::Lease(seen) if seen.name == slot => held = exists && seen.holder.as_deref() == Some(node),
+            _ => continue,
+        }
+        let version = entry.resource_version;
+        ensure!(held || !cordoned, "{node} was cordoned without its slot at resourceVersion {version}");
+    }
+    Ok(())
 }
