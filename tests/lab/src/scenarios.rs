@@ -20,6 +20,7 @@ pub mod runner;
 pub mod stage;
 mod status;
 mod stays_up;
+mod sweep;
 mod three_hosts;
 mod undone;
 mod verdict;
@@ -62,6 +63,14 @@ pub const ALL: &[Scenario] = &[
         limit: minutes(10),
         long: false,
         run: |stage| Box::pin(kill_in_each_phase::run(stage)),
+    },
+    Scenario {
+        name: "each_kind_of_point",
+        expects: "daemon killed, power or answer lost at one request and D-Bus call of each kind: the same end",
+        hosts: 4,
+        limit: minutes(12),
+        long: false,
+        run: |stage| Box::pin(sweep::each_kind(stage)),
     },
     Scenario {
         name: "three_hosts",
@@ -222,5 +231,13 @@ pub const ALL: &[Scenario] = &[
         limit: minutes(25),
         long: true,
         run: |stage| Box::pin(restless::run(stage)),
+    },
+    Scenario {
+        name: "every_point",
+        expects: "the same at every request and D-Bus call of a cycle, each with all that can happen to it",
+        hosts: 4,
+        limit: minutes(240),
+        long: true,
+        run: |stage| Box::pin(sweep::every_point(stage)),
     },
 ];

@@ -1,0 +1,335 @@
+//! Something goes wrong at every single step of a cycle (P5): the end is the same, without help.
+//!
+//! Clean cycles are recorded first: every request (seen by the host's proxy) and every D-Bus call (seen by
+//! [`crate::bus`]), by names that are the same in every run. Each of these points then meets each [`Fault`] that can
+//! happen to it, in a cycle of its own. Hosts work in parallel, each in a pool of its own.
+//!
+//! A cycle has room for two faults, one before its boot and one after it: what runs after a boot remembers nothing.
+//! Not so where the power fails before it. Where a cycle with two fails, each is tried again alone.
+
+mod cycle;
+mod faults;
+mod steps;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::fs;
+use std::future::poll_fn;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+
+use super::stage::Stage;
+use crate::progress::say;
+use cycle::{Reached, Recording, Rig};
+use faults::{Case, Fault};
+use steps::{Step, common};
+
+/// Only cases whose name holds this are tried by [`every_point`]: `claim/get node 1`, `release 1: killed`.
+const ONLY: &str = "REBOOTD_LAB_POINTS";
+/// The name of the table in the directory of results.
+const TABLE: &str = "points";
+/// What the clean cycles went through, there as well.
+const STEPS: &str = "steps";
+
+/// One point of each kind.
+pub(super) async fn each_kind(stage: &Stage) -> Result<()> {
+    sweep(stage, 1, one_of_each_kind).await
+}
+
+/// Every point, and every fault that can happen to it.
+pub(super) async fn every_point(stage: &Stage) -> Result<()> {
+    sweep(stage, 2, |all| match std::env::var(ONLY) {
+        Ok(part) => all.into_iter().filter(|case| case.to_string().contains(&part)).collect(),
+        Err(_) => all,
+    })
+    .await
+}
+
+/// Each kind of step once, with another fault each time.
+fn one_of_each_kind(all: Vec<Case>) -> Vec<Case> {
+    let mut by_kind: BTreeMap<String, Vec<Case>> = BTreeMap::new();
+    // Minutes, where all else takes seconds.
+    for case in all.into_iter().filter(|case| case.fault != Fault::PowerLostBeforeVeryLate) {
+        by_kind.entry(case.point.kind.clone()).or_default().push(case);
+    }
+    by_kind
+        .into_values()
+        .enumerate()
+        .filter_map(|(number, cases)| {
+            let faults = Fault::of(cases.first()?.class);
+            let fault = faults[number % faults.len()];
+            cases.into_iter().find(|case| case.fault == fault)
+        })
+        .collect()
+}
+
+async fn sweep(stage: &Stage, recordings: usize, choose: impl Fn(Vec<Case>) -> Vec<Case>) -> Result<()> {
+    let began = Instant::now();
+    // The first one applies the manifests; two that do so at one time would meet.
+    let mut rigs = vec![Rig::set_up(stage, 1).await?];
+    rigs.extend(together((2..=stage.lab.hosts.len()).map(|number| Rig::set_up(stage, number))).await?);
+    let recorded = together(rigs.iter().map(|rig| record(rig, recordings))).await?;
+    let points = Points::of(recorded.into_iter().flatten());
+    fs::write(stage.results.join(STEPS), points.to_string())?;
+    say(format!("{} points in every clean cycle, {} only in some", points.number(), points.varying));
+    let work = Work::new(choose(points.cases()));
+    ensure!(work.total > 0, "no case is chosen");
+    together(rigs.iter().map(|rig| work.share(rig))).await?;
+    let table = work.table(&points, began.elapsed().as_secs());
+    fs::write(stage.results.join(TABLE), &table)?;
+    eprintln!("{table}");
+    work.verdict()
+}
+
+async fn record(rig: &Rig<'_>, times: usize) -> Result<Vec<Recording>> {
+    let mut recordings = Vec::new();
+    for _ in 0..times {
+        recordings.push(rig.record().await.context("a clean cycle")?);
+    }
+    Ok(recordings)
+}
+
+/// Runs the same on several hosts at one time.
+async fn together<T>(each: impl Iterator<Item = impl Future<Output = Result<T>>>) -> Result<Vec<T>> {
+    let mut all: Vec<_> = each.map(|future| (Box::pin(future), None)).collect();
+    poll_fn(|context| {
+        for (future, result) in all.iter_mut().filter(|(_, result)| result.is_none()) {
+            if let Poll::Ready(ready) = future.as_mut().poll(context) {
+                *result = Some(ready);
+            }
+        }
+        if all.iter().all(|(_, result)| result.is_some()) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    all.into_iter().filter_map(|(_, result)| result).collect()
+}
+
+/// What every clean cycle went through.
+struct Points {
+    before_boot: Vec<Step>,
+    after_boot: Vec<Step>,
+    /// How many others there were, in some of them only.
+    varying: usize,
+}
+
+impl Points {
+    fn of(recordings: impl Iterator<Item = Recording>) -> Points {
+        let halves = recordings.map(|recording| (recording.before_boot, recording.after_boot));
+        let (before, after): (Vec<_>, Vec<_>) = halves.unzip();
+        let ((before_boot, varying_before), (after_boot, varying_after)) = (common(&before), common(&after));
+        Points { before_boot, after_boot, varying: varying_before + varying_after }
+    }
+
+    fn number(&self) -> usize {
+        self.before_boot.len() + self.after_boot.len()
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let case = |step: &Step, fault: Fault, follows_boot| Case {
+            point: step.point.clone(),
+            class: step.class,
+            fault,
+            follows_boot,
+        };
+        let halves = [(&self.before_boot, false), (&self.after_boot, true)];
+        let steps = halves.into_iter().flat_map(|(steps, after)| steps.iter().map(move |step| (step, after)));
+        steps
+            .flat_map(|(step, after)| {
+                Fault::of(step.class).iter().map(move |fault| case(step, *fault, after))
+            })
+            .collect()
+    }
+}
+
+impl fmt::Display for Points {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for step in self.before_boot.iter().chain(&self.after_boot) {
+            writeln!(formatter, "{} ({:?})", step.point, step.class)?;
+        }
+        writeln!(formatter, "{} more in some cycles only", self.varying)
+    }
+}
+
+/// How a case ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Passed,
+    Failed,
+    /// The point did not come in this run.
+    NotReached,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Outcome::Passed => "ok",
+            Outcome::Failed => "FAILED",
+            Outcome::NotReached => "not reached",
+        })
+    }
+}
+
+/// What one cycle is to go through.
+struct Errand {
+    before: Option<Case>,
+    after: Option<Case>,
+    is_second_try: bool,
+}
+
+impl Errand {
+    fn alone(case: Case, is_second_try: bool) -> Errand {
+        let (before, after) = if case.follows_boot { (None, Some(case)) } else { (Some(case), None) };
+        Errand { before, after, is_second_try }
+    }
+
+    fn cases(&self) -> impl Iterator<Item = &Case> {
+        self.before.iter().chain(&self.after)
+    }
+}
+
+impl fmt::Display for Errand {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<String> = self.cases().map(ToString::to_string).collect();
+        formatter.write_str(&names.join(" + "))
+    }
+}
+
+/// All cases, shared by the hosts.
+struct Work {
+    total: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Errand>,
+    outcomes: BTreeMap<String, Outcome>,
+    failures: Vec<String>,
+    cycles: usize,
+}
+
+impl Work {
+    fn new(cases: Vec<Case>) -> Work {
+        let total = cases.len();
+        let (mut before, mut after, mut alone) = (VecDeque::new(), VecDeque::new(), VecDeque::new());
+        for case in cases {
+            match case.follows_boot {
+                true => after.push_back(case),
+                false if case.fault.takes_power() => alone.push_back(case),
+                false => before.push_back(case),
+            }
+        }
+        // The longest first, so that no host ends long after the others.
+        alone.make_contiguous().sort_by_key(|case| case.fault != Fault::PowerLostBeforeVeryLate);
+        let mut waiting: VecDeque<Errand> =
+            alone.into_iter().map(|case| Errand::alone(case, false)).collect();
+        while !before.is_empty() || !after.is_empty() {
+            let (before, after) = (before.pop_front(), after.pop_front());
+            waiting.push_back(Errand { before, after, is_second_try: false });
+        }
+        Work { total, state: Mutex::new(State { waiting, ..State::default() }) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does cycle after cycle on one host, until there are none.
+    async fn share(&self, rig: &Rig<'_>) -> Result<()> {
+        loop {
+            let Some(errand) = self.state().waiting.pop_front() else { return Ok(()) };
+            let began = Instant::now();
+            rig.say(errand.to_string());
+            let result = rig.run(errand.before.as_ref(), errand.after.as_ref()).await;
+            if let Err(error) = &result {
+                let number = self.failed(format!("{}: {errand}: {error:#}", rig.host.name()));
+                rig.keep_journal(&format!("failure-{number}")).await;
+                rig.mend().await?;
+            }
+            self.note(rig, errand, result.ok(), began.elapsed().as_secs());
+        }
+    }
+
+    fn failed(&self, failure: String) -> usize {
+        let mut state = self.state();
+        say(format!("FAILED: {failure}"));
+        state.failures.push(failure);
+        state.failures.len()
+    }
+
+    fn note(&self, rig: &Rig<'_>, errand: Errand, reached: Option<Reached>, seconds: u64) {
+        let mut state = self.state();
+        state.cycles += 1;
+        let Errand { before, after, is_second_try } = errand;
+        let is_pair = before.is_some() && after.is_some();
+        for case in before.into_iter().chain(after) {
+            let outcome = match &reached {
+                None => Outcome::Failed,
+                Some(reached) if reached.case(&case) => Outcome::Passed,
+                Some(_) => Outcome::NotReached,
+            };
+            // Which of the two was it? And does a point that did not come this time come next time?
+            let again =
+                (outcome == Outcome::Failed && is_pair) || (outcome == Outcome::NotReached && !is_second_try);
+            if again {
+                state.waiting.push_back(Errand::alone(case, true));
+                continue;
+            }
+            state.outcomes.insert(case.to_string(), outcome);
+            let (done, total) = (state.outcomes.len(), self.total);
+            rig.say(format!("{outcome} after {seconds} s ({done} of {total}): {case}"));
+        }
+    }
+
+    /// A line for each point, a column for each fault.
+    fn table(&self, points: &Points, seconds: u64) -> String {
+        let state = self.state();
+        let count = |wanted| state.outcomes.values().filter(|outcome| **outcome == wanted).count();
+        let mut table = format!(
+            "{} points, {} cases in {} cycles and {seconds} s: {} ok, {} failed, {} not reached; {} more points come \
+             in some cycles only\n\n",
+            points.number(),
+            self.total,
+            state.cycles,
+            count(Outcome::Passed),
+            state.failures.len(),
+            count(Outcome::NotReached),
+            points.varying,
+        );
+        for (number, fault) in Fault::ALL.iter().enumerate() {
+            table.push_str(&format!("  {}: {fault}\n", number + 1));
+        }
+        let columns: Vec<String> = (1..=Fault::ALL.len()).map(|number| format!("{number:<12}")).collect();
+        table.push_str(&format!("\n{:<32}{}\n", "", columns.concat()));
+        let halves = [(&points.before_boot, false), (&points.after_boot, true)];
+        for (step, follows_boot) in
+            halves.into_iter().flat_map(|(steps, after)| steps.iter().map(move |it| (it, after)))
+        {
+            let cells = Fault::ALL.iter().map(|fault| {
+                let case = Case { point: step.point.clone(), class: step.class, fault: *fault, follows_boot };
+                let outcome = state.outcomes.get(&case.to_string()).map(ToString::to_string);
+                format!("{:<12}", outcome.unwrap_or_else(|| "-".to_owned()))
+            });
+            table.push_str(&format!("{:<32}{}\n", step.point.to_string(), cells.collect::<String>()));
+        }
+        for failure in &state.failures {
+            table.push_str(&format!("\nFAILED {failure}\n"));
+        }
+        table
+    }
+
+    fn verdict(&self) -> Result<()> {
+        let state = self.state();
+        ensure!(
+            state.failures.is_empty(),
+            "{} cycles failed:\n{}",
+            state.failures.len(),
+            state.failures.join("\n")
+        );
+        ensure!(state.outcomes.values().any(|it| *it == Outcome::Passed), "no point was reached");
+        Ok(())
+    }
+}
