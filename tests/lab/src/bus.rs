@@ -8,6 +8,8 @@
 //! The socket is made anew at each boot, before the host's systemd starts anything.
 
 mod message;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};

@@ -184,8 +184,18 @@ impl Fields {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// A call of a method; its serial is 7.
+    pub(in crate::bus) fn call(member: &str) -> Vec<u8> {
+        message(METHOD_CALL, &[(MEMBER, b's', member), (DESTINATION, b's', LOGIN)], None, &[])
+    }
+
+    /// Its answer.
+    pub(in crate::bus) fn answer(text: &str) -> Vec<u8> {
+        message(METHOD_RETURN, &[(DESTINATION, b's', ":1.7")], Some(7), &[text])
+    }
 
     /// A message as a client would write it: fields of strings, and a body of strings.
     fn message(kind: u8, texts: &[(u8, u8, &str)], reply_serial: Option<u32>, body: &[&str]) -> Vec<u8> {

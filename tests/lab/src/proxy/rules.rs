@@ -87,9 +87,11 @@ pub struct Rule {
     kill_connection: bool,
 }
 
+type Condition = dyn Fn(&RequestRecord, &[u8]) -> bool + Send + Sync;
+
 /// A condition of a test's own.
 #[derive(Clone)]
-struct Test(Arc<dyn Fn(&RequestRecord, &[u8]) -> bool + Send + Sync>);
+struct Test(Arc<Condition>);
 
 impl fmt::Debug for Test {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

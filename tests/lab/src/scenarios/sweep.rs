@@ -25,7 +25,7 @@ use super::stage::Stage;
 use crate::progress::say;
 use cycle::{Reached, Recording, Rig};
 use faults::{Case, Fault};
-use steps::{Step, common};
+use steps::{Seen, Step, merge};
 
 /// Only cases whose name holds this are tried by [`every_point`]: `claim/get node 1`, `release 1: killed`.
 const ONLY: &str = "REBOOTD_LAB_POINTS";
@@ -74,7 +74,12 @@ async fn sweep(stage: &Stage, recordings: usize, choose: impl Fn(Vec<Case>) -> V
     let recorded = together(rigs.iter().map(|rig| record(rig, recordings))).await?;
     let points = Points::of(recorded.into_iter().flatten());
     fs::write(stage.results.join(STEPS), points.to_string())?;
-    say(format!("{} points in every clean cycle, {} only in some", points.number(), points.varying));
+    say(format!(
+        "{} clean cycles: {} steps, {} points",
+        points.cycles,
+        points.all().count(),
+        points.points().count()
+    ));
     let work = Work::new(choose(points.cases()));
     ensure!(work.total > 0, "no case is chosen");
     together(rigs.iter().map(|rig| work.share(rig))).await?;
@@ -107,49 +112,56 @@ async fn together<T>(each: impl Iterator<Item = impl Future<Output = Result<T>>>
     all.into_iter().filter_map(|(_, result)| result).collect()
 }
 
-/// What every clean cycle went through.
+/// What the clean cycles went through.
 struct Points {
-    before_boot: Vec<Step>,
-    after_boot: Vec<Step>,
-    /// How many others there were, in some of them only.
-    varying: usize,
+    before_boot: Vec<Seen>,
+    after_boot: Vec<Seen>,
+    cycles: usize,
 }
 
 impl Points {
     fn of(recordings: impl Iterator<Item = Recording>) -> Points {
         let halves = recordings.map(|recording| (recording.before_boot, recording.after_boot));
         let (before, after): (Vec<_>, Vec<_>) = halves.unzip();
-        let ((before_boot, varying_before), (after_boot, varying_after)) = (common(&before), common(&after));
-        Points { before_boot, after_boot, varying: varying_before + varying_after }
+        Points { before_boot: merge(&before), after_boot: merge(&after), cycles: before.len() }
     }
 
-    fn number(&self) -> usize {
-        self.before_boot.len() + self.after_boot.len()
+    fn all(&self) -> impl Iterator<Item = &Seen> {
+        self.before_boot.iter().chain(&self.after_boot)
+    }
+
+    /// The points to be tried, and whether they follow the boot.
+    fn points(&self) -> impl Iterator<Item = (&Step, bool)> {
+        let halves = [(&self.before_boot, false), (&self.after_boot, true)];
+        let steps = halves.into_iter().flat_map(|(seen, after)| seen.iter().map(move |seen| (seen, after)));
+        steps.filter(|(seen, _)| seen.is_point).map(|(seen, after)| (&seen.step, after))
     }
 
     fn cases(&self) -> Vec<Case> {
-        let case = |step: &Step, fault: Fault, follows_boot| Case {
-            point: step.point.clone(),
-            class: step.class,
-            fault,
-            follows_boot,
-        };
-        let halves = [(&self.before_boot, false), (&self.after_boot, true)];
-        let steps = halves.into_iter().flat_map(|(steps, after)| steps.iter().map(move |step| (step, after)));
-        steps
-            .flat_map(|(step, after)| {
-                Fault::of(step.class).iter().map(move |fault| case(step, *fault, after))
-            })
-            .collect()
+        self.points().flat_map(|(step, after)| cases(step, after)).collect()
     }
+}
+
+fn cases(step: &Step, follows_boot: bool) -> impl Iterator<Item = Case> {
+    Fault::of(step.class).iter().map(move |fault| Case {
+        point: step.point.clone(),
+        class: step.class,
+        fault: *fault,
+        follows_boot,
+    })
 }
 
 impl fmt::Display for Points {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for step in self.before_boot.iter().chain(&self.after_boot) {
-            writeln!(formatter, "{} ({:?})", step.point, step.class)?;
+        for Seen { step, runs, is_point } in self.all() {
+            let repeats = if *is_point { "" } else { ", repeated while time passes: not tried" };
+            writeln!(
+                formatter,
+                "{} ({:?}), in {runs} of {} cycles{repeats}",
+                step.point, step.class, self.cycles
+            )?;
         }
-        writeln!(formatter, "{} more in some cycles only", self.varying)
+        Ok(())
     }
 }
 
@@ -289,31 +301,28 @@ impl Work {
         let state = self.state();
         let count = |wanted| state.outcomes.values().filter(|outcome| **outcome == wanted).count();
         let mut table = format!(
-            "{} points, {} cases in {} cycles and {seconds} s: {} ok, {} failed, {} not reached; {} more points come \
-             in some cycles only\n\n",
-            points.number(),
+            "{} points, {} cases in {} cycles and {seconds} s: {} ok, {} failed, {} not reached\n\n",
+            points.points().count(),
             self.total,
             state.cycles,
             count(Outcome::Passed),
             state.failures.len(),
             count(Outcome::NotReached),
-            points.varying,
         );
         for (number, fault) in Fault::ALL.iter().enumerate() {
             table.push_str(&format!("  {}: {fault}\n", number + 1));
         }
         let columns: Vec<String> = (1..=Fault::ALL.len()).map(|number| format!("{number:<12}")).collect();
-        table.push_str(&format!("\n{:<32}{}\n", "", columns.concat()));
-        let halves = [(&points.before_boot, false), (&points.after_boot, true)];
-        for (step, follows_boot) in
-            halves.into_iter().flat_map(|(steps, after)| steps.iter().map(move |it| (it, after)))
-        {
-            let cells = Fault::ALL.iter().map(|fault| {
-                let case = Case { point: step.point.clone(), class: step.class, fault: *fault, follows_boot };
-                let outcome = state.outcomes.get(&case.to_string()).map(ToString::to_string);
-                format!("{:<12}", outcome.unwrap_or_else(|| "-".to_owned()))
-            });
-            table.push_str(&format!("{:<32}{}\n", step.point.to_string(), cells.collect::<String>()));
+        table.push_str(&format!("\n{:<34}{}\n", "", columns.concat().trim_end()));
+        for (step, follows_boot) in points.points() {
+            let mut cells = [""; Fault::ALL.len()].map(|_| "-".to_owned());
+            for case in cases(step, follows_boot) {
+                if let Some(outcome) = state.outcomes.get(&case.to_string()) {
+                    cells[case.fault as usize] = outcome.to_string();
+                }
+            }
+            let cells: String = cells.iter().map(|cell| format!("{cell:<12}")).collect();
+            table.push_str(&format!("{:<34}{}\n", step.point.to_string(), cells.trim_end()));
         }
         for failure in &state.failures {
             table.push_str(&format!("\nFAILED {failure}\n"));

@@ -26,6 +26,8 @@ const REBOOT_TIMEOUT: &str = "reboot_timeout = \"30s\"\n";
 const RESTART_SOON: &str = "[Service]\nRestartSec=100ms\n";
 /// A claim that arrives when the daemon is idle is found by its second look, two minutes after its start.
 const SECOND_LOOK: Duration = Duration::from_secs(150);
+/// An idle daemon whose look is younger (10 s) claims without another one: there would be no reads before its claim.
+const LOOK_HOLDS: Duration = Duration::from_secs(11);
 
 /// A host in a pool of its own with all that watches it.
 pub(super) struct Rig<'stage> {
@@ -88,6 +90,7 @@ impl<'stage> Rig<'stage> {
 
     /// A cycle in which nothing goes wrong.
     pub(super) async fn record(&self) -> Result<Recording> {
+        sleep(LOOK_HOLDS).await;
         let boots = self.host.boots().len();
         let began = Began::now(self);
         let trap = Trap::set(self, "request", None);
@@ -105,6 +108,9 @@ impl<'stage> Rig<'stage> {
 
     /// A cycle with something that goes wrong before its boot, or after it, or both.
     pub(super) async fn run(&self, before: Option<&Case>, after: Option<&Case>) -> Result<Reached> {
+        if before.is_some_and(|case| case.point.after == "request") {
+            sleep(LOOK_HOLDS).await;
+        }
         let boots = self.host.boots().len();
         let began = Began::now(self);
         let mut reached = Reached { before_boot: false, after_boot: false };
@@ -157,9 +163,8 @@ impl<'stage> Rig<'stage> {
         let settled = move |state: &State| {
             let node = state.node(&name).is_some_and(|node| !node.unschedulable && !node.cordon_mark);
             let slot = state.leases.get(&pool).is_some_and(|slot| {
-                let of_a_claim = ["boot-id", "node-uid", "rebooting", "claimed-at"];
                 let left = |what: &&str| slot.annotation(&format!("rebootd.io/{what}")).is_some();
-                slot.holder.is_none() && !of_a_claim.iter().any(|what| left(&what))
+                slot.holder.is_none() && !["boot-id", "node-uid", "claimed-at", "rebooting"].iter().any(left)
             });
             node && slot
         };

@@ -152,17 +152,44 @@ fn node_write(body: &[u8]) -> &'static str {
     }
 }
 
-/// The points that every one of these runs went through, in the order of the first; and how many others there were.
-pub(super) fn common(runs: &[Vec<Step>]) -> (Vec<Step>, usize) {
-    let Some((first, others)) = runs.split_first() else { return (Vec::new(), 0) };
-    let has = |run: &Vec<Step>, point: &Point| run.iter().any(|step| step.point == *point);
-    let everywhere = |step: &&Step| others.iter().all(|run| has(run, &step.point));
-    let common: Vec<Step> = first.iter().filter(everywhere).cloned().collect();
-    let mut all: Vec<&Point> = runs.iter().flatten().map(|step| &step.point).collect();
-    all.sort();
-    all.dedup();
-    let varying = all.len() - common.len();
-    (common, varying)
+/// A step, and in how many runs it was seen.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    pub(super) step: Step,
+    pub(super) runs: usize,
+    /// Whether it is a point to be tried: the first of its kind there, or one that most runs came to. What is left
+    /// are looks repeated while time passes, as often as the time of the day has it.
+    pub(super) is_point: bool,
+}
+
+/// All steps of these runs of the same half, in order.
+pub(super) fn merge(runs: &[Vec<Step>]) -> Vec<Seen> {
+    let mut segments: Vec<&str> = Vec::new();
+    // Where in its segment a step came first, and in how many runs it came.
+    let mut places: BTreeMap<&Point, (usize, usize, &Step)> = BTreeMap::new();
+    for run in runs {
+        let mut place: BTreeMap<&str, usize> = BTreeMap::new();
+        for step in run {
+            let segment = step.point.after.as_str();
+            if !segments.contains(&segment) {
+                segments.push(segment);
+            }
+            let place = place.entry(segment).or_default();
+            *place += 1;
+            let (first, times, _) = places.entry(&step.point).or_insert((*place, 0, step));
+            (*first, *times) = ((*first).min(*place), *times + 1);
+        }
+    }
+    let mut all: Vec<_> = places.into_values().collect();
+    all.sort_by_key(|(place, _, step)| {
+        (segments.iter().position(|segment| *segment == step.point.after), *place)
+    });
+    let seen = |(_, times, step): (usize, usize, &Step)| Seen {
+        step: step.clone(),
+        runs: times,
+        is_point: step.point.number == 1 || 2 * times > runs.len(),
+    };
+    all.into_iter().map(seen).collect()
 }
 
 #[cfg(test)]
@@ -206,13 +233,28 @@ mod tests {
     }
 
     #[test]
-    fn only_what_all_runs_share_is_common() {
-        let short = run("boot", &[("get node", Class::Read), ("uncordon", Class::Write)]);
-        let long =
-            run("boot", &[("get node", Class::Read), ("get node", Class::Read), ("uncordon", Class::Write)]);
-        let (common, varying) = common(&[long, short]);
-        assert_eq!(names(&common), ["boot/get node 1", "boot/uncordon 1"]);
-        assert_eq!(varying, 1);
+    fn what_only_some_runs_repeat_is_no_point() {
+        let (read, write) = (("get node", Class::Read), ("uncordon", Class::Write));
+        let runs = [
+            run("boot", &[read, write]),
+            run("boot", &[read, read, read, write]),
+            run("boot", &[read, read, write, ("get node", Class::Read)]),
+        ];
+        let merged = merge(&runs);
+        let told: Vec<(String, usize, bool)> =
+            merged.iter().map(|seen| (seen.step.point.to_string(), seen.runs, seen.is_point)).collect();
+        let told: Vec<(&str, usize, bool)> =
+            told.iter().map(|(name, runs, is)| (name.as_str(), *runs, *is)).collect();
+        assert_eq!(
+            told,
+            [
+                ("boot/get node 1", 3, true),
+                ("boot/get node 2", 2, true),
+                ("boot/uncordon 1", 3, true),
+                ("boot/get node 3", 1, false),
+                ("uncordon/get node 1", 1, true),
+            ]
+        );
     }
 
     #[test]
