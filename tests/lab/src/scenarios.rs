@@ -105,6 +105,14 @@ pub const ALL: &[Scenario] = &[
         run: |stage| Box::pin(restart_in_drain::run(stage)),
     },
     Scenario {
+        name: "each_lost",
+        expects: "every answer of a cycle gets lost once, or every request: the reboot happens all the same",
+        hosts: 2,
+        limit: minutes(8),
+        long: false,
+        run: |stage| Box::pin(sweep::each_lost(stage)),
+    },
+    Scenario {
         name: "credentials",
         expects: "wrong or missing credentials, rights and servers are named and recovered from",
         hosts: 1,

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::fs;
 use std::future::poll_fn;
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Instant;
@@ -23,9 +24,10 @@ use anyhow::{Context, Result, ensure};
 
 use super::stage::Stage;
 use crate::progress::say;
+use crate::proxy::Action;
 use cycle::{Reached, Recording, Rig};
 use faults::{Case, Fault};
-use steps::{Seen, Step, merge};
+use steps::{Class, Point, Seen, Step, merge};
 
 /// Only cases whose name holds this are tried by [`every_point`]: `claim/get node 1`, `release 1: killed`.
 const ONLY: &str = "REBOOTD_LAB_POINTS";
@@ -48,6 +50,18 @@ pub(super) async fn every_point(stage: &Stage) -> Result<()> {
     .await
 }
 
+/// Each answer of a cycle gets lost once, and on the other host each request, all in one cycle.
+pub(super) async fn each_lost(stage: &Stage) -> Result<()> {
+    let (rigs, points) = record_all(stage, 1).await?;
+    let requests = |wanted_after: bool| -> Vec<Point> {
+        let requests = points.points().filter(|(step, _)| !matches!(step.class, Class::Ask | Class::Reboot));
+        requests.filter(|(_, after)| *after == wanted_after).map(|(step, _)| step.point.clone()).collect()
+    };
+    let lose = |(rig, action)| Rig::run_all(rig, requests(false), requests(true), action);
+    together(rigs.iter().zip([Action::DropAfter, Action::DropBefore]).map(lose)).await?;
+    Ok(())
+}
+
 /// Each kind of step once, with another fault each time.
 fn one_of_each_kind(all: Vec<Case>) -> Vec<Case> {
     let mut by_kind: BTreeMap<String, Vec<Case>> = BTreeMap::new();
@@ -55,38 +69,32 @@ fn one_of_each_kind(all: Vec<Case>) -> Vec<Case> {
     for case in all.into_iter().filter(|case| case.fault != Fault::PowerLostBeforeVeryLate) {
         by_kind.entry(case.point.kind.clone()).or_default().push(case);
     }
-    by_kind
-        .into_values()
-        .enumerate()
-        .filter_map(|(number, cases)| {
-            let faults = Fault::of(cases.first()?.class);
-            let fault = faults[number % faults.len()];
-            cases.into_iter().find(|case| case.fault == fault)
-        })
-        .collect()
+    // Another fault each time: the number of the kind chooses among its cases.
+    let one = |(number, mut cases): (usize, Vec<Case>)| cases.swap_remove(number % cases.len());
+    by_kind.into_values().enumerate().map(one).collect()
 }
 
 async fn sweep(stage: &Stage, recordings: usize, choose: impl Fn(Vec<Case>) -> Vec<Case>) -> Result<()> {
-    let began = Instant::now();
+    let (rigs, points) = record_all(stage, recordings).await?;
+    let cases = choose(points.cases());
+    ensure!(!cases.is_empty(), "no case is chosen");
+    let work = Work::new(points, cases, stage.results.join(TABLE));
+    together(rigs.iter().map(|rig| work.share(rig))).await?;
+    eprintln!("{}", work.table());
+    work.verdict()
+}
+
+/// Makes every host ready and lets it go through so many clean cycles.
+async fn record_all(stage: &Stage, cycles: usize) -> Result<(Vec<Rig<'_>>, Points)> {
     // The first one applies the manifests; two that do so at one time would meet.
     let mut rigs = vec![Rig::set_up(stage, 1).await?];
     rigs.extend(together((2..=stage.lab.hosts.len()).map(|number| Rig::set_up(stage, number))).await?);
-    let recorded = together(rigs.iter().map(|rig| record(rig, recordings))).await?;
+    let recorded = together(rigs.iter().map(|rig| record(rig, cycles))).await?;
     let points = Points::of(recorded.into_iter().flatten());
     fs::write(stage.results.join(STEPS), points.to_string())?;
-    say(format!(
-        "{} clean cycles: {} steps, {} points",
-        points.cycles,
-        points.all().count(),
-        points.points().count()
-    ));
-    let work = Work::new(choose(points.cases()));
-    ensure!(work.total > 0, "no case is chosen");
-    together(rigs.iter().map(|rig| work.share(rig))).await?;
-    let table = work.table(&points, began.elapsed().as_secs());
-    fs::write(stage.results.join(TABLE), &table)?;
-    eprintln!("{table}");
-    work.verdict()
+    let (all, tried) = (points.all().count(), points.points().count());
+    say(format!("{} clean cycles: {all} steps, {tried} points", points.cycles));
+    Ok((rigs, points))
 }
 
 async fn record(rig: &Rig<'_>, times: usize) -> Result<Vec<Recording>> {
@@ -145,7 +153,6 @@ impl Points {
 fn cases(step: &Step, follows_boot: bool) -> impl Iterator<Item = Case> {
     Fault::of(step.class).iter().map(move |fault| Case {
         point: step.point.clone(),
-        class: step.class,
         fault: *fault,
         follows_boot,
     })
@@ -211,7 +218,10 @@ impl fmt::Display for Errand {
 
 /// All cases, shared by the hosts.
 struct Work {
+    points: Points,
     total: usize,
+    table: PathBuf,
+    began: Instant,
     state: Mutex<State>,
 }
 
@@ -224,7 +234,7 @@ struct State {
 }
 
 impl Work {
-    fn new(cases: Vec<Case>) -> Work {
+    fn new(points: Points, cases: Vec<Case>, table: PathBuf) -> Work {
         let total = cases.len();
         let (mut before, mut after, mut alone) = (VecDeque::new(), VecDeque::new(), VecDeque::new());
         for case in cases {
@@ -242,7 +252,8 @@ impl Work {
             let (before, after) = (before.pop_front(), after.pop_front());
             waiting.push_back(Errand { before, after, is_second_try: false });
         }
-        Work { total, state: Mutex::new(State { waiting, ..State::default() }) }
+        let state = Mutex::new(State { waiting, ..State::default() });
+        Work { points, total, table, began: Instant::now(), state }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -262,6 +273,8 @@ impl Work {
                 rig.mend().await?;
             }
             self.note(rig, errand, result.ok(), began.elapsed().as_secs());
+            // Each time: whatever ends this, what was found out is there.
+            fs::write(&self.table, self.table())?;
         }
     }
 
@@ -297,14 +310,16 @@ impl Work {
     }
 
     /// A line for each point, a column for each fault.
-    fn table(&self, points: &Points, seconds: u64) -> String {
+    fn table(&self) -> String {
         let state = self.state();
         let count = |wanted| state.outcomes.values().filter(|outcome| **outcome == wanted).count();
         let mut table = format!(
-            "{} points, {} cases in {} cycles and {seconds} s: {} ok, {} failed, {} not reached\n\n",
-            points.points().count(),
+            "{} points, {} of {} cases in {} cycles and {} s: {} ok, {} cycles failed, {} not reached\n\n",
+            self.points.points().count(),
+            state.outcomes.len(),
             self.total,
             state.cycles,
+            self.began.elapsed().as_secs(),
             count(Outcome::Passed),
             state.failures.len(),
             count(Outcome::NotReached),
@@ -313,8 +328,8 @@ impl Work {
             table.push_str(&format!("  {}: {fault}\n", number + 1));
         }
         let columns: Vec<String> = (1..=Fault::ALL.len()).map(|number| format!("{number:<12}")).collect();
-        table.push_str(&format!("\n{:<34}{}\n", "", columns.concat().trim_end()));
-        for (step, follows_boot) in points.points() {
+        table.push_str(&format!("\n{:<44}{}\n", "", columns.concat().trim_end()));
+        for (step, follows_boot) in self.points.points() {
             let mut cells = [""; Fault::ALL.len()].map(|_| "-".to_owned());
             for case in cases(step, follows_boot) {
                 if let Some(outcome) = state.outcomes.get(&case.to_string()) {
@@ -322,7 +337,7 @@ impl Work {
                 }
             }
             let cells: String = cells.iter().map(|cell| format!("{cell:<12}")).collect();
-            table.push_str(&format!("{:<34}{}\n", step.point.to_string(), cells.trim_end()));
+            table.push_str(&format!("{:<44}{}\n", step.point.to_string(), cells.trim_end()));
         }
         for failure in &state.failures {
             table.push_str(&format!("\nFAILED {failure}\n"));

@@ -9,13 +9,13 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::faults::{Case, Trap};
-use super::steps::Step;
+use super::steps::{Point, Step};
 use crate::bus::BusProxy;
 use crate::host::Host;
 use crate::machine::Ending;
 use crate::observer::State;
 use crate::progress::say;
-use crate::proxy::{Proxy, Verb};
+use crate::proxy::{Action, Proxy, Verb};
 use crate::scenarios::stage::{CONFIG, CYCLE, SENTINEL, SOON, Stage, is_absent, request_reboot};
 use crate::workload::Deployment;
 
@@ -93,12 +93,12 @@ impl<'stage> Rig<'stage> {
         sleep(LOOK_HOLDS).await;
         let boots = self.host.boots().len();
         let began = Began::now(self);
-        let trap = Trap::set(self, "request", None);
+        let trap = Trap::look(self, "request");
         request_reboot(self.host).await?;
         self.host.wait_boot_number(boots + 1, CYCLE).await?;
         let before_boot = trap.tracker.steps();
         trap.remove(self);
-        let trap = Trap::set(self, "boot", None);
+        let trap = Trap::look(self, "boot");
         self.wait_settled().await?;
         let after_boot = trap.tracker.steps();
         trap.remove(self);
@@ -115,7 +115,7 @@ impl<'stage> Rig<'stage> {
         let began = Began::now(self);
         let mut reached = Reached { before_boot: false, after_boot: false };
         let mut more_boots = 1;
-        let mut trap = Trap::set(self, "request", before);
+        let mut trap = Trap::for_case(self, "request", before);
         request_reboot(self.host).await?;
         let next_boot = self.host.wait_boot_number(boots + 1, CYCLE);
         match before {
@@ -125,7 +125,7 @@ impl<'stage> Rig<'stage> {
         self.host.wait_boot_number(boots + 1, CYCLE).await?;
         trap.remove(self);
         if let Some(case) = after {
-            let mut trap = Trap::set(self, "boot", Some(case));
+            let mut trap = Trap::for_case(self, "boot", Some(case));
             reached.after_boot = trap.spring(self, case, self.wait_idle(CYCLE)).await?;
             more_boots += usize::from(reached.after_boot && case.fault.takes_power());
             self.wait_settled().await?;
@@ -134,6 +134,28 @@ impl<'stage> Rig<'stage> {
         self.wait_settled().await?;
         began.judge(self, more_boots).await?;
         Ok(reached)
+    }
+
+    /// A cycle in which this happens to each of these requests, once.
+    pub(super) async fn run_all(&self, before: Vec<Point>, after: Vec<Point>, action: Action) -> Result<()> {
+        let (boots, number) = (self.host.boots().len(), before.len() + after.len());
+        sleep(LOOK_HOLDS).await;
+        let began = Began::now(self);
+        let trap = Trap::for_requests(self, "request", before, action.clone());
+        request_reboot(self.host).await?;
+        self.host.wait_boot_number(boots + 1, 2 * CYCLE).await?;
+        let mut stopped = trap.stopped();
+        trap.remove(self);
+        let trap = Trap::for_requests(self, "boot", after, action.clone());
+        self.wait_idle(2 * CYCLE).await?;
+        stopped += trap.stopped();
+        trap.remove(self);
+        self.say(format!("{action:?}: {stopped} requests of {number}"));
+        self.wait_settled().await?;
+        began.judge(self, 1).await?;
+        // A lost answer may change the way; most of it must be gone all the same.
+        ensure!(2 * stopped > number, "only {stopped} of {number} requests were met");
+        Ok(())
     }
 
     /// Waits until the daemon says that there is nothing to do.

@@ -120,7 +120,6 @@ impl fmt::Display for Fault {
 #[derive(Clone, Debug)]
 pub(super) struct Case {
     pub(super) point: Point,
-    pub(super) class: Class,
     pub(super) fault: Fault,
     /// Whether it lies in the half of the cycle that follows the boot.
     pub(super) follows_boot: bool,
@@ -132,7 +131,7 @@ impl fmt::Display for Case {
     }
 }
 
-/// Looks at all that a daemon does in half a cycle, and stops it at one step.
+/// Looks at all that a daemon does in half a cycle, and stops it at some steps.
 pub(super) struct Trap {
     pub(super) tracker: Arc<Tracker>,
     rule: RuleHandle,
@@ -145,14 +144,29 @@ enum Caught {
 }
 
 impl Trap {
-    /// Without a case it only looks.
-    pub(super) fn set(rig: &Rig<'_>, begins: &str, case: Option<&Case>) -> Trap {
-        let tracker = Arc::new(Tracker::new(begins, case.map(|case| case.point.clone())));
-        let place = case.map_or(Place::Before, |case| case.fault.place());
+    /// Only looks. `begins` is what this half of the cycle begins with.
+    pub(super) fn look(rig: &Rig<'_>, begins: &str) -> Trap {
+        Trap::set(rig, begins, Vec::new(), Action::Hold, Place::Before)
+    }
+
+    /// Holds the step that the case is about; without one it only looks.
+    pub(super) fn for_case(rig: &Rig<'_>, begins: &str, case: Option<&Case>) -> Trap {
+        let Some(case) = case else { return Trap::look(rig, begins) };
+        let place = case.fault.place();
         let action = match place {
             Place::Before => Action::Hold,
             Place::After => Action::HoldAnswer,
         };
+        Trap::set(rig, begins, vec![case.point.clone()], action, place)
+    }
+
+    /// Does something to several requests, once to each.
+    pub(super) fn for_requests(rig: &Rig<'_>, begins: &str, points: Vec<Point>, action: Action) -> Trap {
+        Trap::set(rig, begins, points, action, Place::Before)
+    }
+
+    fn set(rig: &Rig<'_>, begins: &str, wanted: Vec<Point>, action: Action, place: Place) -> Trap {
+        let tracker = Arc::new(Tracker::new(begins, wanted));
         let requests = Arc::clone(&tracker);
         let rule =
             Rule::any().from_agent("rebootd/").when(move |record, body| requests.request(record, body));
@@ -161,7 +175,7 @@ impl Trap {
         Trap { tracker, rule: rig.proxy().add(rule, action), held }
     }
 
-    /// Makes it go wrong; false where the daemon is `past` without having come to the point.
+    /// Makes it go wrong; false where the daemon is `past` without having come to the point, or had ended by itself.
     pub(super) async fn spring(
         &mut self,
         rig: &Rig<'_>,
@@ -174,8 +188,12 @@ impl Trap {
             Some(held) = self.held.recv() => Caught::Call(held),
             past = past => return past.map(|()| false),
         };
-        strike(rig, case.fault, caught).await.with_context(|| case.to_string())?;
-        Ok(true)
+        strike(rig, case.fault, caught).await
+    }
+
+    /// How many steps it has stopped.
+    pub(super) fn stopped(&self) -> usize {
+        self.rule.hits().len()
     }
 
     /// Takes it away.
@@ -185,15 +203,18 @@ impl Trap {
     }
 }
 
-async fn strike(rig: &Rig<'_>, fault: Fault, caught: Caught) -> Result<()> {
+/// False where there was nobody to strike: the host is going down, and the daemon has ended already.
+async fn strike(rig: &Rig<'_>, fault: Fault, caught: Caught) -> Result<bool> {
     match fault {
         Fault::KilledBefore | Fault::KilledAfter => {
-            kill(rig.host).await?;
+            let killed = kill(rig.host).await?;
             caught.lose();
+            return Ok(killed);
         }
         Fault::KilledBeforeLate => {
-            kill(rig.host).await?;
+            let killed = kill(rig.host).await?;
             caught.arrive(rig).await?;
+            return Ok(killed);
         }
         Fault::PowerLostBefore | Fault::PowerLostAfter => {
             cut_power(rig.host).await?;
@@ -214,7 +235,7 @@ async fn strike(rig: &Rig<'_>, fault: Fault, caught: Caught) -> Result<()> {
             caught.arrive(rig).await?;
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 impl Caught {
@@ -259,18 +280,20 @@ async fn wait(what: &str, limit: Duration, done: impl Fn() -> bool) -> Result<()
 }
 
 /// Kills the daemon from outside, at once, and waits until the next one runs, be it after a boot that had begun.
-async fn kill(host: &Host) -> Result<()> {
+/// False where there was none any more: the host's shutdown ends it too.
+async fn kill(host: &Host) -> Result<bool> {
     let boots = host.boots().len();
     let before = host.service_processes("rebootd");
+    let mut killed = false;
     for process in &before {
-        command::run("kill", &["-KILL", &process.to_string()]).await?;
+        killed |= command::run("kill", &["-KILL", &process.to_string()]).await.is_ok();
     }
-    ensure!(!before.is_empty(), "{}: there is no rebootd to be killed", host.name());
     let replaced = || {
         let now = host.service_processes("rebootd");
         !now.is_empty() && now.iter().all(|process| !before.contains(process))
     };
-    wait("systemd starts rebootd again", SOON, || host.boots().len() > boots || replaced()).await
+    wait("systemd starts rebootd again", SOON, || host.boots().len() > boots || replaced()).await?;
+    Ok(killed)
 }
 
 /// Takes the power away and gives it back at once: the host boots.

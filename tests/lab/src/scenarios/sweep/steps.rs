@@ -52,24 +52,24 @@ pub(super) struct Step {
     pub(super) class: Class,
 }
 
-/// Names the steps of half a cycle as they come, and knows the one that is looked for.
+/// Names the steps of half a cycle as they come, and knows those that are looked for.
 pub(super) struct Tracker(Mutex<Progress>);
 
 struct Progress {
     after: String,
     counts: BTreeMap<(String, String), usize>,
     steps: Vec<Step>,
-    wanted: Option<Point>,
+    wanted: Vec<Point>,
 }
 
 impl Tracker {
     /// `begins` is what the half begins with.
-    pub(super) fn new(begins: &str, wanted: Option<Point>) -> Tracker {
+    pub(super) fn new(begins: &str, wanted: Vec<Point>) -> Tracker {
         let (counts, steps) = (BTreeMap::new(), Vec::new());
         Tracker(Mutex::new(Progress { after: begins.to_owned(), counts, steps, wanted }))
     }
 
-    /// Notes a request; whether it is the one that is looked for.
+    /// Notes a request; whether it is one that is looked for.
     pub(super) fn request(&self, record: &RequestRecord, body: &[u8]) -> bool {
         let (kind, class) = request(record, body);
         self.progress().step(kind, class)
@@ -99,7 +99,7 @@ impl Progress {
         if matches!(class, Class::Write | Class::Reboot) {
             self.after = kind;
         }
-        let is_wanted = self.wanted.as_ref() == Some(&point);
+        let is_wanted = self.wanted.contains(&point);
         self.steps.push(Step { point, class });
         is_wanted
     }
@@ -201,7 +201,7 @@ mod tests {
     }
 
     fn run(begins: &str, steps: &[(&str, Class)]) -> Vec<Step> {
-        let tracker = Tracker::new(begins, None);
+        let tracker = Tracker::new(begins, Vec::new());
         for (kind, class) in steps {
             tracker.progress().step((*kind).to_owned(), *class);
         }
@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn the_wanted_step_is_found_once() {
         let wanted = Point { after: "request".into(), kind: "evict".into(), number: 2 };
-        let tracker = Tracker::new("request", Some(wanted));
+        let tracker = Tracker::new("request", vec![wanted]);
         let found: Vec<bool> =
             (0..3).map(|_| tracker.progress().step("evict".into(), Class::Evict)).collect();
         assert_eq!(found, [false, true, false]);
