@@ -123,7 +123,7 @@ mod tests {
         let seconds = Duration::from_secs;
         let now = Now { boot: seconds(boot), wall: seconds(wall) };
         let last_reboot = Some(LastReboot { boot_id: "before".into(), at: seconds(asked_at) });
-        let memory = Memory { setback: None, last_reboot };
+        let memory = Memory { last_reboot, ..Memory::default() };
         let world = World::new(now, "p".into(), "now".into(), "m".into(), memory);
         interval_left(&world, seconds(7200)).map(|left| left.as_secs())
     }

@@ -303,6 +303,18 @@ impl Host {
         leader.with_context(|| format!("{} is off or has only just been switched on", self.name()))
     }
 
+    /// The processes of a service now, as this machine sees them; read from its cgroup, so without asking the host.
+    pub fn service_processes(&self, service: &str) -> Vec<u32> {
+        let path = format!("payload/system.slice/{service}.service/cgroup.procs");
+        let text = fs::read_to_string(self.machine.cgroup.join(path)).unwrap_or_default();
+        text.lines().filter_map(|line| line.trim().parse().ok()).collect()
+    }
+
+    /// Where this machine sees a file of the running host, its own mounts such as /run among them.
+    pub fn live_path(&self, path: &str) -> Result<PathBuf> {
+        Ok(PathBuf::from(format!("/proc/{}/root{path}", self.leader()?)))
+    }
+
     async fn wait(&self, what: &str, limit: Duration, done: impl Fn() -> bool) -> Result<()> {
         let deadline = Instant::now() + limit;
         while !done() {

@@ -8,6 +8,7 @@
 pub mod audit;
 pub mod bench;
 pub mod binaries;
+pub mod bus;
 pub mod cache;
 pub mod check;
 pub mod command;

@@ -154,6 +154,11 @@ impl Proxy {
         self.shared.records.all()
     }
 
+    /// One request by its number, as it stands now.
+    pub fn request(&self, number: usize) -> Option<RequestRecord> {
+        self.shared.records.get(number)
+    }
+
     /// Beginning and end of each request from now on.
     pub fn subscribe(&self) -> broadcast::Receiver<RequestEvent> {
         self.shared.records.subscribe()

@@ -31,6 +31,7 @@ mod soft_reboot;
 pub mod stage;
 mod status;
 mod stays_up;
+mod sweep;
 mod three_hosts;
 mod undone;
 mod verdict;
@@ -139,6 +140,14 @@ pub const ALL: &[Scenario] = &[
         run: |stage| Box::pin(delay_inhibitor::run(stage)),
     },
     Scenario {
+        name: "each_kind_of_point",
+        expects: "daemon killed, power or answer lost at one request and D-Bus call of each kind: the same end",
+        hosts: 4,
+        limit: minutes(12),
+        long: false,
+        run: |stage| Box::pin(sweep::each_kind(stage)),
+    },
+    Scenario {
         name: "three_hosts",
         expects: "three hosts with pods reboot once each, one after the other, and budgets are kept",
         hosts: 3,
@@ -201,6 +210,14 @@ pub const ALL: &[Scenario] = &[
         limit: minutes(6),
         long: false,
         run: |stage| Box::pin(restart_in_drain::run(stage)),
+    },
+    Scenario {
+        name: "each_lost",
+        expects: "every answer of a cycle gets lost once, or every request: the reboot happens all the same",
+        hosts: 2,
+        limit: minutes(8),
+        long: false,
+        run: |stage| Box::pin(sweep::each_lost(stage)),
     },
     Scenario {
         name: "credentials",
@@ -401,5 +418,13 @@ pub const ALL: &[Scenario] = &[
         limit: minutes(25),
         long: true,
         run: |stage| Box::pin(restless::run(stage)),
+    },
+    Scenario {
+        name: "every_point",
+        expects: "the same at every request and D-Bus call of a cycle, each with all that can happen to it",
+        hosts: 4,
+        limit: minutes(240),
+        long: true,
+        run: |stage| Box::pin(sweep::every_point(stage)),
     },
 ];

@@ -397,6 +397,60 @@ impl History {
         holdings
     }
 
+    /// The resourceVersions from which on our cordon stood on this node although it held no slot. In the API server's
+    /// own order, which the order of arrival is not.
+    pub fn cordoned_without_slot(&self, node: &str) -> Vec<u64> {
+        let mut entries: Vec<&Entry> =
+            self.entries.iter().filter(|entry| entry.resource_version > 0).collect();
+        entries.sort_by_key(|entry| entry.resource_version);
+        let mut slots: BTreeSet<&str> = BTreeSet::new();
+        let (mut cordoned, mut wrong, mut found) = (false, false, Vec::new());
+        for entry in entries {
+            match &entry.object {
+                Object::Node(seen) if seen.name == node => {
+                    cordoned = entry.change != Change::Deleted && seen.cordoned_by_us();
+                }
+                Object::Lease(lease) => {
+                    let holds = entry.change != Change::Deleted && lease.holder.as_deref() == Some(node);
+                    if holds {
+                        slots.insert(&lease.name)
+                    } else {
+                        slots.remove(lease.name.as_str())
+                    };
+                }
+                _ => continue,
+            }
+            let was_wrong = std::mem::replace(&mut wrong, cordoned && slots.is_empty());
+            if wrong && !was_wrong {
+                found.push(entry.resource_version);
+            }
+        }
+        found
+    }
+
+    /// What stood in the slot that this node held, each time its host went down; nothing where it held none.
+    pub fn slots_when_down(&self, node: &str) -> Vec<Option<Arc<LeaseState>>> {
+        let mut held: BTreeMap<&str, &Arc<LeaseState>> = BTreeMap::new();
+        let mut found = Vec::new();
+        for entry in &self.entries {
+            match &entry.object {
+                Object::Lease(lease)
+                    if entry.change != Change::Deleted && lease.holder.as_deref() == Some(node) =>
+                {
+                    held.insert(&lease.name, lease);
+                }
+                Object::Lease(lease) => {
+                    held.remove(lease.name.as_str());
+                }
+                Object::HostDown(name) if name == node => {
+                    found.push(held.values().next().map(|lease| Arc::clone(lease)));
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+
     /// From each release to the next claim in the same pool. Where several slots lie free, the one that was given
     /// back first counts as claimed first. A release that nobody followed is not among them.
     pub fn handoffs(&self) -> Vec<Handoff> {

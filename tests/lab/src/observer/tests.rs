@@ -100,6 +100,37 @@ fn one_after_the_other_is_never_two() {
     assert_eq!(History::new().max_disrupted_at_once().count(), 0);
 }
 
+fn versioned(mut object: Value, version: u64) -> Value {
+    object["metadata"]["resourceVersion"] = version.to_string().into();
+    object
+}
+
+#[test]
+fn a_cordon_without_a_slot_is_found_in_the_order_of_the_server() {
+    let cordoned = |version| modified(Kind::Node, versioned(node("a", true, true), version));
+    let held = |holder, version| modified(Kind::Lease, versioned(lease("s", POOL, holder), version));
+    // The claim is told after the cordon that followed it.
+    let in_order = history([(1, cordoned(11)), (2, held("a", 10))]);
+    assert_eq!(in_order.cordoned_without_slot("a"), Vec::<u64>::new());
+    let before = history([(1, cordoned(11)), (2, held("a", 12))]);
+    assert_eq!(before.cordoned_without_slot("a"), [11]);
+    let lost = history([(1, held("a", 10)), (2, cordoned(11)), (3, held("", 12)), (4, held("b", 13))]);
+    assert_eq!(lost.cordoned_without_slot("a"), [12]);
+}
+
+#[test]
+fn what_stood_in_the_slot_when_the_host_went_down_is_told_for_each_time() {
+    let history = history([
+        (1, Input::HostDown("a".into())),
+        (2, Input::HostBooted("a".into())),
+        (3, modified(Kind::Lease, lease("s", POOL, "a"))),
+        (4, Input::HostDown("b".into())),
+        (5, Input::HostDown("a".into())),
+    ]);
+    let held: Vec<bool> = history.slots_when_down("a").iter().map(Option::is_some).collect();
+    assert_eq!(held, [false, true]);
+}
+
 #[test]
 fn handoffs_pair_a_release_with_the_next_claim_of_the_pool() {
     let slot = |name, holder| modified(Kind::Lease, lease(name, POOL, holder));

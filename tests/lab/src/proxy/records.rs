@@ -111,6 +111,10 @@ impl Records {
         lock(&self.all).clone()
     }
 
+    pub(super) fn get(&self, number: usize) -> Option<RequestRecord> {
+        lock(&self.all).get(number).cloned()
+    }
+
     pub(super) fn subscribe(&self) -> broadcast::Receiver<RequestEvent> {
         self.events.subscribe()
     }

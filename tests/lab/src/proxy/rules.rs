@@ -4,6 +4,7 @@ use super::lock;
 use super::records::{Identity, RequestRecord};
 use super::request_info::Verb;
 use bytes::Bytes;
+use std::fmt;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -81,8 +82,21 @@ pub struct Rule {
     name: Option<String>,
     agent: Option<String>,
     body_part: Option<String>,
+    test: Option<Test>,
     only: Option<u64>,
     kill_connection: bool,
+}
+
+type Condition = dyn Fn(&RequestRecord, &[u8]) -> bool + Send + Sync;
+
+/// A condition of a test's own.
+#[derive(Clone)]
+struct Test(Arc<Condition>);
+
+impl fmt::Debug for Test {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a test's own")
+    }
 }
 
 impl Rule {
@@ -132,6 +146,13 @@ impl Rule {
         self
     }
 
+    /// Only where this says yes. It is asked about each request that the rest of the rule matches, with its body, in
+    /// the order of arrival.
+    pub fn when(mut self, test: impl Fn(&RequestRecord, &[u8]) -> bool + Send + Sync + 'static) -> Rule {
+        self.test = Some(Test(Arc::new(test)));
+        self
+    }
+
     /// Only the n-th request that the rest of the rule matches, counted from 1 since the rule was added.
     pub fn nth(mut self, number: u64) -> Rule {
         self.only = Some(number);
@@ -157,6 +178,7 @@ impl Rule {
             && self.body_part.as_ref().is_none_or(|part| {
                 part.is_empty() || body.windows(part.len()).any(|window| window == part.as_bytes())
             })
+            && self.test.as_ref().is_none_or(|test| (test.0)(record, body))
     }
 }
 

@@ -642,6 +642,10 @@ async fn rules_match_by_every_part_and_count(protocol: Protocol) {
         Rule::any().resource("leases").name("slot").from_agent("rebootd/").body_contains("rebooting").nth(2),
         Action::answer_error(501, "b", ""),
     );
+    let own = |record: &RequestRecord, body: &[u8]| {
+        record.namespace.as_deref() == Some("other") && body == b"claim"
+    };
+    let of_its_own = bench.proxy.add(Rule::any().when(own), Action::answer_error(502, "c", ""));
     let mut agent = bench.client().await;
     let mut kubelet = bench.kubelet().await;
     let path = "/apis/coordination.k8s.io/v1/namespaces/rebootd/leases/slot";
@@ -659,7 +663,8 @@ async fn rules_match_by_every_part_and_count(protocol: Protocol) {
         statuses.push(client.send("PATCH", path, &[], body).await.unwrap().status().as_u16());
     }
     // The rule added last acts; the earlier one counts all the same.
-    assert_eq!(statuses, [500, 500, 500, 200, 501, 500]);
+    assert_eq!(statuses, [500, 500, 500, 502, 501, 500]);
+    assert_eq!(of_its_own.hits().len(), 1);
     assert_eq!((general.seen(), stamp.seen(), stamp.hits().len()), (5, 3, 1));
 }
 

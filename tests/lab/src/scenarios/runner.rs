@@ -175,7 +175,8 @@ pub async fn run_one(options: Options) -> Result<ExitCode> {
     let package = package::given().context("no package was given")?;
     let (results, _) = options.results()?;
     let deadline = tokio::time::Instant::now() + scenario.limit;
-    let started = tokio::time::timeout_at(deadline, Stage::start(scenario.hosts, package)).await;
+    let starting = Stage::start(scenario.hosts, package, results.clone());
+    let started = tokio::time::timeout_at(deadline, starting).await;
     let stage = started.context("the lab did not start in time")??;
     let outcome = tokio::time::timeout_at(deadline, (scenario.run)(&stage)).await;
     let outcome = outcome.unwrap_or_else(|_| bail!("not over within {} s", scenario.limit.as_secs()));

@@ -35,11 +35,13 @@ pub struct Stage {
     pub observer: Arc<Observer>,
     /// rebootd's Debian package.
     pub package: PathBuf,
+    /// Where files go that are to outlive the lab.
+    pub results: PathBuf,
 }
 
 impl Stage {
     /// Starts a lab with so many hosts; rebootd is on none of them.
-    pub async fn start(hosts: usize, package: PathBuf) -> Result<Self> {
+    pub async fn start(hosts: usize, package: PathBuf, results: PathBuf) -> Result<Self> {
         let lab = Arc::new(Lab::start(LabConfig::with_hosts(hosts)).await?);
         let pki = &lab.control_plane.pki;
         let observer = Observer::start(ObserverConfig {
@@ -52,7 +54,7 @@ impl Stage {
         for number in 0..hosts {
             tokio::spawn(tell_boots(Arc::clone(&lab), number, Arc::clone(&observer)));
         }
-        Ok(Self { lab, observer, package })
+        Ok(Self { lab, observer, package, results })
     }
 
     /// A host by its number, counted from 1 as in its name.
