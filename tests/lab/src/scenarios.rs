@@ -6,6 +6,7 @@
 mod admin_cordon_stays;
 mod configured;
 mod credentials;
+mod faults;
 mod inhibitor;
 mod kill_in_each_phase;
 mod never_comes_back;
@@ -62,6 +63,14 @@ pub const ALL: &[Scenario] = &[
         limit: minutes(10),
         long: false,
         run: |stage| Box::pin(kill_in_each_phase::run(stage)),
+    },
+    Scenario {
+        name: "faults",
+        expects: "150 seeded faults on eight simulated machines break no promise, and all settles after them",
+        hosts: 0,
+        limit: minutes(12),
+        long: false,
+        run: |stage| Box::pin(faults::run(stage, 150)),
     },
     Scenario {
         name: "three_hosts",
@@ -222,5 +231,13 @@ pub const ALL: &[Scenario] = &[
         limit: minutes(25),
         long: true,
         run: |stage| Box::pin(restless::run(stage)),
+    },
+    Scenario {
+        name: "faults_long",
+        expects: "the same with 1,000 faults",
+        hosts: 0,
+        limit: minutes(45),
+        long: true,
+        run: |stage| Box::pin(faults::run(stage, 1000)),
     },
 ];
