@@ -24,12 +24,20 @@ pub fn server() -> String {
     format!("https://{LAB_ADDRESS}:{API_PORT}")
 }
 
-/// Who asked for what, when the answer began and when it was complete.
+/// Who asked for what, when the answer began and when it was complete; of writes to slots and Nodes what came of them.
 const AUDIT_POLICY: &str = "
 apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
-rules: [{level: Metadata}]
+rules:
+- level: RequestResponse
+  verbs: [create, update, patch, delete]
+  resources: [{group: '', resources: [nodes]}]
+- level: RequestResponse
+  verbs: [create, update, patch, delete]
+  namespaces: [rebootd]
+  resources: [{group: coordination.k8s.io, resources: [leases]}]
+- level: Metadata
 ";
 
 /// The running control plane.

@@ -14,6 +14,8 @@ pub mod check;
 pub mod command;
 pub mod control_plane;
 pub mod demo;
+pub mod dice;
+pub mod faults;
 pub mod host;
 pub mod images;
 pub mod kubelet;

@@ -59,6 +59,8 @@ enum Benchmark {
     Rollout,
     /// What an idle daemon costs.
     Idle(bench::idle::Options),
+    /// Whether the promises hold while a thousand things go wrong.
+    Faults(bench::faults::Options),
 }
 
 #[derive(Args)]
@@ -116,7 +118,7 @@ async fn outside(cli: Cli) -> Result<ExitCode> {
         }
         Subcommands::Demo | Subcommands::Bench { .. } => {
             lab::prepare(&LabConfig::with_hosts(3)).await?;
-            namespaces::run_again_inside(Some(&package::find_or_build().await?)).await
+            namespaces::run_again_inside(Some(&package::given_or_built().await?)).await
         }
         Subcommands::Run { on, command } => run_in_lab(on, command).await,
         Subcommands::Test(options) => runner::run_all(options).await,
@@ -143,6 +145,7 @@ async fn inside(cli: Cli) -> Result<ExitCode> {
             let figures = match benchmark {
                 Benchmark::Rollout => bench::rollout::run(&package).await?,
                 Benchmark::Idle(options) => bench::idle::run(&package, &options).await?,
+                Benchmark::Faults(options) => return bench::faults::run(package, &options).await,
             };
             println!("{figures}");
             Ok(ExitCode::SUCCESS)

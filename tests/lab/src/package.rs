@@ -17,9 +17,17 @@ const COPIED: &str = "copied-files";
 /// Tells the inner process which package the outer one has built.
 pub(crate) const GIVEN: &str = "REBOOTD_LAB_PACKAGE";
 
-/// The package that the outer process was told to bring along.
+/// The package that this process was told to use: by the outer one, or by a person.
 pub fn given() -> Option<PathBuf> {
     std::env::var_os(GIVEN).map(PathBuf::from)
+}
+
+/// The package that the environment names, or else that of the working tree.
+pub async fn given_or_built() -> Result<PathBuf> {
+    match given() {
+        Some(package) => Ok(package),
+        None => find_or_build().await,
+    }
 }
 
 /// The package of the working tree as it is: built now, or found in the cache when nothing changed.

@@ -10,6 +10,7 @@ mod by_hand;
 mod configured;
 mod credentials;
 mod delay_inhibitor;
+mod faults;
 mod inhibitor;
 mod kill_in_each_phase;
 mod never_comes_back;
@@ -146,6 +147,14 @@ pub const ALL: &[Scenario] = &[
         limit: minutes(12),
         long: false,
         run: |stage| Box::pin(sweep::each_kind(stage)),
+    },
+    Scenario {
+        name: "faults",
+        expects: "150 seeded faults on eight simulated machines break no promise, and all settles after them",
+        hosts: 0,
+        limit: minutes(12),
+        long: false,
+        run: |stage| Box::pin(faults::run(stage, 150)),
     },
     Scenario {
         name: "three_hosts",
@@ -426,5 +435,13 @@ pub const ALL: &[Scenario] = &[
         limit: minutes(240),
         long: true,
         run: |stage| Box::pin(sweep::every_point(stage)),
+    },
+    Scenario {
+        name: "faults_long",
+        expects: "the same with 1,000 faults",
+        hosts: 0,
+        limit: minutes(45),
+        long: true,
+        run: |stage| Box::pin(faults::run(stage, 1000)),
     },
 ];

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::command;
+use crate::faults;
 use crate::host::Host;
 
 use super::stage::Stage;
@@ -22,6 +23,7 @@ pub(super) async fn keep(stage: &Stage, directory: &Path) {
         let boots: Vec<String> = host.boots().iter().map(|boot| format!("{boot:?}\n")).collect();
         write("boots", &boots.concat());
     }
+    let _ = faults::keep(&stage.lab, directory);
     let audit = command::tail(&stage.lab.control_plane.audit_log(), AUDIT_LINES);
     let _ = fs::write(directory.join("audit.log"), audit);
     let _ = fs::write(directory.join("cluster"), stage.observer.state().to_string());

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::stage::{CONFIG, CYCLE, SENTINEL, SLOT, Stage, is_absent};
 use super::status::{status, wait_phase};
 use super::verdict;
+use crate::dice::Dice;
 use crate::host::Host;
 use crate::observer::State;
 use crate::progress::say;
@@ -21,18 +22,6 @@ const TIME: Duration = Duration::from_secs(600);
 const DARK: Duration = Duration::from_secs(5);
 const PODS: u32 = 9;
 
-/// A sequence of numbers that is the same for the same seed (xorshift64).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % sides as u64).unwrap_or_default()
-    }
-}
-
 pub(super) async fn run(stage: &Stage) -> Result<()> {
     let config = format!("{CONFIG}reboot_timeout = \"30s\"\n[drain]\ntimeout = \"2min\"\n");
     stage.install_everywhere(&config).await?;
@@ -41,7 +30,7 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     stage.wait_pods(&pods).await?;
     let seed = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     say(format!("seed {seed}"));
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
     let until = Instant::now() + TIME;
     while Instant::now() < until {
         for host in &stage.lab.hosts {

@@ -87,10 +87,7 @@ pub async fn run_all(options: Options) -> Result<ExitCode> {
     lab::prepare(&LabConfig::with_hosts(2)).await?;
     let (results, _held) = options.results()?;
     let run = Run {
-        package: match package::given() {
-            Some(package) => package,
-            None => package::find_or_build().await?,
-        },
+        package: package::given_or_built().await?,
         results,
         waiting: Mutex::new(chosen.into_iter().collect()),
         failed: Mutex::new(Vec::new()),
