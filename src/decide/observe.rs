@@ -9,7 +9,7 @@ use super::reclaim;
 use super::world::{Cluster, FirstStart, LastReboot, Look, SECOND_LOOK, Setback, World};
 use super::{
     AbortReason, Effect, Inhibitor, KubeletLease, NodeChange, NodeView, Now, Others, PodKey, PodView, Reads,
-    Request, SlotChange, SlotView,
+    Request, SlotChange, SlotView, SlotWrite,
 };
 
 /// Something that happened, as told by the edge.
@@ -191,7 +191,6 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
             let settled = cluster.settled.remove(&target.0);
             cluster.pending = Some((target, settled));
             cluster.writes += 1;
-            cluster.stamped = false;
             cluster.may_call_until = None;
             cluster.look = None;
         }
@@ -311,6 +310,10 @@ fn is_known(world: &World, uid: &str, resource_version: &str) -> bool {
 
 fn write_ended(world: &mut World, effect: &Effect, sent: Duration, outcome: Outcome) {
     let pending = world.cluster.pending.take();
+    if let Effect::WriteSlot(SlotWrite { change: SlotChange::Stamp(_), .. }) = effect {
+        // Even without an answer: what this process has not asked for is not under way.
+        world.cluster.stamped = true;
+    }
     match outcome {
         Outcome::Answered => {
             world.cluster.settled.extend(pending.map(|(target, _)| target.0));
@@ -336,7 +339,6 @@ fn applied(world: &mut World, effect: &Effect, sent: Duration) {
     match effect {
         Effect::WriteSlot(write) => match &write.change {
             SlotChange::Stamp(_) => {
-                world.cluster.stamped = true;
                 world.cluster.may_call_until = Some(sent + STAMP_HOLDS);
                 // The host is read once more before the reboot is asked for.
                 world.host.read_at = None;

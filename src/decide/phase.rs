@@ -237,7 +237,8 @@ impl Here<'_> {
         {
             // This process knows that it has not asked for the reboot: it may go on to stamp anew, though not
             // undo anything.
-            let not_asked = self.world.cluster.stamped && self.node.unschedulable;
+            let cordoned = self.node.unschedulable && self.world.is_settled(&self.node.uid);
+            let not_asked = self.world.cluster.stamped && cordoned;
             let goes_on = not_asked && self.abort_reason(slot, None).is_none();
             return if goes_on { self.draining(slot, stamp.attempt) } else { wish };
         }

@@ -75,7 +75,7 @@ pub struct Cluster {
     pub pending: Option<(Target, bool)>,
     /// How many writes this process has begun.
     pub writes: u64,
-    /// This process has stamped the slot and has not asked for the reboot since.
+    /// This process has sent a stamp and has not asked for the reboot since.
     pub stamped: bool,
     /// Until then that stamp allows the call. A look ends it: what it finds may speak against the reboot.
     pub may_call_until: Option<Duration>,

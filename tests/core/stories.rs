@@ -192,6 +192,16 @@ fn a_gate_that_stays_shut_after_the_stamp_ends_in_an_abort() {
 }
 
 #[test]
+fn a_stamp_whose_answer_is_lost_is_written_anew_at_once() {
+    let mut cluster = Cluster::new(&["n1"], 1);
+    cluster.lose_answer_of = Some(3);
+    cluster.request(0);
+    cluster.run(60);
+    assert!(told(&cluster, "n1 stamps worker-1"), "{}", cluster.story.join("\n"));
+    assert_eq!(cluster.hosts[0].boot, 2, "{}", cluster.story.join("\n"));
+}
+
+#[test]
 fn a_machine_that_stays_up_is_asked_again_and_then_given_back() {
     let mut cluster = Cluster::new(&["n1"], 1);
     cluster.hosts[0].stays_up = true;

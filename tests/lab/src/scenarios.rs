@@ -225,7 +225,7 @@ pub const ALL: &[Scenario] = &[
         expects: "every answer of a cycle gets lost once, or every request: the reboot happens all the same",
         hosts: 2,
         limit: minutes(8),
-        long: false,
+        long: true,
         run: |stage| Box::pin(sweep::each_lost(stage)),
     },
     Scenario {

@@ -31,7 +31,7 @@ pub async fn run(package: PathBuf, options: &Options) -> Result<ExitCode> {
         Some(seed) => seed,
         None => SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
     };
-    let stage = Stage::start(0, package).await?;
+    let stage = Stage::start(0, package, options.keep.clone().unwrap_or_default()).await?;
     let plan = faults::Options { faults: options.faults, seed };
     let report = faults::run(&stage.lab, &stage.observer, &stage.package, plan).await;
     if let Some(keep) = &options.keep {
