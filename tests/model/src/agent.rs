@@ -549,7 +549,9 @@ impl Agents {
         (cluster.reads_failed, cluster.writes_failed, cluster.retry_at) = (0, 0, None);
         (cluster.read_failure, cluster.write_failure, cluster.reboot_failure) = (None, None, None);
         cluster.second_look = fresh.second_look;
-        cluster.free.clear();
+        if stage != Stage::HalfRead {
+            cluster.free.clear();
+        }
         cluster.drain.clear();
         cluster.missing.clear();
         if stage != Stage::Draining {

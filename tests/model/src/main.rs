@@ -140,8 +140,8 @@ fn check(searches: &[Search], first: bool, limit: usize, save: Option<PathBuf>) 
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                loop {
-                    let Some(search) = queue.lock().ok().and_then(|mut queue| queue.next()) else { break };
+                let next = || queue.lock().ok().and_then(|mut queue| queue.next());
+                while let Some(search) = next() {
                     let progress = |at: usize, all: usize| {
                         if at > 0 {
                             eprintln!("{}: {at} of {all} states so far", search.name);

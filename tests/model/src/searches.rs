@@ -44,6 +44,28 @@ pub struct Faults {
 }
 
 impl Faults {
+    pub const NONE: Faults = Faults {
+        kills: false,
+        power: false,
+        others_reboot: false,
+        lost: false,
+        refusals: false,
+        calls: false,
+        never_returns: false,
+        reinstalled: false,
+        sick: false,
+        nodes_deleted: false,
+        touched: false,
+        cordons: false,
+        slots_by_hand: false,
+        reclaims: false,
+        pools_moved: false,
+        requests: false,
+        gates: false,
+        unreadable: false,
+        deadlines: false,
+        pods: false,
+    };
     pub const ALL: Faults = Faults {
         kills: true,
         power: true,
@@ -107,29 +129,24 @@ pub fn all() -> Vec<Search> {
         live: true,
     };
     let machines = Faults { sick: true, reinstalled: true, ..alone.faults };
-    // What concerns one agent only is shown above; here they meet.
-    let network = Faults {
-        gates: false,
-        unreadable: false,
-        touched: false,
-        refusals: false,
-        cordons: false,
-        nodes_deleted: false,
-        reclaims: false,
-        ..alone.faults
+    // Each fault alone is shown above, together with all others; here agents meet, with a few kinds at a time.
+    let crashes = Faults {
+        kills: true,
+        power: true,
+        lost: true,
+        calls: true,
+        never_returns: true,
+        deadlines: true,
+        others_reboot: true,
+        requests: true,
+        ..Faults::NONE
     };
-    let people = Faults {
-        cordons: true,
-        nodes_deleted: true,
-        reclaims: true,
-        calls: false,
-        others_reboot: false,
-        power: false,
-        never_returns: false,
-        ..network
-    };
+    let few = Faults { kills: true, power: true, lost: true, ..Faults::NONE };
+    let hands = Faults { kills: true, slots_by_hand: true, ..Faults::NONE };
+    let nodes =
+        Faults { kills: true, power: true, lost: true, nodes_deleted: true, reclaims: true, ..Faults::NONE };
     let two_slots = Search { slots: 2, ..alone.clone() };
-    let several = Search { outside: false, requests_kept: false, faults: network, ..alone.clone() };
+    let several = Search { outside: false, requests_kept: false, faults: crashes, ..alone.clone() };
     vec![
         alone.clone(),
         Search {
@@ -154,33 +171,49 @@ pub fn all() -> Vec<Search> {
         },
         Search {
             name: "two-slots",
-            shows: "one agent, two slots of a pool",
-            faults: network,
+            shows: "one agent among any others, two slots of its pool, crashes",
+            faults: crashes,
             ..two_slots.clone()
         },
         Search {
-            name: "two-slots-people",
-            shows: "the same, other faults",
-            faults: people,
+            name: "two-slots-hands",
+            shows: "the same, people's hands",
+            faults: hands,
             ..two_slots.clone()
         },
         Search {
             name: "two-pools",
-            shows: "one agent that is moved between two pools",
+            shows: "one agent that is moved between two pools, crashes",
             two_pools: true,
-            faults: Faults { never_returns: false, ..network },
+            faults: Faults { pools_moved: true, ..crashes },
             ..two_slots
         },
-        Search { name: "2x1", shows: "two agents, one slot", agents: 2, ..several.clone() },
+        Search { name: "2x1", shows: "two agents, one slot, crashes", agents: 2, ..several.clone() },
         Search {
-            name: "2x1-people",
-            shows: "the same, other faults",
+            name: "2x1-hands",
+            shows: "two agents, one slot, people's hands",
             agents: 2,
-            faults: people,
+            faults: hands,
             ..several.clone()
         },
-        Search { name: "2x2", shows: "two agents, two slots", agents: 2, slots: 2, ..several.clone() },
-        Search { name: "3x1", shows: "three agents, one slot", agents: 3, ..several },
+        Search {
+            name: "2x1-nodes",
+            shows: "two agents, one slot, Nodes that vanish, reclaim",
+            agents: 2,
+            // Each reboots once: that is enough to be missed in any phase.
+            requests_kept: true,
+            faults: nodes,
+            ..several.clone()
+        },
+        Search {
+            name: "2x2",
+            shows: "two agents, two slots, kills, lost and late writes",
+            agents: 2,
+            slots: 2,
+            faults: Faults { power: false, ..few },
+            ..several.clone()
+        },
+        Search { name: "3x1", shows: "three agents, one slot, crashes", agents: 3, faults: few, ..several },
     ]
 }
 

@@ -397,7 +397,7 @@ impl<'a> Steps<'a> {
                 }
                 let write = self.sent(&mut next, number);
                 let what = What::ReadsSlots { around, overdue, stamp_over, did, write };
-                self.acted(next, number, what, did, overdue || self.is_fault(around));
+                self.acted(next, number, what, did, overdue || Steps::is_fault(&agent, around));
             }
         }
         if self.search.faults.unreadable {
@@ -414,10 +414,10 @@ impl<'a> Steps<'a> {
         let requests = 1 + usize::from(!self.search.requests_kept);
         let readings = self.readings();
         readings.iter().flat_map(move |readings| {
-            BOTH[..requests].iter().flat_map(move |withdrawn| {
+            BOTH[..requests].iter().flat_map(move |otherwise| {
                 BOTH[..budgets].iter().map(move |refused| Around {
                     readings: *readings,
-                    request: open.request && !withdrawn,
+                    request: open.request != *otherwise,
                     may_evict: !refused,
                     ..open
                 })
@@ -425,10 +425,8 @@ impl<'a> Steps<'a> {
         })
     }
 
-    fn is_fault(&self, around: Around) -> bool {
-        around.readings != Readings::Open
-            || !around.may_evict
-            || (!self.search.requests_kept && !around.request)
+    fn is_fault(agent: &Agent, around: Around) -> bool {
+        around.readings != Readings::Open || !around.may_evict || around.request != agent.request
     }
 
     fn seen(&self, state: &State, number: usize) -> Seen {
@@ -510,7 +508,7 @@ impl<'a> Steps<'a> {
             next.agents[number].local = local;
             let write = self.sent(&mut next, number);
             let what = What::WakesInDrain { around, did, write };
-            self.acted(next, number, what, did, self.is_fault(around));
+            self.acted(next, number, what, did, Steps::is_fault(&agent, around));
         }
         for pod in [0, 1] {
             if believed[usize::from(pod)] && agent.pod != Some(pod) {
@@ -594,7 +592,7 @@ impl<'a> Steps<'a> {
                     }
                     let calm = !late && matches!(call, Call::None | Call::Accepted);
                     let what = What::Answered { write, late: *late, around, call };
-                    self.push(next, Some(number), what, !calm || self.is_fault(around), broke);
+                    self.push(next, Some(number), what, !calm || Steps::is_fault(&agent, around), broke);
                 }
             }
         }
@@ -817,7 +815,9 @@ impl<'a> Steps<'a> {
                 self.push(next, of, What::PoolMoved, true, None);
             }
         }
-        if self.search.drains && agent.pod.is_none() && agent.node.cordon == Cordon::None && faults.pods {
+        // A pod may have been bound before the scheduler saw the cordon; it comes before the drain's last look.
+        let may_come = agent.node.cordon == Cordon::None || self.stage(agent.local) == Stage::Draining;
+        if self.search.drains && faults.pods && agent.pod.is_none() && may_come {
             let mut next = *state;
             next.agents[number].pod = Some(u8::from(self.agents.pods_seen(agent.local)[0]));
             self.push(next, of, What::PodAppears, true, None);

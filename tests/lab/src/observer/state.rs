@@ -57,9 +57,20 @@ pub struct NodeState {
 }
 
 impl NodeState {
-    /// Our cordon stands: mark and unschedulable. Either alone is a person's doing.
+    /// Our cordon stands: mark and unschedulable, and not put there by somebody else. A person who uncordons and
+    /// cordons again leaves our mark beside a cordon of his own.
     pub fn cordoned_by_us(&self) -> bool {
-        self.cordon_mark && self.unschedulable
+        self.cordon_mark
+            && self.unschedulable
+            && self.unschedulable_by().is_none_or(|manager| manager == "rebootd")
+    }
+
+    /// The field manager of `spec.unschedulable`, where the object tells.
+    fn unschedulable_by(&self) -> Option<&str> {
+        let managers = self.raw.pointer("/metadata/managedFields")?.as_array()?;
+        let owner =
+            managers.iter().find(|entry| entry.pointer("/fieldsV1/f:spec/f:unschedulable").is_some())?;
+        owner.get("manager")?.as_str()
     }
 
     /// An annotation's value.

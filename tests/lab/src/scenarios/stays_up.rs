@@ -73,7 +73,7 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     let claims = |state: &State| state.holder(SLOT).is_some();
     stage.never("node1 claims anew", claims, NO_MORE).await?;
     verdict::booted(host, 1)?;
-    let calls = host.journal(Some("rebootd")).await?.matches("logind reboots this host").count();
+    let calls = host.journal(Some("rebootd")).await?.matches("ask logind to reboot").count();
     ensure!(calls == TRIES as usize, "logind was asked {calls} times");
     verdict::cordoned(&stage.observer.history(), host.name(), 1)
 }

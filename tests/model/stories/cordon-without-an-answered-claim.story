@@ -1,0 +1,44 @@
+# Mutant "cordon without an answered claim": P1, P3: its own cordon without a slot
+search alone
+A: reads its Node
+A: reads slots and host, sends the claim of slot 0
+A: the API applies its claim of slot 0
+A: gets the answer to its claim of slot 0
+A: reads its Node
+A: reads slots and host, the drain's deadline is over, sends the confirmation
+A: the API applies its confirmation
+A: gets the answer to its confirmation
+A: reads its Node
+A: reads slots and host, the drain's deadline is over, sends the release of slot 0
+A: gives up waiting for the answer to its release of slot 0
+A: reads its Node
+A: reads slots and host, sends the cordon
+A: the API applies its cordon
+A: the API applies the late release of slot 0
+---
+A: reads its Node
+    slot 0 free | A up
+A: reads slots and host, sends the claim of slot 0
+    slot 0 free | A up, waits for an answer
+A: the API applies its claim of slot 0
+    slot 0 held by A (this boot) | A up, waits for an answer
+A: gets the answer to its claim of slot 0
+    slot 0 held by A (this boot) | A up
+A: reads its Node
+    slot 0 held by A (this boot) | A up
+A: reads slots and host, the drain's deadline is over, sends the confirmation
+    slot 0 held by A (this boot) | A up, waits for an answer
+A: the API applies its confirmation
+    slot 0 held by A (this boot) | A up, waits for an answer
+A: gets the answer to its confirmation
+    slot 0 held by A (this boot) | A up
+A: reads its Node
+    slot 0 held by A (this boot) | A up
+A: reads slots and host, the drain's deadline is over, sends the release of slot 0
+    slot 0 held by A (this boot) | A up, waits for an answer
+A: gives up waiting for the answer to its release of slot 0
+    slot 0 held by A (this boot) | A up
+A: reads its Node
+    slot 0 held by A (this boot) | A up
+A: reads slots and host, sends the cordon
+    cannot happen; instead: A: reads slots and host, sends the repeated claim of slot 0; A: the API applies the late release of slot 0; A: the late release of slot 0 is lost

@@ -1,0 +1,32 @@
+# Mutant "no claim anew for a new Node": P1, P3: its own cordon without a slot
+search alone
+A: reads its Node
+A: reads slots and host, sends the claim of slot 0
+A: the API applies its claim of slot 0
+A: gets the answer to its claim of slot 0
+A: its Node is deleted
+A: another node finds the Node missing, sends a reclaim of slot 0
+A: its kubelet registers a new Node
+A: reads its Node
+A: reads slots and host, sends the cordon
+A: the API applies its cordon
+A: the API applies the late reclaim by another of slot 0
+---
+A: reads its Node
+    slot 0 free | A up
+A: reads slots and host, sends the claim of slot 0
+    slot 0 free | A up, waits for an answer
+A: the API applies its claim of slot 0
+    slot 0 held by A (this boot) | A up, waits for an answer
+A: gets the answer to its claim of slot 0
+    slot 0 held by A (this boot) | A up
+A: its Node is deleted
+    slot 0 held by A (this boot) | A up, no Node
+A: another node finds the Node missing, sends a reclaim of slot 0
+    slot 0 held by A (this boot) | A up, no Node
+A: its kubelet registers a new Node
+    slot 0 held by A (this boot) | A up
+A: reads its Node
+    slot 0 held by A (this boot) | A up
+A: reads slots and host, sends the cordon
+    cannot happen; instead: A: reads slots and host, sends the repeated claim of slot 0; A: the API applies the late reclaim by another of slot 0; A: the late reclaim by another of slot 0 is lost

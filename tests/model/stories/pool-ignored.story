@@ -1,0 +1,42 @@
+# Mutant "pool ignored": P2: it calls Reboot without a stamped slot of its pool
+search two-pools
+A: reads its Node
+A: reads slots and host, sends the claim of slot 0
+A: the API applies its claim of slot 0
+A: gets the answer to its claim of slot 0
+A: reads its Node
+A: reads slots and host, sends the cordon
+A: the API applies its cordon
+A: gets the answer to its cordon
+A: it is moved to the other pool
+A: reads its Node
+A: reads slots and host, sends the cordon
+A: the API applies its cordon
+A: gets the answer to its cordon
+A: reads its Node
+A: reads slots and host, sends the stamp of slot 0, try 1
+A: the API applies its stamp of slot 0, try 1
+A: gets the answer to its stamp of slot 0, try 1, calls Reboot, logind accepts
+---
+A: reads its Node
+    slot 0 free | slot 1 free | A up
+A: reads slots and host, sends the claim of slot 0
+    slot 0 free | slot 1 free | A up, waits for an answer
+A: the API applies its claim of slot 0
+    slot 0 held by A (this boot) | slot 1 free | A up, waits for an answer
+A: gets the answer to its claim of slot 0
+    slot 0 held by A (this boot) | slot 1 free | A up
+A: reads its Node
+    slot 0 held by A (this boot) | slot 1 free | A up
+A: reads slots and host, sends the cordon
+    slot 0 held by A (this boot) | slot 1 free | A up, waits for an answer
+A: the API applies its cordon
+    slot 0 held by A (this boot) | slot 1 free | A up, cordoned by us, waits for an answer
+A: gets the answer to its cordon
+    slot 0 held by A (this boot) | slot 1 free | A up, cordoned by us
+A: it is moved to the other pool
+    slot 0 held by A (this boot) | slot 1 free | A up, cordoned by us
+A: reads its Node
+    slot 0 held by A (this boot) | slot 1 free | A up, cordoned by us
+A: reads slots and host, sends the cordon
+    cannot happen; instead: A: reads slots and host, sends the uncordon

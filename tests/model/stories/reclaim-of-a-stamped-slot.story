@@ -1,0 +1,49 @@
+# Mutant "reclaim of a stamped slot": P1, P3: it reboots without a slot
+search 2x1-nodes
+A: reads its Node
+B: reads its Node
+A: reads slots and host, sends the claim of slot 0
+A: the API applies its claim of slot 0
+A: gets the answer to its claim of slot 0
+A: reads its Node
+A: reads slots and host, sends the cordon
+A: the API applies its cordon
+A: gets the answer to its cordon
+A: reads its Node
+A: reads slots and host, sends the stamp of slot 0, try 1
+A: the API applies its stamp of slot 0, try 1
+A: gets the answer to its stamp of slot 0, try 1, calls Reboot, logind accepts
+A: its Node is deleted
+B: reads slots and host, sends the reclaim of slot 0
+B: the API applies its reclaim of slot 0
+---
+A: reads its Node
+    slot 0 free | A up | B up
+B: reads its Node
+    slot 0 free | A up | B up
+A: reads slots and host, sends the claim of slot 0
+    slot 0 free | A up, waits for an answer | B up
+A: the API applies its claim of slot 0
+    slot 0 held by A (this boot) | A up, waits for an answer | B up
+A: gets the answer to its claim of slot 0
+    slot 0 held by A (this boot) | A up | B up
+A: reads its Node
+    slot 0 held by A (this boot) | A up | B up
+A: reads slots and host, sends the cordon
+    slot 0 held by A (this boot) | A up, waits for an answer | B up
+A: the API applies its cordon
+    slot 0 held by A (this boot) | A up, cordoned by us, waits for an answer | B up
+A: gets the answer to its cordon
+    slot 0 held by A (this boot) | A up, cordoned by us | B up
+A: reads its Node
+    slot 0 held by A (this boot) | A up, cordoned by us | B up
+A: reads slots and host, sends the stamp of slot 0, try 1
+    slot 0 held by A (this boot) | A up, cordoned by us, waits for an answer | B up
+A: the API applies its stamp of slot 0, try 1
+    slot 0 held by A (this boot, stamped) | A up, cordoned by us, waits for an answer | B up
+A: gets the answer to its stamp of slot 0, try 1, calls Reboot, logind accepts
+    slot 0 held by A (this boot, stamped) | A going down, cordoned by us | B up
+A: its Node is deleted
+    slot 0 held by A (this boot, stamped) | A going down, no Node | B up
+B: reads slots and host, sends the reclaim of slot 0
+    cannot happen; instead: B: reads slots and host

@@ -1,0 +1,65 @@
+# Mutant "stale Ready accepted": P1, P3: it reboots without a slot
+search machines
+A: reads its Node
+A: reads slots and host, sends the claim of slot 0
+A: the API applies its claim of slot 0
+A: gets the answer to its claim of slot 0
+A: reads its Node
+A: reads slots and host, sends the cordon
+A: the API applies its cordon
+A: gets the answer to its cordon
+A: reads its Node
+A: reads slots and host, sends the stamp of slot 0, try 1
+A: the API applies its stamp of slot 0, try 1
+A: gets the answer to its stamp of slot 0, try 1, calls Reboot, logind accepts
+A: its host loses power
+A: its host boots
+A: reads its Node
+A: reads slots and host, finds no request
+A: reads its Node
+A: its kubelet starts, and has not posted its Node yet
+A: reads slots and host, finds no request, sends the uncordon
+A: the API applies its uncordon
+A: gets the answer to its uncordon, finds no request
+A: reads its Node
+A: reads slots and host, finds no request, sends the release of slot 0
+A: the API applies its release of slot 0
+---
+A: reads its Node
+    slot 0 free | A up
+A: reads slots and host, sends the claim of slot 0
+    slot 0 free | A up, waits for an answer
+A: the API applies its claim of slot 0
+    slot 0 held by A (this boot) | A up, waits for an answer
+A: gets the answer to its claim of slot 0
+    slot 0 held by A (this boot) | A up
+A: reads its Node
+    slot 0 held by A (this boot) | A up
+A: reads slots and host, sends the cordon
+    slot 0 held by A (this boot) | A up, waits for an answer
+A: the API applies its cordon
+    slot 0 held by A (this boot) | A up, cordoned by us, waits for an answer
+A: gets the answer to its cordon
+    slot 0 held by A (this boot) | A up, cordoned by us
+A: reads its Node
+    slot 0 held by A (this boot) | A up, cordoned by us
+A: reads slots and host, sends the stamp of slot 0, try 1
+    slot 0 held by A (this boot) | A up, cordoned by us, waits for an answer
+A: the API applies its stamp of slot 0, try 1
+    slot 0 held by A (this boot, stamped) | A up, cordoned by us, waits for an answer
+A: gets the answer to its stamp of slot 0, try 1, calls Reboot, logind accepts
+    slot 0 held by A (this boot, stamped) | A going down, cordoned by us
+A: its host loses power
+    slot 0 held by A (a former boot, stamped) | A down, cordoned by us, boot not reported
+A: its host boots
+    slot 0 held by A (a former boot, stamped) | A up, cordoned by us, boot not reported
+A: reads its Node
+    slot 0 held by A (a former boot, stamped) | A up, cordoned by us, boot not reported
+A: reads slots and host, finds no request
+    slot 0 held by A (a former boot, stamped) | A up, cordoned by us, boot not reported
+A: reads its Node
+    slot 0 held by A (a former boot, stamped) | A up, cordoned by us, boot not reported
+A: its kubelet starts, and has not posted its Node yet
+    slot 0 held by A (a former boot, stamped) | A up, cordoned by us, boot not reported
+A: reads slots and host, finds no request, sends the uncordon
+    cannot happen; instead: A: reads slots and host, finds no request; A: its kubelet posts that it is Ready in this boot
