@@ -815,8 +815,10 @@ impl<'a> Steps<'a> {
                 self.push(next, of, What::PoolMoved, true, None);
             }
         }
-        // A pod may have been bound before the scheduler saw the cordon; it comes before the drain's last look.
-        let may_come = agent.node.cordon == Cordon::None || self.stage(agent.local) == Stage::Draining;
+        // A pod may have been bound before the scheduler saw the cordon; it comes while others are still leaving.
+        let leaving =
+            self.stage(agent.local) == Stage::Draining && self.agents.pods_seen(agent.local).contains(&true);
+        let may_come = agent.node.cordon == Cordon::None || leaving;
         if self.search.drains && faults.pods && agent.pod.is_none() && may_come {
             let mut next = *state;
             next.agents[number].pod = Some(u8::from(self.agents.pods_seen(agent.local)[0]));
