@@ -7,42 +7,41 @@
 //! Time. Every reading is made `NOW`; what was earlier becomes `LONG_AGO`. That a time has passed is an event of
 //! its own in the model, and may come at any moment: no interleaving is missed because a number was too small.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
 
 use rebootd::config::{ApiAccess, Credential, Gates, Mode, PemSource, Policy, Settings, Window};
 use rebootd::decide::{
-    Claim, Effect, Event, EvictionOutcome, Failure, Health, KubeletLease, LookPart, Memory, Next, NodeChange,
-    NodeView, Now, Others, Outcome, Owner, Phase, PodKey, PodView, Reads, Request, SlotChange, SlotView,
-    Stamp, Target, World, decide, holders, observe,
+    Effect, Event, EvictionOutcome, Failure, Health, KubeletLease, LookPart, Memory, Next, NodeChange,
+    NodeView, Now, Others, Outcome, Phase, PodKey, Reads, Request, SlotChange, Target, World, decide,
+    holders, observe,
 };
 
 use crate::searches::Search;
-use crate::state::{Boot, Cordon, HolderKind, Node, Slot, SlotStamp};
+use crate::state::{Node, Slot};
+use crate::views::{node_view, pod_uid, pod_view, slot_name, slot_uid, slot_views};
 
-const NOW: Duration = Duration::from_secs(1_000_000);
-const LONG_AGO: Duration = Duration::ZERO;
+pub const NOW: Duration = Duration::from_secs(1_000_000);
+pub const LONG_AGO: Duration = Duration::ZERO;
 /// Longer than the time within which the call follows the stamp.
 const TOO_LATE: Duration = Duration::from_secs(6);
 const TIME: Now = Now { boot: NOW, wall: NOW };
 
-const THIS_BOOT: &str = "cccccccccccccccccccccccccccccccc";
-const FORMER_BOOT: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
-const THIS_MACHINE: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
-const OTHER_MACHINE: &str = "ffffffffffffffffffffffffffffffff";
-const ME: &str = "me";
-const OTHERS: [&str; 2] = ["other-0", "other-1"];
+pub const THIS_BOOT: &str = "cccccccccccccccccccccccccccccccc";
+pub const FORMER_BOOT: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+pub const THIS_MACHINE: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+pub const OTHER_MACHINE: &str = "ffffffffffffffffffffffffffffffff";
+pub const ME: &str = "me";
+pub const OTHERS: [&str; 2] = ["other-0", "other-1"];
 /// Longer than a holder's Node has to be missing.
 const LONG: Duration = Duration::from_secs(86_400);
-const NODE: &str = "node";
+pub const NODE: &str = "node";
 const FORMER_NODE: &str = "former-node";
-/// The only resourceVersion there is: whether it is still the object's is kept beside the agent.
-const VERSION: &str = "v";
 const PROCESS: &str = "p";
 /// What the nonce of a next write is, after `store` has set the count back.
 const NEXT_NONCE: &str = "p-0";
-const POOLS: [&str; 2] = ["a", "b"];
+pub const POOLS: [&str; 2] = ["a", "b"];
 /// Reads everything there is, so that no second look is needed for a part.
 const EVERYTHING: Reads = Reads { others: true, cluster: true, kubelet: true, pods: true, holders: true };
 
@@ -741,113 +740,4 @@ fn reduce(effect: &Effect) -> (Write, String, Target) {
         }
         Effect::Evict(_) | Effect::Reboot { .. } => (Write::Confirm, String::new(), target("")),
     }
-}
-
-fn node_view(node: Node, empty_boot_ids: bool) -> Option<NodeView> {
-    if !node.exists {
-        return None;
-    }
-    let boot_id = match (empty_boot_ids, node.this_boot) {
-        (true, _) => "",
-        (false, true) => THIS_BOOT,
-        (false, false) => FORMER_BOOT,
-    };
-    Some(NodeView {
-        uid: NODE.into(),
-        resource_version: VERSION.into(),
-        unschedulable: node.cordon != Cordon::None,
-        unschedulable_is_ours: node.cordon == Cordon::Ours,
-        mark: node.mark.then(|| "reboot".into()),
-        pool_label: Some(POOLS[usize::from(node.pool)].into()),
-        boot_id: boot_id.into(),
-        machine_id: if node.other_machine { OTHER_MACHINE } else { THIS_MACHINE }.into(),
-        ready: node.ready,
-        ready_since: "t".into(),
-        heartbeat: if node.this_boot { "of this boot" } else { "former" }.into(),
-        network_unavailable: false,
-        allocatable: BTreeMap::new(),
-        control_plane: false,
-    })
-}
-
-fn slot_views(seen: &Seen) -> Vec<SlotView> {
-    (0..usize::from(seen.slot_count)).filter_map(|number| slot_view(seen, number)).collect()
-}
-
-fn slot_view(seen: &Seen, number: usize) -> Option<SlotView> {
-    let slot = seen.slots[number];
-    let kind = slot.kind(seen.me);
-    if kind == HolderKind::Gone {
-        return None;
-    }
-    let mut view = SlotView {
-        name: slot_name(number as u8).into(),
-        uid: slot_uid(number as u8).into(),
-        resource_version: VERSION.into(),
-        pool: Some(POOLS[usize::from(seen.two_pools && number == 1)].into()),
-        ..SlotView::default()
-    };
-    let stamp = |boot: &str, attempt, over| Stamp {
-        boot_id: boot.into(),
-        attempt,
-        at: if over { LONG_AGO } else { NOW },
-        unready: BTreeSet::new(),
-    };
-    match kind {
-        HolderKind::Gone | HolderKind::Free => {}
-        HolderKind::Other => {
-            view.holder = Some(OTHERS[number].into());
-            view.claim.node_uid = Some("of-the-other".into());
-            view.stamp = (slot.stamp != SlotStamp::None).then(|| stamp(FORMER_BOOT, 1, false));
-        }
-        HolderKind::Me => {
-            view.holder = Some(ME.into());
-            let (machine, boot) = match slot.boot {
-                Boot::This => (THIS_MACHINE, Some(THIS_BOOT)),
-                Boot::Former => (THIS_MACHINE, Some(FORMER_BOOT)),
-                Boot::OtherMachine => (OTHER_MACHINE, Some(FORMER_BOOT)),
-                Boot::Garbled => (THIS_MACHINE, None),
-            };
-            view.claim = Claim {
-                machine_id: Some(machine.into()),
-                node_uid: Some(if slot.current_uid { NODE } else { "another-node" }.into()),
-                boot_id: boot.map(str::to_owned),
-                // A second before now, so that a repeated claim can be told from a new one.
-                at: Some(if seen.overdue { LONG_AGO } else { NOW - Duration::from_secs(1) }),
-                heartbeat: "former".into(),
-                ..Claim::default()
-            };
-            view.stamp = match slot.stamp {
-                SlotStamp::None => None,
-                SlotStamp::First => Some(stamp(THIS_BOOT, 1, seen.stamp_over)),
-                SlotStamp::Second => Some(stamp(THIS_BOOT, 2, seen.stamp_over)),
-                SlotStamp::Former => Some(stamp(FORMER_BOOT, 1, true)),
-            };
-        }
-    }
-    Some(view)
-}
-
-fn pod_view(pod: u8) -> PodView {
-    let key = PodKey { namespace: "default".into(), name: pod_uid(pod).into(), uid: pod_uid(pod).into() };
-    PodView {
-        key,
-        owner: Owner::Controller,
-        controller: "web".into(),
-        terminating: false,
-        grace: Duration::from_secs(30),
-        ready: true,
-    }
-}
-
-fn pod_uid(pod: u8) -> &'static str {
-    if pod == 0 { "pod-0" } else { "pod-1" }
-}
-
-fn slot_name(slot: u8) -> &'static str {
-    if slot == 0 { "slot-0" } else { "slot-1" }
-}
-
-fn slot_uid(slot: u8) -> &'static str {
-    if slot == 0 { "uid-0" } else { "uid-1" }
 }

@@ -1,12 +1,15 @@
 //! The model checker: rebootd's own core, held against every run of events.
 
 mod agent;
+mod environment;
+mod labels;
 mod mutations;
 mod search;
 mod searches;
 mod state;
 mod steps;
 mod story;
+mod views;
 
 use std::fs;
 use std::path::PathBuf;

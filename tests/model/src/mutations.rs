@@ -140,8 +140,9 @@ impl Workshop {
         copy(&crate_directory().join("src"), &sources)?;
         copy(&crate_directory().join("../../src/decide"), &sources.join("decide"))?;
         // The mutant's own core in the place of the daemon's; its settings are the daemon's.
-        let agent = sources.join("agent.rs");
-        replace(&agent, "use rebootd::decide::{", "use crate::decide::{")?;
+        for file in ["agent.rs", "views.rs"] {
+            replace(&sources.join(file), "use rebootd::decide::{", "use crate::decide::{")?;
+        }
         replace(
             &sources.join("main.rs"),
             "mod agent;",

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use crate::agent::{Agents, Stage};
+use crate::labels::{Label, What};
 use crate::searches::Search;
 use crate::state::{AGENTS, Boot, Cordon, FREE, GONE, Key, Late, OUTSIDE, Power, Slot, SlotStamp, State};
-use crate::steps::{Label, Next, Steps, What};
+use crate::steps::{Next, Steps};
 
 const NOBODY: u32 = u32::MAX;
 

@@ -1,0 +1,123 @@
+//! Nodes, slots and pods of the model as the core sees them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use rebootd::decide::{Claim, NodeView, Owner, PodKey, PodView, SlotView, Stamp};
+
+use crate::agent::{
+    FORMER_BOOT, LONG_AGO, ME, NODE, NOW, OTHER_MACHINE, OTHERS, POOLS, Seen, THIS_BOOT, THIS_MACHINE,
+};
+use crate::state::{Boot, Cordon, HolderKind, Node, SlotStamp};
+
+/// The only resourceVersion there is: whether it is still the object's is kept beside the agent.
+const VERSION: &str = "v";
+
+pub fn node_view(node: Node, empty_boot_ids: bool) -> Option<NodeView> {
+    if !node.exists {
+        return None;
+    }
+    let boot_id = match (empty_boot_ids, node.this_boot) {
+        (true, _) => "",
+        (false, true) => THIS_BOOT,
+        (false, false) => FORMER_BOOT,
+    };
+    Some(NodeView {
+        uid: NODE.into(),
+        resource_version: VERSION.into(),
+        unschedulable: node.cordon != Cordon::None,
+        unschedulable_is_ours: node.cordon == Cordon::Ours,
+        mark: node.mark.then(|| "reboot".into()),
+        pool_label: Some(POOLS[usize::from(node.pool)].into()),
+        boot_id: boot_id.into(),
+        machine_id: if node.other_machine { OTHER_MACHINE } else { THIS_MACHINE }.into(),
+        ready: node.ready,
+        ready_since: "t".into(),
+        heartbeat: if node.this_boot { "of this boot" } else { "former" }.into(),
+        network_unavailable: false,
+        allocatable: BTreeMap::new(),
+        control_plane: false,
+    })
+}
+
+pub fn slot_views(seen: &Seen) -> Vec<SlotView> {
+    (0..usize::from(seen.slot_count)).filter_map(|number| slot_view(seen, number)).collect()
+}
+
+fn slot_view(seen: &Seen, number: usize) -> Option<SlotView> {
+    let slot = seen.slots[number];
+    let kind = slot.kind(seen.me);
+    if kind == HolderKind::Gone {
+        return None;
+    }
+    let mut view = SlotView {
+        name: slot_name(number as u8).into(),
+        uid: slot_uid(number as u8).into(),
+        resource_version: VERSION.into(),
+        pool: Some(POOLS[usize::from(seen.two_pools && number == 1)].into()),
+        ..SlotView::default()
+    };
+    let stamp = |boot: &str, attempt, over| Stamp {
+        boot_id: boot.into(),
+        attempt,
+        at: if over { LONG_AGO } else { NOW },
+        unready: BTreeSet::new(),
+    };
+    match kind {
+        HolderKind::Gone | HolderKind::Free => {}
+        HolderKind::Other => {
+            view.holder = Some(OTHERS[number].into());
+            view.claim.node_uid = Some("of-the-other".into());
+            view.stamp = (slot.stamp != SlotStamp::None).then(|| stamp(FORMER_BOOT, 1, false));
+        }
+        HolderKind::Me => {
+            view.holder = Some(ME.into());
+            let (machine, boot) = match slot.boot {
+                Boot::This => (THIS_MACHINE, Some(THIS_BOOT)),
+                Boot::Former => (THIS_MACHINE, Some(FORMER_BOOT)),
+                Boot::OtherMachine => (OTHER_MACHINE, Some(FORMER_BOOT)),
+                Boot::Garbled => (THIS_MACHINE, None),
+            };
+            view.claim = Claim {
+                machine_id: Some(machine.into()),
+                node_uid: Some(if slot.current_uid { NODE } else { "another-node" }.into()),
+                boot_id: boot.map(str::to_owned),
+                // A second before now, so that a repeated claim can be told from a new one.
+                at: Some(if seen.overdue { LONG_AGO } else { NOW - Duration::from_secs(1) }),
+                heartbeat: "former".into(),
+                ..Claim::default()
+            };
+            view.stamp = match slot.stamp {
+                SlotStamp::None => None,
+                SlotStamp::First => Some(stamp(THIS_BOOT, 1, seen.stamp_over)),
+                SlotStamp::Second => Some(stamp(THIS_BOOT, 2, seen.stamp_over)),
+                SlotStamp::Former => Some(stamp(FORMER_BOOT, 1, true)),
+            };
+        }
+    }
+    Some(view)
+}
+
+pub fn pod_view(pod: u8) -> PodView {
+    let key = PodKey { namespace: "default".into(), name: pod_uid(pod).into(), uid: pod_uid(pod).into() };
+    PodView {
+        key,
+        owner: Owner::Controller,
+        controller: "web".into(),
+        terminating: false,
+        grace: Duration::from_secs(30),
+        ready: true,
+    }
+}
+
+pub fn pod_uid(pod: u8) -> &'static str {
+    if pod == 0 { "pod-0" } else { "pod-1" }
+}
+
+pub fn slot_name(slot: u8) -> &'static str {
+    if slot == 0 { "slot-0" } else { "slot-1" }
+}
+
+pub fn slot_uid(slot: u8) -> &'static str {
+    if slot == 0 { "uid-0" } else { "uid-1" }
+}
