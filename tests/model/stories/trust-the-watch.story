@@ -10,8 +10,8 @@ A: the API applies its cordon
 A: gets the answer to its cordon
 A: reads its Node
 A: reads slots and host, evicts the pod
-A: hears that pod 0 has left
 A: a pod comes to its Node
+A: hears that pod 0 has left
 A: reads the host again, sends the stamp of slot 0, try 1
 A: the API applies its stamp of slot 0, try 1
 A: gets the answer to its stamp of slot 0, try 1, calls Reboot, logind accepts
@@ -36,9 +36,9 @@ A: reads its Node
     slot 0 held by A (this boot) | A up, cordoned by us
 A: reads slots and host, evicts the pod
     slot 0 held by A (this boot) | A up, cordoned by us
-A: hears that pod 0 has left
-    slot 0 held by A (this boot) | A up, cordoned by us
 A: a pod comes to its Node
+    slot 0 held by A (this boot) | A up, cordoned by us
+A: hears that pod 0 has left
     slot 0 held by A (this boot) | A up, cordoned by us
 A: reads the host again, sends the stamp of slot 0, try 1
     cannot happen; instead: A: reads the host again; A: wants to look again
