@@ -192,8 +192,7 @@ impl Agent {
         self.look_at_host().await;
     }
 
-    /// Own Node first, then slots; before both the other nodes, which may take long: the write that follows would else
-    /// conflict with the kubelet's. What follows a failed read would only fail too.
+    /// What follows a failed read would only fail too.
     async fn look_at_cluster(&mut self, reads: Reads) -> Result<(), ()> {
         let Some(mut api) = self.api.take() else { return Err(()) };
         let result = self.read_cluster(&mut api, reads).await;
