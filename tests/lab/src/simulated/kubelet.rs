@@ -12,18 +12,33 @@ use tokio::time::{Instant, sleep};
 use super::client::{Client, MERGE, STRATEGIC};
 use super::machine::Machine;
 
+/// Annotation of a pod: how many seconds it takes to end once it has to, or [`NEVER`].
+pub(crate) const ENDS_AFTER: &str = "lab/ends-after";
+pub(crate) const NEVER: &str = "never";
+/// Annotation of a pod: what becomes of it instead of running and being ready. A phase, or [`NOT_READY`].
+pub(crate) const BECOMES: &str = "lab/becomes";
+pub(crate) const NOT_READY: &str = "NotReady";
+
+/// It posts Node and Lease so often.
 const BEAT: Duration = Duration::from_millis(800);
-/// A pod takes so long to end.
+/// It looks at its pods so often. A real one is told at once.
+const LOOK: Duration = Duration::from_millis(200);
+/// A pod that says nothing else takes so long to end.
 const POD_ENDS: Duration = Duration::from_millis(600);
 
 pub(super) struct Kubelet {
-    pub(super) machine: Arc<Machine>,
-    pub(super) client: Client,
+    machine: Arc<Machine>,
+    client: Client,
+    posted: Option<Instant>,
     /// Since when each pod is known to be leaving.
-    pub(super) leaving: BTreeMap<String, Instant>,
+    leaving: BTreeMap<String, Instant>,
 }
 
 impl Kubelet {
+    pub(super) fn new(machine: Arc<Machine>, client: Client) -> Self {
+        Self { machine, client, posted: None, leaving: BTreeMap::new() }
+    }
+
     pub(super) async fn run(mut self) {
         loop {
             match self.machine.kubelet() {
@@ -31,13 +46,16 @@ impl Kubelet {
                 Some(boot) => drop(self.beat(&boot).await),
                 None => self.leaving.clear(),
             }
-            sleep(BEAT).await;
+            sleep(LOOK).await;
         }
     }
 
     async fn beat(&mut self, boot: &str) -> Result<()> {
-        self.node(boot).await?;
-        self.lease().await?;
+        if self.posted.is_none_or(|posted| posted.elapsed() >= BEAT) {
+            self.posted = Some(Instant::now());
+            self.node(boot).await?;
+            self.lease().await?;
+        }
         self.pods().await
     }
 
@@ -89,24 +107,47 @@ impl Kubelet {
     }
 
     async fn pods(&mut self) -> Result<()> {
-        let path = format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{}", self.machine.name);
+        // From the server's cache: a look costs it next to nothing.
+        let node = &self.machine.name;
+        let path = format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{node}&resourceVersion=0");
         let pods = self.client.get(&path).await?;
         for pod in pods["items"].as_array().into_iter().flatten() {
-            let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-            let (namespace, name, uid) =
-                (text("/metadata/namespace"), text("/metadata/name"), text("/metadata/uid"));
-            let path = format!("/api/v1/namespaces/{namespace}/pods/{name}");
-            if text("/metadata/deletionTimestamp").is_empty() {
-                if text("/status/phase") != "Running" {
-                    self.client.patch(&format!("{path}/status"), STRATEGIC, &running()).await?;
-                }
-            } else if self.leaving.entry(uid.to_owned()).or_insert_with(Instant::now).elapsed() >= POD_ENDS {
-                let now = json!({"gracePeriodSeconds": 0, "preconditions": {"uid": uid}});
-                self.client.delete(&path, &now).await?;
-            }
+            // One pod that cannot be served holds up no other.
+            let _ = self.pod(pod).await;
         }
         Ok(())
     }
+
+    async fn pod(&mut self, pod: &Value) -> Result<()> {
+        let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let (namespace, name, uid) =
+            (text("/metadata/namespace"), text("/metadata/name"), text("/metadata/uid"));
+        let path = format!("/api/v1/namespaces/{namespace}/pods/{name}");
+        if text("/metadata/deletionTimestamp").is_empty() {
+            let becomes = text(&format!("/metadata/annotations/{}", BECOMES.replace('/', "~1")));
+            if text("/status/startTime").is_empty() && becomes != "Pending" {
+                self.client.patch(&format!("{path}/status"), STRATEGIC, &status(becomes)).await?;
+            }
+            return Ok(());
+        }
+        let since = *self.leaving.entry(uid.to_owned()).or_insert_with(Instant::now);
+        let ends_after = text(&format!("/metadata/annotations/{}", ENDS_AFTER.replace('/', "~1")));
+        let is_over = match ends_after.parse().map(Duration::from_secs_f64) {
+            _ if ends_after == NEVER => false,
+            Ok(wanted) => since.elapsed() >= wanted,
+            Err(_) => since.elapsed() >= POD_ENDS,
+        };
+        if is_over { end(&self.client, &path, uid).await } else { Ok(()) }
+    }
+}
+
+/// What a kubelet does once the last container has ended: the phase says so, then the object goes.
+pub(crate) async fn end(client: &Client, path: &str, uid: &str) -> Result<()> {
+    let ended = json!({"metadata": {"uid": uid}, "status": status("Failed")["status"]});
+    client.patch(&format!("{path}/status"), STRATEGIC, &ended).await?;
+    let now = json!({"gracePeriodSeconds": 0, "preconditions": {"uid": uid}});
+    client.delete(path, &now).await?;
+    Ok(())
 }
 
 /// The condition Ready; its transition stays where the status does.
@@ -121,12 +162,13 @@ fn condition(node: &Value, status: &str) -> Value {
     })
 }
 
-fn running() -> Value {
+/// The status of a pod that became so; by default it runs and is ready.
+fn status(becomes: &str) -> Value {
     let now = format!("{:.0}", Timestamp::now());
-    let condition = |name: &str| json!({"type": name, "status": "True", "lastTransitionTime": now});
-    json!({"status": {
-        "phase": "Running",
-        "startTime": now,
-        "conditions": [condition("Ready"), condition("ContainersReady")],
-    }})
+    let is_ready = becomes.is_empty();
+    let phase = if is_ready || becomes == NOT_READY { "Running" } else { becomes };
+    let ready = if is_ready { "True" } else { "False" };
+    let condition = |name: &str| json!({"type": name, "status": ready, "lastTransitionTime": now});
+    let conditions = [condition("Ready"), condition("ContainersReady")];
+    json!({"status": {"phase": phase, "startTime": now, "conditions": conditions}})
 }
