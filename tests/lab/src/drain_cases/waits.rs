@@ -151,6 +151,13 @@ impl Case {
         self.wait_state(&format!("{} is gone", pod.name), move |state| key.find(state).is_none()).await
     }
 
+    /// Waits until so many of these very pods are left.
+    pub(super) async fn wait_left(&self, pods: &[Made], count: usize) -> Result<()> {
+        let (what, keys) = (format!("{count} of {} pods are left", pods.len()), pods.to_vec());
+        let left = move |state: &State| keys.iter().filter(|key| key.find(state).is_some()).count();
+        self.wait_state(&what, move |state| left(state) == count).await
+    }
+
     /// Waits until this pod is on its way out.
     pub(super) async fn terminating(&self, pod: &Made) -> Result<()> {
         let key = pod.clone();
@@ -179,16 +186,34 @@ impl Case {
         Ok(mine.map(|request| request.status).collect())
     }
 
-    /// Waits until so many evictions were asked for.
+    /// Waits until so many evictions were answered, of all pods.
     pub(super) async fn wait_evictions_asked(&self, count: usize) -> Result<Vec<AuditedRequest>> {
+        self.wait_audited(&format!("{count} evictions were answered"), count, |case| {
+            case.requests("create", "pods/eviction")
+        })
+        .await
+    }
+
+    /// Waits until so many evictions of pods of this name were answered; gives the answers in their order.
+    pub(super) async fn wait_eviction_codes(&self, pod: &Made, count: usize) -> Result<Vec<u16>> {
+        let what = format!("{count} evictions of {} were answered", pod.name);
+        self.wait_audited(&what, count, |case| case.eviction_codes(pod)).await
+    }
+
+    async fn wait_audited<T>(
+        &self,
+        what: &str,
+        count: usize,
+        read: impl Fn(&Self) -> Result<Vec<T>>,
+    ) -> Result<Vec<T>> {
         let deadline = Instant::now() + SOON;
         loop {
-            let asked = self.requests("create", "pods/eviction")?;
-            if asked.len() >= count {
-                self.tell(format!("{count} evictions were asked for"));
-                return Ok(asked);
+            let found = read(self)?;
+            if found.len() >= count {
+                self.tell(what);
+                return Ok(found);
             }
-            ensure!(Instant::now() < deadline, "only {} evictions were asked for", asked.len());
+            ensure!(Instant::now() < deadline, "waited for: {what}; there were {}", found.len());
             sleep(LOOK * 10).await;
         }
     }

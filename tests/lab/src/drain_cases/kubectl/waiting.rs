@@ -6,11 +6,13 @@ use serde_json::json;
 use super::super::case::Case;
 use super::super::cases;
 use super::super::objects::Pod;
+use crate::proxy::{Action, Rule, Verb};
 
 cases![
     kubectl_pods_that_end_one_after_the_other_are_waited_for,
     kubectl_same_name_with_a_new_uid_counts_as_gone,
     kubectl_terminating_pod_is_waited_for_and_not_asked,
+    kubectl_deleted_bare_pod_is_waited_for,
     kubectl_hung_pod_ends_the_drain_at_its_deadline,
     kubectl_withdrawn_request_ends_the_drain_early,
     kubectl_pods_own_grace_is_kept,
@@ -18,6 +20,7 @@ cases![
     kubectl_terminating_namespace_takes_its_pod_along,
     kubectl_terminating_namespace_with_a_hung_pod_ends_at_the_deadline,
     kubectl_denied_eviction_is_tried_again,
+    kubectl_failed_cordon_evicts_nothing,
 ];
 
 async fn kubectl_pods_that_end_one_after_the_other_are_waited_for(case: &mut Case) -> Result<()> {
@@ -139,5 +142,32 @@ async fn kubectl_denied_eviction_is_tried_again(case: &mut Case) -> Result<()> {
     case.untouched(&denied)?;
     case.allow_evictions().await?;
     case.gone(&denied).await?;
+    case.reboot_called().await
+}
+
+/// It would have stayed; whoever deletes it has decided otherwise.
+async fn kubectl_deleted_bare_pod_is_waited_for(case: &mut Case) -> Result<()> {
+    let bare = case.create(Pod::named("bare").never_ends()).await?;
+    case.delete(&bare).await?;
+    case.terminating(&bare).await?;
+    case.drain("")?;
+    case.wait_line(&["draining: 1 of 1 pod left"]).await?;
+    ensure!(case.reboot_calls() == 0, "it did not wait");
+    case.end(&bare).await?;
+    case.reboot_called().await
+}
+
+/// The command prints the error and drains the uncordoned node.
+async fn kubectl_failed_cordon_evicts_nothing(case: &mut Case) -> Result<()> {
+    let web = case.create_owned(Pod::named("web")).await?;
+    let cordon = Rule::new(Verb::Patch, "nodes").body_contains("\"unschedulable\":true");
+    let fails = case.proxy.add(cordon, Action::answer_error(403, "Forbidden", "no cordon today"));
+    case.drain("")?;
+    fails.wait_hit().await;
+    case.wait_line(&["no cordon today"]).await?;
+    case.untouched(&web)?;
+    ensure!(case.requests("create", "pods/eviction")?.is_empty(), "it evicts from a node that is open");
+    fails.remove();
+    case.gone(&web).await?;
     case.reboot_called().await
 }

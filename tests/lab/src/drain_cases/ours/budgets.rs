@@ -10,6 +10,7 @@ use super::super::objects::Pod;
 cases![
     ours_blocking_budget_is_named_and_others_leave,
     ours_budget_that_opens_lets_the_drain_end,
+    ours_pods_of_a_budget_leave_as_their_replacements_come,
     ours_blocking_budget_costs_few_requests,
     ours_two_budgets_are_reported_and_others_leave,
     ours_sick_pod_under_an_unmet_budget_blocks_until_it_is_well,
@@ -79,8 +80,7 @@ async fn ours_sick_pod_under_an_unmet_budget_blocks_until_it_is_well(case: &mut 
     // Its operator gives the pod a companion elsewhere, and the budget is met.
     let other_node = case.other_node().await?;
     let well = case.create_owned_at(Pod::named("db-well").app("db"), &other_node).await?;
-    let ready = json!({"type": "Ready", "status": "True"});
-    case.set_status(&well, json!({"phase": "Running", "conditions": [ready]})).await?;
+    case.set_ready(&well).await?;
     case.gone(&sick).await?;
     case.reboot_called().await?;
     case.untouched(&well)
@@ -101,4 +101,22 @@ async fn ours_replaced_pod_on_another_node_is_not_evicted(case: &mut Case) -> Re
     case.untouched(&new)?;
     ensure!(!case.eviction_codes(&new)?.contains(&201), "it was evicted");
     Ok(())
+}
+
+async fn ours_pods_of_a_budget_leave_as_their_replacements_come(case: &mut Case) -> Result<()> {
+    let other_node = case.other_node().await?;
+    let mut pods = Vec::new();
+    for number in 0..3 {
+        pods.push(case.create_owned(Pod::named(&format!("web-{number}")).app("web")).await?);
+    }
+    case.budget("web", json!({"minAvailable": 3}), 0).await?;
+    case.drain("")?;
+    case.wait_line(&["draining: 3 of 3 pods left", "budget web (0 of 3 may go)"]).await?;
+    for left in [2, 1, 0] {
+        let new = Pod::named(&format!("new-{left}")).app("web");
+        let new = case.create_owned_at(new, &other_node).await?;
+        case.set_ready(&new).await?;
+        case.wait_left(&pods, left).await?;
+    }
+    case.reboot_called().await
 }

@@ -123,11 +123,13 @@ async fn ours_replaced_pod_of_the_same_name_is_asked_anew(case: &mut Case) -> Re
     held.wait_hit().await;
     case.delete(&old).await?;
     case.gone(&old).await?;
-    let new = Pod::named("db").controlled_by(&Pod::owner("example.com/v1", "Database"));
+    let new = Pod::named("db").never_ends().controlled_by(&Pod::owner("example.com/v1", "Database"));
     let new = case.create_only(new).await?;
+    case.terminating(&new).await?;
     held.release();
-    case.gone(&new).await?;
-    let codes = case.eviction_codes(&new)?;
-    ensure!(codes.contains(&409) && codes.contains(&201), "the evictions of that name were {codes:?}");
+    let codes = case.wait_eviction_codes(&new, 2).await?;
+    ensure!(codes == [201, 409], "the evictions of that name were {codes:?}");
+    ensure!(case.reboot_calls() == 0, "it took one pod for the other");
+    case.end(&new).await?;
     case.reboot_called().await
 }

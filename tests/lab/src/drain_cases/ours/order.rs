@@ -16,6 +16,7 @@ cases![
     ours_pod_that_tolerates_the_cordon_and_comes_back_is_left,
     ours_only_daemon_set_and_mirror_pods_left_is_drained,
     ours_job_tracking_finalizer_holds_nothing_up,
+    ours_each_pod_and_the_whole_drain_are_logged,
 ];
 
 /// They are asked once all others have been granted, and not only once those are gone.
@@ -102,4 +103,18 @@ async fn ours_job_tracking_finalizer_holds_nothing_up(case: &mut Case) -> Result
     case.drain("")?;
     case.gone(&pods[0]).await?;
     case.reboot_called().await
+}
+
+async fn ours_each_pod_and_the_whole_drain_are_logged(case: &mut Case) -> Result<()> {
+    let web = case.create_owned(Pod::named("web")).await?;
+    let gone = case.create_owned(Pod::named("gone").never_ends()).await?;
+    case.delete(&gone).await?;
+    case.terminating(&gone).await?;
+    case.drain("")?;
+    case.gone(&web).await?;
+    case.end(&gone).await?;
+    case.reboot_called().await?;
+    case.wait_log(&format!("{}/web is gone after ", case.here)).await?;
+    case.wait_log(&format!("{}/gone is gone; somebody else had deleted it", case.here)).await?;
+    case.wait_log("2 pods have left, asked for once and refused 0 times").await
 }

@@ -13,6 +13,7 @@ use crate::proxy::{Action, Rule, Verb};
 cases![
     ours_pause_after_a_failed_drain_survives_a_restart,
     ours_dry_run_before_the_next_try_touches_nothing,
+    ours_dry_run_that_finds_nothing_in_the_way_begins_the_try,
     ours_next_try_comes_whatever_the_dry_run_says,
 ];
 
@@ -63,6 +64,14 @@ async fn ours_next_try_comes_whatever_the_dry_run_says(case: &mut Case) -> Resul
     case.pass_time(HALF_AN_HOUR).await?;
     case.cordoned().await?;
     case.change_budget("db", &json!({"minAvailable": 0})).await?;
+    case.gone(&db).await?;
+    case.reboot_called().await
+}
+
+async fn ours_dry_run_that_finds_nothing_in_the_way_begins_the_try(case: &mut Case) -> Result<()> {
+    let db = given_up(case).await?;
+    case.change_budget("db", &json!({"minAvailable": 0})).await?;
+    case.pass_time(HALF_AN_HOUR).await?;
     case.gone(&db).await?;
     case.reboot_called().await
 }
