@@ -11,8 +11,9 @@ use tokio::task::JoinSet;
 use crate::cluster::{Api, ApiError, Watch, WatchTarget};
 use crate::config::Settings;
 use crate::decide::{
-    Decision, Effect, Event, EvictionOutcome, Failure, LookPart, Next, Outcome, Phase, PodKey, Reads, Reason,
-    Target, Watches, World, decide, holders, observe,
+    Decision, Effect, Event, Eviction, EvictionOutcome, Failure, How, LookPart, Next, NodeChange, Outcome,
+    Phase, Planned, PodKey, Reads, Reason, Target, Verdict, Watches, World, budget_namespaces, decide,
+    holders, observe, plan,
 };
 use crate::host::logind::Bus;
 use crate::host::{clock, dpkg, memory, sentinel};
@@ -45,10 +46,17 @@ pub struct Agent {
     api: Option<Api>,
     bus: Bus,
     watching: Watching,
-    evictions: JoinSet<(PodKey, EvictionOutcome)>,
+    evictions: JoinSet<Asked>,
     sentinel: Sentinel,
     hangup: Signal,
     reported: Option<Reported>,
+}
+
+/// An eviction that was asked for.
+struct Asked {
+    pod: PodKey,
+    how: How,
+    outcome: EvictionOutcome,
 }
 
 /// The watch on the sentinel's directory.
@@ -160,9 +168,13 @@ impl Agent {
 
     fn observe(&mut self, event: Event) {
         let before = self.world.memory.clone();
+        let gone = self.world.cluster.drain.gone.len();
         observe(&mut self.world, event, clock::now());
         if self.world.memory != before {
             self.remember();
+        }
+        if self.reported.as_ref().is_some_and(|reported| reported.phase == Phase::Draining) {
+            self.world.cluster.drain.gone.iter().skip(gone).for_each(|pod| tracing::info!("{pod}"));
         }
     }
 
@@ -188,6 +200,10 @@ impl Agent {
                 self.watching = Watching::default();
             }
             self.observe(Event::LookEnded(reads));
+        } else if reads.pods {
+            // The look that there is stays, and so do the watches, which follow an earlier list.
+            let _ = self.look_at_cluster(reads).await;
+            return;
         }
         self.look_at_host().await;
     }
@@ -228,6 +244,12 @@ impl Agent {
             }
             LookPart::Kubelet => self.observe_read(api.kubelet().await, Event::Kubelet),
             LookPart::Pods => self.observe_read(api.pods().await, Event::Pods),
+            LookPart::Budgets => {
+                let namespaces = budget_namespaces(&self.world, &self.settings);
+                // A failure refuses the pods that it is about.
+                let _ = self.observe_read(api.budgets(&namespaces).await, Event::Budgets);
+                Ok(())
+            }
         }
     }
 
@@ -269,12 +291,15 @@ impl Agent {
                 self.written(effect, sent, outcome);
             }
             Effect::WriteNode(write) => {
+                if matches!(write.change, NodeChange::Cordon { .. }) {
+                    self.tell_plan();
+                }
                 self.observe(Event::WriteBegun(Target(write.uid.clone())));
                 let Some(api) = &mut self.api else { return };
                 let outcome = api.write_node(write).await;
                 self.written(effect, sent, outcome);
             }
-            Effect::Evict(pods) => self.evict(pods),
+            Effect::Evict(eviction) => self.evict(eviction),
             Effect::Reboot { not_after } => self.reboot(*not_after).await,
         }
     }
@@ -292,14 +317,57 @@ impl Agent {
         self.observe(Event::WriteEnded { effect: effect.clone(), sent, outcome });
     }
 
-    fn evict(&mut self, pods: &[PodKey]) {
-        self.observe(Event::EvictionsBegun(pods.to_vec()));
+    /// What becomes of each pod, before the first is touched.
+    fn tell_plan(&self) {
+        let plan = plan(&self.world, &self.settings).unwrap_or_default();
+        let mut stay = 0;
+        for Planned { pod, verdict } in &plan {
+            match verdict {
+                Verdict::Leave(_) => {
+                    stay += 1;
+                    tracing::debug!("{} {verdict}", pod.key);
+                }
+                Verdict::Warn(_) | Verdict::Refuse(_) => tracing::warn!("{} {verdict}", pod.key),
+                Verdict::Evict => {}
+            }
+        }
+        tracing::info!("{} pods have to leave, {stay} stay", plan.len() - stay);
+    }
+
+    fn evict(&mut self, eviction: &Eviction) {
+        let Eviction { pods, how, grace } = eviction;
+        let how = *how;
+        if how == How::Delete {
+            tracing::warn!("refused for longer than `delete_after`: {}", Effect::Evict(eviction.clone()));
+        }
+        self.observe(Event::EvictionsBegun { pods: pods.clone(), how });
         let Some(api) = &mut self.api else { return };
         for pod in pods {
-            let request = api.eviction(pod);
+            let request = api.eviction(pod, how, *grace);
             let pod = pod.clone();
-            self.evictions.spawn(async move { (pod, request.await) });
+            self.evictions.spawn(async move { Asked { pod, how, outcome: request.await } });
         }
+    }
+
+    fn evicted(&mut self, asked: Asked) {
+        let Asked { pod, how, outcome } = asked;
+        match &outcome {
+            EvictionOutcome::Granted => {}
+            EvictionOutcome::Outdated => tracing::debug!("{pod} is not what it was"),
+            EvictionOutcome::Refused(refusal) => {
+                tracing::info!("{pod} may not leave: {} ({})", refusal.by, refusal.message);
+            }
+            EvictionOutcome::Overloaded { message, .. } => {
+                tracing::info!("the server grants no evictions: {message}");
+            }
+            EvictionOutcome::Unanswered { message } => {
+                tracing::info!("no answer about {pod}: {message}");
+                if let Some(api) = &mut self.api {
+                    api.disconnect();
+                }
+            }
+        }
+        self.observe(Event::EvictionEnded { pod, how, outcome });
     }
 
     async fn reboot(&mut self, not_after: Duration) {
@@ -370,12 +438,7 @@ impl Agent {
             Woken::Hangup => self.reload(),
             Woken::Event(event) => self.observe(event),
             Woken::Eviction(None) => {}
-            Woken::Eviction(Some((pod, outcome))) => {
-                if let EvictionOutcome::Refused { message, .. } = &outcome {
-                    tracing::info!("{pod} may not leave yet: {message}");
-                }
-                self.observe(Event::EvictionEnded(pod, outcome));
-            }
+            Woken::Eviction(Some(asked)) => self.evicted(asked),
         }
     }
 
@@ -409,6 +472,11 @@ impl Agent {
         if matches!(decision.next, Next::Read(_)) && self.reported.is_some() {
             return;
         }
+        if self.reported.as_ref().is_some_and(|old| old.phase == Phase::Draining && new.phase != old.phase)
+            && let Some(summary) = self.world.cluster.drain.summary()
+        {
+            tracing::info!("{summary}");
+        }
         systemd::status(&new.line);
         if let Some(path) = &self.places.status
             && let Err(error) = status::Status::new(&self.world, &self.settings, decision).publish(path)
@@ -434,7 +502,7 @@ enum Woken {
     Sentinel,
     Hangup,
     Event(Event),
-    Eviction(Option<(PodKey, EvictionOutcome)>),
+    Eviction(Option<Asked>),
 }
 
 impl Sentinel {

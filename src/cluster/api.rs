@@ -1,22 +1,25 @@
 //! What rebootd asks of the API server, request by request.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use reqwest::Method;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::client::{ApiError, Client};
+use super::eviction;
 use super::objects::{
-    CONTROL_PLANE, FIELD_MANAGER, KUBELET_LEASES, Lease, List, NAMESPACE, Node, PERSONS_FIELD_MANAGER, POOL,
-    Pod,
+    CONTROL_PLANE, DisruptionBudget, FIELD_MANAGER, KUBELET_LEASES, Lease, List, NAMESPACE, Node,
+    PERSONS_FIELD_MANAGER, POOL, Pod,
 };
 use super::patches::{node_patch, slot_patch, step_back_patch};
 use super::table::{self, NodeState, Table};
 use super::watch::{Versions, Watch, WatchTarget};
 use crate::config::ApiAccess;
 use crate::decide::{
-    EvictionOutcome, KubeletLease, NodeView, NodeWrite, Others, Outcome, PodKey, PodView, SlotView, SlotWrite,
+    Budget, EvictionOutcome, How, KubeletLease, NodeView, NodeWrite, Others, Outcome, PodKey, PodView,
+    SlotView, SlotWrite,
 };
 
 const MERGE_PATCH: &str = "application/merge-patch+json";
@@ -220,6 +223,17 @@ impl Api {
         Ok(list.items.into_iter().flatten().map(PodView::from).collect())
     }
 
+    /// Reads the budgets of these namespaces without resourceVersion.
+    pub async fn budgets(&mut self, namespaces: &BTreeSet<String>) -> Result<Vec<Budget>, ApiError> {
+        let mut budgets = Vec::new();
+        for namespace in namespaces {
+            let path = format!("/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets");
+            let list: List<DisruptionBudget> = self.get(&path).await?;
+            budgets.extend(list.items.into_iter().flatten().map(Budget::from));
+        }
+        Ok(budgets)
+    }
+
     /// Starts to watch, from the latest reading on.
     pub fn watch(&mut self, target: WatchTarget) -> Result<Watch, ApiError> {
         let client = self.client()?;
@@ -246,29 +260,20 @@ impl Api {
     }
 
     /// Prepares a request for an eviction; the request itself can run beside others.
-    pub fn eviction(&mut self, pod: &PodKey) -> impl Future<Output = EvictionOutcome> + Send + use<> {
+    pub fn eviction(
+        &mut self,
+        pod: &PodKey,
+        how: How,
+        grace: Option<Duration>,
+    ) -> impl Future<Output = EvictionOutcome> + Send + use<> {
         let client = self.client();
-        let path = format!("/api/v1/namespaces/{}/pods/{}/eviction", pod.namespace, pod.name);
-        // Our own body: `deleteOptions` in this spelling, or the server ignores the precondition.
-        let body = json!({
-            "apiVersion": "policy/v1",
-            "kind": "Eviction",
-            "metadata": {"namespace": pod.namespace, "name": pod.name},
-            "deleteOptions": {"preconditions": {"uid": pod.uid}},
-        });
+        let (method, path, body) = eviction::request(pod, how, grace);
         async move {
             let sent = async {
                 let body = Some((JSON, body.to_string().into_bytes()));
-                let timeout = Some(EVICTION_TIMEOUT);
-                client?.json::<serde::de::IgnoredAny>(Method::POST, &path, body, timeout).await
+                client?.json::<serde::de::IgnoredAny>(method, &path, body, Some(EVICTION_TIMEOUT)).await
             };
-            match sent.await {
-                Ok(_) => EvictionOutcome::Accepted,
-                Err(error) => {
-                    let failure = crate::decide::Failure::from(error);
-                    EvictionOutcome::Refused { message: failure.message, retry_after: failure.retry_after }
-                }
-            }
+            eviction::outcome(sent.await)
         }
     }
 }

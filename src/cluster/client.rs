@@ -43,6 +43,8 @@ pub enum ApiError {
         code: u16,
         /// What the server says, and what to do about it where we know.
         message: String,
+        /// What it gives as causes.
+        causes: Vec<Cause>,
         /// How much patience it asks for.
         retry_after: Option<Duration>,
     },
@@ -212,10 +214,14 @@ struct Details {
     causes: Vec<Cause>,
 }
 
-#[derive(Deserialize, Default)]
-struct Cause {
-    #[serde(default)]
-    message: String,
+/// A cause in a `meta/v1 Status`.
+#[derive(Debug, Clone, Deserialize, Default)]
+#[serde(default)]
+pub struct Cause {
+    /// One word for programs.
+    pub reason: String,
+    /// For people.
+    pub message: String,
 }
 
 async fn status(response: Response) -> ApiError {
@@ -227,19 +233,22 @@ async fn status(response: Response) -> ApiError {
         .map(Duration::from_secs);
     let body = response.bytes().await.unwrap_or_default();
     // Overload and proxies answer in plain text.
-    let mut message = match serde_json::from_slice::<Status>(&body) {
-        Ok(status) => {
-            let causes = status.details.causes.into_iter().map(|cause| cause.message);
+    let (mut message, causes) = match serde_json::from_slice::<Status>(&body) {
+        Ok(Status { message, details: Details { causes } }) => {
             // A refusal by a budget tells in its cause which budget, and its numbers.
-            let causes: Vec<String> = causes.filter(|cause| !cause.is_empty()).collect();
-            if causes.is_empty() { status.message } else { causes.join("; ") }
+            let texts: Vec<&str> =
+                causes.iter().map(|it| it.message.as_str()).filter(|it| !it.is_empty()).collect();
+            (if texts.is_empty() { message } else { texts.join("; ") }, causes)
         }
-        Err(_) => String::from_utf8_lossy(&body).chars().take(200).collect::<String>().trim().to_owned(),
+        Err(_) => {
+            let text: String = String::from_utf8_lossy(&body).chars().take(200).collect();
+            (text.trim().to_owned(), Vec::new())
+        }
     };
     if code == 401 {
         message.push_str(" (the credential in [api] or in the kubeconfig is not accepted)");
     }
-    ApiError::Status { code, message, retry_after }
+    ApiError::Status { code, message, causes, retry_after }
 }
 
 fn pem(source: &PemSource, files: &mut Vec<(PathBuf, Option<SystemTime>)>) -> Result<Vec<u8>, ApiError> {

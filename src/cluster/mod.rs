@@ -2,6 +2,7 @@
 
 mod api;
 mod client;
+mod eviction;
 mod objects;
 mod patches;
 mod table;

@@ -11,8 +11,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::duration::TimeSpan;
 use super::error::{ConfigError, Place};
-use super::settings::{Mode, Window};
-use super::value::{AbsolutePath, NodeName, PoolName, ServerAddress};
+use super::settings::{BarePods, EmptyDirPods, Mode, OnTimeout, Window};
+use super::value::{AbsolutePath, Namespaces, NodeName, PoolName, ServerAddress};
 
 /// A configuration file that was read and understood.
 #[derive(Debug)]
@@ -76,6 +76,13 @@ pub(super) struct PolicyKeys {
 #[serde(default, deny_unknown_fields, expecting = "a table, as in [drain]")]
 pub(super) struct DrainKeys {
     pub(super) timeout: Option<Spanned<TimeSpan>>,
+    pub(super) on_timeout: Option<Spanned<OnTimeout>>,
+    pub(super) bare_pods: Option<Spanned<BarePods>>,
+    pub(super) empty_dir_pods: Option<Spanned<EmptyDirPods>>,
+    pub(super) grace_period: Option<Spanned<TimeSpan>>,
+    pub(super) delete_after: Option<Spanned<TimeSpan>>,
+    pub(super) delete_namespaces: Option<Spanned<Namespaces>>,
+    pub(super) volume_timeout: Option<Spanned<TimeSpan>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -96,7 +103,19 @@ pub(super) const KNOWN_KEYS: &[(&str, &[&str])] = &[
     ),
     ("host", &["sentinel"]),
     ("policy", &["window", "min_interval", "settle", "reboot_timeout", "reboot_tries", "return_timeout"]),
-    ("drain", &["timeout"]),
+    (
+        "drain",
+        &[
+            "timeout",
+            "on_timeout",
+            "bare_pods",
+            "empty_dir_pods",
+            "grace_period",
+            "delete_after",
+            "delete_namespaces",
+            "volume_timeout",
+        ],
+    ),
     ("gates", &["max_nodes_not_ready", "count_cordoned"]),
 ];
 

@@ -1,6 +1,7 @@
 //! The merge of all files: what is read later wins, key by key, and every value
 //! remembers where it was written, so that later complaints can say so.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use toml::Spanned;
 
 use super::error::Place;
 use super::file::{ApiKeys, DrainKeys, File, GatesKeys, HostKeys, Keys, NodeKeys, PolicyKeys};
-use super::settings::{Mode, Window};
+use super::settings::{BarePods, EmptyDirPods, Mode, OnTimeout, Window};
 
 /// A value and where it was written.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +40,13 @@ pub(super) struct Merged {
     pub(super) reboot_tries: Option<Located<u32>>,
     pub(super) return_timeout: Option<Located<Duration>>,
     pub(super) drain_timeout: Option<Located<Duration>>,
+    pub(super) on_timeout: Option<Located<OnTimeout>>,
+    pub(super) bare_pods: Option<Located<BarePods>>,
+    pub(super) empty_dir_pods: Option<Located<EmptyDirPods>>,
+    pub(super) grace_period: Option<Located<Duration>>,
+    pub(super) delete_after: Option<Located<Duration>>,
+    pub(super) delete_namespaces: Option<Located<BTreeSet<String>>>,
+    pub(super) volume_timeout: Option<Located<Duration>>,
     pub(super) max_nodes_not_ready: Option<Located<u32>>,
     pub(super) count_cordoned: Option<Located<bool>>,
 }
@@ -54,7 +62,16 @@ impl Merged {
         let HostKeys { sentinel } = host;
         let PolicyKeys { window, min_interval, settle, reboot_timeout, reboot_tries, return_timeout } =
             policy;
-        let DrainKeys { timeout } = drain;
+        let DrainKeys {
+            timeout,
+            on_timeout,
+            bare_pods,
+            empty_dir_pods,
+            grace_period,
+            delete_after,
+            delete_namespaces,
+            volume_timeout,
+        } = drain;
         let GatesKeys { max_nodes_not_ready, count_cordoned } = gates;
 
         let place = |span| Place::in_text(&file.path, &file.text, span);
@@ -75,6 +92,13 @@ impl Merged {
         replace(&mut self.reboot_tries, reboot_tries, |tries| tries, place);
         replace(&mut self.return_timeout, return_timeout, |span| span.0, place);
         replace(&mut self.drain_timeout, timeout, |span| span.0, place);
+        replace(&mut self.on_timeout, on_timeout, |it| it, place);
+        replace(&mut self.bare_pods, bare_pods, |it| it, place);
+        replace(&mut self.empty_dir_pods, empty_dir_pods, |it| it, place);
+        replace(&mut self.grace_period, grace_period, |span| span.0, place);
+        replace(&mut self.delete_after, delete_after, |span| span.0, place);
+        replace(&mut self.delete_namespaces, delete_namespaces, |it| it.0, place);
+        replace(&mut self.volume_timeout, volume_timeout, |span| span.0, place);
         replace(&mut self.max_nodes_not_ready, max_nodes_not_ready, |number| number, place);
         replace(&mut self.count_cordoned, count_cordoned, |yes| yes, place);
         self.sources.push(file.path);

@@ -21,7 +21,10 @@ pub use duration::{TimeSpanError, parse_time_span};
 pub use error::{ConfigError, Place, Position};
 pub use kubeconfig::read_persons as read_persons_kubeconfig;
 pub use secret::Secret;
-pub use settings::{ApiAccess, Credential, Gates, Mode, PemSource, Policy, Settings, Window};
+pub use settings::{
+    ApiAccess, BarePods, Credential, DeleteRefused, Drain, EmptyDirPods, Gates, Mode, OnTimeout, PemSource,
+    Policy, Settings, Window,
+};
 
 /// The directories that [`load`] is given unless a person names others: the
 /// distribution's first, the administrator's last, because later values win.

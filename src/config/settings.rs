@@ -1,6 +1,7 @@
 //! The settings: complete, checked, and the only part of the configuration that
 //! the rest of the program sees.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ pub struct Settings {
     pub sentinel: PathBuf,
     /// When and how to reboot.
     pub policy: Policy,
+    /// How to drain.
+    pub drain: Drain,
     /// What else has to be well.
     pub gates: Gates,
     /// The files that these settings were read from: those of the configuration in
@@ -59,8 +62,80 @@ pub struct Policy {
     pub reboot_tries: u32,
     /// How long a rebooted node may take to be healthy before a person is told to look.
     pub return_timeout: Duration,
-    /// How long a drain may take; None for what the pods' grace periods suggest.
-    pub drain_timeout: Option<Duration>,
+}
+
+/// How to drain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drain {
+    /// How long it may take, counted from the claim; None for what the pods' grace periods suggest.
+    pub timeout: Option<Duration>,
+    /// What happens then.
+    pub on_timeout: OnTimeout,
+    /// What becomes of pods without a controller.
+    pub bare_pods: BarePods,
+    /// What becomes of pods with emptyDir volumes.
+    pub empty_dir_pods: EmptyDirPods,
+    /// Instead of the pods' own grace; at least a second.
+    pub grace_period: Option<Duration>,
+    /// Which pods are deleted where a refused eviction goes on for too long; None for none.
+    pub delete: Option<DeleteRefused>,
+    /// How long the volumes of drained pods may take to leave the node before the reboot comes all the same.
+    pub volume_timeout: Duration,
+}
+
+/// What happens when a drain takes too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum OnTimeout {
+    /// The node is uncordoned and hands its slot on.
+    Abort,
+    /// It reboots, and ends the pods that are left.
+    Reboot,
+}
+
+/// What becomes of pods without a controller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum BarePods {
+    /// They stay: the kubelet starts them again after the reboot.
+    Leave,
+    /// They are evicted, and nobody makes them anew.
+    Evict,
+    /// They stand in the way of the reboot.
+    Refuse,
+}
+
+/// What becomes of pods with emptyDir volumes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum EmptyDirPods {
+    /// They are evicted, and what is in the volumes is lost.
+    Evict,
+    /// They stand in the way of the reboot.
+    Refuse,
+}
+
+/// Pods whose eviction goes on being refused are deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeleteRefused {
+    /// So long after the claim.
+    pub after: Duration,
+    /// In these namespaces.
+    pub namespaces: BTreeSet<String>,
+}
+
+impl Default for Drain {
+    fn default() -> Drain {
+        Drain {
+            timeout: None,
+            on_timeout: OnTimeout::Abort,
+            bare_pods: BarePods::Leave,
+            empty_dir_pods: EmptyDirPods::Evict,
+            grace_period: None,
+            delete: None,
+            volume_timeout: DEFAULT_VOLUME_TIMEOUT,
+        }
+    }
 }
 
 /// What else has to be well for a reboot to start.
@@ -134,6 +209,8 @@ const DEFAULT_SETTLE: Duration = Duration::from_secs(60);
 const DEFAULT_REBOOT_TIMEOUT: Duration = Duration::from_secs(600);
 const DEFAULT_REBOOT_TRIES: u32 = 2;
 const DEFAULT_RETURN_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+/// A volume that takes longer is stuck.
+const DEFAULT_VOLUME_TIMEOUT: Duration = Duration::from_secs(2 * 60);
 
 const SHORTEST_SETTLE: Duration = Duration::from_secs(1);
 /// Sooner, every return would cry for a person.
@@ -142,6 +219,8 @@ const SHORTEST_RETURN_TIMEOUT: Duration = Duration::from_secs(10);
 const SHORTEST_REBOOT_TIMEOUT: Duration = Duration::from_secs(30);
 /// A drain that may take no time would be given up before its first eviction.
 const SHORTEST_DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+/// None at all would remove the pod's object at once, without waiting for the kubelet.
+const SHORTEST_GRACE_PERIOD: Duration = Duration::from_secs(1);
 /// More than anyone means, and little enough that no sum of times overflows.
 const LONGEST: Duration = Duration::from_secs(10 * 31_557_600);
 const MOST_REBOOT_TRIES: u32 = 10;
@@ -154,6 +233,7 @@ pub(super) fn complete(
 ) -> Result<Settings, ConfigError> {
     let (api, kubeconfig) = api_access(&merged, default_kubeconfig)?;
     let policy = policy(&merged)?;
+    let drain = drain(&merged)?;
     let gates = Gates {
         max_nodes_not_ready: merged.max_nodes_not_ready.as_ref().map_or(0, |number| number.value),
         count_cordoned: merged.count_cordoned.as_ref().is_some_and(|yes| yes.value),
@@ -169,6 +249,7 @@ pub(super) fn complete(
         api,
         sentinel: value_or(merged.sentinel, PathBuf::from(DEFAULT_SENTINEL)),
         policy,
+        drain,
         gates,
         sources: merged.sources.into_iter().chain(kubeconfig).collect(),
     })
@@ -190,7 +271,6 @@ fn policy(merged: &Merged) -> Result<Policy, ConfigError> {
     let settle = within("settle", &merged.settle, SHORTEST_SETTLE)?;
     let reboot_timeout = within("reboot_timeout", &merged.reboot_timeout, SHORTEST_REBOOT_TIMEOUT)?;
     let return_timeout = within("return_timeout", &merged.return_timeout, SHORTEST_RETURN_TIMEOUT)?;
-    let drain_timeout = within("timeout", &merged.drain_timeout, SHORTEST_DRAIN_TIMEOUT)?;
     Ok(Policy {
         window: merged.window.as_ref().map(|window| window.value),
         min_interval: min_interval.unwrap_or(DEFAULT_MIN_INTERVAL),
@@ -198,8 +278,38 @@ fn policy(merged: &Merged) -> Result<Policy, ConfigError> {
         reboot_timeout: reboot_timeout.unwrap_or(DEFAULT_REBOOT_TIMEOUT),
         reboot_tries: reboot_tries(&merged.reboot_tries)?,
         return_timeout: return_timeout.unwrap_or(DEFAULT_RETURN_TIMEOUT),
-        drain_timeout,
     })
+}
+
+fn drain(merged: &Merged) -> Result<Drain, ConfigError> {
+    let default = Drain::default();
+    let volume_timeout = within("volume_timeout", &merged.volume_timeout, Duration::ZERO)?;
+    Ok(Drain {
+        timeout: within("timeout", &merged.drain_timeout, SHORTEST_DRAIN_TIMEOUT)?,
+        on_timeout: merged.on_timeout.as_ref().map_or(default.on_timeout, |it| it.value),
+        bare_pods: merged.bare_pods.as_ref().map_or(default.bare_pods, |it| it.value),
+        empty_dir_pods: merged.empty_dir_pods.as_ref().map_or(default.empty_dir_pods, |it| it.value),
+        grace_period: within("grace_period", &merged.grace_period, SHORTEST_GRACE_PERIOD)?,
+        delete: delete_refused(merged)?,
+        volume_timeout: volume_timeout.unwrap_or(default.volume_timeout),
+    })
+}
+
+/// Either key alone is a mistake: one would delete everywhere, or nowhere.
+fn delete_refused(merged: &Merged) -> Result<Option<DeleteRefused>, ConfigError> {
+    let after = within("delete_after", &merged.delete_after, SHORTEST_DRAIN_TIMEOUT)?;
+    match (after, &merged.delete_after, &merged.delete_namespaces) {
+        (Some(after), _, Some(namespaces)) => {
+            Ok(Some(DeleteRefused { after, namespaces: namespaces.value.clone() }))
+        }
+        (None, _, None) | (Some(_), None, None) => Ok(None),
+        (Some(_), Some(given), None) => {
+            Err(ConfigError::at(given.place.clone(), "\"delete_after\" needs \"delete_namespaces\" as well"))
+        }
+        (None, _, Some(given)) => {
+            Err(ConfigError::at(given.place.clone(), "\"delete_namespaces\" needs \"delete_after\" as well"))
+        }
+    }
 }
 
 /// Checks that a time, if one is given, is at least `shortest` and not absurd.

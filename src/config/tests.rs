@@ -56,7 +56,15 @@ fn nothing_configured_gives_the_defaults() {
         reboot_timeout: Duration::from_secs(600),
         reboot_tries: 2,
         return_timeout: Duration::from_secs(900),
-        drain_timeout: None,
+    };
+    let drain = Drain {
+        timeout: None,
+        on_timeout: OnTimeout::Abort,
+        bare_pods: BarePods::Leave,
+        empty_dir_pods: EmptyDirPods::Evict,
+        grace_period: None,
+        delete: None,
+        volume_timeout: Duration::from_secs(120),
     };
     let expected = Settings {
         node_name: "worker-1".to_owned(),
@@ -65,6 +73,7 @@ fn nothing_configured_gives_the_defaults() {
         api: None,
         sentinel: "/run/reboot-required".into(),
         policy,
+        drain,
         gates: Gates { max_nodes_not_ready: 0, count_cordoned: false },
         sources: vec![],
     };
@@ -137,6 +146,15 @@ fn limits_name_the_key_and_its_place() {
         ("policy.reboot_tries = 0", "1:23: \"reboot_tries\" must be between 1 and 10"),
         ("policy.min_interval = '11y'", "1:23: \"min_interval\" must be at most 10 years"),
         ("drain.timeout = 0", "1:17: \"timeout\" must be at least 1s"),
+        ("drain.grace_period = 0", "1:22: \"grace_period\" must be at least 1s"),
+        ("drain.delete_after = '5min'", "1:22: \"delete_after\" needs \"delete_namespaces\" as well"),
+        ("drain.delete_namespaces = ['a']", "1:27: \"delete_namespaces\" needs \"delete_after\" as well"),
+        ("drain.delete_namespaces = []", "1:27: name at least one namespace"),
+        ("drain.delete_namespaces = ['A']", "1:27: \"A\" cannot be the name of a namespace"),
+        (
+            "drain.bare_pods = 'ignore'",
+            "1:19: \"ignore\" is unknown here; there are \"leave\", \"evict\" and \"refuse\"",
+        ),
         (
             "node.name = 'A'",
             "1:13: \"A\" cannot be the name of a node: those have lower-case letters, digits, '-' and '.', at most 253 in all",
@@ -146,9 +164,19 @@ fn limits_name_the_key_and_its_place() {
         assert_eq!(directory.error(), format!("etc/config.toml:{message}"));
     }
     directory.write("etc/config.toml", "policy.min_interval = 0\ndrain.timeout = '1h'");
-    let policy = directory.load().unwrap().policy;
-    assert_eq!(policy.min_interval, Duration::ZERO);
-    assert_eq!(policy.drain_timeout, Some(Duration::from_secs(3600)));
+    let settings = directory.load().unwrap();
+    assert_eq!(settings.policy.min_interval, Duration::ZERO);
+    assert_eq!(settings.drain.timeout, Some(Duration::from_secs(3600)));
+}
+
+#[test]
+fn pods_are_deleted_only_where_both_keys_say_so() {
+    let directory = Directory::new("delete");
+    directory
+        .write("etc/config.toml", "[drain]\ndelete_after = '10min'\ndelete_namespaces = ['ci', 'batch']");
+    let delete = directory.load().unwrap().drain.delete.unwrap();
+    assert_eq!(delete.after, Duration::from_secs(600));
+    assert!(delete.namespaces.iter().eq(["batch", "ci"]));
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! Single values of the configuration that are more than text, checked where they
 //! are read so that the error names their line.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::settings::{Mode, Window};
+use super::settings::{BarePods, EmptyDirPods, Mode, OnTimeout, Window};
 
 /// A path from the root; a daemon has no directory to be relative to.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -87,6 +88,26 @@ impl TryFrom<String> for PoolName {
     }
 }
 
+/// The names of Kubernetes namespaces, at least one.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "Vec<String>")]
+pub(super) struct Namespaces(pub(super) BTreeSet<String>);
+
+impl TryFrom<Vec<String>> for Namespaces {
+    type Error = String;
+
+    fn try_from(names: Vec<String>) -> Result<Self, String> {
+        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let valid =
+            |name: &String| name.len() <= 63 && framed(name, allowed, |byte| allowed(byte) || byte == b'-');
+        match names.iter().find(|name| !valid(name)) {
+            Some(name) => Err(format!("\"{name}\" cannot be the name of a namespace")),
+            None if names.is_empty() => Err("name at least one namespace".to_owned()),
+            None => Ok(Self(names.into_iter().collect())),
+        }
+    }
+}
+
 /// Whether the text has bytes of the first kind at both ends and only bytes of the
 /// second kind in it. Empty text has no ends.
 fn framed(text: &str, at_ends: impl Fn(u8) -> bool, inside: impl Fn(u8) -> bool) -> bool {
@@ -115,6 +136,43 @@ impl TryFrom<String> for Window {
             _ => {
                 Err(format!("\"{text}\" is not a window; the only one that this version knows is \"always\""))
             }
+        }
+    }
+}
+
+impl TryFrom<String> for OnTimeout {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_str() {
+            "abort" => Ok(Self::Abort),
+            "reboot" => Ok(Self::Reboot),
+            _ => Err(format!("\"{text}\" is unknown here; there are \"abort\" and \"reboot\"")),
+        }
+    }
+}
+
+impl TryFrom<String> for BarePods {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_str() {
+            "leave" => Ok(Self::Leave),
+            "evict" => Ok(Self::Evict),
+            "refuse" => Ok(Self::Refuse),
+            _ => Err(format!("\"{text}\" is unknown here; there are \"leave\", \"evict\" and \"refuse\"")),
+        }
+    }
+}
+
+impl TryFrom<String> for EmptyDirPods {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_str() {
+            "evict" => Ok(Self::Evict),
+            "refuse" => Ok(Self::Refuse),
+            _ => Err(format!("\"{text}\" is unknown here; there are \"evict\" and \"refuse\"")),
         }
     }
 }

@@ -1,102 +1,216 @@
-//! The drain: which pods leave, which stay, and whom to ask next.
+//! The drain: which pods leave, how far each has come, and what the server said. [`plan`] decides what becomes of a
+//! pod, [`queue`] whom to ask next.
 
+mod plan;
+pub(super) mod queue;
+mod record;
+pub(super) mod rehearsal;
+
+use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
-use super::jitter::jitter;
-use super::world::{Cluster, World};
-use super::{Owner, PodKey, PodView};
+pub use plan::{Leave, Planned, Refusal, Verdict, Warning, budget_namespaces, plan};
+pub use record::GonePod;
+pub(super) use record::progress;
+pub use rehearsal::Rehearsal;
 
-/// Requests for an eviction on their way at once. The server is slow at many evictions under one budget
-/// (kubernetes/kubernetes issue 102361), so more of them gain nothing.
-const AT_ONCE: usize = 5;
+use super::jitter::jitter;
+use super::world::Cluster;
+use super::{How, Owner, PodKey, PodView};
+
 /// An accepted eviction that shows no deletion after this long is asked for again.
 const ACCEPTED_SHOWS: Duration = Duration::from_secs(60);
+/// So is one of a pod that is not what we took it for: the watch is about to tell what it is.
+const OUTDATED_SHOWS: Duration = Duration::from_secs(5);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LAST_RETRY: Duration = Duration::from_secs(30);
-/// When a pod has left, a budget may allow the next one as soon as its replacement is ready.
+const LAST_RETRY: Duration = Duration::from_secs(60);
+/// Slow enough that a budget which blocks for hours costs a request a minute, quick enough that one which lets pods
+/// go one after the other is not left waiting for much longer than it took.
+const GROWTH: f64 = 1.5;
+/// When a pod has left, its budget may allow the next one as soon as its replacement is ready.
 const RETRY_AFTER_GONE: Duration = Duration::from_millis(500);
-const LEAST_TIMEOUT: Duration = Duration::from_secs(15 * 60);
-const BEYOND_GRACE: Duration = Duration::from_secs(5 * 60);
+
+/// How a drain goes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Drain {
+    /// The pods that were asked for and are still here, by uid.
+    pub pods: BTreeMap<String, PodDrain>,
+    /// The budgets that refuse, by `namespace/name`.
+    pub budgets: BTreeMap<String, Retry>,
+    /// The server is overloaded or silent: nothing is asked before this time since boot.
+    pub not_before: Duration,
+    /// Requests in a row that came to nothing for the server's sake, and why the last one did.
+    pub held_up: u32,
+    /// See there.
+    pub trouble: Option<String>,
+    /// How often evictions of a controller's pods were granted, by the controller's uid.
+    pub granted: BTreeMap<String, u32>,
+    /// The longest grace of those that were asked.
+    pub longest_grace: Duration,
+    /// Those that have left, in the order in which they did.
+    pub gone: Vec<GonePod>,
+    /// When the last one did, in time since boot.
+    pub last_gone: Duration,
+    /// What the dry run before this try said.
+    pub rehearsal: Option<Rehearsal>,
+}
+
+/// When to try again, after some refusals in a row.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Retry {
+    /// How many.
+    pub refusals: u32,
+    /// Not before this time since boot.
+    pub at: Duration,
+}
 
 /// How the eviction of one pod goes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct PodDrain {
     /// A request is on its way.
     pub in_flight: bool,
-    /// The server accepted it; the pod is about to leave.
-    pub accepted: bool,
-    /// How often it was refused.
-    pub refusals: u32,
-    /// Not asked again before this time since boot.
-    pub next_try: Duration,
-    /// The server wants no request for this pod before this time since boot.
-    pub not_before: Duration,
-    /// What the latest refusal said.
-    pub refusal: Option<String>,
+    /// The server granted it; the pod is about to leave.
+    pub granted: bool,
+    /// When it was first asked for, in time since boot.
+    pub first_asked: Duration,
+    /// How often it was asked for.
+    pub asked: u32,
+    /// How often it was refused, by whom.
+    pub refused: BTreeMap<String, u32>,
+    /// Not asked again before this.
+    pub retry: Retry,
+    /// The latest refusal.
+    pub refusal: Option<EvictionRefusal>,
 }
 
 /// How a request for an eviction ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum EvictionOutcome {
     /// The pod is leaving.
-    Accepted,
-    /// Not now: a budget, an overload, a webhook, a lost answer. Asked again later.
-    Refused {
-        /// For people: names the budget where there is one.
+    Granted,
+    /// There is no such pod, or another one of its name: what is true, the watch tells.
+    Outdated,
+    /// Not this pod, not now. Asked again later.
+    Refused(EvictionRefusal),
+    /// The server has too much to do: nothing of the pod.
+    Overloaded {
+        /// For people.
         message: String,
         /// The server asked for this much patience.
         retry_after: Option<Duration>,
     },
+    /// No answer: it may be granted, now or later.
+    Unanswered {
+        /// For people.
+        message: String,
+    },
 }
 
-/// Whether a pod has to leave before the reboot.
-fn has_to_leave(pod: &PodView) -> bool {
-    match pod.owner {
-        Owner::Controller => true,
-        // A DaemonSet's pod would come straight back; a mirror pod is the kubelet's own; a bare pod would be
-        // lost for good, while the kubelet starts it again after the boot.
-        Owner::DaemonSet | Owner::Kubelet | Owner::Nobody => false,
+/// A refusal of one pod.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct EvictionRefusal {
+    /// Who refused.
+    pub by: Refuser,
+    /// What the server said.
+    pub message: String,
+    /// It asked for this much patience.
+    pub retry_after: Option<Duration>,
+}
+
+/// Who refuses an eviction.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Refuser {
+    /// A PodDisruptionBudget of the pod's namespace.
+    Budget {
+        /// Its name.
+        name: String,
+        /// How many pods it needs healthy, and how many are, where the server says so.
+        counts: Option<(u32, u32)>,
+    },
+    /// Several budgets cover the pod: the server evicts no such pod.
+    SeveralBudgets,
+    /// The pod's namespace is being deleted, and will delete the pod.
+    EndingNamespace,
+    /// Anything else: a missing right, a webhook, an error of the server.
+    Other,
+}
+
+impl fmt::Display for Refuser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refuser::Budget { name, counts: None } => write!(f, "budget {name}"),
+            Refuser::Budget { name, counts: Some((needed, healthy)) } => {
+                write!(f, "budget {name} ({} of {healthy} may go)", healthy.saturating_sub(*needed))
+            }
+            Refuser::SeveralBudgets => {
+                f.write_str("several budgets at once, which the server does not allow")
+            }
+            Refuser::EndingNamespace => f.write_str("its namespace, which is being deleted"),
+            Refuser::Other => f.write_str("the server"),
+        }
     }
 }
 
-/// The pods that have to leave and have not left, in a steady order. `None` if the pods were never read.
-pub(super) fn left(world: &World) -> Option<Vec<&PodView>> {
-    Some(world.cluster.pods.last()?.values().filter(|pod| has_to_leave(pod)).collect())
+impl Refuser {
+    /// A short name, the same for each refusal of the same one.
+    fn name(&self) -> String {
+        match self {
+            Refuser::Budget { name, .. } => format!("budget {name}"),
+            Refuser::SeveralBudgets => "several budgets".to_owned(),
+            Refuser::EndingNamespace => "its ending namespace".to_owned(),
+            Refuser::Other => "the server".to_owned(),
+        }
+    }
 }
 
-/// Whom to ask now.
-pub(super) fn to_evict(world: &World) -> Vec<PodKey> {
-    let now = world.now.boot;
-    let in_flight = world.cluster.drain.values().filter(|drain| drain.in_flight).count();
-    left(world)
-        .into_iter()
-        .flatten()
-        .filter(|pod| !pod.terminating)
-        .filter(|pod| {
-            let drain = world.cluster.drain.get(&pod.key.uid);
-            drain.is_none_or(|drain| !drain.in_flight && drain.next_try <= now)
-        })
-        .map(|pod| pod.key.clone())
-        .take(AT_ONCE.saturating_sub(in_flight))
-        .collect()
+impl Retry {
+    fn refused(&mut self, now: Duration, retry_after: Option<Duration>, who: &str) {
+        let ceiling = FIRST_RETRY.mul_f64(GROWTH.powi(self.refusals.min(20) as i32)).min(LAST_RETRY);
+        self.refusals = self.refusals.saturating_add(1);
+        // From three quarters of it up to all of it, so that nodes and pods keep apart.
+        let share = 0.75 + jitter(&[who, &self.refusals.to_string()]) / 4.0;
+        self.at = now + ceiling.mul_f64(share).max(retry_after.unwrap_or_default());
+    }
 }
 
-/// When the next pod may be asked.
-pub(super) fn next_try(world: &World) -> Option<Duration> {
-    left(world)?
-        .into_iter()
-        .filter(|pod| !pod.terminating)
-        .filter_map(|pod| world.cluster.drain.get(&pod.key.uid))
-        .filter(|drain| !drain.in_flight)
-        .map(|drain| drain.next_try)
-        .min()
+/// Which budget keeps which pods, as keys of [`Drain::budgets`].
+struct Keepers<'a> {
+    drain: &'a Drain,
+    by_controller: BTreeMap<&'a str, &'a String>,
 }
 
-/// How long the drain may take, counted from the claim.
-pub(super) fn timeout(world: &World, configured: Option<Duration>) -> Duration {
-    let longest_grace = left(world).into_iter().flatten().map(|pod| pod.grace).max().unwrap_or_default();
-    configured.unwrap_or_else(|| LEAST_TIMEOUT.max(longest_grace + BEYOND_GRACE))
+impl<'a> Keepers<'a> {
+    fn new(drain: &'a Drain, pods: &'a BTreeMap<String, PodView>) -> Keepers<'a> {
+        let mut keepers = Keepers { drain, by_controller: BTreeMap::new() };
+        for pod in
+            drain.pods.keys().filter_map(|uid| pods.get(uid)).filter(|pod| !pod.controller_uid.is_empty())
+        {
+            if let Some(key) = keepers.by_refusal(pod) {
+                keepers.by_controller.insert(&pod.controller_uid, key);
+            }
+        }
+        keepers
+    }
+
+    fn by_refusal(&self, pod: &PodView) -> Option<&'a String> {
+        let refusal = self.drain.pods.get(&pod.key.uid)?.refusal.as_ref()?;
+        let Refuser::Budget { name, .. } = &refusal.by else { return None };
+        let key = budget_key(&pod.key, name);
+        self.drain.budgets.get_key_value(&key).map(|(key, _)| key)
+    }
+
+    /// A budget that has refused a pod probably covers all of the same controller: they need not ask, too.
+    fn of(&self, pod: &PodView) -> Option<&'a String> {
+        self.by_refusal(pod).or_else(|| self.by_controller.get(pod.controller_uid.as_str()).copied())
+    }
 }
+
+fn budget_key(pod: &PodKey, name: &str) -> String {
+    format!("{}/{name}", pod.namespace)
+}
+
+// ---- folding ----
 
 pub(super) fn pod_seen(cluster: &mut Cluster, pod: PodView) {
     cluster.pods.change(|pods| {
@@ -106,13 +220,11 @@ pub(super) fn pod_seen(cluster: &mut Cluster, pod: PodView) {
 }
 
 pub(super) fn pod_gone(cluster: &mut Cluster, key: &PodKey, now: Duration) {
+    let Some(pod) = cluster.pods.last().and_then(|pods| pods.get(&key.uid)).cloned() else { return };
+    has_left(cluster, &pod, now);
     cluster.pods.change(|pods| {
         pods.remove(&key.uid);
     });
-    cluster.drain.remove(&key.uid);
-    for drain in cluster.drain.values_mut().filter(|drain| drain.refusal.is_some()) {
-        drain.next_try = drain.next_try.min(now + RETRY_AFTER_GONE).max(drain.not_before);
-    }
     pods_changed(cluster);
 }
 
@@ -120,39 +232,119 @@ pub(super) fn pod_gone(cluster: &mut Cluster, key: &PodKey, now: Duration) {
 fn pods_changed(cluster: &mut Cluster) {
     if let Some(look) = &mut cluster.look {
         look.pods_changed = true;
+        look.confirms_drained = false;
     }
 }
 
-/// Drops the records of pods that are no longer there.
-pub(super) fn forget_gone(cluster: &mut Cluster) {
-    if let Some(pods) = cluster.pods.current() {
-        cluster.drain.retain(|uid, _| pods.contains_key(uid));
+/// A whole list is about to take the place of what is known.
+pub(super) fn pods_read(cluster: &mut Cluster, pods: &BTreeMap<String, PodView>, now: Duration) {
+    let known = cluster.pods.last().into_iter().flat_map(|known| known.values());
+    let left: Vec<PodView> = known.filter(|pod| !pods.contains_key(&pod.key.uid)).cloned().collect();
+    for pod in &left {
+        has_left(cluster, pod, now);
+    }
+    if let Some(look) = &mut cluster.look {
+        (look.pods, look.pods_changed) = (true, false);
     }
 }
 
-pub(super) fn evictions_begun(cluster: &mut Cluster, keys: &[PodKey]) {
-    for key in keys {
-        cluster.drain.entry(key.uid.clone()).or_default().in_flight = true;
+fn has_left(cluster: &mut Cluster, pod: &PodView, now: Duration) {
+    let Cluster { pods, drain, .. } = cluster;
+    let keeper = pods.last().and_then(|pods| Keepers::new(drain, pods).of(pod)).cloned();
+    // As soon as it is replaced, its budget may let the next one go.
+    if let Some(retry) = keeper.and_then(|key| drain.budgets.get_mut(&key)) {
+        *retry = Retry { refusals: 0, at: retry.at.min(now + RETRY_AFTER_GONE) };
+    }
+    let is_drained = matches!(pod.owner, Owner::Controller | Owner::Nobody) && !pod.finished;
+    let record = match drain.pods.remove(&pod.key.uid) {
+        Some(record) => record,
+        None if is_drained && pod.terminating => PodDrain { first_asked: now, ..PodDrain::default() },
+        None => return,
+    };
+    drain.last_gone = now;
+    drain.gone.push(GonePod {
+        pod: pod.key.clone(),
+        asked: record.asked,
+        refused: record.refused,
+        after: now.saturating_sub(record.first_asked),
+    });
+}
+
+pub(super) fn evictions_begun(cluster: &mut Cluster, pods: &[PodKey], how: How, now: Duration) {
+    let Cluster { pods: known, drain, .. } = cluster;
+    if how == How::DryRun {
+        return rehearsal::begun(drain, pods, now);
+    }
+    for key in pods {
+        let record = drain.pods.entry(key.uid.clone()).or_default();
+        if record.asked == 0 {
+            record.first_asked = now;
+        }
+        record.asked = record.asked.saturating_add(1);
+        record.in_flight = true;
+        let grace = known.last().and_then(|known| known.get(&key.uid)).map(|pod| pod.grace);
+        drain.longest_grace = drain.longest_grace.max(grace.unwrap_or_default());
     }
 }
 
-pub(super) fn eviction_ended(cluster: &mut Cluster, key: &PodKey, outcome: EvictionOutcome, now: Duration) {
-    let Some(drain) = cluster.drain.get_mut(&key.uid) else { return };
-    drain.in_flight = false;
+pub(super) fn eviction_ended(
+    cluster: &mut Cluster,
+    key: &PodKey,
+    how: How,
+    outcome: EvictionOutcome,
+    now: Duration,
+) {
+    if how == How::DryRun {
+        return rehearsal::ended(&mut cluster.drain, key, outcome);
+    }
+    let Cluster { pods, drain, .. } = cluster;
+    let pod = pods.last().and_then(|pods| pods.get(&key.uid));
+    let keeper = pod.zip(pods.last()).and_then(|(pod, pods)| Keepers::new(drain, pods).of(pod)).cloned();
+    match &outcome {
+        EvictionOutcome::Overloaded { message, retry_after } => {
+            hold_up(drain, key, message, *retry_after, now);
+        }
+        EvictionOutcome::Unanswered { message } => hold_up(drain, key, message, None, now),
+        EvictionOutcome::Granted | EvictionOutcome::Outdated | EvictionOutcome::Refused(_) => {
+            (drain.held_up, drain.trouble) = (0, None);
+        }
+    }
+    let Some(record) = drain.pods.get_mut(&key.uid) else { return };
+    record.in_flight = false;
     match outcome {
-        EvictionOutcome::Accepted => {
-            drain.accepted = true;
-            drain.refusal = None;
-            drain.next_try = now + ACCEPTED_SHOWS;
+        EvictionOutcome::Granted => {
+            (record.granted, record.refusal) = (true, None);
+            record.retry = Retry { refusals: 0, at: now + ACCEPTED_SHOWS };
+            if let Some(pod) = pod {
+                *drain.granted.entry(pod.controller_uid.clone()).or_default() += 1;
+            }
+            // It may let go more than one.
+            if let Some(retry) = keeper.and_then(|key| drain.budgets.get_mut(&key)) {
+                *retry = Retry { refusals: 0, at: now };
+            }
         }
-        EvictionOutcome::Refused { message, retry_after } => {
-            let ceiling = FIRST_RETRY.saturating_mul(1 << drain.refusals.min(10)).min(LAST_RETRY);
-            drain.refusals = drain.refusals.saturating_add(1);
-            let share = 0.75 + jitter(&[&key.uid, &drain.refusals.to_string()]) / 2.0;
-            drain.not_before = now + retry_after.unwrap_or_default();
-            drain.next_try = drain.not_before.max(now + ceiling.mul_f64(share));
-            drain.accepted = false;
-            drain.refusal = Some(message);
+        EvictionOutcome::Outdated => record.retry.at = now + OUTDATED_SHOWS,
+        EvictionOutcome::Refused(refusal) => {
+            record.granted = false;
+            *record.refused.entry(refusal.by.name()).or_default() += 1;
+            if let Refuser::Budget { name, .. } = &refusal.by {
+                let key = budget_key(key, name);
+                drain.budgets.entry(key.clone()).or_default().refused(now, refusal.retry_after, &key);
+            } else {
+                record.retry.refused(now, refusal.retry_after, &key.uid);
+            }
+            record.refusal = Some(refusal);
         }
+        EvictionOutcome::Overloaded { .. } | EvictionOutcome::Unanswered { .. } => {}
     }
+}
+
+/// What the server cannot do now it can do for no pod.
+fn hold_up(drain: &mut Drain, key: &PodKey, why: &str, retry_after: Option<Duration>, now: Duration) {
+    drain.trouble = Some(why.to_owned());
+    let mut retry = Retry { refusals: drain.held_up, at: now };
+    retry.refused(now, None, &key.uid);
+    drain.held_up = retry.refusals;
+    // The pause of our own comes on top: it keeps a fleet apart.
+    drain.not_before = drain.not_before.max(retry.at + retry_after.unwrap_or_default());
 }

@@ -85,8 +85,12 @@ pub struct Reads {
     pub kubelet: bool,
     /// The pods of this node.
     pub pods: bool,
+    /// The budgets of [`super::budget_namespaces`]; read after the pods.
+    pub budgets: bool,
     /// Whether the Nodes of [`super::holders`] exist; read after the slots.
     pub holders: bool,
+    /// The latest list of pods showed nothing left to drain: this look is to confirm it.
+    pub confirms_drained: bool,
 }
 
 /// One part of a look.
@@ -104,6 +108,8 @@ pub enum LookPart {
     Kubelet,
     /// The pods of this node.
     Pods,
+    /// The budgets that may cover bare pods of this node.
+    Budgets,
 }
 
 impl Reads {
@@ -111,8 +117,8 @@ impl Reads {
     ///
     /// The own Node before the slots: a slot that was lost after the Node was read must not go unseen, or the
     /// Node's state would be judged under it. The slots before their holders' Nodes: a claim made after its Node
-    /// was missed would be freed. The other nodes first: their list takes longest, and what was read before it
-    /// would be old.
+    /// was missed would be freed. The pods before the budgets that may cover them. The other nodes first: their list
+    /// takes longest, and what was read before it would be old.
     pub fn in_order(self) -> impl Iterator<Item = LookPart> {
         let parts = [
             (self.others, LookPart::Others),
@@ -121,6 +127,7 @@ impl Reads {
             (self.holders, LookPart::Holders),
             (self.kubelet, LookPart::Kubelet),
             (self.pods, LookPart::Pods),
+            (self.budgets, LookPart::Budgets),
         ];
         parts.into_iter().filter_map(|(wanted, part)| wanted.then_some(part))
     }
@@ -146,8 +153,8 @@ pub enum Effect {
     WriteSlot(SlotWrite),
     /// A conditional write to the own Node.
     WriteNode(NodeWrite),
-    /// Ask for the eviction of these pods.
-    Evict(Vec<PodKey>),
+    /// Ask for the eviction of pods.
+    Evict(Eviction),
     /// Ask logind for the reboot, not later than this time since boot.
     Reboot {
         /// Later than this the write that allowed it is too old.
@@ -177,9 +184,13 @@ impl std::fmt::Display for Effect {
                 NodeChange::RemoveMark => f.write_str("remove our cordon mark from the Node"),
                 NodeChange::Confirm => write!(f, "confirm the Node as it is, in pool {}", write.pool),
             },
-            Effect::Evict(pods) => {
-                f.write_str("evict ")?;
-                for (number, pod) in pods.iter().enumerate() {
+            Effect::Evict(eviction) => {
+                f.write_str(match eviction.how {
+                    How::Evict => "evict ",
+                    How::Delete => "delete, without asking the budgets, ",
+                    How::DryRun => "ask whether it could evict ",
+                })?;
+                for (number, pod) in eviction.pods.iter().enumerate() {
                     write!(f, "{}{pod}", if number == 0 { "" } else { ", " })?;
                 }
                 Ok(())
@@ -187,6 +198,28 @@ impl std::fmt::Display for Effect {
             Effect::Reboot { .. } => f.write_str("ask logind to reboot"),
         }
     }
+}
+
+/// A request to end pods.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Eviction {
+    /// The pods.
+    pub pods: Vec<PodKey>,
+    /// In which way.
+    pub how: How,
+    /// Instead of the pods' own grace; never zero, which would not wait for the kubelet.
+    pub grace: Option<Duration>,
+}
+
+/// In which way pods are asked to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum How {
+    /// By an eviction: budgets are asked.
+    Evict,
+    /// By a deletion: budgets are not asked.
+    Delete,
+    /// By an eviction that is judged and not carried out.
+    DryRun,
 }
 
 /// A compare-and-swap on a slot.
@@ -278,6 +311,8 @@ pub enum AbortReason {
     SteppingBack,
     /// A person wants the slot back, and asked for it in the slot.
     AskedToStepBack,
+    /// A pod stands in the way, which was not there before the claim.
+    PodsRefused,
 }
 
 impl AbortReason {
@@ -292,7 +327,8 @@ impl AbortReason {
             AbortReason::RequestGone
             | AbortReason::WindowClosed
             | AbortReason::PoolChanged
-            | AbortReason::SteppingBack => false,
+            | AbortReason::SteppingBack
+            | AbortReason::PodsRefused => false,
         }
     }
 }
@@ -309,6 +345,7 @@ impl std::fmt::Display for AbortReason {
             AbortReason::SlotLost => "the slot was lost",
             AbortReason::SteppingBack => "rebootd was asked to step back",
             AbortReason::AskedToStepBack => "a person asked it to step back",
+            AbortReason::PodsRefused => "a pod stands in the way",
         })
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::Selector;
+
 /// The time of an event, as read by the edge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Now {
@@ -71,13 +73,15 @@ pub struct Request {
     pub since: Option<Duration>,
 }
 
-/// A block inhibitor on shutdown, as logind lists it.
+/// An inhibitor on shutdown, as logind lists it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Inhibitor {
     /// Who holds it, in his own words.
     pub who: String,
     /// Why, in his own words.
     pub why: String,
+    /// It only delays the shutdown; otherwise it blocks it.
+    pub delays: bool,
 }
 
 /// What the core needs of this host's Node object.
@@ -111,6 +115,8 @@ pub struct NodeView {
     pub network_unavailable: bool,
     /// `status.allocatable`: resource → quantity, as written.
     pub allocatable: BTreeMap<String, String>,
+    /// How many volumes are attached to the node, or in use on it.
+    pub volumes: usize,
 }
 
 /// One slot: a Lease of the namespace `rebootd`.
@@ -229,7 +235,7 @@ pub struct KubeletLease {
 }
 
 /// A pod's name, and the uid that tells it from a later pod of the same name.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct PodKey {
     /// Namespace.
     pub namespace: String,
@@ -246,20 +252,21 @@ impl std::fmt::Display for PodKey {
 }
 
 /// Who looks after a pod.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Owner {
     /// No controller: nobody makes it anew elsewhere, but the kubelet starts it again after the boot.
     Nobody,
-    /// A DaemonSet of `apps/v1`: it would come straight back to this node.
+    /// A DaemonSet, of whichever API group: it would come straight back to this node.
     DaemonSet,
     /// The kubelet itself, from a file: the API object is a mirror.
     Kubelet,
     /// Any other controller.
+    #[default]
     Controller,
 }
 
 /// What the core needs of a pod on this node.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct PodView {
     /// Its name and uid.
     pub key: PodKey,
@@ -267,10 +274,35 @@ pub struct PodView {
     pub owner: Owner,
     /// The name of its controller; empty where it has none.
     pub controller: String,
+    /// The uid of its controller; empty where it has none.
+    pub controller_uid: String,
+    /// The labels of a pod without a controller; of others nobody asks.
+    pub labels: BTreeMap<String, String>,
     /// Condition `Ready` is `True`.
     pub ready: bool,
+    /// `status.phase` is `Succeeded` or `Failed`: nothing of it runs, nor will again.
+    pub finished: bool,
     /// `metadata.deletionTimestamp` is set.
     pub terminating: bool,
     /// `spec.terminationGracePeriodSeconds`.
     pub grace: Duration,
+    /// Its priority is that of `system-cluster-critical` or above.
+    pub critical: bool,
+    /// It has a volume whose content ends with it.
+    pub empty_dir: bool,
+    /// The scheduler may put a pod like it on a cordoned node.
+    pub tolerates_cordon: bool,
+    /// The names of the PersistentVolumeClaims that it uses.
+    pub claims: BTreeSet<String>,
+}
+
+/// What the core needs of a PodDisruptionBudget.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Budget {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// `spec.selector`; one that is absent selects no pod.
+    pub selector: Option<Selector>,
 }

@@ -4,11 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::world::World;
-use super::{Names, Reading, Reason};
+use super::{Inhibitor, Names, Reading, Reason};
 use crate::config::{Policy, Settings};
 
-const FIRST_BACKOFF: Duration = Duration::from_secs(30 * 60);
-const NEXT_BACKOFF: Duration = Duration::from_secs(2 * 60 * 60);
 /// Of many nodes that are not well, so many are named.
 const MOST_NAMED: usize = 3;
 
@@ -26,10 +24,11 @@ pub(super) fn host(world: &World) -> Vec<Reason> {
     }
     match read("logind's inhibitors", &host.inhibitors) {
         Ok(inhibitors) => {
-            closed.extend(inhibitors.iter().map(|one| Reason::Inhibited { inhibitor: one.clone() }));
+            let blocks: Vec<&Inhibitor> = inhibitors.iter().filter(|one| !one.delays).collect();
+            closed.extend(blocks.iter().map(|one| Reason::Inhibited { inhibitor: (*one).clone() }));
             // While something is inhibited logind says no to everybody: then the inhibitor is the reason.
             match read("whether logind lets us reboot", &host.may_reboot) {
-                Ok(false) if inhibitors.is_empty() => closed.push(Reason::MayNotReboot),
+                Ok(false) if blocks.is_empty() => closed.push(Reason::MayNotReboot),
                 Ok(_) => {}
                 Err(reason) => closed.push(reason),
             }
@@ -83,14 +82,25 @@ pub(super) fn claim(world: &World, policy: &Policy) -> Vec<(Reason, Option<Durat
         closed.push((Reason::RebootedRecently { left }, Some(world.now.boot + left)));
     }
     if let Some(setback) = world.memory.setback.as_ref().filter(|it| it.boot_id == world.host.boot_id) {
-        let pause = if setback.count <= 1 { FIRST_BACKOFF } else { NEXT_BACKOFF };
-        let until = setback.at + pause;
+        let until = setback.at + pause(setback.count);
         if world.now.boot < until {
             let left = until - world.now.boot;
             closed.push((Reason::BackingOff { left, because: setback.because }, Some(until)));
         }
     }
     closed
+}
+
+/// How long a node waits after so many setbacks in a row, before it claims again: what blocks a drain for days should
+/// not have the node's other pods moved at each try.
+pub(super) fn pause(setbacks: u32) -> Duration {
+    let minutes = match setbacks {
+        0 | 1 => 30,
+        2 => 2 * 60,
+        3 => 4 * 60,
+        _ => 8 * 60,
+    };
+    Duration::from_secs(minutes * 60)
 }
 
 /// How long until the next automatic reboot may start, if it may not yet.

@@ -24,20 +24,25 @@ mod phase;
 mod reason;
 mod reclaim;
 mod schedule;
+mod selector;
 mod world;
 
-pub use drain::{EvictionOutcome, PodDrain};
+pub use drain::{
+    Drain, EvictionOutcome, EvictionRefusal, GonePod, Leave, Planned, PodDrain, Refusal, Refuser, Rehearsal,
+    Retry, Verdict, Warning, budget_namespaces, plan,
+};
 pub use effect::{
-    AbortReason, Decision, Effect, LookPart, Next, NodeChange, NodeWrite, Phase, Reads, SlotChange,
-    SlotWrite, Watches,
+    AbortReason, Decision, Effect, Eviction, How, LookPart, Next, NodeChange, NodeWrite, Phase, Reads,
+    SlotChange, SlotWrite, Watches,
 };
 pub use facts::{
-    Claim, Inhibitor, KubeletLease, Names, NodeView, Now, Others, Owner, PodKey, PodView, Reading, Request,
-    SlotView, Stamp,
+    Budget, Claim, Inhibitor, KubeletLease, Names, NodeView, Now, Others, Owner, PodKey, PodView, Reading,
+    Request, SlotView, Stamp,
 };
 pub use health::Health;
 pub use observe::{Event, Failure, Outcome, Target, observe};
 pub use reason::Reason;
 pub use reclaim::holders;
 pub use schedule::decide;
+pub use selector::{Operator, Requirement, Selector};
 pub use world::{FirstStart, LastReboot, Memory, Missing, Setback, World};

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::drain::{self, EvictionOutcome};
+use super::drain::{self, Drain, EvictionOutcome};
 use super::jitter::jitter;
 use super::reclaim;
-use super::world::{Cluster, FirstStart, LastReboot, Look, SECOND_LOOK, Setback, World};
+use super::world::{Cluster, FirstStart, LastReboot, Look, Pending, SECOND_LOOK, Setback, World};
 use super::{
-    AbortReason, Effect, Inhibitor, KubeletLease, NodeChange, NodeView, Now, Others, PodKey, PodView, Reads,
-    Request, SlotChange, SlotView, SlotWrite,
+    AbortReason, Budget, Effect, How, Inhibitor, KubeletLease, NodeChange, NodeView, Now, Others, PodKey,
+    PodView, Reads, Request, SlotChange, SlotView, SlotWrite,
 };
 
 /// Something that happened, as told by the edge.
@@ -25,7 +25,7 @@ pub enum Event {
         going_down: Result<bool, String>,
         /// The file that dpkg or apt holds a lock on.
         package_manager: Result<Option<String>, String>,
-        /// Block inhibitors on shutdown.
+        /// Inhibitors on shutdown.
         inhibitors: Result<Vec<Inhibitor>, String>,
         /// logind would let us reboot.
         may_reboot: Result<bool, String>,
@@ -49,6 +49,8 @@ pub enum Event {
     Kubelet(Result<KubeletLease, Failure>),
     /// The pods of this node were read.
     Pods(Result<Vec<PodView>, Failure>),
+    /// The budgets of [`super::budget_namespaces`] were read.
+    Budgets(Result<Vec<Budget>, Failure>),
     /// The look ended.
     LookEnded(Reads),
     /// A watch says that an object may have changed: its uid and resourceVersion.
@@ -76,9 +78,21 @@ pub enum Event {
         outcome: Outcome,
     },
     /// Evictions are about to be asked for.
-    EvictionsBegun(Vec<PodKey>),
+    EvictionsBegun {
+        /// Of these pods.
+        pods: Vec<PodKey>,
+        /// In which way.
+        how: How,
+    },
     /// An eviction was answered, or not.
-    EvictionEnded(PodKey, EvictionOutcome),
+    EvictionEnded {
+        /// The pod.
+        pod: PodKey,
+        /// In which way it was asked for.
+        how: How,
+        /// How that ended.
+        outcome: EvictionOutcome,
+    },
     /// The reboot is about to be asked for.
     RebootBegun,
     /// logind answered.
@@ -144,7 +158,10 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
                 others: false,
                 kubelet: false,
                 pods: false,
+                budgets: false,
                 pods_changed: false,
+                confirms_drained: false,
+                is_before_cordon: false,
             })
         }
         Event::Node(result) => {
@@ -175,9 +192,14 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
         }
         Event::Pods(result) => {
             let result = result.map(|pods| pods.into_iter().map(|pod| (pod.key.uid.clone(), pod)).collect());
+            match &result {
+                Ok(pods) => drain::pods_read(cluster, pods, now.boot),
+                Err(_) => cluster.look = None,
+            }
             take(world, result, |cluster| &mut cluster.pods);
-            drain::forget_gone(&mut world.cluster);
         }
+        // Like the other nodes: what cannot be read here refuses the pods that ask for it.
+        Event::Budgets(result) => cluster.budgets.take(result.map_err(|failure| failure.message)),
         Event::LookEnded(reads) => look_ended(world, reads),
         Event::Changed { uid, resource_version } => {
             if !is_known(world, &uid, &resource_version) {
@@ -189,14 +211,15 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
         Event::WatchEnded => cluster.look = None,
         Event::WriteBegun(target) => {
             let settled = cluster.settled.remove(&target.0);
-            cluster.pending = Some((target, settled));
+            cluster.pending = Some(Pending { target, settled, look: cluster.look.take() });
             cluster.writes += 1;
             cluster.may_call_until = None;
-            cluster.look = None;
         }
         Event::WriteEnded { effect, sent, outcome } => write_ended(world, &effect, sent, outcome),
-        Event::EvictionsBegun(keys) => drain::evictions_begun(cluster, &keys),
-        Event::EvictionEnded(key, outcome) => drain::eviction_ended(cluster, &key, outcome, now.boot),
+        Event::EvictionsBegun { pods, how } => drain::evictions_begun(cluster, &pods, how, now.boot),
+        Event::EvictionEnded { pod, how, outcome } => {
+            drain::eviction_ended(cluster, &pod, how, outcome, now.boot);
+        }
         Event::RebootBegun => {
             cluster.stamped = false;
             cluster.may_call_until = None;
@@ -290,6 +313,8 @@ fn look_ended(world: &mut World, reads: Reads) {
         look.others = reads.others;
         look.kubelet = reads.kubelet;
         look.pods = reads.pods;
+        look.budgets = reads.budgets;
+        look.confirms_drained = reads.confirms_drained;
         if cluster.second_look.is_some_and(|due| due <= look.begun) {
             cluster.second_look = None;
         }
@@ -316,14 +341,16 @@ fn write_ended(world: &mut World, effect: &Effect, sent: Duration, outcome: Outc
     }
     match outcome {
         Outcome::Answered => {
-            world.cluster.settled.extend(pending.map(|(target, _)| target.0));
+            let look = pending.as_ref().and_then(|pending| pending.look);
+            world.cluster.settled.extend(pending.map(|pending| pending.target.0));
             world.cluster.writes_failed = 0;
             world.cluster.write_failure = None;
             world.cluster.retry_at = None;
-            applied(world, effect, sent);
+            applied(world, effect, sent, look);
         }
         Outcome::Refused { failure: Failure { message, retry_after }, conflict } => {
-            world.cluster.settled.extend(pending.filter(|(_, settled)| *settled).map(|(target, _)| target.0));
+            let settled = pending.filter(|pending| pending.settled);
+            world.cluster.settled.extend(settled.map(|pending| pending.target.0));
             if !conflict {
                 write_failed(world, Failure { message, retry_after });
             }
@@ -335,7 +362,8 @@ fn write_ended(world: &mut World, effect: &Effect, sent: Duration, outcome: Outc
     }
 }
 
-fn applied(world: &mut World, effect: &Effect, sent: Duration) {
+/// `look`: what the write rested on.
+fn applied(world: &mut World, effect: &Effect, sent: Duration, look: Option<Look>) {
     match effect {
         Effect::WriteSlot(write) => match &write.change {
             SlotChange::Stamp(_) => {
@@ -343,16 +371,31 @@ fn applied(world: &mut World, effect: &Effect, sent: Duration) {
                 // The host is read once more before the reboot is asked for.
                 world.host.read_at = None;
             }
-            SlotChange::Release { because } => set_back(world, *because),
+            SlotChange::Release { because } => {
+                world.cluster.drain = Drain::default();
+                set_back(world, *because);
+            }
             SlotChange::Claim(_) | SlotChange::Free { .. } => {}
         },
-        Effect::WriteNode(write) => {
-            if let NodeChange::Uncordon { because } = write.change {
-                set_back(world, because);
-            }
-        }
+        Effect::WriteNode(write) => match &write.change {
+            NodeChange::Cordon { why } => cordoned(&mut world.cluster, why, look),
+            NodeChange::Uncordon { because } => set_back(world, *because),
+            NodeChange::RemoveMark | NodeChange::Confirm => {}
+        },
         Effect::Evict(_) | Effect::Reboot { .. } => {}
     }
+}
+
+/// The cordon was written to the Node as it had been read, so what the Node is now is known without another reading,
+/// and the evictions may begin. A write still needs a look of its own.
+fn cordoned(cluster: &mut Cluster, why: &str, look: Option<Look>) {
+    cluster.look = look.map(|look| Look { is_before_cordon: true, ..look });
+    cluster.node.change(|node| {
+        if let Some(node) = node {
+            (node.unschedulable, node.unschedulable_is_ours) = (true, true);
+            node.mark = Some(why.to_owned());
+        }
+    });
 }
 
 fn set_back(world: &mut World, because: Option<AbortReason>) {

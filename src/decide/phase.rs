@@ -1,5 +1,7 @@
 //! The phase, derived from what is known, and what it wants to happen.
 
+mod draining;
+
 use std::time::Duration;
 
 use super::identity::{self, Ownership};
@@ -8,8 +10,8 @@ use super::reclaim::Absence;
 use super::schedule::{CLUSTER, GATE_LOOK, GOING_DOWN_LOOK, OTHERS_LOOK, TROUBLE_LOOK, WAITING_LOOK, Wish};
 use super::world::World;
 use super::{
-    AbortReason, Claim, Effect, NodeChange, NodeView, NodeWrite, Phase, PodView, Reads, Reason, SlotChange,
-    SlotView, SlotWrite, Stamp, Watches, drain, gates, health, reclaim,
+    AbortReason, Claim, Effect, NodeChange, NodeView, NodeWrite, Phase, Reads, Reason, SlotChange, SlotView,
+    SlotWrite, Stamp, Watches, gates, health, reclaim,
 };
 use crate::config::{Mode, Settings};
 
@@ -24,8 +26,8 @@ const HEALTH_LOOK_MOST: Duration = Duration::from_secs(10);
 const CLAIM_SPREAD: Duration = Duration::from_secs(1);
 
 const WITH_KUBELET: Reads = Reads { kubelet: true, ..CLUSTER };
-const WITH_OTHERS: Reads = Reads { others: true, ..CLUSTER };
-const WITH_PODS: Reads = Reads { pods: true, ..CLUSTER };
+const WITH_PODS: Reads = Reads { pods: true, budgets: true, ..CLUSTER };
+const WITH_ALL: Reads = Reads { others: true, ..WITH_PODS };
 
 /// What the phase that these facts make wants to happen.
 pub(super) fn wish(world: &World, settings: &Settings) -> Wish {
@@ -195,7 +197,7 @@ impl Here<'_> {
             })
             .min_by_key(|(at, _)| *at);
         match free {
-            Some((at, slot)) if at <= self.world.now.boot => wish.act(self.claim(slot)),
+            Some((at, slot)) if at <= self.world.now.boot => self.claim_if_it_can_drain(wish, slot),
             Some((at, _)) => Wish { until: Some(at), ..wish }.because(Reason::MyTurnComes),
             None if mine.is_empty() => wish.trouble(Reason::NoSlots { pool: pool.clone() }),
             None => {
@@ -270,9 +272,6 @@ impl Here<'_> {
 
     fn abort_reason(&self, slot: &SlotView, stamp: Option<&Stamp>) -> Option<AbortReason> {
         let policy = &self.settings.policy;
-        let timeout = drain::timeout(self.world, policy.drain_timeout);
-        // A claim whose time was changed by hand counts as overdue: it is undone, and claimed anew.
-        let overdue = slot.claim.at.is_none_or(|at| self.world.now.boot >= at + timeout);
         let request_gone = self.world.host.request.current() == Some(&None);
         let uncordoned = self.node.mark.is_some() && !self.node.unschedulable;
         let reasons = [
@@ -283,8 +282,7 @@ impl Here<'_> {
             (request_gone, AbortReason::RequestGone),
             (policy.window.is_none(), AbortReason::WindowClosed),
             (stamp.is_some_and(|it| it.attempt >= policy.reboot_tries), AbortReason::RebootFailed),
-            // A stamped slot has been drained: what counts from then on are its tries, unless a gate is shut.
-            (overdue && (stamp.is_none() || self.is_held_up()), AbortReason::DrainDeadline),
+            (self.drain_has_failed(slot, stamp), AbortReason::DrainDeadline),
         ];
         reasons.into_iter().find_map(|(holds, reason)| holds.then_some(reason))
     }
@@ -308,11 +306,15 @@ impl Here<'_> {
             let (look_age, host_age) = (Some(DRAIN_LOOK), Some(GATE_LOOK));
             return Wish { reasons: closed, look_age, host_age, watches, ..wish };
         }
-        let wish = Wish { reads: WITH_OTHERS, ..wish };
+        // Before anything is touched it is known what becomes of each pod.
+        if !self.refused().is_empty() {
+            return self.aborting(slot, AbortReason::PodsRefused);
+        }
+        let wish = Wish { reads: WITH_ALL, ..wish };
         match self.closed_by_others() {
             closed if closed.is_empty() => wish.act(self.cordon()),
             closed => {
-                let until = self.deadline(slot);
+                let until = Some(self.deadline(slot));
                 let watches = Watches { slots: true, ..Watches::default() };
                 Wish { reasons: closed, look_age: Some(OTHERS_LOOK), until, watches, ..wish }
             }
@@ -330,11 +332,6 @@ impl Here<'_> {
 
     fn is_held_up(&self) -> bool {
         !gates::host(self.world).is_empty() || !self.closed_by_others().is_empty()
-    }
-
-    fn deadline(&self, slot: &SlotView) -> Option<Duration> {
-        let timeout = drain::timeout(self.world, self.settings.policy.drain_timeout);
-        slot.claim.at.map(|at| at + timeout).filter(|_| slot.stamp.is_none())
     }
 
     /// What holds up a node that has its slot: a request that cannot be read, and closed gates.
@@ -362,57 +359,12 @@ impl Here<'_> {
         }
     }
 
-    fn draining(&self, slot: &SlotView, attempt: u32) -> Wish {
-        let deadline = self.deadline(slot);
-        let mut wish = Wish {
-            reads: WITH_PODS,
-            look_age: Some(DRAIN_LOOK),
-            host_age: Some(GATE_LOOK),
-            until: [deadline, drain::next_try(self.world)].into_iter().flatten().min(),
-            watches: Watches { slots: true, node: true, pods: true, kubelet: false },
-            ..Wish::new(Phase::Draining)
-        };
-        // Pods that were never read are read first.
-        let Some(left) = drain::left(self.world) else { return wish };
-        wish.reasons.extend((!left.is_empty()).then(|| self.pods_left(&left)));
-        // A closed gate holds up the drain as well: evicting for a reboot that may not come helps nobody.
-        let closed = self.closed();
-        if !closed.is_empty() {
-            wish.reasons.splice(0..0, closed);
-            return wish;
-        }
-        // Under a person's cordon there was none of ours before which to ask.
-        if left.is_empty() || !self.cordon_is_ours() {
-            wish.reads.others = true;
-            let closed = self.closed_by_others();
-            if !closed.is_empty() {
-                wish.reasons.splice(0..0, closed);
-                return Wish { look_age: Some(OTHERS_LOOK), ..wish };
-            }
-        }
-        if left.is_empty() {
-            return wish.act(self.write_slot(slot, SlotChange::Stamp(self.stamp(attempt))));
-        }
-        let pods = Some(drain::to_evict(self.world)).filter(|pods| !pods.is_empty());
-        Wish { effect: pods.map(Effect::Evict), ..wish }
-    }
-
     fn stamp(&self, attempt: u32) -> Stamp {
         Stamp {
             boot_id: self.world.host.boot_id.clone(),
             attempt,
             at: self.world.now.boot,
             unready: health::unready_daemon_sets(self.world),
-        }
-    }
-
-    fn pods_left(&self, left: &[&PodView]) -> Reason {
-        let of = |pod: &PodView| self.world.cluster.drain.get(&pod.key.uid);
-        let leaving = |pod: &PodView| pod.terminating || of(pod).is_some_and(|it| it.accepted);
-        Reason::PodsLeft {
-            left: left.len(),
-            leaving: left.iter().filter(|pod| leaving(pod)).count(),
-            refused: left.iter().find_map(|pod| Some((pod.key.to_string(), of(pod)?.refusal.clone()?))),
         }
     }
 

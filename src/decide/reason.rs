@@ -35,7 +35,12 @@ pub enum Reason {
     SlotUnproven { slot: String },
     OtherNodesNotReady { pool: String, nodes: Names, allowed: u32 },
     ControlPlaneNotReady { parts: Names },
-    PodsLeft { left: usize, leaving: usize, refused: Option<(String, String)> },
+    PodsRefused { first: String, more: usize },
+    WouldBeBlocked { pod: String, by: String, left: Duration },
+    PodsLeft { left: usize, total: usize, refused: Option<String>, more: usize },
+    EvictionsHeldUp { why: String },
+    GoesOn { left: usize },
+    VolumesInUse { count: usize, left: Duration },
     RebootAsked { attempt: u32, left: Duration },
     RebootCallFailed { why: String },
     GoingDown,
@@ -56,7 +61,7 @@ pub enum Reason {
 impl Reason {
     /// Whether somebody should be woken: nothing goes on until a person has looked.
     pub fn is_alarm(&self) -> bool {
-        matches!(self, Reason::ReturnOverdue { .. })
+        matches!(self, Reason::ReturnOverdue { .. } | Reason::GoesOn { .. })
     }
 
     /// A short, stable name for scripts and metrics.
@@ -85,7 +90,12 @@ impl Reason {
             Reason::SlotUnproven { .. } => "slot-unproven",
             Reason::OtherNodesNotReady { .. } => "other-nodes-not-ready",
             Reason::ControlPlaneNotReady { .. } => "control-plane-not-ready",
+            Reason::PodsRefused { .. } => "pods-refused",
+            Reason::WouldBeBlocked { .. } => "would-be-blocked",
             Reason::PodsLeft { .. } => "pods-left",
+            Reason::EvictionsHeldUp { .. } => "evictions-held-up",
+            Reason::GoesOn { .. } => "goes-on",
+            Reason::VolumesInUse { .. } => "volumes-in-use",
             Reason::RebootAsked { .. } => "reboot-asked",
             Reason::RebootCallFailed { .. } => "reboot-call-failed",
             Reason::GoingDown => "going-down",
@@ -191,14 +201,35 @@ impl fmt::Display for Reason {
                 f,
                 "the control plane is not whole without this node: {parts}; it must be before this one goes down"
             ),
-            Reason::PodsLeft { left, leaving, refused } => {
-                let pods = if *left == 1 { "pod" } else { "pods" };
-                write!(f, "{left} {pods} left, {leaving} leaving")?;
-                match refused {
-                    Some((pod, why)) => write!(f, "; {pod} may not leave yet: {why}"),
-                    None => Ok(()),
+            Reason::PodsRefused { first, more } => {
+                let more = if *more > 0 { format!(" (and {more} more pods)") } else { String::new() };
+                write!(f, "a pod stands in the way of the drain{more}: {first}")
+            }
+            Reason::WouldBeBlocked { pod, by, left } => write!(
+                f,
+                "the last drain failed, and {pod} would still be blocked by {by}; looked at again in {}",
+                span(*left)
+            ),
+            Reason::PodsLeft { left, total, refused, more } => {
+                let pods = if *total == 1 { "pod" } else { "pods" };
+                write!(f, "{left} of {total} {pods} left")?;
+                match (refused, more) {
+                    (Some(refused), 0) => write!(f, "; {refused}"),
+                    (Some(refused), more) => write!(f, "; {refused} (and {more} more)"),
+                    (None, _) => Ok(()),
                 }
             }
+            Reason::EvictionsHeldUp { why } => write!(f, "the API server grants no evictions at the moment: {why}"),
+            Reason::GoesOn { left } => write!(
+                f,
+                "the drain's time is over with {left} pods left, and `on_timeout` in [drain] is \"reboot\": the reboot ends \
+                 them"
+            ),
+            Reason::VolumesInUse { count, left } => write!(
+                f,
+                "all pods have left, {count} volumes have not; waiting for them for at most {} more",
+                span(*left)
+            ),
             Reason::RebootAsked { attempt, left } => {
                 write!(f, "the reboot is under way (try {attempt}), {} left for it", span(*left))
             }

@@ -18,8 +18,16 @@ pub(super) const TROUBLE_LOOK: Duration = Duration::from_secs(30);
 /// So is a closed gate of other nodes: their list may be long.
 pub(super) const OTHERS_LOOK: Duration = Duration::from_secs(30);
 
-pub(super) const CLUSTER: Reads =
-    Reads { others: false, cluster: true, kubelet: false, pods: false, holders: false };
+pub(super) const NOTHING: Reads = Reads {
+    others: false,
+    cluster: false,
+    kubelet: false,
+    pods: false,
+    budgets: false,
+    holders: false,
+    confirms_drained: false,
+};
+pub(super) const CLUSTER: Reads = Reads { cluster: true, ..NOTHING };
 
 /// What a phase wants, before it is known whether the readings allow it.
 pub(super) struct Wish {
@@ -28,6 +36,8 @@ pub(super) struct Wish {
     pub(super) effect: Option<Effect>,
     /// What a look must include.
     pub(super) reads: Reads,
+    /// The pods have to be listed anew before anything else; the look may stay as it is.
+    pub(super) list_pods: bool,
     /// A look older than this is repeated.
     pub(super) look_age: Option<Duration>,
     /// Host readings older than this are repeated.
@@ -44,6 +54,7 @@ impl Wish {
             reasons: Vec::new(),
             effect: None,
             reads: CLUSTER,
+            list_pods: false,
             look_age: None,
             host_age: None,
             until: None,
@@ -59,6 +70,11 @@ impl Wish {
     pub(super) fn act(mut self, effect: Effect) -> Wish {
         self.effect = Some(effect);
         self
+    }
+
+    /// Something changes by itself at this time, too, unless it is past.
+    pub(super) fn wake_at(&mut self, at: Duration, now: Duration) {
+        self.until = [self.until, Some(at)].into_iter().flatten().filter(|at| *at > now).min();
     }
 
     /// Waits for somebody to mend what the reason names.
@@ -123,10 +139,9 @@ fn next_step(world: &World, settings: &Settings, wish: &mut Wish) -> Next {
     if wish.phase == Phase::GoingDown {
         effect = None;
     } else if look_is_due(world, wish, effect.as_ref()) {
-        return match world.cluster.retry_at.filter(|at| *at > now) {
-            Some(at) => Next::Wait(Some(at)),
-            None => Next::Read(wish.reads),
-        };
+        return unless_backing_off(world, Next::Read(wish.reads));
+    } else if wish.list_pods {
+        return unless_backing_off(world, Next::Read(Reads { pods: true, ..NOTHING }));
     }
     if wish.host_age.is_some_and(|age| world.host.read_at.is_none_or(|at| at + age <= now)) {
         return Next::Read(Reads::default());
@@ -137,11 +152,15 @@ fn next_step(world: &World, settings: &Settings, wish: &mut Wish) -> Next {
             wish.reasons.extend(gates::host(world));
             Next::Wait(Some(now + GATE_LOOK))
         }
-        Some(effect) => match world.cluster.retry_at.filter(|at| *at > now) {
-            Some(at) => Next::Wait(Some(at)),
-            None => Next::Act(effect),
-        },
+        Some(effect) => unless_backing_off(world, Next::Act(effect)),
         None => Next::Wait(wait_until(world, wish)),
+    }
+}
+
+fn unless_backing_off(world: &World, next: Next) -> Next {
+    match world.cluster.retry_at.filter(|at| *at > world.now.boot) {
+        Some(at) => Next::Wait(Some(at)),
+        None => next,
     }
 }
 
@@ -149,8 +168,12 @@ fn look_is_due(world: &World, wish: &Wish, effect: Option<&Effect>) -> bool {
     let cluster = &world.cluster;
     let Some(look) = cluster.look else { return true };
     let now = world.now.boot;
-    let Reads { others, cluster: _, kubelet, pods, holders: _ } = wish.reads;
-    let lacks = (others && !look.others) || (kubelet && !look.kubelet) || (pods && !look.pods);
+    let Reads { others, cluster: _, kubelet, pods, budgets, holders: _, confirms_drained } = wish.reads;
+    let lacks = (others && !look.others)
+        || (kubelet && !look.kubelet)
+        || (pods && !look.pods)
+        || (budgets && !look.budgets)
+        || (confirms_drained && !look.confirms_drained);
     let old = wish.look_age.is_some_and(|age| look.begun + age <= now);
     let second = cluster.second_look.is_some_and(|due| due <= now);
     let too_old_to_write = match effect {

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::drain::PodDrain;
+use super::drain::Drain;
 use super::health::Health;
-use super::{AbortReason, Inhibitor, NodeView, Now, Others, PodView, Reading, Request, SlotView, Target};
+use super::{
+    AbortReason, Budget, Inhibitor, NodeView, Now, Others, PodView, Reading, Request, SlotView, Target,
+};
 
 /// How long ago a look may have ended when a write to a slot or the Node rests on it.
 const LOOK_IS_FRESH: Duration = Duration::from_secs(10);
@@ -44,7 +46,7 @@ pub struct Host {
     pub going_down: Reading<bool>,
     /// The file that dpkg or apt holds a lock on, while one of them is at work.
     pub package_manager: Reading<Option<String>>,
-    /// Block inhibitors on shutdown.
+    /// Inhibitors on shutdown.
     pub inhibitors: Reading<Vec<Inhibitor>>,
     /// Whether logind would let us reboot.
     pub may_reboot: Reading<bool>,
@@ -63,16 +65,18 @@ pub struct Cluster {
     pub others: Reading<Others>,
     /// The pods of this node by uid.
     pub pods: Reading<BTreeMap<String, PodView>>,
-    /// How their eviction goes, by uid.
-    pub drain: BTreeMap<String, PodDrain>,
+    /// The budgets that may cover bare pods of this node.
+    pub budgets: Reading<Vec<Budget>>,
+    /// How their eviction goes.
+    pub drain: Drain,
     /// How long the node has been well.
     pub health: Health,
     /// When the current look began; `None` once a write ended or something changed.
     pub look: Option<Look>,
     /// Uids of the objects whose latest write of this process was answered 2xx. All others are in doubt.
     pub settled: BTreeSet<String>,
-    /// The write on its way, and whether its object was settled before it.
-    pub pending: Option<(Target, bool)>,
+    /// The write on its way.
+    pub pending: Option<Pending>,
     /// How many writes this process has begun.
     pub writes: u64,
     /// This process has sent a stamp and has not asked for the reboot since.
@@ -99,6 +103,17 @@ pub struct Cluster {
     pub missing: BTreeMap<String, Missing>,
 }
 
+/// A write on its way.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Pending {
+    /// Its object.
+    pub target: Target,
+    /// The object was settled before it.
+    pub settled: bool,
+    /// The look that it rests on.
+    pub look: Option<Look>,
+}
+
 /// One complete look at the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Look {
@@ -110,10 +125,16 @@ pub struct Look {
     pub others: bool,
     /// The kubelet's Lease was part of it.
     pub kubelet: bool,
-    /// The pods were part of it.
+    /// The pods were part of it, or were listed since.
     pub pods: bool,
+    /// The budgets were part of it.
+    pub budgets: bool,
     /// A watch has told of a pod since: enough to go on evicting, not enough to reboot.
     pub pods_changed: bool,
+    /// A list of pods before it showed nothing left to drain, and it was to confirm that.
+    pub confirms_drained: bool,
+    /// Our cordon has been answered since: enough to evict, not enough to write.
+    pub is_before_cordon: bool,
 }
 
 /// A held slot whose holder's Node is missing.
@@ -205,7 +226,8 @@ impl World {
     ///
     /// Counted from the end of the look, so that a slow API server delays a write and does not prevent it.
     pub(super) fn look_is_fresh(&self) -> bool {
-        let Some(ended) = self.cluster.look.and_then(|look| look.ended) else { return false };
+        let look = self.cluster.look.filter(|look| !look.is_before_cordon);
+        let Some(ended) = look.and_then(|look| look.ended) else { return false };
         let host = self.host.read_at;
         self.now.boot < ended + LOOK_IS_FRESH
             && host.is_some_and(|at| ended <= at && self.now.boot <= at + HOST_IS_FRESH)

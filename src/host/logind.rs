@@ -69,17 +69,14 @@ impl Bus {
         Ok(systemd.system_state().await? == "stopping")
     }
 
-    /// The block inhibitors on shutdown.
+    /// The inhibitors on shutdown.
     pub async fn inhibitors(&self) -> zbus::Result<Vec<Inhibitor>> {
         let all = self.login().await?.list_inhibitors().await?;
-        let blocks = |what: &str, mode: &str| {
-            // `block-weak` (systemd 257) binds everybody but root, so it binds us.
-            mode.starts_with("block") && what.split(':').any(|one| one == "shutdown")
-        };
         Ok(all
             .into_iter()
-            .filter(|(what, _, _, mode, _, _)| blocks(what, mode))
-            .map(|(_, who, why, _, _, _)| Inhibitor { who, why })
+            .filter(|(what, ..)| what.split(':').any(|one| one == "shutdown"))
+            // `block-weak` (systemd 257) binds everybody but root, so it binds us.
+            .map(|(_, who, why, mode, _, _)| Inhibitor { who, why, delays: mode == "delay" })
             .collect())
     }
 

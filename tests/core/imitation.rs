@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rebootd::config::{ApiAccess, Credential, Gates, Mode, PemSource, Policy, Settings, Window};
+use rebootd::config::{ApiAccess, Credential, Drain, Gates, Mode, PemSource, Policy, Settings, Window};
 use rebootd::decide::*;
 
 pub fn id(letter: char) -> String {
@@ -29,8 +29,8 @@ pub fn settings(name: &str) -> Settings {
             reboot_timeout: Duration::from_secs(600),
             reboot_tries: 2,
             return_timeout: Duration::from_secs(900),
-            drain_timeout: None,
         },
+        drain: Drain::default(),
         gates: Gates::default(),
         sources: vec![],
     }
@@ -56,6 +56,9 @@ pub struct Host {
     pub node_gone: bool,
     pub node: NodeView,
     pub pods: BTreeMap<String, PodView>,
+    pub budgets: Vec<Budget>,
+    /// How often each pod was asked for, in which way.
+    pub asked: BTreeMap<(String, How), u32>,
     /// Pods that a budget keeps.
     pub kept: bool,
     /// Uids of pods that the next boot makes not ready.
@@ -151,6 +154,8 @@ impl Cluster {
                     ..NodeView::default()
                 },
                 pods: BTreeMap::new(),
+                budgets: vec![],
+                asked: BTreeMap::new(),
                 kept: false,
                 unready_after_boot: vec![],
                 renewals: 0,
@@ -205,9 +210,10 @@ impl Cluster {
             key: key.clone(),
             owner,
             controller: name.into(),
+            controller_uid: name.into(),
             ready: true,
-            terminating: false,
             grace: Duration::from_secs(30),
+            ..PodView::default()
         };
         self.hosts[number].pods.insert(key.uid, pod);
     }
@@ -277,8 +283,16 @@ impl Cluster {
                     let pods = self.hosts[number].pods.values().cloned().collect();
                     self.event(number, Event::Pods(Ok(pods)));
                 }
+                if reads.budgets {
+                    let budgets = self.hosts[number].budgets.clone();
+                    self.event(number, Event::Budgets(Ok(budgets)));
+                }
             }
             self.event(number, Event::LookEnded(reads));
+        } else if reads.pods {
+            let pods = self.hosts[number].pods.values().cloned().collect();
+            let pods = if self.api_down { Err(failure()) } else { Ok(pods) };
+            return self.event(number, Event::Pods(pods));
         }
         let host = &self.hosts[number];
         let (request, going_down) = (host.request.clone(), host.going_down.clone());
@@ -355,22 +369,7 @@ impl Cluster {
                 let outcome = self.answer(outcome);
                 self.event(number, Event::WriteEnded { effect: effect.clone(), sent, outcome });
             }
-            Effect::Evict(keys) => {
-                self.event(number, Event::EvictionsBegun(keys.clone()));
-                for key in keys {
-                    let host = &mut self.hosts[number];
-                    let outcome = if host.kept {
-                        EvictionOutcome::Refused {
-                            message: "The disruption budget db".into(),
-                            retry_after: None,
-                        }
-                    } else {
-                        host.pods.get_mut(&key.uid).unwrap().terminating = true;
-                        EvictionOutcome::Accepted
-                    };
-                    self.event(number, Event::EvictionEnded(key.clone(), outcome));
-                }
-            }
+            Effect::Evict(eviction) => self.evict(number, eviction),
             Effect::Reboot { .. } => {
                 self.tell(format!("{name} calls Reboot"));
                 self.event(number, Event::RebootBegun);
@@ -381,6 +380,29 @@ impl Cluster {
             }
         }
         self.check();
+    }
+
+    fn evict(&mut self, number: usize, eviction: &Eviction) {
+        let how = eviction.how;
+        self.event(number, Event::EvictionsBegun { pods: eviction.pods.clone(), how });
+        for key in &eviction.pods {
+            let host = &mut self.hosts[number];
+            *host.asked.entry((key.name.clone(), how)).or_default() += 1;
+            let outcome = match (host.kept && how != How::Delete, how) {
+                (true, _) => {
+                    let by = Refuser::Budget { name: "db".into(), counts: Some((1, 1)) };
+                    let message =
+                        "The disruption budget db needs 1 healthy pods and has 1 currently".to_owned();
+                    EvictionOutcome::Refused(EvictionRefusal { by, message, retry_after: None })
+                }
+                (false, How::DryRun) => EvictionOutcome::Granted,
+                (false, _) => {
+                    host.pods.get_mut(&key.uid).unwrap().terminating = true;
+                    EvictionOutcome::Granted
+                }
+            };
+            self.event(number, Event::EvictionEnded { pod: key.clone(), how, outcome });
+        }
     }
 
     /// The host goes down and, unless it never returns, boots again.

@@ -11,11 +11,11 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
 
-use rebootd::config::{ApiAccess, Credential, Gates, Mode, PemSource, Policy, Settings, Window};
+use rebootd::config::{ApiAccess, Credential, Drain, Gates, Mode, PemSource, Policy, Settings, Window};
 use rebootd::decide::{
-    Effect, Event, EvictionOutcome, Failure, Health, KubeletLease, LookPart, Memory, Next, NodeChange,
-    NodeView, Now, Others, Outcome, Phase, PodKey, Reads, Request, SlotChange, Target, World, decide,
-    holders, observe,
+    Effect, Event, Eviction, EvictionOutcome, EvictionRefusal, Failure, Health, KubeletLease, LookPart,
+    Memory, Next, NodeChange, NodeView, Now, Others, Outcome, Phase, Reads, Refuser, Request, SlotChange,
+    Target, World, decide, holders, observe,
 };
 
 use crate::searches::Search;
@@ -43,7 +43,15 @@ const PROCESS: &str = "p";
 const NEXT_NONCE: &str = "p-0";
 pub const POOLS: [&str; 2] = ["a", "b"];
 /// Reads everything there is, so that no second look is needed for a part.
-const EVERYTHING: Reads = Reads { others: true, cluster: true, kubelet: true, pods: true, holders: true };
+const EVERYTHING: Reads = Reads {
+    others: true,
+    cluster: true,
+    kubelet: true,
+    pods: true,
+    budgets: true,
+    holders: true,
+    confirms_drained: false,
+};
 
 /// A write on its way, reduced to what it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -105,6 +113,8 @@ pub struct Local {
     pub stage: Stage,
     /// The write that it waits for, as the core made it.
     effect: Option<Effect>,
+    /// The next look is to confirm that nothing is left to drain.
+    confirms: bool,
     world: World,
 }
 
@@ -112,13 +122,14 @@ pub struct Local {
 struct Goes {
     stage: Stage,
     effect: Option<Effect>,
+    confirms: bool,
     /// Its health still matters.
     keeps_health: bool,
 }
 
 impl Goes {
     fn on(stage: Stage, keeps_health: bool) -> Goes {
-        Goes { stage, effect: None, keeps_health }
+        Goes { stage, effect: None, confirms: false, keeps_health }
     }
 }
 
@@ -360,7 +371,7 @@ impl Agents {
     }
 
     fn take(&mut self, id: Id, step: Step) -> (Id, Did) {
-        let Local { stage, effect, mut world } = self.get(id).clone();
+        let Local { stage, effect, confirms, mut world } = self.get(id).clone();
         let mut did = Did::default();
         let mut see = |event| observe(&mut world, event, TIME);
         let next = match step {
@@ -368,12 +379,12 @@ impl Agents {
                 see(Event::LookBegun);
                 let view = node_view(node, self.empty_boot_ids);
                 see(Event::Node(Ok(view)));
-                Goes::on(Stage::HalfRead, true)
+                Goes { confirms, ..Goes::on(Stage::HalfRead, true) }
             }
             Step::ReadSlots(seen) => {
                 see(Event::LookBegun);
                 see(Event::Slots(Ok(slot_views(&seen))));
-                Goes::on(Stage::HalfRead, true)
+                Goes { confirms, ..Goes::on(Stage::HalfRead, true) }
             }
             Step::ReadFailed { node_too } => {
                 let failure = Failure { message: "connection refused".into(), retry_after: None };
@@ -408,7 +419,7 @@ impl Agents {
                 let renewed = if seen.kubelet_renews { "later" } else { "r" };
                 see(Event::Kubelet(Ok(KubeletLease { renewed: renewed.into(), ..KubeletLease::default() })));
                 see(Event::Pods(Ok(seen.pod.into_iter().map(pod_view).collect())));
-                see(Event::LookEnded(EVERYTHING));
+                see(Event::LookEnded(Reads { confirms_drained: confirms, ..EVERYTHING }));
                 // The spread of claims is over: a claim may come at once.
                 world.cluster.free.values_mut().for_each(|(_, since)| *since = LONG_AGO);
                 read_host(&mut world, around);
@@ -444,10 +455,10 @@ impl Agents {
             }
             Step::NodeAnew => {
                 world.cluster.settled.remove(NODE);
-                if let Some((target, _)) = &mut world.cluster.pending
-                    && target.0 == NODE
+                if let Some(pending) = &mut world.cluster.pending
+                    && pending.target.0 == NODE
                 {
-                    target.0 = FORMER_NODE.into();
+                    pending.target.0 = FORMER_NODE.into();
                 }
                 if let Some(Some(node)) = world.cluster.node.last().cloned() {
                     world.cluster.node.take(Ok(Some(NodeView { uid: FORMER_NODE.into(), ..node })));
@@ -460,18 +471,18 @@ impl Agents {
                     Stage::Draining => Stage::Waiting,
                     other => other,
                 };
-                Goes { stage, effect, keeps_health: true }
+                Goes { stage, effect, confirms, keeps_health: true }
             }
             Step::SlotAnew(slot) => {
                 let uid = slot_uid(slot);
                 world.cluster.settled.remove(uid);
-                if let Some((target, _)) = &mut world.cluster.pending
-                    && target.0 == uid
+                if let Some(pending) = &mut world.cluster.pending
+                    && pending.target.0 == uid
                 {
-                    target.0 = "former-slot".into();
+                    pending.target.0 = "former-slot".into();
                 }
                 let stage = if stage == Stage::Draining { Stage::Waiting } else { stage };
-                Goes { stage, effect, keeps_health: true }
+                Goes { stage, effect, confirms, keeps_health: true }
             }
             Step::Reloaded => {
                 see(Event::Reloaded);
@@ -499,11 +510,15 @@ impl Agents {
                     };
                     return Goes::on(stage, keeps_health);
                 }
-                Next::Read(reads) if reads.cluster => return Goes::on(Stage::Waiting, keeps_health),
+                // Where the pods alone are to be listed, the model reads everything.
+                Next::Read(reads) if reads.cluster || reads.pods => {
+                    let confirms = reads.confirms_drained;
+                    return Goes { confirms, ..Goes::on(Stage::Waiting, keeps_health) };
+                }
                 Next::Read(_) => read_host(world, around),
-                Next::Act(Effect::Evict(keys)) => {
+                Next::Act(Effect::Evict(eviction)) => {
                     did.broke = did.broke.or(unread(around, true, false));
-                    evict(world, keys, around.may_evict);
+                    evict(world, eviction, around.may_evict);
                     did.evicted |= around.may_evict;
                 }
                 Next::Act(Effect::Reboot { .. }) => {
@@ -521,7 +536,7 @@ impl Agents {
                     observe(world, Event::WriteBegun(target), TIME);
                     let fresh = nonce == NEXT_NONCE && world.cluster.writes == 1;
                     let stage = Stage::Pending { write, fresh };
-                    return Goes { stage, effect: Some(effect), keeps_health };
+                    return Goes { effect: Some(effect), ..Goes::on(stage, keeps_health) };
                 }
             }
         }
@@ -539,7 +554,7 @@ impl Agents {
     ///   nonce was a new one.
     /// - Health is kept only where a phase asks for it.
     fn store(&mut self, goes: Goes, mut world: World) -> Id {
-        let Goes { stage, effect, keeps_health } = goes;
+        let Goes { stage, effect, confirms, keeps_health } = goes;
         let new = new_world();
         world.memory = Memory::default();
         let cluster = &mut world.cluster;
@@ -551,9 +566,12 @@ impl Agents {
         if stage != Stage::HalfRead {
             cluster.free.clear();
         }
-        cluster.drain.clear();
+        cluster.drain = fresh.drain;
+        cluster.budgets = fresh.budgets;
         cluster.missing.clear();
-        if stage != Stage::Draining {
+        // An answered cordon goes on with what was read before it.
+        let cordons = self.drains && matches!(stage, Stage::Pending { write: Write::Cordon, .. });
+        if stage != Stage::Draining && !cordons {
             let request = std::mem::take(&mut world.host.request);
             world.host = new.host;
             // The answered stamp is judged before the sentinel is read again.
@@ -566,9 +584,14 @@ impl Agents {
             }
             cluster.pods = fresh.pods;
         }
-        if !matches!(stage, Stage::Draining | Stage::HalfRead) {
+        if !matches!(stage, Stage::Draining | Stage::HalfRead) && !cordons {
             cluster.node = fresh.node;
             cluster.look = None;
+        }
+        if let Some(pending) = &mut cluster.pending
+            && !cordons
+        {
+            pending.look = None;
         }
         // The next step begins with a look.
         cluster.may_call_until = None;
@@ -586,7 +609,7 @@ impl Agents {
         if let Some(lease) = &mut health.lease {
             lease.renewed = "r".into();
         }
-        let local = Local { stage, effect, world };
+        let local = Local { stage, effect, confirms, world };
         if let Some(id) = self.ids.get(&local) {
             return *id;
         }
@@ -614,9 +637,9 @@ fn settings(pool: &str, reboot_tries: u32) -> Settings {
             settle: Duration::from_secs(60),
             reboot_timeout: Duration::from_secs(600),
             reboot_tries,
-            drain_timeout: None,
             return_timeout: Duration::from_secs(900),
         },
+        drain: Drain::default(),
         gates: Gates::default(),
         sources: Vec::new(),
     }
@@ -668,15 +691,16 @@ fn others(readings: Readings) -> Result<Others, Failure> {
     Ok(others)
 }
 
-fn evict(world: &mut World, keys: Vec<PodKey>, may_evict: bool) {
-    observe(world, Event::EvictionsBegun(keys.clone()), TIME);
-    for key in keys {
+fn evict(world: &mut World, Eviction { pods, how, grace: _ }: Eviction, may_evict: bool) {
+    observe(world, Event::EvictionsBegun { pods: pods.clone(), how }, TIME);
+    for pod in pods {
         let outcome = if may_evict {
-            EvictionOutcome::Accepted
+            EvictionOutcome::Granted
         } else {
-            EvictionOutcome::Refused { message: "the budget".into(), retry_after: None }
+            let by = Refuser::Budget { name: "web".into(), counts: None };
+            EvictionOutcome::Refused(EvictionRefusal { by, message: "the budget".into(), retry_after: None })
         };
-        observe(world, Event::EvictionEnded(key, outcome), TIME);
+        observe(world, Event::EvictionEnded { pod, how, outcome }, TIME);
     }
 }
 

@@ -23,6 +23,7 @@ pub fn node_view(node: Node, empty_boot_ids: bool) -> Option<NodeView> {
         (false, false) => FORMER_BOOT,
     };
     Some(NodeView {
+        volumes: 0,
         uid: NODE.into(),
         resource_version: VERSION.into(),
         unschedulable: node.cordon != Cordon::None,
@@ -104,9 +105,10 @@ pub fn pod_view(pod: u8) -> PodView {
         key,
         owner: Owner::Controller,
         controller: "web".into(),
-        terminating: false,
+        controller_uid: "web".into(),
         grace: Duration::from_secs(30),
         ready: true,
+        ..PodView::default()
     }
 }
 

@@ -1,0 +1,140 @@
+//! Evictions: the request, and what its answer means.
+//!
+//! The answers are those of Kubernetes' `pkg/registry/core/pod/storage/eviction.go`; docs/drain.md lists them.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::client::{ApiError, Cause};
+use crate::decide::{EvictionOutcome, EvictionRefusal, How, PodKey, Refuser};
+
+/// Method, path and body. The body is our own: only in this spelling of `deleteOptions` does the server see the
+/// precondition, without which a pod of the same name that is now elsewhere would be evicted.
+pub(super) fn request(pod: &PodKey, how: How, grace: Option<Duration>) -> (Method, String, Value) {
+    let path = format!("/api/v1/namespaces/{}/pods/{}", pod.namespace, pod.name);
+    let dry_run = (how == How::DryRun).then_some(["All"]);
+    let options = json!({
+        "apiVersion": "v1",
+        "kind": "DeleteOptions",
+        "preconditions": {"uid": pod.uid},
+        "gracePeriodSeconds": grace.map(|grace| grace.as_secs()),
+        "dryRun": dry_run,
+    });
+    if how == How::Delete {
+        return (Method::DELETE, path, options);
+    }
+    let eviction = json!({
+        "apiVersion": "policy/v1",
+        "kind": "Eviction",
+        "metadata": {"namespace": pod.namespace, "name": pod.name},
+        "deleteOptions": options,
+    });
+    (Method::POST, format!("{path}/eviction"), eviction)
+}
+
+pub(super) fn outcome<T>(result: Result<T, ApiError>) -> EvictionOutcome {
+    let Err(error) = result else { return EvictionOutcome::Granted };
+    let message = error.to_string();
+    match error {
+        ApiError::Status { code, causes, message: text, retry_after } => {
+            let cause = |reason: &str| causes.iter().find(|cause| cause.reason == reason);
+            let budget = cause("DisruptionBudget").map(budget);
+            let by = match code {
+                404 | 409 => return EvictionOutcome::Outdated,
+                429 if budget.is_none() => return EvictionOutcome::Overloaded { message, retry_after },
+                // Nothing of this pod: a credential that is not accepted, a server that is not ready.
+                401 | 503 => return EvictionOutcome::Overloaded { message, retry_after },
+                403 if cause("NamespaceTerminating").is_some() => Refuser::EndingNamespace,
+                500 if text.contains("more than one PodDisruptionBudget") => Refuser::SeveralBudgets,
+                _ => budget.unwrap_or(Refuser::Other),
+            };
+            EvictionOutcome::Refused(EvictionRefusal { by, message, retry_after })
+        }
+        ApiError::NoAnswer(_) | ApiError::Garbled(_) => EvictionOutcome::Unanswered { message },
+        // Nothing was sent.
+        ApiError::Credential { .. } | ApiError::Client(_) => {
+            EvictionOutcome::Overloaded { message, retry_after: None }
+        }
+    }
+}
+
+/// The server names the budget, and its numbers, in a sentence only:
+/// `The disruption budget web needs 3 healthy pods and has 3 currently`.
+fn budget(cause: &Cause) -> Refuser {
+    let words: Vec<&str> = cause.message.split_whitespace().collect();
+    let after =
+        |word: &str| words.iter().position(|it| *it == word).and_then(|at| words.get(at + 1)).copied();
+    let number = |word: &str| after(word)?.parse().ok();
+    Refuser::Budget {
+        name: after("budget").unwrap_or("?").to_owned(),
+        counts: number("needs").zip(number("has")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod() -> PodKey {
+        PodKey { namespace: "default".into(), name: "db-0".into(), uid: "u".into() }
+    }
+
+    fn answer(code: u16, reason: &str, text: &str) -> EvictionOutcome {
+        let cause = Cause { reason: reason.into(), message: text.into() };
+        let causes = if reason.is_empty() { vec![] } else { vec![cause] };
+        let message = text.to_owned();
+        outcome::<()>(Err(ApiError::Status { code, causes, message, retry_after: None }))
+    }
+
+    fn refuser(code: u16, reason: &str, text: &str) -> Refuser {
+        match answer(code, reason, text) {
+            EvictionOutcome::Refused(refusal) => refusal.by,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_request_names_the_uid() {
+        for how in [How::Evict, How::DryRun] {
+            let (_, _, body) = request(&pod(), how, None);
+            assert_eq!(body["deleteOptions"]["preconditions"]["uid"], "u");
+            assert_eq!(body["deleteOptions"]["gracePeriodSeconds"], Value::Null);
+            assert_eq!(body["deleteOptions"]["dryRun"].is_null(), how == How::Evict);
+        }
+        let (method, path, body) = request(&pod(), How::Delete, Some(Duration::from_secs(7)));
+        assert_eq!((method, path.as_str()), (Method::DELETE, "/api/v1/namespaces/default/pods/db-0"));
+        assert_eq!((&body["preconditions"]["uid"], &body["gracePeriodSeconds"]), (&json!("u"), &json!(7)));
+    }
+
+    #[test]
+    fn a_budget_is_told_with_its_numbers() {
+        let text = "The disruption budget web needs 3 healthy pods and has 4 currently";
+        let by = refuser(429, "DisruptionBudget", text);
+        assert_eq!(by, Refuser::Budget { name: "web".into(), counts: Some((3, 4)) });
+        assert_eq!(by.to_string(), "budget web (1 of 4 may go)");
+        let by = refuser(
+            429,
+            "DisruptionBudget",
+            "The disruption budget web is still being processed by the server.",
+        );
+        assert_eq!(by, Refuser::Budget { name: "web".into(), counts: None });
+    }
+
+    #[test]
+    fn what_is_no_budget_is_not_taken_for_one() {
+        let overloaded = |outcome| matches!(outcome, EvictionOutcome::Overloaded { .. });
+        assert!(overloaded(answer(429, "", "Too many requests, please try again later.")));
+        assert!(overloaded(answer(503, "", "apiserver is shutting down")));
+        let several = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
+        assert_eq!(refuser(500, "", several), Refuser::SeveralBudgets);
+        assert_eq!(refuser(403, "NamespaceTerminating", "x"), Refuser::EndingNamespace);
+        for code in [400, 403, 422, 500, 504] {
+            assert_eq!(refuser(code, "", "no"), Refuser::Other, "{code}");
+        }
+        for code in [404, 409] {
+            assert_eq!(answer(code, "", "no"), EvictionOutcome::Outdated);
+        }
+    }
+}

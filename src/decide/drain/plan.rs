@@ -1,0 +1,253 @@
+//! The plan of a drain: what becomes of each pod of this node. Pure data, made before anything is touched.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::super::world::World;
+use super::super::{Budget, Owner, PodView};
+use crate::config::{BarePods, EmptyDirPods, Settings};
+
+/// A pod that tolerates the cordon and came back to this node so many times would do so for ever.
+const COMES_BACK: u32 = 3;
+
+/// A pod of this node, and what becomes of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Planned<'a> {
+    /// The pod.
+    pub pod: &'a PodView,
+    /// What becomes of it.
+    pub verdict: Verdict,
+}
+
+/// What becomes of a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is evicted; one that is leaving already is waited for.
+    Evict,
+    /// It is evicted, and people should know what that costs.
+    Warn(Vec<Warning>),
+    /// It stays, and the reboot ends it.
+    Leave(Leave),
+    /// It stands in the way of the reboot until a person has decided.
+    Refuse(Refusal),
+}
+
+/// What an eviction costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Warning {
+    /// What is in its emptyDir volumes is lost.
+    EmptyDir,
+    /// No controller makes it anew.
+    Bare,
+}
+
+/// Why a pod stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leave {
+    /// A mirror of a static pod, which belongs to the kubelet.
+    Mirror,
+    /// Nothing of it runs any more.
+    Finished,
+    /// Its DaemonSet would bring it straight back.
+    DaemonSet,
+    /// It tolerates the cordon, and came back each time.
+    ComesBack,
+    /// Nobody would make it anew; the kubelet starts it again after the reboot.
+    Bare,
+}
+
+/// Why a pod stands in the way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// It has emptyDir volumes, and the configuration refuses to lose them.
+    EmptyDir,
+    /// It has no controller, and the configuration refuses to decide.
+    Bare,
+    /// It has no controller, so it would stay; but this budget covers it, which a reboot would not ask.
+    BareUnderBudget(String),
+    /// It has no controller, so it would stay; but whether a budget covers it cannot be read.
+    BareWithUnreadableBudgets(String),
+    /// It has no controller, so it would stay; but the kubelet ends all pods at shutdown, and this one for good.
+    BareAtGracefulShutdown,
+    /// It has no controller, so it would stay; but whether the kubelet would end it cannot be read.
+    BareWithUnreadableInhibitors(String),
+}
+
+/// What a filter says of a pod.
+enum Opinion {
+    /// The next filter is asked.
+    Okay,
+    /// The next filter is asked, and people are told.
+    Warn(Warning),
+    /// Nobody else is asked.
+    Is(Verdict),
+}
+
+type Filter = fn(&PodView, &World, &Settings) -> Opinion;
+
+/// Asked in this order: the first that is sure decides.
+const FILTERS: [Filter; 7] = [mirror, finished, daemon_set, leaving, comes_back, empty_dir, bare];
+
+/// What becomes of each pod, in a steady order. `None` if the pods were never read.
+pub fn plan<'a>(world: &'a World, settings: &Settings) -> Option<Vec<Planned<'a>>> {
+    let pods = world.cluster.pods.last()?.values();
+    Some(pods.map(|pod| Planned { pod, verdict: verdict(pod, world, settings) }).collect())
+}
+
+fn verdict(pod: &PodView, world: &World, settings: &Settings) -> Verdict {
+    let mut warnings = Vec::new();
+    for filter in FILTERS {
+        match filter(pod, world, settings) {
+            Opinion::Okay => {}
+            Opinion::Warn(warning) => warnings.push(warning),
+            Opinion::Is(verdict) => return verdict,
+        }
+    }
+    if warnings.is_empty() { Verdict::Evict } else { Verdict::Warn(warnings) }
+}
+
+fn leave_if(holds: bool, why: Leave) -> Opinion {
+    if holds { Opinion::Is(Verdict::Leave(why)) } else { Opinion::Okay }
+}
+
+fn mirror(pod: &PodView, _: &World, _: &Settings) -> Opinion {
+    leave_if(pod.owner == Owner::Kubelet, Leave::Mirror)
+}
+
+fn finished(pod: &PodView, _: &World, _: &Settings) -> Opinion {
+    leave_if(pod.finished, Leave::Finished)
+}
+
+fn daemon_set(pod: &PodView, _: &World, _: &Settings) -> Opinion {
+    leave_if(pod.owner == Owner::DaemonSet, Leave::DaemonSet)
+}
+
+/// Whoever deletes a pod has decided; the reboot waits for its end, whatever pod it is.
+fn leaving(pod: &PodView, _: &World, _: &Settings) -> Opinion {
+    if pod.terminating { Opinion::Is(Verdict::Evict) } else { Opinion::Okay }
+}
+
+fn comes_back(pod: &PodView, world: &World, _: &Settings) -> Opinion {
+    let granted = world.cluster.drain.granted.get(&pod.controller_uid).copied().unwrap_or_default();
+    leave_if(pod.tolerates_cordon && granted >= COMES_BACK, Leave::ComesBack)
+}
+
+fn empty_dir(pod: &PodView, _: &World, settings: &Settings) -> Opinion {
+    match settings.drain.empty_dir_pods {
+        // A bare pod that stays keeps its volumes, too.
+        _ if !pod.empty_dir || stays_bare(pod, settings) => Opinion::Okay,
+        EmptyDirPods::Evict => Opinion::Warn(Warning::EmptyDir),
+        EmptyDirPods::Refuse => Opinion::Is(Verdict::Refuse(Refusal::EmptyDir)),
+    }
+}
+
+fn bare(pod: &PodView, world: &World, settings: &Settings) -> Opinion {
+    if pod.owner != Owner::Nobody {
+        return Opinion::Okay;
+    }
+    match settings.drain.bare_pods {
+        BarePods::Evict => Opinion::Warn(Warning::Bare),
+        BarePods::Refuse => Opinion::Is(Verdict::Refuse(Refusal::Bare)),
+        BarePods::Leave => Opinion::Is(match would_be_hurt(pod, world) {
+            None => Verdict::Leave(Leave::Bare),
+            Some(refusal) => Verdict::Refuse(refusal),
+        }),
+    }
+}
+
+fn stays_bare(pod: &PodView, settings: &Settings) -> bool {
+    pod.owner == Owner::Nobody && settings.drain.bare_pods == BarePods::Leave
+}
+
+/// Why a bare pod must not stay through the reboot.
+fn would_be_hurt(pod: &PodView, world: &World) -> Option<Refusal> {
+    let not_read = |failure: Option<&str>| failure.unwrap_or("not read yet").to_owned();
+    let inhibitors = &world.host.inhibitors;
+    let Some(current) = inhibitors.current() else {
+        return Some(Refusal::BareWithUnreadableInhibitors(not_read(inhibitors.failure())));
+    };
+    if current.iter().any(|inhibitor| inhibitor.delays && inhibitor.who == "kubelet") {
+        return Some(Refusal::BareAtGracefulShutdown);
+    }
+    let budgets = &world.cluster.budgets;
+    let Some(current) = budgets.current() else {
+        return Some(Refusal::BareWithUnreadableBudgets(not_read(budgets.failure())));
+    };
+    let covers = |budget: &&Budget| {
+        let selector = budget.selector.as_ref();
+        budget.namespace == pod.key.namespace && selector.is_some_and(|it| it.selects(&pod.labels))
+    };
+    current.iter().find(covers).map(|budget| Refusal::BareUnderBudget(budget.name.clone()))
+}
+
+/// The namespaces whose budgets the plan has to know: those of bare pods that would stay.
+pub fn budget_namespaces(world: &World, settings: &Settings) -> BTreeSet<String> {
+    let pods = world.cluster.pods.last().into_iter().flat_map(|pods| pods.values());
+    pods.filter(|pod| stays_bare(pod, settings) && !pod.finished && !pod.terminating)
+        .map(|pod| pod.key.namespace.clone())
+        .collect()
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Verdict::Evict => f.write_str("is evicted"),
+            Verdict::Warn(warnings) => {
+                let costs: Vec<&str> = warnings.iter().map(|warning| warning.text()).collect();
+                write!(f, "is evicted: {}", costs.join("; "))
+            }
+            Verdict::Leave(why) => write!(f, "stays: {}", why.text()),
+            Verdict::Refuse(refusal) => write!(f, "stands in the way: {refusal}"),
+        }
+    }
+}
+
+impl Warning {
+    fn text(self) -> &'static str {
+        match self {
+            Warning::EmptyDir => "what is in its emptyDir volumes is lost",
+            Warning::Bare => "no controller makes it anew",
+        }
+    }
+}
+
+impl Leave {
+    fn text(self) -> &'static str {
+        match self {
+            Leave::Mirror => "a static pod of the kubelet",
+            Leave::Finished => "nothing of it runs any more",
+            Leave::DaemonSet => "its DaemonSet would bring it straight back",
+            Leave::ComesBack => "it tolerates the cordon and came back each time it was evicted",
+            Leave::Bare => {
+                "no controller would make it anew, and the kubelet starts it again after the reboot"
+            }
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::EmptyDir => f.write_str("it has emptyDir volumes, and `empty_dir_pods` in [drain] is \"refuse\""),
+            Refusal::Bare => f.write_str("it has no controller, and `bare_pods` in [drain] is \"refuse\""),
+            Refusal::BareUnderBudget(budget) => write!(
+                f,
+                "it has no controller and would stay, but budget {budget} covers it; delete it, or set `bare_pods` in \
+                 [drain] to \"evict\""
+            ),
+            Refusal::BareWithUnreadableBudgets(why) => write!(
+                f,
+                "it has no controller and would stay, but the budgets of its namespace cannot be read: {why}"
+            ),
+            Refusal::BareAtGracefulShutdown => f.write_str(
+                "it has no controller and would stay, but the kubelet's graceful shutdown would end it for good; \
+                 delete it, or set `bare_pods` in [drain] to \"evict\"",
+            ),
+            Refusal::BareWithUnreadableInhibitors(why) => write!(
+                f,
+                "it has no controller and would stay, but whether the kubelet would end it at shutdown cannot be read: \
+                 {why}"
+            ),
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! What a drain did, in words for people.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use super::super::reason::span;
+use super::super::{PodKey, PodView, Reason, World};
+use super::{Drain, Refuser};
+
+/// The record of a pod that has left.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct GonePod {
+    /// Which.
+    pub pod: PodKey,
+    /// How often it was asked for; 0 where somebody else deleted it.
+    pub asked: u32,
+    /// How often it was refused, by whom.
+    pub refused: BTreeMap<String, u32>,
+    /// How long it took from the first request on.
+    pub after: Duration,
+}
+
+impl fmt::Display for GonePod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.asked == 0 {
+            return write!(f, "{} is gone; somebody else had deleted it", self.pod);
+        }
+        write!(f, "{} is gone after {} (asked for {}", self.pod, span(self.after), times(self.asked))?;
+        for (who, count) in &self.refused {
+            write!(f, "; refused {} by {who}", times(*count))?;
+        }
+        f.write_str(")")
+    }
+}
+
+fn times(count: u32) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
+}
+
+impl Drain {
+    /// What has left so far, in one line; `None` if nothing has.
+    pub fn summary(&self) -> Option<String> {
+        let slowest = self.gone.iter().max_by_key(|gone| gone.after)?;
+        let asked: u32 = self.gone.iter().map(|gone| gone.asked).sum();
+        let refused: u32 = self.gone.iter().flat_map(|gone| gone.refused.values()).sum();
+        Some(format!(
+            "{} pods have left, asked for {} and refused {}; the slowest was {} with {}",
+            self.gone.len(),
+            times(asked),
+            times(refused),
+            slowest.pod,
+            span(slowest.after)
+        ))
+    }
+}
+
+/// What is left of a drain: these pods have to leave.
+pub(in crate::decide) fn progress(world: &World, left: &[&PodView]) -> Vec<Reason> {
+    if left.is_empty() {
+        return Vec::new();
+    }
+    let drain = &world.cluster.drain;
+    let refusal = |pod: &PodView| drain.pods.get(&pod.key.uid)?.refusal.as_ref().filter(|_| !pod.terminating);
+    let mut refused = left.iter().filter_map(|pod| Some((pod.key.to_string(), refusal(pod)?)));
+    let first = refused.next().map(|(pod, refusal)| match &refusal.by {
+        Refuser::Other => format!("{pod} was refused: {}", refusal.message),
+        by => format!("{pod} blocked by {by}"),
+    });
+    let (left, total, more) = (left.len(), left.len() + drain.gone.len(), refused.count());
+    let trouble = drain.trouble.clone().map(|why| Reason::EvictionsHeldUp { why });
+    let left = Reason::PodsLeft { left, total, refused: first, more };
+    trouble.into_iter().chain([left]).collect()
+}

@@ -1,0 +1,223 @@
+//! The drain, from the question whether to begin it to the stamp after it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::super::drain::queue::Queue;
+use super::super::drain::rehearsal::{self, Rehearsed};
+use super::super::drain::{self, Planned, Verdict};
+use super::super::schedule::{GATE_LOOK, OTHERS_LOOK, TROUBLE_LOOK, Wish};
+use super::super::{Effect, Eviction, How, Phase, PodView, Reason, SlotChange, SlotView, Stamp, Watches};
+use super::{DRAIN_LOOK, Here, WITH_PODS};
+use crate::config::OnTimeout;
+
+const LEAST_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+const BEYOND_GRACE: Duration = Duration::from_secs(5 * 60);
+/// Most drains are over sooner, and need no watches on slots and Node: the look before the stamp reads both.
+const SHORT_DRAIN: Duration = Duration::from_secs(30);
+/// The pods that come last are asked for at least so long, besides their grace, before the deadline.
+const LAST_CHANCE: Duration = Duration::from_secs(60);
+
+impl Here<'_> {
+    /// A slot is not taken for a drain that cannot succeed, nor for one that a dry run shows to fail once more.
+    pub(super) fn claim_if_it_can_drain(&self, mut wish: Wish, slot: &SlotView) -> Wish {
+        let Some(look) = self.world.cluster.look else { return wish };
+        if !look.pods {
+            return Wish { list_pods: true, ..wish }.because(Reason::MyTurnComes);
+        }
+        if !drain::budget_namespaces(self.world, self.settings).is_empty() {
+            wish.reads = WITH_PODS;
+            if !look.budgets {
+                return wish.because(Reason::MyTurnComes);
+            }
+        }
+        let refused = self.refused();
+        if !refused.is_empty() {
+            wish.reasons = refused;
+            return Wish { look_age: Some(TROUBLE_LOOK), reads: WITH_PODS, ..wish };
+        }
+        match rehearsal::judge(self.world, &self.left()) {
+            Rehearsed::Enough => wish.act(self.claim(slot)),
+            Rehearsed::Awaited => wish.because(Reason::MyTurnComes),
+            Rehearsed::Ask(pods) => {
+                let eviction = Eviction { pods, how: How::DryRun, grace: None };
+                wish.because(Reason::MyTurnComes).act(Effect::Evict(eviction))
+            }
+            Rehearsed::Blocked { pod, by, until } => {
+                let left = until.saturating_sub(self.world.now.boot);
+                let reason = Reason::WouldBeBlocked { pod: pod.to_string(), by: by.to_string(), left };
+                Wish { until: Some(until), ..wish }.because(reason)
+            }
+        }
+    }
+
+    fn plan(&self) -> Vec<Planned<'_>> {
+        drain::plan(self.world, self.settings).unwrap_or_default()
+    }
+
+    /// The pods that stand in the way until a person has decided.
+    pub(super) fn refused(&self) -> Vec<Reason> {
+        let plan = self.plan();
+        let refused: Vec<String> = plan
+            .iter()
+            .filter_map(|planned| match &planned.verdict {
+                Verdict::Refuse(why) => Some(format!("{}: {why}", planned.pod.key)),
+                Verdict::Evict | Verdict::Warn(_) | Verdict::Leave(_) => None,
+            })
+            .collect();
+        let Some(first) = refused.first() else { return Vec::new() };
+        vec![Reason::PodsRefused { first: first.clone(), more: refused.len() - 1 }]
+    }
+
+    /// The pods that have to leave.
+    fn left(&self) -> Vec<&PodView> {
+        let plan = self.plan().into_iter();
+        plan.filter(|it| matches!(it.verdict, Verdict::Evict | Verdict::Warn(_))).map(|it| it.pod).collect()
+    }
+
+    /// Whether nothing is left that has to leave, or stands in the way.
+    fn is_empty(&self) -> bool {
+        self.world.cluster.pods.last().is_some()
+            && self.plan().iter().all(|planned| matches!(planned.verdict, Verdict::Leave(_)))
+    }
+
+    // ---- the deadline ----
+
+    /// When the drain has to be over, counted from the claim. A claim whose time was changed by hand is overdue: it is
+    /// undone, and claimed anew.
+    pub(super) fn deadline(&self, slot: &SlotView) -> Duration {
+        let drain = &self.settings.drain;
+        let longest = || {
+            let grace = self.left().into_iter().map(|pod| pod.grace).max().unwrap_or_default();
+            drain.grace_period.unwrap_or(grace.max(self.world.cluster.drain.longest_grace))
+        };
+        let timeout = drain.timeout.unwrap_or_else(|| LEAST_TIMEOUT.max(longest() + BEYOND_GRACE));
+        slot.claim.at.map_or(Duration::ZERO, |at| at + timeout)
+    }
+
+    fn is_overdue(&self, slot: &SlotView) -> bool {
+        self.world.now.boot >= self.deadline(slot)
+    }
+
+    /// Whether the deadline has passed and the drain is to be given up. A stamped slot has been drained: what counts
+    /// from then on are its tries, unless a gate is shut.
+    pub(super) fn drain_has_failed(&self, slot: &SlotView, stamp: Option<&Stamp>) -> bool {
+        let begun = self.node.unschedulable && slot.claim.at.is_some();
+        let goes_on = self.is_empty() || self.settings.drain.on_timeout == OnTimeout::Reboot;
+        self.is_overdue(slot) && (self.is_held_up() || (stamp.is_none() && !(begun && goes_on)))
+    }
+
+    /// Whether the reboot comes in spite of the pods that are left: by configuration, once each was asked for.
+    fn goes_on_without(&self, slot: &SlotView, left: &[&PodView]) -> bool {
+        let asked =
+            |pod: &PodView| self.world.cluster.drain.pods.get(&pod.key.uid).is_some_and(|it| !it.in_flight);
+        self.settings.drain.on_timeout == OnTimeout::Reboot
+            && self.is_overdue(slot)
+            && left.iter().all(|pod| pod.terminating || asked(pod))
+    }
+
+    // ---- draining ----
+
+    pub(super) fn draining(&self, slot: &SlotView, attempt: u32) -> Wish {
+        let now = self.world.now.boot;
+        let long_from = slot.claim.at.unwrap_or_default() + SHORT_DRAIN;
+        let long = long_from <= now;
+        let mut wish = Wish {
+            reads: WITH_PODS,
+            look_age: Some(DRAIN_LOOK),
+            host_age: Some(GATE_LOOK),
+            until: Some(self.deadline(slot)).filter(|at| *at > now),
+            watches: Watches { slots: long, node: long, pods: true, kubelet: false },
+            ..Wish::new(Phase::Draining)
+        };
+        wish.wake_at(long_from, now);
+        // Pods that were never read are read first.
+        if self.world.cluster.pods.last().is_none() {
+            return wish;
+        }
+        let left = self.left();
+        let goes_on = self.goes_on_without(slot, &left);
+        if goes_on {
+            wish.reasons.push(Reason::GoesOn { left: left.len() });
+        } else {
+            wish.reasons.extend(drain::progress(self.world, &left));
+            wish.reasons.extend(self.refused());
+        }
+        // A closed gate holds up the drain as well: evicting for a reboot that may not come helps nobody.
+        let closed = self.closed();
+        if !closed.is_empty() {
+            wish.reasons.splice(0..0, closed);
+            return wish;
+        }
+        let drained = goes_on || self.is_empty();
+        let listed = self.world.cluster.look.is_some_and(|look| look.pods && !look.pods_changed);
+        if drained && !listed {
+            return Wish { list_pods: true, ..wish };
+        }
+        // Under a person's cordon there was none of ours before which to ask.
+        if drained || !self.cordon_is_ours() {
+            wish.reads.others = true;
+            let closed = self.closed_by_others();
+            if !closed.is_empty() {
+                wish.reasons.splice(0..0, closed);
+                return Wish { look_age: Some(OTHERS_LOOK), ..wish };
+            }
+        }
+        if !drained {
+            return self.evicting(wish, slot, &left);
+        }
+        wish.reads.confirms_drained = !goes_on;
+        match self.volumes_in_use(slot).filter(|_| !goes_on) {
+            Some((count, until)) => {
+                wish.watches.node = true;
+                wish.wake_at(until, now);
+                wish.because(Reason::VolumesInUse { count, left: until - now })
+            }
+            None => wish.act(self.write_slot(slot, SlotChange::Stamp(self.stamp(attempt)))),
+        }
+    }
+
+    fn evicting(&self, mut wish: Wish, slot: &SlotView, left: &[&PodView]) -> Wish {
+        let now = self.world.now.boot;
+        let settings = &self.settings.drain;
+        let grace = settings.grace_period;
+        let last_grace = left.iter().filter(|pod| pod.critical).map(|pod| grace.unwrap_or(pod.grace)).max();
+        let late_from = self.deadline(slot).saturating_sub(last_grace.unwrap_or_default() + LAST_CHANCE);
+        let delete_from =
+            settings.delete.as_ref().map(|delete| slot.claim.at.unwrap_or_default() + delete.after);
+        wish.wake_at(late_from, now);
+        delete_from.iter().for_each(|at| wish.wake_at(*at, now));
+
+        let may_be_deleted = |pod: &PodView| {
+            let refused =
+                self.world.cluster.drain.pods.get(&pod.key.uid).is_some_and(|it| !it.refused.is_empty());
+            let named = settings.delete.as_ref().is_some_and(|it| it.namespaces.contains(&pod.key.namespace));
+            refused && named && delete_from.is_some_and(|at| at <= now)
+        };
+        let (deleted, evicted): (Vec<&PodView>, Vec<&PodView>) =
+            left.iter().copied().partition(|pod| may_be_deleted(pod));
+        for (pods, how) in [(evicted, How::Evict), (deleted, How::Delete)] {
+            let queue = Queue::new(self.world, &pods, how, late_from <= now);
+            let pods = queue.now();
+            if !pods.is_empty() {
+                return wish.act(Effect::Evict(Eviction { pods, how, grace }));
+            }
+            queue.next().iter().for_each(|at| wish.wake_at(*at, now));
+        }
+        wish
+    }
+
+    /// How many volumes are still attached to the node or in use on it beyond those of the pods that stay, and until
+    /// when that is waited for. A volume that leaves after the reboot keeps its pod from starting elsewhere until then.
+    fn volumes_in_use(&self, slot: &SlotView) -> Option<(usize, Duration)> {
+        let plan = self.plan().into_iter();
+        let stays = plan.filter(|it| matches!(it.verdict, Verdict::Leave(_)) && !it.pod.finished);
+        let claims: BTreeSet<(&str, &str)> = stays
+            .flat_map(|it| it.pod.claims.iter().map(|claim| (it.pod.key.namespace.as_str(), claim.as_str())))
+            .collect();
+        let count = self.node.volumes.saturating_sub(claims.len());
+        let since = self.world.cluster.drain.last_gone.max(slot.claim.at.unwrap_or_default());
+        let until = since + self.settings.drain.volume_timeout;
+        (count > 0 && self.world.now.boot < until).then_some((count, until))
+    }
+}
