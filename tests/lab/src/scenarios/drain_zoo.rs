@@ -3,6 +3,7 @@
 //! Where they differ, the difference is one of [`DIFFERENCES`], which `docs/drain.md` explains, and no other.
 
 mod oracle;
+mod ours;
 mod zoo;
 
 use std::collections::BTreeMap;
@@ -76,7 +77,8 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
 
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     for (question, theirs) in QUESTIONS.iter().zip(answers) {
-        let ours = ours(&pods, question.config)?;
+        let ours = ours::ask(&stage.lab, question.config).await?;
+        ensure!(ours.len() == pods.len(), "rebootd speaks of pods that are not there");
         let mut agreed = 0;
         for pod in &pods {
             let verdict = |verdicts: &Verdicts| verdicts.get(&pod.key()).copied();
@@ -118,25 +120,6 @@ fn difference(pod: &ZooPod, question: &Question, theirs: Verdict, ours: Verdict)
         (Evict, Refuse) if left_bare && pod.guarded => Some(BARE_UNDER_BUDGET),
         _ => None,
     }
-}
-
-/// Stands in for the plan until it is there: the same rules, from what the zoo was made of.
-fn ours(pods: &[ZooPod], config: &str) -> Result<Verdicts> {
-    let refuse_empty_dir = config.contains("empty_dir_pods = \"refuse\"");
-    let verdict = |pod: &ZooPod| {
-        let daemon_set =
-            pod.is_of_daemon_set() || [Owner::LostDaemonSet, Owner::OtherDaemonSet].contains(&pod.owner);
-        match pod.is_bare() {
-            _ if pod.mirror || pod.is_finished() || daemon_set => Verdict::Leave,
-            _ if pod.terminating => Verdict::Evict,
-            _ if refuse_empty_dir && pod.empty_dir => Verdict::Refuse,
-            true if config.contains("bare_pods = \"refuse\"") => Verdict::Refuse,
-            true if config == LEAVE_BARE && pod.guarded => Verdict::Refuse,
-            true if config == LEAVE_BARE => Verdict::Leave,
-            _ => Verdict::Evict,
-        }
-    };
-    Ok(pods.iter().map(|pod| (pod.key(), verdict(pod))).collect())
 }
 
 #[cfg(test)]
