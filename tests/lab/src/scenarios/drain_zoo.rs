@@ -90,7 +90,7 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
                 *seen.entry(difference).or_default() += 1;
             } else {
                 let config = question.config.replace('\n', " ");
-                bail!("kubectl {:?}: {theirs:?}, rebootd with {config}: {ours:?}\n{pod:#?}", question.flags);
+                bail!("kubectl {:?}: {theirs:?}, rebootd with {config}: {ours:?}\n{pod}", question.flags);
             }
         }
         say(format!("kubectl drain {}: {agreed} of {} agreed", question.flags.join(" "), pods.len()));

@@ -1,5 +1,7 @@
 //! The zoo: pods of all kinds on one Node that no kubelet looks after, so that each stays as it was made.
 
+use std::fmt;
+
 use anyhow::Result;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -85,7 +87,7 @@ impl Owner {
 }
 
 /// A pod, as far as anybody's decision may rest on it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct ZooPod {
     pub(super) namespace: &'static str,
     pub(super) name: String,
@@ -114,6 +116,13 @@ impl ZooPod {
 
     pub(super) fn is_of_daemon_set(&self) -> bool {
         [Owner::DaemonSet, Owner::DaemonSetAsSecond].contains(&self.owner)
+    }
+}
+
+impl fmt::Display for ZooPod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let terminating = if self.terminating { ", terminating" } else { "" };
+        write!(f, "{} ({}{terminating}): {:#}", self.key(), self.phase, self.object)
     }
 }
 
