@@ -9,7 +9,7 @@
 
 mod bus;
 mod checker;
-mod client;
+pub(crate) mod client;
 mod evidence;
 mod inject;
 mod kubelet;

@@ -1,4 +1,4 @@
-//! A plain client of the API server, past all proxies: for simulated kubelets and persons.
+//! A plain client of the API server, past all proxies: for simulated kubelets and persons, and whatever is made by hand.
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
@@ -10,37 +10,37 @@ use std::fs;
 use crate::control_plane::{self, ControlPlane};
 use crate::proxy::{HttpsClient, https_client};
 
-pub(super) const MERGE: &str = "application/merge-patch+json";
-pub(super) const STRATEGIC: &str = "application/strategic-merge-patch+json";
-pub(super) const APPLY: &str = "application/apply-patch+yaml";
-pub(super) const JSON: &str = "application/json";
+pub(crate) const MERGE: &str = "application/merge-patch+json";
+pub(crate) const STRATEGIC: &str = "application/strategic-merge-patch+json";
+pub(crate) const APPLY: &str = "application/apply-patch+yaml";
+pub(crate) const JSON: &str = "application/json";
 
 /// Speaks as one all-powerful user, whose name the audit log shows.
 #[derive(Clone)]
-pub(super) struct Client {
+pub(crate) struct Client {
     http: HttpsClient,
 }
 
 impl Client {
-    pub(super) fn new(control_plane: &ControlPlane, user: &str) -> Result<Self> {
+    pub(crate) fn new(control_plane: &ControlPlane, user: &str) -> Result<Self> {
         let pki = &control_plane.pki;
         let credential = pki.client(user, user, &["system:masters"])?.read()?;
         Ok(Self { http: https_client(&fs::read_to_string(pki.ca())?, Some(&credential))? })
     }
 
-    pub(super) async fn get(&self, path: &str) -> Result<Value> {
+    pub(crate) async fn get(&self, path: &str) -> Result<Value> {
         self.send("GET", path, JSON, String::new()).await
     }
 
-    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value> {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value> {
         self.send("POST", path, JSON, body.to_string()).await
     }
 
-    pub(super) async fn patch(&self, path: &str, content_type: &str, body: &Value) -> Result<Value> {
+    pub(crate) async fn patch(&self, path: &str, content_type: &str, body: &Value) -> Result<Value> {
         self.send("PATCH", path, content_type, body.to_string()).await
     }
 
-    pub(super) async fn delete(&self, path: &str, body: &Value) -> Result<Value> {
+    pub(crate) async fn delete(&self, path: &str, body: &Value) -> Result<Value> {
         self.send("DELETE", path, JSON, body.to_string()).await
     }
 
