@@ -319,7 +319,7 @@ impl Agent {
 
     /// What becomes of each pod, before the first is touched.
     fn tell_plan(&self) {
-        let plan = plan(&self.world, &self.settings).unwrap_or_default();
+        let Some(plan) = plan(&self.world, &self.settings) else { return };
         let mut stay = 0;
         for Planned { pod, verdict } in &plan {
             match verdict {

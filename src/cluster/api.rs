@@ -10,10 +10,10 @@ use serde_json::Value;
 use super::client::{ApiError, Client};
 use super::eviction;
 use super::objects::{
-    CONTROL_PLANE, DisruptionBudget, FIELD_MANAGER, KUBELET_LEASES, Lease, List, NAMESPACE, Node,
-    PERSONS_FIELD_MANAGER, POOL, Pod,
+    CONTROL_PLANE, FIELD_MANAGER, KUBELET_LEASES, Lease, List, NAMESPACE, Node, PERSONS_FIELD_MANAGER, POOL,
 };
 use super::patches::{node_patch, slot_patch, step_back_patch};
+use super::pods::{DisruptionBudget, Pod};
 use super::table::{self, NodeState, Table};
 use super::watch::{Versions, Watch, WatchTarget};
 use crate::config::ApiAccess;

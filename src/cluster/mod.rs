@@ -5,6 +5,7 @@ mod client;
 mod eviction;
 mod objects;
 mod patches;
+mod pods;
 mod table;
 mod watch;
 

@@ -7,10 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::decide::{
-    Budget, Claim, KubeletLease, NodeView, Operator, Owner, PodKey, PodView, Requirement, Selector, SlotView,
-    Stamp,
-};
+use crate::decide::{Claim, KubeletLease, NodeView, SlotView, Stamp};
 use crate::host::identity::plain_id;
 
 /// Where the slots are. Not kube-system: API priority and fairness treats Leases there in another way.
@@ -40,11 +37,6 @@ pub(super) const STEP_BACK: &str = "rebootd.io/step-back";
 /// Beside a stamp: the DaemonSets that were not ready then.
 pub(super) const UNREADY: &str = "rebootd.io/unready-daemonsets";
 
-/// The taint of a cordoned Node.
-const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
-/// The value of the PriorityClass `system-cluster-critical`; `system-node-critical` is above.
-const SYSTEM_CRITICAL: i32 = 2_000_000_000;
-
 /// On the Nodes of a control plane, by kubeadm and everybody after it.
 pub(super) const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
 
@@ -73,10 +65,10 @@ pub(super) struct Meta {
 #[derive(Deserialize, Default, Debug)]
 #[serde(default)]
 pub(super) struct OwnerReference {
-    kind: String,
-    name: String,
-    uid: String,
-    controller: bool,
+    pub(super) kind: String,
+    pub(super) name: String,
+    pub(super) uid: String,
+    pub(super) controller: bool,
 }
 
 #[derive(Deserialize, Default, Debug)]
@@ -135,10 +127,10 @@ struct Named {
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
-struct Condition {
+pub(super) struct Condition {
     #[serde(rename = "type")]
-    kind: String,
-    status: String,
+    pub(super) kind: String,
+    pub(super) status: String,
     last_heartbeat_time: Option<String>,
     last_transition_time: Option<String>,
 }
@@ -282,171 +274,6 @@ fn parse_stamp(text: &str, unready: &str) -> Stamp {
 
 pub(super) fn format_unready(unready: &BTreeSet<String>) -> String {
     unready.iter().map(String::as_str).collect::<Vec<_>>().join(",")
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-pub(super) struct Pod {
-    metadata: Meta,
-    spec: PodSpec,
-    status: PodStatus,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct PodSpec {
-    termination_grace_period_seconds: Option<u64>,
-    node_name: String,
-    priority: i32,
-    volumes: Option<Vec<Volume>>,
-    tolerations: Option<Vec<Toleration>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct Volume {
-    name: String,
-    empty_dir: Option<serde::de::IgnoredAny>,
-    ephemeral: Option<serde::de::IgnoredAny>,
-    persistent_volume_claim: Option<ClaimReference>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct ClaimReference {
-    claim_name: String,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Toleration {
-    key: String,
-    operator: String,
-    effect: String,
-    value: String,
-}
-
-impl Toleration {
-    /// Whether it tolerates the taint that a cordon brings (`v1.Toleration.ToleratesTaint` in k8s.io/api).
-    fn is_of_cordon(&self) -> bool {
-        let key = self.key == UNSCHEDULABLE || (self.key.is_empty() && self.operator == "Exists");
-        let effect = self.effect.is_empty() || self.effect == "NoSchedule";
-        key && effect && (self.operator == "Exists" || self.value.is_empty())
-    }
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct PodStatus {
-    phase: String,
-    /// Go writes an empty list as `null` at times.
-    conditions: Option<Vec<Condition>>,
-}
-
-impl Pod {
-    pub(super) fn node(&self) -> &str {
-        &self.spec.node_name
-    }
-}
-
-impl From<Pod> for PodView {
-    fn from(pod: Pod) -> PodView {
-        let Pod { metadata, spec, status } = pod;
-        let controller = metadata.owner_references.into_iter().find(|owner| owner.controller);
-        let owner = if metadata.annotations.contains_key("kubernetes.io/config.mirror") {
-            Owner::Kubelet
-        } else {
-            match &controller {
-                None => Owner::Nobody,
-                Some(it) if it.kind == "DaemonSet" => Owner::DaemonSet,
-                Some(_) => Owner::Controller,
-            }
-        };
-        let (controller, controller_uid) = controller.map(|it| (it.name, it.uid)).unwrap_or_default();
-        let name = metadata.name;
-        let volumes = spec.volumes.unwrap_or_default();
-        // The claim of an ephemeral volume is named after pod and volume.
-        let claim = |volume: &Volume| match &volume.persistent_volume_claim {
-            Some(claim) => Some(claim.claim_name.clone()),
-            None => volume.ephemeral.map(|_| format!("{name}-{}", volume.name)),
-        };
-        PodView {
-            owner,
-            controller,
-            controller_uid,
-            labels: if owner == Owner::Nobody { metadata.labels } else { BTreeMap::new() },
-            ready: status.conditions.iter().flatten().any(|it| it.kind == "Ready" && it.status == "True"),
-            finished: status.phase == "Succeeded" || status.phase == "Failed",
-            terminating: metadata.deletion_timestamp.is_some(),
-            // The API server's own default.
-            grace: Duration::from_secs(spec.termination_grace_period_seconds.unwrap_or(30)),
-            critical: spec.priority >= SYSTEM_CRITICAL,
-            empty_dir: volumes.iter().any(|volume| volume.empty_dir.is_some()),
-            tolerates_cordon: spec.tolerations.iter().flatten().any(Toleration::is_of_cordon),
-            claims: volumes.iter().filter_map(claim).collect(),
-            key: PodKey { namespace: metadata.namespace, name, uid: metadata.uid },
-        }
-    }
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-pub(super) struct DisruptionBudget {
-    metadata: Meta,
-    spec: DisruptionBudgetSpec,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct DisruptionBudgetSpec {
-    selector: Option<LabelSelector>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct LabelSelector {
-    match_labels: BTreeMap<String, String>,
-    match_expressions: Option<Vec<MatchExpression>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct MatchExpression {
-    key: String,
-    operator: String,
-    values: Option<BTreeSet<String>>,
-}
-
-impl From<DisruptionBudget> for Budget {
-    fn from(budget: DisruptionBudget) -> Budget {
-        Budget {
-            namespace: budget.metadata.namespace,
-            name: budget.metadata.name,
-            selector: budget.spec.selector.map(Selector::from),
-        }
-    }
-}
-
-impl From<LabelSelector> for Selector {
-    fn from(selector: LabelSelector) -> Selector {
-        let labels = selector.match_labels.into_iter();
-        let labels = labels.map(|(label, value)| {
-            let operator = Operator::In(BTreeSet::from([value]));
-            Requirement { label, operator }
-        });
-        let expressions = selector.match_expressions.into_iter().flatten().map(|expression| {
-            let values = expression.values.unwrap_or_default();
-            let operator = match expression.operator.as_str() {
-                "In" => Operator::In(values),
-                "NotIn" => Operator::NotIn(values),
-                "Exists" => Operator::Exists,
-                "DoesNotExist" => Operator::DoesNotExist,
-                _ => Operator::Unknown,
-            };
-            Requirement { label: expression.key, operator }
-        });
-        Selector { requirements: labels.chain(expressions).collect() }
-    }
 }
 
 /// A watch event of any kind of object.

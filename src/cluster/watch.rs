@@ -8,7 +8,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::client::{ApiError, Client};
-use super::objects::{KUBELET_LEASES, NAMESPACE, Pod, Something, WatchEvent};
+use super::objects::{KUBELET_LEASES, NAMESPACE, Something, WatchEvent};
+use super::pods::Pod;
 use crate::decide::{Event, PodView};
 
 /// The server ends a watch after this time; the next one follows a look.

@@ -44,8 +44,8 @@ pub struct Drain {
     pub held_up: u32,
     /// See there.
     pub trouble: Option<String>,
-    /// How often evictions of a controller's pods were granted, by the controller's uid.
-    pub granted: BTreeMap<String, u32>,
+    /// The controllers, by uid, of whose pods one was granted, and how many pods of theirs have come since.
+    pub returned: BTreeMap<String, u32>,
     /// The longest grace of those that were asked.
     pub longest_grace: Duration,
     /// Those that have left, in the order in which they did.
@@ -213,6 +213,7 @@ fn budget_key(pod: &PodKey, name: &str) -> String {
 // ---- folding ----
 
 pub(super) fn pod_seen(cluster: &mut Cluster, pod: PodView) {
+    has_come(cluster, &pod);
     cluster.pods.change(|pods| {
         pods.insert(pod.key.uid.clone(), pod);
     });
@@ -243,8 +244,18 @@ pub(super) fn pods_read(cluster: &mut Cluster, pods: &BTreeMap<String, PodView>,
     for pod in &left {
         has_left(cluster, pod, now);
     }
+    for pod in pods.values() {
+        has_come(cluster, pod);
+    }
     if let Some(look) = &mut cluster.look {
         (look.pods, look.pods_changed) = (true, false);
+    }
+}
+
+fn has_come(cluster: &mut Cluster, pod: &PodView) {
+    let is_known = cluster.pods.last().is_some_and(|pods| pods.contains_key(&pod.key.uid));
+    if let Some(returned) = cluster.drain.returned.get_mut(&pod.controller_uid).filter(|_| !is_known) {
+        *returned = returned.saturating_add(1);
     }
 }
 
@@ -315,8 +326,8 @@ pub(super) fn eviction_ended(
         EvictionOutcome::Granted => {
             (record.granted, record.refusal) = (true, None);
             record.retry = Retry { refusals: 0, at: now + ACCEPTED_SHOWS };
-            if let Some(pod) = pod {
-                *drain.granted.entry(pod.controller_uid.clone()).or_default() += 1;
+            if let Some(pod) = pod.filter(|pod| !pod.controller_uid.is_empty()) {
+                drain.returned.entry(pod.controller_uid.clone()).or_default();
             }
             // It may let go more than one.
             if let Some(retry) = keeper.and_then(|key| drain.budgets.get_mut(&key)) {

@@ -7,7 +7,7 @@ use super::super::world::World;
 use super::super::{Budget, Owner, PodView};
 use crate::config::{BarePods, EmptyDirPods, Settings};
 
-/// A pod that tolerates the cordon and came back to this node so many times would do so for ever.
+/// A controller whose pods tolerate the cordon and have come back to this node so many times would go on for ever.
 const COMES_BACK: u32 = 3;
 
 /// A pod of this node, and what becomes of it.
@@ -128,8 +128,8 @@ fn leaving(pod: &PodView, _: &World, _: &Settings) -> Opinion {
 }
 
 fn comes_back(pod: &PodView, world: &World, _: &Settings) -> Opinion {
-    let granted = world.cluster.drain.granted.get(&pod.controller_uid).copied().unwrap_or_default();
-    leave_if(pod.tolerates_cordon && granted >= COMES_BACK, Leave::ComesBack)
+    let returned = world.cluster.drain.returned.get(&pod.controller_uid).copied().unwrap_or_default();
+    leave_if(pod.tolerates_cordon && returned >= COMES_BACK, Leave::ComesBack)
 }
 
 fn empty_dir(pod: &PodView, _: &World, settings: &Settings) -> Opinion {

@@ -1,4 +1,4 @@
-//! Counts the requests that a kube-apiserver's audit log names (JSON lines, `audit.k8s.io/v1`, level Metadata).
+//! Counts the requests that a kube-apiserver's audit log names (JSON lines, `audit.k8s.io/v1`).
 //!
 //! A request counts once, when it was answered. A watch is answered late or never in a test's time, so it counts
 //! when it began to stream.
@@ -6,6 +6,7 @@
 use anyhow::Context;
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -19,6 +20,8 @@ pub type Counts = BTreeMap<(String, String), u64>;
 pub struct AuditedRequest {
     /// When the API server received it.
     pub received: Timestamp,
+    /// When its answer was complete; of a watch, when it began.
+    pub answered: Timestamp,
     /// The Kubernetes verb.
     pub verb: String,
     /// Resource with subresource, or the path where it is no resource.
@@ -35,6 +38,8 @@ pub struct AuditedRequest {
     pub source_addresses: Vec<String>,
     /// HTTP status.
     pub status: u16,
+    /// The object as it became, where the audit policy keeps it.
+    pub became: Option<Value>,
 }
 
 /// Which requests to count. Every part that is not set matches all.
@@ -224,7 +229,9 @@ struct Event {
     object_ref: Option<ObjectReference>,
     #[serde(default)]
     response_status: ResponseStatus,
+    response_object: Option<Value>,
     request_received_timestamp: Timestamp,
+    stage_timestamp: Timestamp,
 }
 
 #[derive(Default, Deserialize)]
@@ -261,6 +268,7 @@ impl Event {
         };
         AuditedRequest {
             received: self.request_received_timestamp,
+            answered: self.stage_timestamp,
             verb: self.verb,
             resource,
             namespace: object.namespace,
@@ -269,6 +277,7 @@ impl Event {
             user_agent: self.user_agent,
             source_addresses: self.source_addresses,
             status: self.response_status.code,
+            became: self.response_object,
         }
     }
 }
@@ -276,7 +285,7 @@ impl Event {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     fn event(identifier: &str, stage: &str, verb: &str, resource: &str, second: u32) -> Value {
         let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));

@@ -1,5 +1,6 @@
 //! Benchmarks on a lab: a table for people, and figures as a JSON object for programs.
 
+pub mod drain;
 pub mod faults;
 pub mod idle;
 pub mod rollout;

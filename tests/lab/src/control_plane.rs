@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -128,6 +128,15 @@ impl ControlPlane {
         Ok(())
     }
 
+    /// Ends controller manager and scheduler for good: objects stay as they are written.
+    pub async fn stop_controllers(&self) -> Result<()> {
+        // The first of the others is etcd.
+        for mut child in self.others.lock().await.drain(1..) {
+            child.kill().await?;
+        }
+        Ok(())
+    }
+
     /// The audit log: one JSON object a line.
     pub fn audit_log(&self) -> PathBuf {
         self.directory.join("audit.log")
@@ -150,13 +159,18 @@ impl ControlPlane {
 
     /// Runs kubectl as the administrator, with something on standard input.
     pub async fn kubectl_with_input(&self, arguments: &[&str], input: Option<&str>) -> Result<String> {
+        let output = self.kubectl_output(arguments, input).await?;
+        command::succeeded(&format!("kubectl {}", arguments.join(" ")), output)
+    }
+
+    /// The same, with all that it printed, whether it succeeded or not.
+    pub async fn kubectl_output(&self, arguments: &[&str], input: Option<&str>) -> Result<Output> {
         let program = self.binaries.path("kubectl");
         let kubeconfig = format!("--kubeconfig={}", self.admin_kubeconfig.display());
         let cache = format!("--cache-dir={}", self.directory.join("kubectl-cache").display());
         let mut all = vec![kubeconfig.as_str(), cache.as_str()];
         all.extend(arguments);
-        let output = command::output(&program.to_string_lossy(), &all, input.map(str::as_bytes)).await?;
-        command::succeeded(&format!("kubectl {}", arguments.join(" ")), output)
+        command::output(&program.to_string_lossy(), &all, input.map(str::as_bytes)).await
     }
 
     /// Runs kubectl with `-o json`.

@@ -32,12 +32,14 @@ pub struct HostConfig {
     pub root_size: Option<String>,
     /// Labels that the kubelet gives its Node.
     pub labels: Vec<(String, String)>,
+    /// More arguments for the kubelet.
+    pub kubelet: Vec<String>,
 }
 
 impl HostConfig {
     /// A host with nothing special about it.
     pub fn new(name: &str, suite: Suite) -> Self {
-        Self { name: name.to_owned(), suite, root_size: None, labels: Vec::new() }
+        Self { name: name.to_owned(), suite, root_size: None, labels: Vec::new(), kubelet: Vec::new() }
     }
 }
 

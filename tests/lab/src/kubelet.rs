@@ -21,6 +21,7 @@ pub fn install(host: &Host, kubeconfig: &str) -> Result<()> {
         true => String::new(),
         false => format!("--node-labels={}", labels.join(",")),
     };
+    let more = host.config.kubelet.join(" ");
     let name = host.name();
     // JSON, not Protobuf: the proxy adds the boot id and the machine id, which a hollow kubelet leaves empty.
     let unit = format!(
@@ -29,7 +30,7 @@ Description=Kubelet (without containers)
 After=network.target
 
 [Service]
-ExecStart={BINARY} --morph=kubelet --name={name} --kubeconfig={KUBECONFIG} --use-host-image-service=false --kube-api-content-type=application/json {labels} --v=2
+ExecStart={BINARY} --morph=kubelet --name={name} --kubeconfig={KUBECONFIG} --use-host-image-service=false --kube-api-content-type=application/json {labels} {more} --v=2
 Restart=always
 RestartSec=1s
 

@@ -59,6 +59,8 @@ enum Benchmark {
     Rollout,
     /// What an idle daemon costs.
     Idle(bench::idle::Options),
+    /// rebootd's drain against that of kubectl, on the same pods.
+    Drain,
     /// Whether the promises hold while a thousand things go wrong.
     Faults(bench::faults::Options),
 }
@@ -145,6 +147,7 @@ async fn inside(cli: Cli) -> Result<ExitCode> {
             let figures = match benchmark {
                 Benchmark::Rollout => bench::rollout::run(&package).await?,
                 Benchmark::Idle(options) => bench::idle::run(&package, &options).await?,
+                Benchmark::Drain => return bench::drain::run(&package).await,
                 Benchmark::Faults(options) => return bench::faults::run(package, &options).await,
             };
             println!("{figures}");

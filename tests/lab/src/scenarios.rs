@@ -10,6 +10,7 @@ mod by_hand;
 mod configured;
 mod credentials;
 mod delay_inhibitor;
+mod drain_zoo;
 mod faults;
 mod inhibitor;
 mod kill_in_each_phase;
@@ -372,6 +373,14 @@ pub const ALL: &[Scenario] = &[
         limit: minutes(7),
         long: false,
         run: |stage| Box::pin(release::run(stage)),
+    },
+    Scenario {
+        name: "drain_zoo",
+        expects: "of 480 pods of all kinds each is dealt with as by kubectl drain, or differs as docs/drain.md says",
+        hosts: 0,
+        limit: minutes(4),
+        long: false,
+        run: |stage| Box::pin(drain_zoo::run(stage)),
     },
     Scenario {
         name: "reclaim",
