@@ -30,7 +30,7 @@ use crate::scenarios::stage::Stage;
 use crate::simulated::Ground;
 use crate::simulated::client::Client;
 
-use case::{Case, Shared};
+use case::{Audited, Case, Shared};
 
 /// Only cases whose name holds this are run.
 const ONLY: &str = "REBOOTD_LAB_CASES";
@@ -74,6 +74,7 @@ pub(crate) async fn run(stage: &Stage) -> Result<()> {
     ensure!(!chosen.is_empty(), "no case's name holds {only:?}");
     let ground = Ground::prepare(&stage.lab, &stage.package, stage.lab.directory().join("cases")).await?;
     let shared = Arc::new(Shared {
+        audited: Mutex::new(Audited::new(&stage.lab.control_plane.audit_log())),
         person: Client::new(&stage.lab.control_plane, "lab-person")?,
         lab: Arc::clone(&stage.lab),
         observer: Arc::clone(&stage.observer),
@@ -111,7 +112,7 @@ async fn one(shared: &Arc<Shared>, number: usize, named: &Named, results: &Path)
         Ok(mut case) => {
             let outcome = timeout(LIMIT, (named.run)(&mut case)).await;
             let outcome = outcome.unwrap_or_else(|_| anyhow::bail!("not over within {LIMIT:?}"));
-            (outcome, case.end_all().await, case.log())
+            (outcome, case.close().await, case.log())
         }
     };
     let seconds = began.elapsed().as_secs_f64();

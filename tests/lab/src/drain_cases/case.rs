@@ -1,7 +1,8 @@
 //! What a case acts upon: a machine, node, pool, slot and namespace of its own, on the cluster of all cases.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,11 +10,12 @@ use anyhow::Result;
 use serde_json::json;
 use tokio::time::Instant;
 
+use crate::audit::{self, AuditedRequest};
 use crate::lab::Lab;
 use crate::observer::{Observer, PodState, State};
 use crate::proxy::Proxy;
 use crate::simulated::client::Client;
-use crate::simulated::{Ground, Machine, Name, Site};
+use crate::simulated::{AGENT, Ground, Machine, Name, Site};
 
 /// For what takes moments on an idle machine: no case passes or fails on the clock.
 pub(super) const SOON: Duration = Duration::from_secs(90);
@@ -26,6 +28,31 @@ pub(super) struct Shared {
     pub(super) ground: Ground,
     /// An administrator.
     pub(super) person: Client,
+    /// What the agents of all cases were answered so far.
+    pub(super) audited: Mutex<Audited>,
+}
+
+/// The requests of each agent, by user. The log is read once for all cases.
+pub(super) struct Audited {
+    log: audit::Follower,
+    by_user: BTreeMap<String, Vec<AuditedRequest>>,
+}
+
+impl Audited {
+    pub(super) fn new(log: &Path) -> Self {
+        Self { log: audit::Follower::new(log), by_user: BTreeMap::new() }
+    }
+
+    /// All requests of this user until now.
+    pub(super) fn of(&mut self, user: &str) -> Result<&[AuditedRequest]> {
+        let Self { log, by_user } = self;
+        log.added(|request| {
+            if request.user.starts_with(AGENT) {
+                by_user.entry(request.user.clone()).or_default().push(request);
+            }
+        })?;
+        Ok(by_user.get(user).map_or(&[], Vec::as_slice))
+    }
 }
 
 /// The fixture of one case.
@@ -92,8 +119,8 @@ impl Case {
         Ok(case)
     }
 
-    /// Takes away what would keep the cluster busy. What was its story is given back.
-    pub(super) async fn end_all(&self) -> String {
+    /// Takes away what would keep the cluster busy; gives back its story.
+    pub(super) async fn close(&self) -> String {
         let state = self.shared.observer.state();
         for pod in state.pods.values().filter(|pod| self.namespaces().contains(&pod.namespace)) {
             let going = if pod.terminating { ", terminating" } else { "" };
@@ -114,13 +141,8 @@ impl Case {
         self.story.lock().unwrap_or_else(PoisonError::into_inner).push(line);
     }
 
-    /// Where files go that are to outlive the case; they are told with its story.
-    pub(super) fn log_path(&self) -> PathBuf {
-        self.machine.log()
-    }
-
     /// What its rebootd has said so far.
     pub(super) fn log(&self) -> String {
-        fs::read_to_string(self.log_path()).unwrap_or_default()
+        fs::read_to_string(self.machine.log()).unwrap_or_default()
     }
 }

@@ -1,13 +1,14 @@
 //! What a case does with its rebootd, waits for, and asks afterwards.
 
 use std::fs;
+use std::sync::PoisonError;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::case::{Case, LOOK, Made, SOON};
-use crate::audit::{self, AuditedRequest, Filter};
+use crate::audit::AuditedRequest;
 use crate::observer::{NodeState, State};
 use crate::simulated::{AGENT, MachineEvent};
 
@@ -175,8 +176,9 @@ impl Case {
 
     /// What the API server was asked by this node's rebootd, and what it answered.
     pub(super) fn requests(&self, verb: &str, resource: &str) -> Result<Vec<AuditedRequest>> {
-        let filter = Filter::new().user(&format!("{AGENT}{}", self.here)).verb(verb).resource(resource);
-        audit::requests(&self.shared.lab.control_plane.audit_log(), &filter)
+        let mut audited = self.shared.audited.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = audited.of(&format!("{AGENT}{}", self.here))?.iter();
+        Ok(all.filter(|request| request.verb == verb && request.resource == resource).cloned().collect())
     }
 
     /// How the requests for an eviction of this pod were answered, in their order.
