@@ -13,7 +13,7 @@ use crate::config::Settings;
 use crate::decide::{
     Decision, Effect, Event, Eviction, EvictionOutcome, Failure, How, LookPart, Next, NodeChange, Outcome,
     Phase, Planned, PodKey, Reads, Reason, Target, Verdict, Watches, World, budget_namespaces, decide,
-    holders, observe, plan,
+    holders, observe, plan, pods_have,
 };
 use crate::host::logind::Bus;
 use crate::host::{clock, dpkg, memory, sentinel};
@@ -331,7 +331,7 @@ impl Agent {
                 Verdict::Evict => {}
             }
         }
-        tracing::info!("{} pods have to leave, {stay} stay", plan.len() - stay);
+        tracing::info!("{} to leave, {stay} stay", pods_have(plan.len() - stay));
     }
 
     fn evict(&mut self, eviction: &Eviction) {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 pub use plan::{Leave, Planned, Refusal, Verdict, Warning, budget_namespaces, plan};
 pub use record::GonePod;
+pub(crate) use record::pods_have;
 pub(super) use record::progress;
 pub use rehearsal::Rehearsal;
 
@@ -28,6 +29,9 @@ const LAST_RETRY: Duration = Duration::from_secs(60);
 /// Slow enough that a budget which blocks for hours costs a request a minute, quick enough that one which lets pods
 /// go one after the other is not left waiting for much longer than it took.
 const GROWTH: f64 = 1.5;
+/// Nothing of a pod runs any more, but its object is there: for so long a kubelet may be about to remove it, and a
+/// StatefulSet makes no other before it has. Longer than that it is a finalizer's.
+const OBJECT_STAYS: Duration = Duration::from_secs(30);
 /// When a pod has left, its budget may allow the next one as soon as its replacement is ready.
 const RETRY_AFTER_GONE: Duration = Duration::from_millis(500);
 
@@ -38,11 +42,9 @@ pub struct Drain {
     pub pods: BTreeMap<String, PodDrain>,
     /// The budgets that refuse, by `namespace/name`.
     pub budgets: BTreeMap<String, Retry>,
-    /// The server is overloaded or silent: nothing is asked before this time since boot.
-    pub not_before: Duration,
-    /// Requests in a row that came to nothing for the server's sake, and why the last one did.
-    pub held_up: u32,
-    /// See there.
+    /// The server is overloaded or silent: nothing is asked for before this.
+    pub held_up: Retry,
+    /// Why, as the latest such answer says.
     pub trouble: Option<String>,
     /// The controllers, by uid, of whose pods one was granted, and how many pods of theirs have come since.
     pub returned: BTreeMap<String, u32>,
@@ -82,6 +84,8 @@ pub struct PodDrain {
     pub retry: Retry,
     /// The latest refusal.
     pub refusal: Option<EvictionRefusal>,
+    /// When it was first seen that nothing of it runs any more while its object was still there.
+    pub finished_at: Option<Duration>,
 }
 
 /// How a request for an eviction ended.
@@ -166,12 +170,23 @@ impl Refuser {
 
 impl Retry {
     fn refused(&mut self, now: Duration, retry_after: Option<Duration>, who: &str) {
+        // Requests that were sent together are refused together: that is one refusal.
+        if now < self.at {
+            self.at = self.at.max(now + retry_after.unwrap_or_default());
+            return;
+        }
         let ceiling = FIRST_RETRY.mul_f64(GROWTH.powi(self.refusals.min(20) as i32)).min(LAST_RETRY);
         self.refusals = self.refusals.saturating_add(1);
-        // From three quarters of it up to all of it, so that nodes and pods keep apart.
+        // From three quarters of it up to all of it, on top of what was asked for, so that nodes and pods keep apart.
         let share = 0.75 + jitter(&[who, &self.refusals.to_string()]) / 4.0;
-        self.at = now + ceiling.mul_f64(share).max(retry_after.unwrap_or_default());
+        self.at = now + retry_after.unwrap_or_default() + ceiling.mul_f64(share);
     }
+}
+
+/// Until when a pod of which nothing runs any more is waited for.
+pub(super) fn awaited_until(drain: &Drain, pod: &PodView) -> Option<Duration> {
+    let record = drain.pods.get(&pod.key.uid).filter(|_| pod.finished && pod.terminating)?;
+    record.finished_at.map(|at| at + OBJECT_STAYS)
 }
 
 /// Which budget keeps which pods, as keys of [`Drain::budgets`].
@@ -212,8 +227,8 @@ fn budget_key(pod: &PodKey, name: &str) -> String {
 
 // ---- folding ----
 
-pub(super) fn pod_seen(cluster: &mut Cluster, pod: PodView) {
-    has_come(cluster, &pod);
+pub(super) fn pod_seen(cluster: &mut Cluster, pod: PodView, now: Duration) {
+    has_come(cluster, &pod, now);
     cluster.pods.change(|pods| {
         pods.insert(pod.key.uid.clone(), pod);
     });
@@ -245,14 +260,22 @@ pub(super) fn pods_read(cluster: &mut Cluster, pods: &BTreeMap<String, PodView>,
         has_left(cluster, pod, now);
     }
     for pod in pods.values() {
-        has_come(cluster, pod);
+        has_come(cluster, pod, now);
     }
     if let Some(look) = &mut cluster.look {
         (look.pods, look.pods_changed) = (true, false);
     }
 }
 
-fn has_come(cluster: &mut Cluster, pod: &PodView) {
+fn has_come(cluster: &mut Cluster, pod: &PodView, now: Duration) {
+    let is_drained = matches!(pod.owner, Owner::Controller | Owner::Nobody);
+    let pods = &mut cluster.drain.pods;
+    if pod.terminating && is_drained && (!pod.finished || pods.contains_key(&pod.key.uid)) {
+        // Whoever asked for its end: it is waited for, and its end told.
+        let record = pods.entry(pod.key.uid.clone());
+        let record = record.or_insert(PodDrain { first_asked: now, ..PodDrain::default() });
+        record.finished_at = record.finished_at.or(pod.finished.then_some(now));
+    }
     let is_known = cluster.pods.last().is_some_and(|pods| pods.contains_key(&pod.key.uid));
     if let Some(returned) = cluster.drain.returned.get_mut(&pod.controller_uid).filter(|_| !is_known) {
         *returned = returned.saturating_add(1);
@@ -266,12 +289,7 @@ fn has_left(cluster: &mut Cluster, pod: &PodView, now: Duration) {
     if let Some(retry) = keeper.and_then(|key| drain.budgets.get_mut(&key)) {
         *retry = Retry { refusals: 0, at: retry.at.min(now + RETRY_AFTER_GONE) };
     }
-    let is_drained = matches!(pod.owner, Owner::Controller | Owner::Nobody) && !pod.finished;
-    let record = match drain.pods.remove(&pod.key.uid) {
-        Some(record) => record,
-        None if is_drained && pod.terminating => PodDrain { first_asked: now, ..PodDrain::default() },
-        None => return,
-    };
+    let Some(record) = drain.pods.remove(&pod.key.uid) else { return };
     drain.last_gone = now;
     drain.gone.push(GonePod {
         pod: pod.key.clone(),
@@ -317,7 +335,7 @@ pub(super) fn eviction_ended(
         }
         EvictionOutcome::Unanswered { message } => hold_up(drain, key, message, None, now),
         EvictionOutcome::Granted | EvictionOutcome::Outdated | EvictionOutcome::Refused(_) => {
-            (drain.held_up, drain.trouble) = (0, None);
+            (drain.held_up.refusals, drain.trouble) = (0, None);
         }
     }
     let Some(record) = drain.pods.get_mut(&key.uid) else { return };
@@ -353,9 +371,5 @@ pub(super) fn eviction_ended(
 /// What the server cannot do now it can do for no pod.
 fn hold_up(drain: &mut Drain, key: &PodKey, why: &str, retry_after: Option<Duration>, now: Duration) {
     drain.trouble = Some(why.to_owned());
-    let mut retry = Retry { refusals: drain.held_up, at: now };
-    retry.refused(now, None, &key.uid);
-    drain.held_up = retry.refusals;
-    // The pause of our own comes on top: it keeps a fleet apart.
-    drain.not_before = drain.not_before.max(retry.at + retry_after.unwrap_or_default());
+    drain.held_up.refused(now, retry_after, &key.uid);
 }

@@ -27,6 +27,7 @@ mod schedule;
 mod selector;
 mod world;
 
+pub(crate) use drain::pods_have;
 pub use drain::{
     Drain, EvictionOutcome, EvictionRefusal, GonePod, Leave, Planned, PodDrain, Refusal, Refuser, Rehearsal,
     Retry, Verdict, Warning, budget_namespaces, plan,

@@ -206,7 +206,7 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
                 world.cluster.look = None;
             }
         }
-        Event::PodSeen(pod) => drain::pod_seen(cluster, pod),
+        Event::PodSeen(pod) => drain::pod_seen(cluster, pod, now.boot),
         Event::PodGone(key) => drain::pod_gone(cluster, &key, now.boot),
         Event::WatchEnded => cluster.look = None,
         Event::WriteBegun(target) => {
@@ -393,6 +393,7 @@ fn applied(world: &mut World, effect: &Effect, sent: Duration, look: Option<Look
 /// and the evictions may begin. A write still needs a look of its own.
 fn cordoned(cluster: &mut Cluster, why: &str, look: Option<Look>) {
     cluster.look = look.map(|look| Look { is_before_cordon: true, ..look });
+    cluster.drain.gone.clear();
     cluster.node.change(|node| {
         if let Some(node) = node {
             (node.unschedulable, node.unschedulable_is_ours) = (true, true);

@@ -148,6 +148,26 @@ fn a_pod_that_comes_back_to_the_cordoned_node_is_left_in_the_end() {
     assert_eq!(asked(&cluster, Some("agent"), How::Evict), 3);
 }
 
+#[test]
+fn a_pod_that_has_ended_is_waited_for_until_its_object_is_gone_but_not_for_a_finalizer() {
+    let mut cluster = node(&["web"]);
+    // Its object stays, whatever the kubelet does.
+    cluster.hosts[0].finalizers = true;
+    while asked(&cluster, Some("web"), How::Evict) == 0 {
+        if cluster.step(0).is_some() {
+            cluster.time += Duration::from_millis(100);
+        }
+    }
+    let ended = PodView { finished: true, ..pod(&mut cluster, "web").clone() };
+    cluster.hosts[0].pods.insert(ended.key.uid.clone(), ended.clone());
+    let now = cluster.hosts[0].world.now;
+    observe(&mut cluster.hosts[0].world, Event::PodSeen(ended), now);
+    cluster.run(25);
+    assert!(!rebooted(&cluster), "{}", story(&cluster));
+    cluster.run(15);
+    assert!(rebooted(&cluster), "{}", story(&cluster));
+}
+
 // ---- the order and the number of requests ----
 
 #[test]

@@ -69,6 +69,8 @@ pub struct Host {
     /// The answers about some pods, by name; the others may go, unless all are kept.
     pub answers: BTreeMap<String, EvictionOutcome>,
     pub inhibitors: Vec<Inhibitor>,
+    /// No object of a pod ever goes.
+    pub finalizers: bool,
     /// Pods that a budget keeps.
     pub kept: bool,
     /// Uids of pods that the next boot makes not ready.
@@ -168,6 +170,7 @@ impl Cluster {
                 asked: vec![],
                 answers: BTreeMap::new(),
                 inhibitors: vec![],
+                finalizers: false,
                 kept: false,
                 unready_after_boot: vec![],
                 renewals: 0,
@@ -552,7 +555,7 @@ impl Cluster {
             let gone: Vec<PodKey> = self.hosts[number]
                 .pods
                 .values()
-                .filter(|pod| pod.terminating)
+                .filter(|pod| pod.terminating && !self.hosts[number].finalizers)
                 .map(|pod| pod.key.clone())
                 .collect();
             for key in gone {

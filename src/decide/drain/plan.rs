@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::super::world::World;
 use super::super::{Budget, Owner, PodView};
+use super::awaited_until;
 use crate::config::{BarePods, EmptyDirPods, Settings};
 
 /// A controller whose pods tolerate the cordon and have come back to this node so many times would go on for ever.
@@ -116,8 +117,9 @@ fn mirror(pod: &PodView, _: &World, _: &Settings) -> Opinion {
     leave_if(pod.owner == Owner::Kubelet, Leave::Mirror)
 }
 
-fn finished(pod: &PodView, _: &World, _: &Settings) -> Opinion {
-    leave_if(pod.finished, Leave::Finished)
+fn finished(pod: &PodView, world: &World, _: &Settings) -> Opinion {
+    let awaited = awaited_until(&world.cluster.drain, pod).is_some_and(|until| world.now.boot < until);
+    leave_if(pod.finished && !awaited, Leave::Finished)
 }
 
 fn daemon_set(pod: &PodView, _: &World, _: &Settings) -> Opinion {

@@ -72,7 +72,7 @@ impl<'a> Queue<'a> {
 
     /// Each pod that may be asked for, and when.
     fn dues(&self) -> impl Iterator<Item = (Duration, &'a PodView)> {
-        let not_before = self.world.cluster.drain.not_before;
+        let not_before = self.world.cluster.drain.held_up.at;
         let open = self.open.iter().filter_map(|pod| Some((self.due(pod)?, *pod)));
         let kept = self.kept.iter().filter_map(|(budget, pods)| self.next_kept(budget, pods));
         open.chain(kept).map(move |(due, pod)| (due.max(not_before), pod))

@@ -34,6 +34,11 @@ impl fmt::Display for GonePod {
     }
 }
 
+/// `1 pod has`, `17 pods have`
+pub(crate) fn pods_have(count: usize) -> String {
+    if count == 1 { "1 pod has".to_owned() } else { format!("{count} pods have") }
+}
+
 fn times(count: u32) -> String {
     if count == 1 { "once".to_owned() } else { format!("{count} times") }
 }
@@ -45,8 +50,8 @@ impl Drain {
         let asked: u32 = self.gone.iter().map(|gone| gone.asked).sum();
         let refused: u32 = self.gone.iter().flat_map(|gone| gone.refused.values()).sum();
         Some(format!(
-            "{} pods have left, asked for {} and refused {}; the slowest was {} with {}",
-            self.gone.len(),
+            "{} left, asked for {} and refused {}; the slowest was {} with {}",
+            pods_have(self.gone.len()),
             times(asked),
             times(refused),
             slowest.pod,

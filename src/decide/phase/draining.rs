@@ -136,6 +136,9 @@ impl Here<'_> {
             return wish;
         }
         let left = self.left();
+        for until in left.iter().filter_map(|pod| drain::awaited_until(&self.world.cluster.drain, pod)) {
+            wish.wake_at(until, now);
+        }
         let goes_on = self.goes_on_without(slot, &left);
         if goes_on {
             wish.reasons.push(Reason::GoesOn { left: left.len() });
