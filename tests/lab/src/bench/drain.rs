@@ -1,10 +1,11 @@
 //! `lab bench drain`: rebootd's drain against `kubectl drain` of the same release, on the same pods of the same node.
 //!
-//! The pods fit no other node: evicted ones wait until the node is uncordoned, and are the next drain's. Who comes
-//! first alternates from case to case. Of rebootd counts what lies between the answer to its cordon and the sending of
-//! its stamp, by the audit log; of kubectl the process from its start to its end, cordon included. Both go straight to
-//! the API server. kubectl finds its cache of what the API server offers, as on a machine where it was used before.
+//! The pods fit no other node: evicted ones wait until the node is uncordoned, and are the next drain's; kubectl comes
+//! first. Of rebootd counts what lies between the answer to its cordon and the sending of its stamp, by the audit log;
+//! of kubectl the process from its start to its end, cordon included. Both go straight to the API server. kubectl finds
+//! its cache of what the API server offers, as on a machine where it was used before.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::rounded;
 use crate::audit::{self, AuditedRequest, Filter};
@@ -40,6 +41,8 @@ const BLOCKED_PODS: u32 = 20;
 const BLOCKED_REQUESTS_PER_MINUTE: u64 = 30;
 /// By this user the audit log knows kubectl's drains from the lab's own requests.
 const KUBECTL_USER: &str = "lab-drains-with-kubectl";
+/// After its start a daemon looks twice, the second time after two minutes; requests for reboots come much later.
+const UNTIL_LOOKS_ARE_OVER: Duration = Duration::from_secs(125);
 const LIMIT: Duration = Duration::from_secs(15 * 60);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -73,14 +76,15 @@ impl Case {
 pub async fn run(deb: &Path) -> Result<ExitCode> {
     let mut host = HostConfig::new("node1", Suite::Bookworm);
     host.kubelet = KUBELET.map(str::to_owned).to_vec();
-    let lab = Lab::start(LabConfig { hosts: vec![host], fill_node_info: true }).await?;
+    // Where the lab fills in what a real kubelet reports, the hollow one sees its Node changed and reports every 10 s, not
+    // every 5 minutes: each time something to look at.
+    let lab = Lab::start(LabConfig { hosts: vec![host], fill_node_info: false }).await?;
     let bench = Bench::prepare(&lab, deb).await?;
 
     let mut cases = Vec::new();
     for (grace, sleeps) in [("0s", &[0][..]), ("mixed", &MIXED[..])] {
         for pods in PODS {
-            let kubectl_first = cases.len() % 2 == 0;
-            let case = bench.case(pods, grace, sleeps, kubectl_first).await?;
+            let case = bench.case(pods, grace, sleeps).await?;
             say(format!(
                 "{pods} pods, {grace}: rebootd {:.1} s, kubectl {:.1} s",
                 case.ours.seconds, case.kubectls.seconds
@@ -111,6 +115,8 @@ fn deployments(pods: u32, sleeps: &[u32]) -> Vec<Deployment> {
 struct Bench<'lab> {
     lab: &'lab Lab,
     host: &'lab Host,
+    /// The daemon of this boot.
+    idle_since: Cell<Instant>,
 }
 
 impl<'lab> Bench<'lab> {
@@ -121,27 +127,17 @@ impl<'lab> Bench<'lab> {
         let identity = lab.control_plane.pki.client("drains", KUBECTL_USER, &["system:masters"])?;
         let kubeconfig = pki::kubeconfig(&control_plane::server(), &lab.control_plane.pki.ca(), &identity)?;
         fs::write(lab.directory().join("drains.kubeconfig"), kubeconfig)?;
-        Ok(Self { lab, host })
+        Ok(Self { lab, host, idle_since: Cell::new(Instant::now()) })
     }
 
-    async fn case(
-        &self,
-        pods: u32,
-        grace: &'static str,
-        sleeps: &[u32],
-        kubectl_first: bool,
-    ) -> Result<Case> {
+    async fn case(&self, pods: u32, grace: &'static str, sleeps: &[u32]) -> Result<Case> {
         let deployments = deployments(pods, sleeps);
         for deployment in &deployments {
             deployment.create(&self.lab.control_plane).await?;
         }
         self.wait_running(&deployments).await?;
-        let early = if kubectl_first { Some(self.kubectl(&deployments).await?) } else { None };
+        let kubectls = self.kubectl(&deployments).await?;
         let ours = self.rebootd(&deployments).await?;
-        let kubectls = match early {
-            Some(drain) => drain,
-            None => self.kubectl(&deployments).await?,
-        };
         Ok(Case { pods, grace, ours, kubectls })
     }
 
@@ -164,10 +160,11 @@ impl<'lab> Bench<'lab> {
     /// Has rebootd drain and reboot the host, and waits until all pods run again.
     async fn rebootd(&self, deployments: &[Deployment]) -> Result<Drain> {
         let boots = self.host.boots().len();
-        let from = self.request_reboot()?;
+        let from = self.request_reboot().await?;
         self.host.wait_boot_number(boots + 1, LIMIT).await?;
         self.wait_running(deployments).await?;
         wait_idle(self.lab).await?;
+        self.idle_since.set(Instant::now());
 
         let all = self.requests_since(from)?;
         let cordoned = all.iter().find(|request| cordons(request)).context("it never cordoned")?.answered;
@@ -189,7 +186,7 @@ impl<'lab> Bench<'lab> {
         };
         pods.create(&self.lab.control_plane).await?;
         self.wait_running(&[pods]).await?;
-        let from = self.request_reboot()?;
+        let from = self.request_reboot().await?;
         let deadline = Instant::now() + LIMIT;
         let cordoned = loop {
             if let Some(cordon) = self.requests_since(from)?.iter().find(|request| cordons(request)) {
@@ -210,8 +207,9 @@ impl<'lab> Bench<'lab> {
         Ok([of_minute(0), of_minute(1)])
     }
 
-    /// Does as a package that needs a reboot; gives the time before.
-    fn request_reboot(&self) -> Result<Timestamp> {
+    /// Does as a package that needs a reboot, once the daemon has looked around after its start; gives the time before.
+    async fn request_reboot(&self) -> Result<Timestamp> {
+        sleep_until(self.idle_since.get() + UNTIL_LOOKS_ARE_OVER).await;
         let now = Timestamp::now();
         fs::write(self.host.live_path(SENTINEL)?, "*** System restart required ***\n")?;
         Ok(now)
