@@ -26,6 +26,7 @@ pub(super) struct Pod {
 struct PodSpec {
     termination_grace_period_seconds: Option<u64>,
     node_name: String,
+    restart_policy: String,
     priority: i32,
     volumes: Option<Vec<Volume>>,
     tolerations: Option<Vec<Toleration>>,
@@ -110,6 +111,7 @@ impl From<Pod> for PodView {
             // The API server's own default.
             grace: Duration::from_secs(spec.termination_grace_period_seconds.unwrap_or(30)),
             critical: spec.priority >= SYSTEM_CRITICAL,
+            runs_once: spec.restart_policy == "Never",
             empty_dir: volumes.iter().any(|volume| volume.empty_dir.is_some()),
             tolerates_cordon: spec.tolerations.iter().flatten().any(Toleration::is_of_cordon),
             claims: volumes.iter().filter_map(claim).collect(),

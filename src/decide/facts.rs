@@ -288,6 +288,8 @@ pub struct PodView {
     pub grace: Duration,
     /// Its priority is that of `system-cluster-critical` or above.
     pub critical: bool,
+    /// Its `restartPolicy` is `Never`: once ended, by a reboot too, it does not run again.
+    pub runs_once: bool,
     /// It has a volume whose content ends with it.
     pub empty_dir: bool,
     /// The scheduler may put a pod like it on a cordoned node.

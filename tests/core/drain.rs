@@ -99,6 +99,19 @@ fn a_bare_pod_that_the_kubelets_shutdown_would_end_holds_back_the_claim() {
 }
 
 #[test]
+fn a_bare_pod_that_would_not_run_again_holds_back_the_claim_until_it_has_finished() {
+    let mut cluster = node(&[]);
+    cluster.pod(0, "once", Owner::Nobody);
+    pod(&mut cluster, "once").runs_once = true;
+    cluster.run(60);
+    assert_eq!(cluster.writes, 0, "{}", story(&cluster));
+    assert!(reason(&cluster, "pods-refused").contains("restartPolicy is Never"));
+    pod(&mut cluster, "once").finished = true;
+    cluster.run(60);
+    assert!(rebooted(&cluster), "{}", story(&cluster));
+}
+
+#[test]
 fn a_pod_that_is_refused_after_the_claim_gives_the_slot_back_before_the_cordon() {
     let mut cluster = node(&["web"]);
     while cluster.slots[0].holder.is_none() {

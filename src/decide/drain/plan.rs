@@ -67,6 +67,8 @@ pub enum Refusal {
     BareUnderBudget(String),
     /// It has no controller, so it would stay; but whether a budget covers it cannot be read.
     BareWithUnreadableBudgets(String),
+    /// It has no controller, so it would stay; but the reboot would end it for good.
+    BareAndRunsOnce,
     /// It has no controller, so it would stay; but the kubelet ends all pods at shutdown, and this one for good.
     BareAtGracefulShutdown,
     /// It has no controller, so it would stay; but whether the kubelet would end it cannot be read.
@@ -161,6 +163,9 @@ fn stays_bare(pod: &PodView, settings: &Settings) -> bool {
 
 /// Why a bare pod must not stay through the reboot.
 fn would_be_hurt(pod: &PodView, world: &World) -> Option<Refusal> {
+    if pod.runs_once {
+        return Some(Refusal::BareAndRunsOnce);
+    }
     let not_read = |failure: Option<&str>| failure.unwrap_or("not read yet").to_owned();
     let inhibitors = &world.host.inhibitors;
     let Some(current) = inhibitors.current() else {
@@ -238,6 +243,10 @@ impl fmt::Display for Refusal {
             Refusal::BareWithUnreadableBudgets(why) => write!(
                 f,
                 "it has no controller and would stay, but the budgets of its namespace cannot be read: {why}"
+            ),
+            Refusal::BareAndRunsOnce => f.write_str(
+                "it has no controller and would stay, but its restartPolicy is Never, so that the reboot would end it for \
+                 good; let it finish, delete it, or set `bare_pods` in [drain] to \"evict\"",
             ),
             Refusal::BareAtGracefulShutdown => f.write_str(
                 "it has no controller and would stay, but the kubelet's graceful shutdown would end it for good; \
