@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use clap::Args;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -30,11 +31,10 @@ use crate::workload::{self, Deployment};
 use crate::{pki, rebootd};
 
 const CONFIG: &str = "[policy]\nwindow = \"always\"\nsettle = \"5s\"\nmin_interval = \"0\"\n";
-const PODS: [u32; 3] = [50, 110, 250];
 /// Seconds that pods take to end, each as many pods as the others.
 const MIXED: [u32; 6] = [0, 2, 4, 6, 8, 10];
 /// As a real kubelet: the hollow one sends ten requests a second by default and would measure itself.
-const KUBELET: [&str; 3] = ["--max-pods=260", "--kube-api-qps=50", "--kube-api-burst=100"];
+const KUBELET: [&str; 3] = ["--max-pods=500", "--kube-api-qps=50", "--kube-api-burst=100"];
 /// Beside the evictions: what lists and watches the pods, and reads the Node and the slots.
 const REQUESTS_BESIDE: u64 = 6;
 const BLOCKED_PODS: u32 = 20;
@@ -45,6 +45,14 @@ const KUBECTL_USER: &str = "lab-drains-with-kubectl";
 const UNTIL_LOOKS_ARE_OVER: Duration = Duration::from_secs(125);
 const LIMIT: Duration = Duration::from_secs(15 * 60);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// What to measure.
+#[derive(Args, Clone, Debug)]
+pub struct Options {
+    /// With so many pods; several numbers, separated by commas.
+    #[arg(long, value_delimiter = ',', default_values_t = [50, 110, 250])]
+    pods: Vec<u32>,
+}
 
 /// How one drain went.
 struct Drain {
@@ -73,17 +81,16 @@ impl Case {
 }
 
 /// Prints a table, and the figures as the last line; fails where a bound on requests is broken.
-pub async fn run(deb: &Path) -> Result<ExitCode> {
+pub async fn run(deb: &Path, options: &Options) -> Result<ExitCode> {
     let mut host = HostConfig::new("node1", Suite::Bookworm);
     host.kubelet = KUBELET.map(str::to_owned).to_vec();
-    // Where the lab fills in what a real kubelet reports, the hollow one sees its Node changed and reports every 10 s, not
-    // every 5 minutes: each time something to look at.
+    // A Node that is reported every 10 s would be something to look at each time.
     let lab = Lab::start(LabConfig { hosts: vec![host], fill_node_info: false }).await?;
     let bench = Bench::prepare(&lab, deb).await?;
 
     let mut cases = Vec::new();
     for (grace, sleeps) in [("0s", &[0][..]), ("mixed", &MIXED[..])] {
-        for pods in PODS {
+        for &pods in &options.pods {
             let case = bench.case(pods, grace, sleeps).await?;
             say(format!(
                 "{pods} pods, {grace}: rebootd {:.1} s, kubectl {:.1} s",
@@ -91,7 +98,7 @@ pub async fn run(deb: &Path) -> Result<ExitCode> {
             ));
             cases.push(case);
         }
-        for deployment in deployments(*PODS.last().unwrap_or(&0), sleeps) {
+        for deployment in deployments(0, sleeps) {
             lab.kubectl(&["delete", "deployment", &deployment.name, "--cascade=foreground"]).await?;
         }
     }
