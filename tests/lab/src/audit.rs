@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::io::{BufRead, BufReader, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
 
 /// Requests by verb and resource (with subresource: `nodes/status`; the path where there is no resource).
 pub type Counts = BTreeMap<(String, String), u64>;
@@ -180,12 +180,39 @@ pub fn requests(path: &Path, filter: &Filter) -> anyhow::Result<Vec<AuditedReque
 }
 
 fn visit(path: &Path, visit: impl FnMut(AuditedRequest)) -> anyhow::Result<()> {
-    let file = File::open(path).with_context(|| format!("audit log {}", path.display()))?;
-    visit_lines(BufReader::new(file), visit).with_context(|| format!("audit log {}", path.display()))
+    Follower::new(path).added(visit)
 }
 
-fn visit_lines(mut lines: impl BufRead, mut visit: impl FnMut(AuditedRequest)) -> anyhow::Result<()> {
-    let mut watches = HashSet::new();
+/// Reads a log that grows, each line once.
+pub struct Follower {
+    path: PathBuf,
+    read: u64,
+    watches: HashSet<String>,
+}
+
+impl Follower {
+    /// From the log's beginning on.
+    pub fn new(path: &Path) -> Follower {
+        Follower { path: path.to_owned(), read: 0, watches: HashSet::new() }
+    }
+
+    /// Visits the requests that were added since the last call.
+    pub fn added(&mut self, visit: impl FnMut(AuditedRequest)) -> anyhow::Result<()> {
+        let context = || format!("audit log {}", self.path.display());
+        let mut file = File::open(&self.path).with_context(context)?;
+        file.seek(SeekFrom::Start(self.read))?;
+        self.read += visit_lines(BufReader::new(file), &mut self.watches, visit).with_context(context)?;
+        Ok(())
+    }
+}
+
+/// Gives back how many bytes were read.
+fn visit_lines(
+    mut lines: impl BufRead,
+    watches: &mut HashSet<String>,
+    mut visit: impl FnMut(AuditedRequest),
+) -> anyhow::Result<u64> {
+    let mut read = 0;
     let mut line = Vec::new();
     for number in 1u64.. {
         line.clear();
@@ -194,6 +221,7 @@ fn visit_lines(mut lines: impl BufRead, mut visit: impl FnMut(AuditedRequest)) -
         if line.last() != Some(&b'\n') {
             break;
         }
+        read += line.len() as u64;
         if line.trim_ascii().is_empty() {
             continue;
         }
@@ -207,7 +235,7 @@ fn visit_lines(mut lines: impl BufRead, mut visit: impl FnMut(AuditedRequest)) -
             visit(event.into_request());
         }
     }
-    Ok(())
+    Ok(read)
 }
 
 #[derive(Deserialize)]
@@ -356,7 +384,7 @@ mod tests {
 
     #[test]
     fn a_broken_line_is_an_error_with_its_number() {
-        let error = visit_lines("{}\n".as_bytes(), |_| {}).unwrap_err();
+        let error = visit_lines("{}\n".as_bytes(), &mut HashSet::new(), |_| {}).unwrap_err();
         assert_eq!(error.to_string(), "line 1");
     }
 }

@@ -1,25 +1,18 @@
 //! Faults without end on eight agents, and a checker that decides afterwards whether P1–P4 were kept.
 //!
-//! Real are rebootd with its adapters, and the cluster: API server, etcd, controllers, scheduler. The machines are
-//! simulated: each rebootd has a system bus of its own, on which logind and systemd are in memory, a machine id, a
-//! boot clock and a sentinel of its own, a kubelet that is a few requests, and a proxy to the API server.
+//! The machines are [simulated](crate::simulated).
 //!
 //! A seed gives the same faults with the same numbers in the same order. When each of them meets what rebootd does is
 //! a matter of milliseconds on a busy machine: a replay is alike, not equal.
 
-mod bus;
 mod checker;
-pub(crate) mod client;
 mod evidence;
 mod inject;
-mod kubelet;
-mod machine;
 mod persons;
 mod plan;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,21 +23,16 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::command;
-use crate::control_plane;
 use crate::dice::Dice;
 use crate::lab::Lab;
-use crate::network::LAB_ADDRESS;
 use crate::observer::Observer;
 use crate::progress::say;
-use crate::proxy::{Proxy, ProxyConfig};
+use crate::simulated::client::Client;
+use crate::simulated::{Ground, Name, Site};
 use crate::workload::{self, Deployment};
 
 use checker::{Rules, Verdict};
-use client::Client;
-use inject::{Injector, Site, Story};
-use kubelet::Kubelet;
-use machine::{Chronicle, Machine};
+use inject::{Injector, Story};
 use plan::Plan;
 
 const MACHINES: usize = 8;
@@ -61,8 +49,9 @@ const PATIENCE: Duration = Duration::from_secs(8);
 /// What the run leaves for people to read, in the lab's directory.
 const REMAINS: &str = "faults/remains";
 
-/// The agents' certificates name this group; the shipped manifests bind a service account.
-const AGENTS: &str = "rebootd-agents";
+/// Of each rebootd.
+const CONFIG: &str = "[policy]\nwindow = \"always\"\nsettle = \"3s\"\nmin_interval = \"0\"\n\
+                      reboot_timeout = \"30s\"\n[drain]\ntimeout = \"90s\"\n";
 
 /// What to run.
 #[derive(Clone, Copy, Debug)]
@@ -139,12 +128,10 @@ pub fn keep(lab: &Lab, directory: &Path) -> Result<()> {
 struct World {
     sites: Vec<Site>,
     person: Client,
-    chronicle: Arc<Chronicle>,
+    ground: Ground,
     story: Story,
     remains: PathBuf,
     impatience: Impatience,
-    /// Kubelets and what keeps rebootd running.
-    _tasks: JoinSet<()>,
 }
 
 impl World {
@@ -152,46 +139,28 @@ impl World {
         let directory = lab.directory().join("faults");
         let remains = lab.directory().join(REMAINS);
         fs::create_dir_all(&remains)?;
-        // The place that each rebootd mounts its own over.
-        fs::create_dir_all("/run/rebootd")?;
-        let unpacked = directory.join("package");
-        let paths = [package.to_string_lossy(), unpacked.to_string_lossy()];
-        command::run("dpkg-deb", &["--extract", &paths[0], &paths[1]]).await?;
-        apply_manifests(lab, &unpacked).await?;
+        let ground = Ground::prepare(lab, package, directory).await?;
         let person = Client::new(&lab.control_plane, evidence::PERSON)?;
         persons::apply_slots(&person, &SLOTS).await?;
 
-        let chronicle = Arc::<Chronicle>::default();
-        let kubelet = Client::new(&lab.control_plane, "lab-kubelet")?;
         let mut world = Self {
             sites: Vec::new(),
             person,
-            chronicle,
+            ground,
             story: Story::new(File::create(remains.join("story"))?),
             remains,
             impatience: Impatience::default(),
-            _tasks: JoinSet::new(),
         };
         for number in 1..=MACHINES {
             let pool = if number <= MACHINES / 2 { "a" } else { "b" };
             // One in four has a kubelet that does not tell its boot: its return is proven by renewals.
             let tells_ids = number % 4 != 0;
-            let place = directory.join(format!("sim{number}"));
-            let machine = Machine::new(&place, number, pool, tells_ids, Arc::clone(&world.chronicle))?;
-            let proxy = Arc::new(proxy(lab, &machine).await?);
-            configure(lab, &machine, &proxy)?;
-            bus::serve(Arc::clone(&machine), &machine.bus_path())?;
-            let (supervised, rebootd) = (Arc::clone(&machine), unpacked.join("usr/bin/rebootd"));
-            world._tasks.spawn(async move {
-                if let Err(error) = supervised.supervise(rebootd).await {
-                    say(format!("a rebootd cannot be started: {error:#}"));
-                }
-            });
-            let (machine_of_kubelet, client) = (Arc::clone(&machine), kubelet.clone());
-            let kubelet = Kubelet { machine: machine_of_kubelet, client, leaving: BTreeMap::new() };
-            world._tasks.spawn(kubelet.run());
-            machine.boot();
-            world.sites.push(Site { machine, proxy });
+            let node = format!("sim{number}");
+            let name = Name { node: &node, pool, number, tells_ids };
+            let mut site = world.ground.site(lab, name).await?;
+            site.configure(CONFIG)?;
+            site.run_rebootd();
+            world.sites.push(site);
         }
         for site in &world.sites {
             lab.wait_node_ready(&site.machine.name, READY_LIMIT).await?;
@@ -282,7 +251,7 @@ impl World {
         }
         let audit_log = lab.control_plane.audit_log();
         let mut events = evidence::from_audit_log(&audit_log)?;
-        events.extend(self.chronicle.events());
+        events.extend(self.ground.chronicle.events().into_iter().map(checker::Event::from));
         let history = observer.history();
         let zero = Timestamp::now() - SignedDuration::try_from(observer.now())?;
         if !history.gaps().is_empty() {
@@ -340,63 +309,4 @@ impl Impatience {
             }
         }
     }
-}
-
-/// The shipped rights, given to certificates: they need no renewal when a Node is created anew.
-async fn apply_manifests(lab: &Lab, unpacked: &Path) -> Result<()> {
-    let manifest = unpacked.join("usr/share/rebootd/manifests/rebootd.yaml");
-    lab.control_plane.apply(&fs::read_to_string(manifest)?).await?;
-    let group = json!([{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": AGENTS}]);
-    let binding = |kind: &str, namespace: Option<&str>, role: &str| {
-        json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": format!("{kind}Binding"),
-            "metadata": {"name": AGENTS, "namespace": namespace},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role},
-            "subjects": group,
-        })
-    };
-    let items = [
-        binding("Role", Some("rebootd"), "rebootd"),
-        binding("Role", Some("kube-node-lease"), "rebootd-kubelet-lease"),
-        binding("ClusterRole", None, "rebootd"),
-    ];
-    lab.control_plane.apply(&json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string()).await
-}
-
-async fn proxy(lab: &Lab, machine: &Machine) -> Result<Proxy> {
-    let pki = &lab.control_plane.pki;
-    let name = &machine.name;
-    Proxy::start(ProxyConfig {
-        listen: SocketAddr::from((LAB_ADDRESS, 0)),
-        upstream: control_plane::server(),
-        serving: pki.server(&format!("proxy-of-{name}"))?.read()?,
-        client_authority_pem: fs::read_to_string(pki.ca())?,
-        upstream_authority_pem: fs::read_to_string(pki.ca())?,
-        front_proxy: pki.front_proxy_client(&format!("front-proxy-{name}"))?.read()?,
-        fill_node_info: None,
-    })
-    .await
-}
-
-fn configure(lab: &Lab, machine: &Machine, proxy: &Proxy) -> Result<()> {
-    let pki = &lab.control_plane.pki;
-    let name = &machine.name;
-    let user = format!("{}{name}", evidence::AGENT);
-    let identity = pki.client(&format!("rebootd-of-{name}"), &user, &[AGENTS])?;
-    let config = format!(
-        "[node]\nname = \"{name}\"\npool = \"{}\"\n
-[api]\nserver = \"https://{}\"\ncertificate_authority = \"{}\"\nclient_certificate = \"{}\"\nclient_key = \"{}\"\n
-[host]\nsentinel = \"{}\"\n
-[policy]\nwindow = \"always\"\nsettle = \"3s\"\nmin_interval = \"0\"\nreboot_timeout = \"30s\"\n
-[drain]\ntimeout = \"90s\"\n",
-        machine.pool,
-        proxy.address(),
-        pki.ca().display(),
-        identity.certificate.display(),
-        identity.key.display(),
-        machine.sentinel().display(),
-    );
-    fs::write(machine.config().join("config.toml"), config)?;
-    Ok(())
 }

@@ -43,6 +43,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::drain_cases;
 use stage::Stage;
 
 /// What a scenario does, once its lab runs.
@@ -156,6 +157,14 @@ pub const ALL: &[Scenario] = &[
         limit: minutes(12),
         long: false,
         run: |stage| Box::pin(faults::run(stage, 150)),
+    },
+    Scenario {
+        name: "drain_cases",
+        expects: "each case of a drain, by name, with real controllers and budgets: what leaves, stays and is refused",
+        hosts: 0,
+        limit: minutes(15),
+        long: false,
+        run: |stage| Box::pin(drain_cases::run(stage)),
     },
     Scenario {
         name: "three_hosts",

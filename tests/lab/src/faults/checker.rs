@@ -11,6 +11,8 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::simulated::{MachineEvent, Note};
+
 /// The call follows the sending of the stamp within this time …
 const STAMP_HOLDS: SignedDuration = SignedDuration::from_secs(5);
 /// … and this much is for a busy machine: the call is seen when it arrives, not when it is sent.
@@ -61,28 +63,6 @@ pub struct NodeWrite {
     pub answered: Timestamp,
 }
 
-/// What a machine wrote down of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum MachineEvent {
-    /// It is up, in this boot.
-    Booted(String),
-    /// A call of logind's `Reboot` has arrived, and may be carried out from now on.
-    RebootCalled {
-        /// Counts the calls of all machines.
-        call: u64,
-        /// The boot in which it came.
-        boot: String,
-        /// When this daemon was last told that nothing inhibits a shutdown, if that was the last that it was told.
-        told_open: Option<Timestamp>,
-    },
-    /// This call will never be carried out.
-    CallCameToNothing(u64),
-    /// It is dark; the text says why.
-    Down(&'static str),
-    /// Its kubelet says for the first time in this boot that it is Ready.
-    Healthy(String),
-}
-
 /// What happened.
 #[derive(Clone, Debug)]
 pub enum What {
@@ -105,6 +85,12 @@ pub struct Event {
     pub at: Timestamp,
     /// What.
     pub what: What,
+}
+
+impl From<Note> for Event {
+    fn from(note: Note) -> Self {
+        Self { at: note.at, what: What::Machine(note.machine, note.event) }
+    }
 }
 
 /// A pod on a node that a drain has to evict.

@@ -12,9 +12,9 @@ use serde_json::Value;
 
 use super::checker::{Author, Event, NodeWrite, PodStay, SlotWrite, What};
 use crate::observer::{Change, History, Object};
+use crate::simulated::AGENT;
 
-/// User names by which the audit log tells who wrote.
-pub(super) const AGENT: &str = "rebootd-of:";
+/// The user name by which the audit log tells that a person wrote.
 pub(super) const PERSON: &str = "lab-person";
 
 #[derive(Deserialize)]

@@ -12,23 +12,17 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::client::Client;
-use super::machine::{BusMood, Machine};
 use super::persons;
 use super::plan::{Class, Fault, Mishap, Planned, Target};
 use crate::observer::Observer;
-use crate::proxy::{Action, Proxy, Rule, RuleHandle, Verb};
+use crate::proxy::{Action, Rule, RuleHandle, Verb};
+use crate::simulated::client::Client;
+use crate::simulated::{BusMood, Machine, Site};
 
 /// A rule that has caught nothing after so long makes room for another one.
 const ARMED: Duration = Duration::from_secs(20);
 /// A person decides about a garbled slot only when nothing can be on its way any more.
 const PERSON_WAITS: Duration = Duration::from_secs(45);
-
-/// A machine and its way to the API server.
-pub(super) struct Site {
-    pub(super) machine: Arc<Machine>,
-    pub(super) proxy: Arc<Proxy>,
-}
 
 /// A fault that waits for the request or the call that it is meant for.
 struct Armed {
@@ -188,7 +182,7 @@ impl<'a> Injector<'a> {
 
     /// Whether it took effect at once.
     async fn strike(&mut self, site: usize, fault: Fault, text: &str) -> Result<bool> {
-        let Site { machine, proxy } = &self.sites[site];
+        let Site { machine, proxy, .. } = &self.sites[site];
         let (machine, proxy, person) = (Arc::clone(machine), Arc::clone(proxy), self.person.clone());
         let is_up = machine.boot_id().is_some();
         match fault {
@@ -293,12 +287,12 @@ impl<'a> Injector<'a> {
         self.sweep();
         self.over.cancel();
         self.armed.clear();
-        for Site { machine, proxy } in self.sites {
+        for Site { machine, proxy, .. } in self.sites {
             machine.forget_fates();
             proxy.clear();
         }
         while self.under_way.join_next().await.is_some() {}
-        for Site { machine, proxy } in self.sites {
+        for Site { machine, proxy, .. } in self.sites {
             proxy.set_refuse(false);
             proxy.set_black_hole(false);
             machine.heal();

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::client::{APPLY, Client, MERGE, STRATEGIC};
+use crate::simulated::client::{APPLY, Client, MERGE, STRATEGIC};
 
 const SLOTS: &str = "/apis/coordination.k8s.io/v1/namespaces/rebootd/leases";
 const BOOT_ID: &str = "/metadata/annotations/rebootd.io~1boot-id";

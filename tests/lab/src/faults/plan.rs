@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::machine::{Fate, RebootOutcome};
 use crate::dice::Dice;
+use crate::simulated::{Fate, RebootOutcome};
 
 /// To whom.
 #[derive(Clone, Copy, Debug)]

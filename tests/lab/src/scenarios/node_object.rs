@@ -115,7 +115,7 @@ pub(super) async fn same_name(stage: &Stage) -> Result<()> {
 
     let pods = stage.stuck_pods_on(host, 1).await?;
     request_reboot(host).await?;
-    let stuck = |status: &Status| status.says("pods-left", &["disruption budget"]);
+    let stuck = |status: &Status| status.says("pods-left", &["blocked by budget"]);
     wait_status(host, "stuck in its drain", stuck, SOON).await?;
     clone.run_ok(&["systemctl", "restart", "rebootd"]).await?;
     wait_status(clone, "still saying so, with slot and cordon under its name", other, SOON).await?;

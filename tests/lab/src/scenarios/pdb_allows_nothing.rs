@@ -16,7 +16,7 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     let pods = stage.stuck_pods_on(stuck, 2).await?;
     try_join!(request_reboot(stuck), request_reboot(second), request_reboot(third))?;
 
-    let names_budget = |status: &Status| status.says("pods-left", &[&pods.name, "disruption budget"]);
+    let names_budget = |status: &Status| status.says("pods-left", &[&pods.name, "blocked by budget"]);
     // In the worst case the two others come first.
     wait_status(stuck, "naming the budget", names_budget, CYCLE).await?;
     ensure!(stage.node(stuck.name())?.cordoned_by_us(), "drained without a cordon");

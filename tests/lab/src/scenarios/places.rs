@@ -73,7 +73,7 @@ pub(super) async fn keep<'stage>(
         Place::Draining | Place::Aborting => {
             stage.stuck_pods_on(host, 1).await?;
             request_reboot(host).await?;
-            let stuck = |status: &Status| status.says("pods-left", &["disruption budget"]);
+            let stuck = |status: &Status| status.says("pods-left", &["blocked by budget"]);
             wait_status(host, "stuck in its drain", stuck, CYCLE).await?;
             if place == Place::Draining {
                 return Ok(kept(None, None));

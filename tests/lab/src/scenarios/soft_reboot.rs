@@ -32,7 +32,7 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     let draining_pods = stage.stuck_pods_on(host, 1).await?;
     waiting.let_go().await?;
 
-    let stuck = |status: &Status| status.says("pods-left", &["disruption budget"]);
+    let stuck = |status: &Status| status.says("pods-left", &["blocked by budget"]);
     wait_status(host, "stuck in its drain", stuck, SOON).await?;
     soft_reboot(host).await?;
     wait_status(host, "stuck in its drain again", stuck, SOON).await?;

@@ -24,7 +24,7 @@ pub(super) async fn somebody_reboots(stage: &Stage) -> Result<()> {
     let host = stage.host(1);
     let pods = stage.stuck_pods_on(host, 2).await?;
     request_reboot(host).await?;
-    let stuck = |status: &Status| status.says("pods-left", &[&pods.name, "disruption budget"]);
+    let stuck = |status: &Status| status.says("pods-left", &[&pods.name, "blocked by budget"]);
     wait_status(host, "naming the budget", stuck, SOON).await?;
     let node = stage.node(host.name())?;
     ensure!(node.cordoned_by_us() && stage.holder().as_deref() == Some(host.name()), "not in a drain");

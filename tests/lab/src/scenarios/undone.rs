@@ -43,7 +43,7 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
 /// Asks for a reboot and waits until the drain is under way, and blocked by a budget.
 async fn drain(stage: &Stage, host: &Host) -> Result<()> {
     request_reboot(host).await?;
-    wait_status(host, "naming the budget", |status| status.says("pods-left", &["disruption budget"]), SOON)
+    wait_status(host, "naming the budget", |status| status.says("pods-left", &["blocked by budget"]), SOON)
         .await?;
     let node = stage.node(host.name())?;
     ensure!(node.cordoned_by_us() && stage.holder().as_deref() == Some(host.name()), "not in a drain");

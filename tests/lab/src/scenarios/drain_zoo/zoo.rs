@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use crate::control_plane::ControlPlane;
 use crate::dice::Dice;
-use crate::faults::client::{Client, MERGE};
+use crate::simulated::client::{Client, MERGE};
 
 /// The Node of all pods.
 pub(super) const NODE: &str = "zoo";

@@ -1,4 +1,5 @@
-//! A plain client of the API server, past all proxies: for simulated kubelets and persons, and whatever is made by hand.
+//! A plain client of the API server, past all proxies: for simulated kubelets and persons, and for what the server
+//! itself answers to a rebootd.
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
@@ -8,6 +9,7 @@ use serde_json::Value;
 use std::fs;
 
 use crate::control_plane::{self, ControlPlane};
+use crate::pki::Identity;
 use crate::proxy::{HttpsClient, https_client};
 
 pub(crate) const MERGE: &str = "application/merge-patch+json";
@@ -15,17 +17,33 @@ pub(crate) const STRATEGIC: &str = "application/strategic-merge-patch+json";
 pub(crate) const APPLY: &str = "application/apply-patch+yaml";
 pub(crate) const JSON: &str = "application/json";
 
-/// Speaks as one all-powerful user, whose name the audit log shows.
+/// Speaks as one user, whose name the audit log shows.
 #[derive(Clone)]
 pub(crate) struct Client {
     http: HttpsClient,
 }
 
+/// What the server said, be it yes or no.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) code: u16,
+    /// The header `Retry-After`.
+    pub(crate) retry_after: Option<String>,
+    /// Null where it is no JSON.
+    pub(crate) body: Value,
+    pub(crate) text: String,
+}
+
 impl Client {
+    /// An all-powerful one.
     pub(crate) fn new(control_plane: &ControlPlane, user: &str) -> Result<Self> {
-        let pki = &control_plane.pki;
-        let credential = pki.client(user, user, &["system:masters"])?.read()?;
-        Ok(Self { http: https_client(&fs::read_to_string(pki.ca())?, Some(&credential))? })
+        Self::of(control_plane, &control_plane.pki.client(user, user, &["system:masters"])?)
+    }
+
+    /// One that may what this identity may.
+    pub(crate) fn of(control_plane: &ControlPlane, identity: &Identity) -> Result<Self> {
+        let authority = fs::read_to_string(control_plane.pki.ca())?;
+        Ok(Self { http: https_client(&authority, Some(&identity.read()?))? })
     }
 
     pub(crate) async fn get(&self, path: &str) -> Result<Value> {
@@ -45,6 +63,19 @@ impl Client {
     }
 
     async fn send(&self, method: &str, path: &str, content_type: &str, body: String) -> Result<Value> {
+        let answer = self.ask(method, path, content_type, body).await?;
+        ensure!(answer.is_yes(), "{method} {path}: {}: {}", answer.code, answer.text);
+        Ok(answer.body)
+    }
+
+    /// Fails only where there is no answer.
+    pub(crate) async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        content_type: &str,
+        body: String,
+    ) -> Result<Answer> {
         let request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", control_plane::server()))
@@ -52,9 +83,17 @@ impl Client {
             .header("content-type", content_type)
             .body(Full::new(Bytes::from(body)))?;
         let answer = self.http.request(request).await.with_context(|| format!("{method} {path}"))?;
-        let status = answer.status();
+        let code = answer.status().as_u16();
+        let retry_after = answer.headers().get("retry-after").and_then(|value| value.to_str().ok());
+        let retry_after = retry_after.map(str::to_owned);
         let body = answer.into_body().collect().await?.to_bytes();
-        ensure!(status.is_success(), "{method} {path}: {status}: {}", String::from_utf8_lossy(&body));
-        Ok(serde_json::from_slice(&body)?)
+        let text = String::from_utf8_lossy(&body).into_owned();
+        Ok(Answer { code, retry_after, body: serde_json::from_str(&text).unwrap_or_default(), text })
+    }
+}
+
+impl Answer {
+    pub(crate) fn is_yes(&self) -> bool {
+        (200..300).contains(&self.code)
     }
 }

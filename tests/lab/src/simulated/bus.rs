@@ -16,7 +16,7 @@ const GUID: &str = "0123456789abcdef0123456789abcdef";
 const FAILED: &str = "org.freedesktop.DBus.Error.Failed";
 
 /// What a machine's logind answers.
-pub(super) enum Answer {
+pub(crate) enum Answer {
     Nothing,
     Text(&'static str),
     /// A property.
@@ -28,7 +28,7 @@ pub(super) enum Answer {
 }
 
 /// Serves the bus of this machine until dropped with the runtime.
-pub(super) fn serve(machine: Arc<Machine>, path: &Path) -> Result<()> {
+pub(crate) fn serve(machine: Arc<Machine>, path: &Path) -> Result<()> {
     let listener = UnixListener::bind(path).with_context(|| format!("bind {}", path.display()))?;
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {

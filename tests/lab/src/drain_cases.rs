@@ -1,0 +1,137 @@
+//! Named cases of a drain, many at a time on one control plane: see `docs/development.md`.
+//!
+//! Each has a node, pool, slot and namespaces of its own, on a [simulated](crate::simulated) machine. Its name is that of its
+//! function; it reads like a story.
+
+mod answers;
+mod case;
+mod creation;
+mod denials;
+mod kubectl;
+mod meddling;
+mod objects;
+mod ours;
+mod server;
+mod waits;
+
+use std::collections::VecDeque;
+use std::fs;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::progress::say;
+use crate::scenarios::stage::Stage;
+use crate::simulated::Ground;
+use crate::simulated::client::Client;
+
+use case::{Audited, Case, Shared};
+
+/// Only cases whose name holds this are run.
+const ONLY: &str = "REBOOTD_LAB_CASES";
+/// They wait more than they work.
+const AT_ONCE: usize = 12;
+const LIMIT: Duration = Duration::from_secs(180);
+
+type Run = for<'case> fn(&'case mut Case) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'case>>;
+
+/// One case.
+struct Named {
+    name: &'static str,
+    run: Run,
+}
+
+/// The list of a file's cases: `cases![a_bare_pod_stays, …]`.
+macro_rules! cases {
+    ($($name:ident),+ $(,)?) => {
+        pub(super) const CASES: &[crate::drain_cases::Named] = &[$(crate::drain_cases::Named {
+            name: stringify!($name),
+            run: |case| Box::pin($name(case)),
+        }),+];
+    };
+}
+use cases;
+
+/// All of them; those that take longest come first.
+const ALL: [&[&[Named]]; 3] = [&ours::CASES, &kubectl::CASES, &server::CASES];
+
+/// Runs all, or those that the environment names, and fails if one of them failed.
+pub(crate) async fn run(stage: &Stage) -> Result<()> {
+    let only = std::env::var(ONLY).unwrap_or_default();
+    let chosen: VecDeque<(usize, &Named)> = ALL
+        .into_iter()
+        .flatten()
+        .copied()
+        .flatten()
+        .enumerate()
+        .filter(|(_, case)| case.name.contains(&only))
+        .collect();
+    ensure!(!chosen.is_empty(), "no case's name holds {only:?}");
+    let ground = Ground::prepare(&stage.lab, &stage.package, stage.lab.directory().join("cases")).await?;
+    let shared = Arc::new(Shared {
+        audited: Mutex::new(Audited::new(&stage.lab.control_plane.audit_log())),
+        person: Client::new(&stage.lab.control_plane, "lab-person")?,
+        lab: Arc::clone(&stage.lab),
+        observer: Arc::clone(&stage.observer),
+        ground,
+    });
+    say(format!("{} cases, {AT_ONCE} at a time", chosen.len()));
+    let count = chosen.len();
+    let waiting = Arc::new(Mutex::new(chosen));
+    let mut workers = JoinSet::new();
+    for _ in 0..AT_ONCE {
+        let (shared, waiting, results) =
+            (Arc::clone(&shared), Arc::clone(&waiting), stage.results.join("cases"));
+        workers.spawn(async move {
+            let mut failed = Vec::new();
+            loop {
+                let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                let Some((number, case)) = next else { return failed };
+                if !one(&shared, number, case, &results).await {
+                    failed.push(case.name);
+                }
+            }
+        });
+    }
+    let failed = workers.join_all().await.concat();
+    say(format!("{} of {count} cases are ok", count - failed.len()));
+    ensure!(failed.is_empty(), "{} failed: {}", failed.len(), failed.join(", "));
+    Ok(())
+}
+
+/// Whether it went well; what it said is kept in any case.
+async fn one(shared: &Arc<Shared>, number: usize, named: &Named, results: &Path) -> bool {
+    let began = Instant::now();
+    let (outcome, story, log) = match Case::new(shared, number).await {
+        Err(error) => (Err(error.context("its machine does not come up")), String::new(), String::new()),
+        Ok(mut case) => {
+            let outcome = timeout(LIMIT, (named.run)(&mut case)).await;
+            let outcome = outcome.unwrap_or_else(|_| anyhow::bail!("not over within {LIMIT:?}"));
+            (outcome, case.close().await, case.log())
+        }
+    };
+    let seconds = began.elapsed().as_secs_f64();
+    let _ = fs::create_dir_all(results);
+    let _ = fs::write(results.join(format!("{}.story", named.name)), &story);
+    let _ = fs::write(results.join(format!("{}.log", named.name)), &log);
+    match &outcome {
+        Ok(()) => say(format!("ok {} ({seconds:.0} s)", named.name)),
+        // Its own log last: there most causes are.
+        Err(error) => say(format!(
+            "FAILED {} ({seconds:.0} s): {error:#}\n{}{}",
+            named.name,
+            indented("story", &story),
+            indented("rebootd", &log),
+        )),
+    }
+    outcome.is_ok()
+}
+
+fn indented(title: &str, text: &str) -> String {
+    text.lines().map(|line| format!("    {title}: {line}\n")).collect()
+}
