@@ -21,7 +21,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -107,14 +107,17 @@ pub(crate) async fn run(stage: &Stage) -> Result<()> {
 /// Whether it went well; what it said is kept in any case.
 async fn one(shared: &Arc<Shared>, number: usize, named: &Named, results: &Path) -> bool {
     let began = Instant::now();
-    let (outcome, story, log) = match Case::new(shared, number).await {
-        Err(error) => (Err(error.context("its machine does not come up")), String::new(), String::new()),
-        Ok(mut case) => {
-            let outcome = timeout(LIMIT, (named.run)(&mut case)).await;
-            let outcome = outcome.unwrap_or_else(|_| anyhow::bail!("not over within {LIMIT:?}"));
-            (outcome, case.close().await, case.log())
-        }
-    };
+    let (shared, run) = (Arc::clone(shared), named.run);
+    // In a task of its own: one that panics takes no other along.
+    let played = tokio::spawn(async move {
+        let mut case = Case::new(&shared, number).await.context("its machine does not come up")?;
+        let outcome = timeout(LIMIT, run(&mut case)).await;
+        let outcome = outcome.unwrap_or_else(|_| bail!("not over within {LIMIT:?}"));
+        Ok((outcome, case.close().await, case.log()))
+    });
+    let nothing = |error| (Err(error), String::new(), String::new());
+    let (outcome, story, log) =
+        played.await.unwrap_or_else(|panic| Err(panic.into())).unwrap_or_else(nothing);
     let seconds = began.elapsed().as_secs_f64();
     let _ = fs::create_dir_all(results);
     let _ = fs::write(results.join(format!("{}.story", named.name)), &story);

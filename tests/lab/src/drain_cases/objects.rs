@@ -60,6 +60,12 @@ impl Pod {
         self.annotated("kubernetes.io/config.mirror", "0123456789abcdef")
     }
 
+    /// Once ended it does not run again.
+    pub(super) fn runs_once(mut self) -> Self {
+        self.manifest["spec"]["restartPolicy"] = json!("Never");
+        self
+    }
+
     pub(super) fn empty_dir(mut self) -> Self {
         self.manifest["spec"]["volumes"] = json!([{"name": "cache", "emptyDir": {}}]);
         self

@@ -13,6 +13,7 @@ cases![
     kubectl_bare_pod_is_refused_where_told,
     kubectl_bare_pod_under_a_budget_is_refused,
     kubectl_bare_pod_before_a_graceful_shutdown_is_refused,
+    kubectl_bare_pod_that_runs_once_is_refused,
     kubectl_bare_finished_pod_stays,
     kubectl_empty_dir_pod_is_evicted_with_a_warning,
     kubectl_empty_dir_pod_is_refused_where_told,
@@ -63,6 +64,10 @@ async fn kubectl_bare_pod_under_a_budget_is_refused(case: &mut Case) -> Result<(
 async fn kubectl_bare_pod_before_a_graceful_shutdown_is_refused(case: &mut Case) -> Result<()> {
     case.machine.set_graceful_shutdown(true);
     is_refused(case, Pod::named("bare"), "", &["graceful shutdown"]).await
+}
+
+async fn kubectl_bare_pod_that_runs_once_is_refused(case: &mut Case) -> Result<()> {
+    is_refused(case, Pod::named("bare").runs_once(), "", &["restartPolicy"]).await
 }
 
 async fn kubectl_bare_finished_pod_stays(case: &mut Case) -> Result<()> {
