@@ -60,7 +60,7 @@ enum Benchmark {
     /// What an idle daemon costs.
     Idle(bench::idle::Options),
     /// rebootd's drain against that of kubectl, on the same pods.
-    Drain,
+    Drain(bench::drain::Options),
     /// Whether the promises hold while a thousand things go wrong.
     Faults(bench::faults::Options),
 }
@@ -147,7 +147,7 @@ async fn inside(cli: Cli) -> Result<ExitCode> {
             let figures = match benchmark {
                 Benchmark::Rollout => bench::rollout::run(&package).await?,
                 Benchmark::Idle(options) => bench::idle::run(&package, &options).await?,
-                Benchmark::Drain => return bench::drain::run(&package).await,
+                Benchmark::Drain(options) => return bench::drain::run(&package, &options).await,
                 Benchmark::Faults(options) => return bench::faults::run(package, &options).await,
             };
             println!("{figures}");

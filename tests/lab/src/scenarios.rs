@@ -376,7 +376,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "drain_zoo",
-        expects: "of 480 pods of all kinds each is dealt with as by kubectl drain, or differs as docs/drain.md says",
+        expects: "of 720 pods of all kinds each is dealt with as by kubectl drain, or differs as docs/drain.md says",
         hosts: 0,
         limit: minutes(4),
         long: false,

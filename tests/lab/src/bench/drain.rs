@@ -1,10 +1,11 @@
 //! `lab bench drain`: rebootd's drain against `kubectl drain` of the same release, on the same pods of the same node.
 //!
-//! The pods fit no other node: evicted ones wait until the node is uncordoned, and are the next drain's. Who comes
-//! first alternates from case to case. Of rebootd counts what lies between the answer to its cordon and the sending of
-//! its stamp, by the audit log; of kubectl the process from its start to its end, cordon included. Both go straight to
-//! the API server. kubectl finds its cache of what the API server offers, as on a machine where it was used before.
+//! The pods fit no other node: evicted ones wait until the node is uncordoned, and are the next drain's; kubectl comes
+//! first. Of rebootd counts what lies between the answer to its cordon and the sending of its stamp, by the audit log;
+//! of kubectl the process from its start to its end, cordon included. Both go straight to the API server. kubectl finds
+//! its cache of what the API server offers, as on a machine where it was used before.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -12,9 +13,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use clap::Args;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::rounded;
 use crate::audit::{self, AuditedRequest, Filter};
@@ -29,19 +31,28 @@ use crate::workload::{self, Deployment};
 use crate::{pki, rebootd};
 
 const CONFIG: &str = "[policy]\nwindow = \"always\"\nsettle = \"5s\"\nmin_interval = \"0\"\n";
-const PODS: [u32; 3] = [50, 110, 250];
 /// Seconds that pods take to end, each as many pods as the others.
 const MIXED: [u32; 6] = [0, 2, 4, 6, 8, 10];
 /// As a real kubelet: the hollow one sends ten requests a second by default and would measure itself.
-const KUBELET: [&str; 3] = ["--max-pods=260", "--kube-api-qps=50", "--kube-api-burst=100"];
+const KUBELET: [&str; 3] = ["--max-pods=500", "--kube-api-qps=50", "--kube-api-burst=100"];
 /// Beside the evictions: what lists and watches the pods, and reads the Node and the slots.
 const REQUESTS_BESIDE: u64 = 6;
 const BLOCKED_PODS: u32 = 20;
 const BLOCKED_REQUESTS_PER_MINUTE: u64 = 30;
 /// By this user the audit log knows kubectl's drains from the lab's own requests.
 const KUBECTL_USER: &str = "lab-drains-with-kubectl";
+/// After its start a daemon looks twice, the second time after two minutes; requests for reboots come much later.
+const UNTIL_LOOKS_ARE_OVER: Duration = Duration::from_secs(125);
 const LIMIT: Duration = Duration::from_secs(15 * 60);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// What to measure.
+#[derive(Args, Clone, Debug)]
+pub struct Options {
+    /// With so many pods; several numbers, separated by commas.
+    #[arg(long, value_delimiter = ',', default_values_t = [50, 110, 250])]
+    pods: Vec<u32>,
+}
 
 /// How one drain went.
 struct Drain {
@@ -70,24 +81,24 @@ impl Case {
 }
 
 /// Prints a table, and the figures as the last line; fails where a bound on requests is broken.
-pub async fn run(deb: &Path) -> Result<ExitCode> {
+pub async fn run(deb: &Path, options: &Options) -> Result<ExitCode> {
     let mut host = HostConfig::new("node1", Suite::Bookworm);
     host.kubelet = KUBELET.map(str::to_owned).to_vec();
-    let lab = Lab::start(LabConfig { hosts: vec![host], fill_node_info: true }).await?;
+    // A Node that is reported every 10 s would be something to look at each time.
+    let lab = Lab::start(LabConfig { hosts: vec![host], fill_node_info: false }).await?;
     let bench = Bench::prepare(&lab, deb).await?;
 
     let mut cases = Vec::new();
     for (grace, sleeps) in [("0s", &[0][..]), ("mixed", &MIXED[..])] {
-        for pods in PODS {
-            let kubectl_first = cases.len() % 2 == 0;
-            let case = bench.case(pods, grace, sleeps, kubectl_first).await?;
+        for &pods in &options.pods {
+            let case = bench.case(pods, grace, sleeps).await?;
             say(format!(
                 "{pods} pods, {grace}: rebootd {:.1} s, kubectl {:.1} s",
                 case.ours.seconds, case.kubectls.seconds
             ));
             cases.push(case);
         }
-        for deployment in deployments(*PODS.last().unwrap_or(&0), sleeps) {
+        for deployment in deployments(0, sleeps) {
             lab.kubectl(&["delete", "deployment", &deployment.name, "--cascade=foreground"]).await?;
         }
     }
@@ -111,6 +122,8 @@ fn deployments(pods: u32, sleeps: &[u32]) -> Vec<Deployment> {
 struct Bench<'lab> {
     lab: &'lab Lab,
     host: &'lab Host,
+    /// The daemon of this boot.
+    idle_since: Cell<Instant>,
 }
 
 impl<'lab> Bench<'lab> {
@@ -121,27 +134,17 @@ impl<'lab> Bench<'lab> {
         let identity = lab.control_plane.pki.client("drains", KUBECTL_USER, &["system:masters"])?;
         let kubeconfig = pki::kubeconfig(&control_plane::server(), &lab.control_plane.pki.ca(), &identity)?;
         fs::write(lab.directory().join("drains.kubeconfig"), kubeconfig)?;
-        Ok(Self { lab, host })
+        Ok(Self { lab, host, idle_since: Cell::new(Instant::now()) })
     }
 
-    async fn case(
-        &self,
-        pods: u32,
-        grace: &'static str,
-        sleeps: &[u32],
-        kubectl_first: bool,
-    ) -> Result<Case> {
+    async fn case(&self, pods: u32, grace: &'static str, sleeps: &[u32]) -> Result<Case> {
         let deployments = deployments(pods, sleeps);
         for deployment in &deployments {
             deployment.create(&self.lab.control_plane).await?;
         }
         self.wait_running(&deployments).await?;
-        let early = if kubectl_first { Some(self.kubectl(&deployments).await?) } else { None };
+        let kubectls = self.kubectl(&deployments).await?;
         let ours = self.rebootd(&deployments).await?;
-        let kubectls = match early {
-            Some(drain) => drain,
-            None => self.kubectl(&deployments).await?,
-        };
         Ok(Case { pods, grace, ours, kubectls })
     }
 
@@ -164,10 +167,11 @@ impl<'lab> Bench<'lab> {
     /// Has rebootd drain and reboot the host, and waits until all pods run again.
     async fn rebootd(&self, deployments: &[Deployment]) -> Result<Drain> {
         let boots = self.host.boots().len();
-        let from = self.request_reboot()?;
+        let from = self.request_reboot().await?;
         self.host.wait_boot_number(boots + 1, LIMIT).await?;
         self.wait_running(deployments).await?;
         wait_idle(self.lab).await?;
+        self.idle_since.set(Instant::now());
 
         let all = self.requests_since(from)?;
         let cordoned = all.iter().find(|request| cordons(request)).context("it never cordoned")?.answered;
@@ -189,7 +193,7 @@ impl<'lab> Bench<'lab> {
         };
         pods.create(&self.lab.control_plane).await?;
         self.wait_running(&[pods]).await?;
-        let from = self.request_reboot()?;
+        let from = self.request_reboot().await?;
         let deadline = Instant::now() + LIMIT;
         let cordoned = loop {
             if let Some(cordon) = self.requests_since(from)?.iter().find(|request| cordons(request)) {
@@ -210,8 +214,9 @@ impl<'lab> Bench<'lab> {
         Ok([of_minute(0), of_minute(1)])
     }
 
-    /// Does as a package that needs a reboot; gives the time before.
-    fn request_reboot(&self) -> Result<Timestamp> {
+    /// Does as a package that needs a reboot, once the daemon has looked around after its start; gives the time before.
+    async fn request_reboot(&self) -> Result<Timestamp> {
+        sleep_until(self.idle_since.get() + UNTIL_LOOKS_ARE_OVER).await;
         let now = Timestamp::now();
         fs::write(self.host.live_path(SENTINEL)?, "*** System restart required ***\n")?;
         Ok(now)

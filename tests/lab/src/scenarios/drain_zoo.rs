@@ -56,10 +56,20 @@ const OTHER_DAEMON_SET: &str = "a pod of a DaemonSet of another API group";
 const LEAVING: &str = "a pod that is leaving already";
 const BARE: &str = "a bare pod";
 const BARE_UNDER_BUDGET: &str = "a bare pod under a budget";
+const BARE_RUNS_ONCE: &str = "a bare pod that runs only once";
 
 /// All that may differ; each occurs in every zoo.
-const DIFFERENCES: [&str; 8] =
-    [MIRROR, FINISHED, DAEMON_SET, LOST_DAEMON_SET, OTHER_DAEMON_SET, LEAVING, BARE, BARE_UNDER_BUDGET];
+const DIFFERENCES: [&str; 9] = [
+    MIRROR,
+    FINISHED,
+    DAEMON_SET,
+    LOST_DAEMON_SET,
+    OTHER_DAEMON_SET,
+    LEAVING,
+    BARE,
+    BARE_UNDER_BUDGET,
+    BARE_RUNS_ONCE,
+];
 
 pub(super) async fn run(stage: &Stage) -> Result<()> {
     let seed = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
@@ -116,7 +126,8 @@ fn difference(pod: &ZooPod, question: &Question, theirs: Verdict, ours: Verdict)
         (Evict | Refuse, Leave) if lost => Some(LOST_DAEMON_SET),
         (Evict | Refuse, Leave) if other => Some(OTHER_DAEMON_SET),
         (Refuse, Evict) if pod.terminating => Some(LEAVING),
-        (Evict, Leave) if left_bare && !pod.guarded => Some(BARE),
+        (Evict, Leave) if left_bare && !pod.guarded && !pod.runs_once => Some(BARE),
+        (Evict, Refuse) if left_bare && pod.runs_once => Some(BARE_RUNS_ONCE),
         (Evict, Refuse) if left_bare && pod.guarded => Some(BARE_UNDER_BUDGET),
         _ => None,
     }

@@ -60,6 +60,10 @@ const OWNERS: [Owner; 12] = [
 ];
 
 impl Owner {
+    fn is_bare(self) -> bool {
+        matches!(self, Owner::Nobody | Owner::NoController)
+    }
+
     fn references(self) -> Value {
         let owner = |version: &str, kind: &str, name: &str, controller: bool| {
             let uid = format!("00000000-0000-0000-0000-{:012}", self as usize);
@@ -97,6 +101,8 @@ pub(super) struct ZooPod {
     pub(super) empty_dir: bool,
     pub(super) terminating: bool,
     pub(super) guarded: bool,
+    /// Its containers are not started again.
+    pub(super) runs_once: bool,
     object: Value,
 }
 
@@ -111,7 +117,7 @@ impl ZooPod {
     }
 
     pub(super) fn is_bare(&self) -> bool {
-        [Owner::Nobody, Owner::NoController].contains(&self.owner)
+        self.owner.is_bare()
     }
 
     pub(super) fn is_of_daemon_set(&self) -> bool {
@@ -132,19 +138,21 @@ pub(super) fn pods(seed: u64) -> Vec<ZooPod> {
     let mut pods = Vec::new();
     for owner in OWNERS {
         for phase in PHASES {
-            for bits in 0..8 {
-                let [mirror, empty_dir, terminating] = [1, 2, 4].map(|bit| bits & bit != 0);
-                let guarded = dice.roll(2) == 0;
-                let name = format!("pod-{}", pods.len());
+            // Of a pod that has a controller nobody asks for its budget or its restart policy.
+            let combinations = if owner.is_bare() { 32 } else { 8 };
+            for bits in 0..combinations {
+                let [mirror, empty_dir, terminating, guarded, runs_once] =
+                    [1, 2, 4, 8, 16].map(|bit| bits & bit != 0);
                 let mut pod = ZooPod {
                     namespace: dice.one_of(&[NAMESPACES[0], NAMESPACES[0], NAMESPACES[1]]),
-                    name,
+                    name: format!("pod-{}", pods.len()),
                     owner,
                     mirror,
                     phase,
                     empty_dir,
                     terminating,
-                    guarded,
+                    guarded: guarded || !owner.is_bare() && dice.roll(2) == 0,
+                    runs_once: runs_once || !owner.is_bare() && dice.roll(3) == 0,
                     object: Value::Null,
                 };
                 pod.object = object(&pod, &mut dice);
@@ -188,6 +196,7 @@ fn object(pod: &ZooPod, dice: &mut Dice) -> Value {
         "metadata": metadata,
         "spec": {
             "nodeName": NODE,
+            "restartPolicy": if pod.runs_once { "Never" } else { dice.one_of(&["Always", "OnFailure"]) },
             "containers": [{"name": "main", "image": "pause"}],
             "volumes": volumes,
             "tolerations": tolerations,
