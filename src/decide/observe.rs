@@ -378,7 +378,10 @@ fn applied(world: &mut World, effect: &Effect, sent: Duration, look: Option<Look
             SlotChange::Claim(_) | SlotChange::Free { .. } => {}
         },
         Effect::WriteNode(write) => match &write.change {
-            NodeChange::Cordon { why } => cordoned(&mut world.cluster, why, look),
+            NodeChange::Cordon { why } => {
+                cordoned(&mut world.cluster, why, look);
+                world.host.read_at = None;
+            }
             NodeChange::Uncordon { because } => set_back(world, *because),
             NodeChange::RemoveMark | NodeChange::Confirm => {}
         },

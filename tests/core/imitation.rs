@@ -36,6 +36,13 @@ pub fn settings(name: &str) -> Settings {
     }
 }
 
+/// The refusal of a budget that allows nothing.
+pub fn kept_by(budget: &str) -> EvictionOutcome {
+    let by = Refuser::Budget { name: budget.into(), counts: Some((1, 1)) };
+    let message = format!("The disruption budget {budget} needs 1 healthy pods and has 1 currently");
+    EvictionOutcome::Refused(EvictionRefusal { by, message, retry_after: None })
+}
+
 /// One host with its Node, its pods and its agent.
 pub struct Host {
     pub settings: Settings,
@@ -57,8 +64,11 @@ pub struct Host {
     pub node: NodeView,
     pub pods: BTreeMap<String, PodView>,
     pub budgets: Vec<Budget>,
-    /// How often each pod was asked for, in which way.
-    pub asked: BTreeMap<(String, How), u32>,
+    /// When each pod was asked for, in which way.
+    pub asked: Vec<(Duration, String, How)>,
+    /// The answers about some pods, by name; the others may go, unless all are kept.
+    pub answers: BTreeMap<String, EvictionOutcome>,
+    pub inhibitors: Vec<Inhibitor>,
     /// Pods that a budget keeps.
     pub kept: bool,
     /// Uids of pods that the next boot makes not ready.
@@ -155,7 +165,9 @@ impl Cluster {
                 },
                 pods: BTreeMap::new(),
                 budgets: vec![],
-                asked: BTreeMap::new(),
+                asked: vec![],
+                answers: BTreeMap::new(),
+                inhibitors: vec![],
                 kept: false,
                 unready_after_boot: vec![],
                 renewals: 0,
@@ -298,7 +310,7 @@ impl Cluster {
         let (request, going_down) = (host.request.clone(), host.going_down.clone());
         let package_manager = Ok(host.package_manager.clone());
         self.event(number, Event::Request(Ok(request)));
-        let inhibitors = Ok(vec![]);
+        let inhibitors = Ok(self.hosts[number].inhibitors.clone());
         self.event(number, Event::Host { going_down, package_manager, inhibitors, may_reboot: Ok(true) });
     }
 
@@ -386,21 +398,14 @@ impl Cluster {
         let how = eviction.how;
         self.event(number, Event::EvictionsBegun { pods: eviction.pods.clone(), how });
         for key in &eviction.pods {
+            let time = self.time;
             let host = &mut self.hosts[number];
-            *host.asked.entry((key.name.clone(), how)).or_default() += 1;
-            let outcome = match (host.kept && how != How::Delete, how) {
-                (true, _) => {
-                    let by = Refuser::Budget { name: "db".into(), counts: Some((1, 1)) };
-                    let message =
-                        "The disruption budget db needs 1 healthy pods and has 1 currently".to_owned();
-                    EvictionOutcome::Refused(EvictionRefusal { by, message, retry_after: None })
-                }
-                (false, How::DryRun) => EvictionOutcome::Granted,
-                (false, _) => {
-                    host.pods.get_mut(&key.uid).unwrap().terminating = true;
-                    EvictionOutcome::Granted
-                }
-            };
+            host.asked.push((time, key.name.clone(), how));
+            let answer = host.answers.get(&key.name).cloned().or_else(|| host.kept.then(|| kept_by("db")));
+            let outcome = answer.filter(|_| how != How::Delete).unwrap_or(EvictionOutcome::Granted);
+            if outcome == EvictionOutcome::Granted && how != How::DryRun {
+                host.pods.get_mut(&key.uid).unwrap().terminating = true;
+            }
             self.event(number, Event::EvictionEnded { pod: key.clone(), how, outcome });
         }
     }

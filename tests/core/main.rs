@@ -11,6 +11,7 @@
     reason = "tests"
 )]
 
+mod drain;
 mod imitation;
 mod reclaim;
 mod stories;

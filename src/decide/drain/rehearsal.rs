@@ -25,33 +25,39 @@ pub struct Rehearsal {
     pub blocked: Option<(PodKey, Refuser)>,
 }
 
-/// What follows from it.
+/// What comes before the next try.
 pub(in crate::decide) enum Rehearsed {
-    /// The try may begin.
+    /// Nothing: it may begin.
     Enough,
     /// These are to be asked for.
     Ask(Vec<PodKey>),
     /// Answers are on their way.
     Awaited,
-    /// The try would come to nothing; it waits until then.
-    Blocked { pod: PodKey, by: Refuser, until: Duration },
 }
 
-/// Judges the next try, for these pods that have to leave.
-pub(in crate::decide) fn judge(world: &World, left: &[&PodView]) -> Rehearsed {
+/// The latest dry run, while it counts, and until when the next try may wait for what it says; `None` where no drain
+/// has failed or the next try comes whatever it says.
+fn current(world: &World) -> Option<(Option<&Rehearsal>, Duration)> {
     let here = &world.host.boot_id;
     let failed = |because| because == AbortReason::DrainDeadline;
-    let setback = world.memory.setback.as_ref().filter(|it| it.boot_id == *here && failed(it.because));
-    let Some(setback) = setback else { return Rehearsed::Enough };
-    let now = world.now.boot;
+    let setback = world.memory.setback.as_ref().filter(|it| it.boot_id == *here && failed(it.because))?;
     let tries_anyway = setback.at + gates::pause(setback.count) * 2;
-    if now >= tries_anyway {
-        return Rehearsed::Enough;
-    }
+    let now = world.now.boot;
     let rehearsal = world.cluster.drain.rehearsal.as_ref().filter(|it| now < it.begun + HOLDS);
-    if let Some((begun, (pod, by))) = rehearsal.and_then(|it| Some((it.begun, it.blocked.clone()?))) {
-        return Rehearsed::Blocked { pod, by, until: tries_anyway.min(begun + HOLDS) };
-    }
+    (now < tries_anyway).then_some((rehearsal, tries_anyway))
+}
+
+/// The pod that would be kept, by whom, and until when that is waited for.
+pub(in crate::decide) fn blocked(world: &World) -> Option<(&PodKey, &Refuser, Duration)> {
+    let (rehearsal, tries_anyway) = current(world)?;
+    let rehearsal = rehearsal?;
+    let (pod, by) = rehearsal.blocked.as_ref()?;
+    Some((pod, by, tries_anyway.min(rehearsal.begun + HOLDS)))
+}
+
+/// Whom to ask before the next try, of these pods that have to leave.
+pub(in crate::decide) fn judge(world: &World, left: &[&PodView]) -> Rehearsed {
+    let Some((rehearsal, _)) = current(world) else { return Rehearsed::Enough };
     let in_flight = rehearsal.map_or(0, |it| it.asked.values().filter(|awaited| **awaited).count());
     let asked = |pod: &PodView| rehearsal.is_some_and(|it| it.asked.contains_key(&pod.key.uid));
     let to_ask = left.iter().filter(|pod| !pod.terminating && !asked(pod)).map(|pod| pod.key.clone());

@@ -22,6 +22,11 @@ impl Here<'_> {
     /// A slot is not taken for a drain that cannot succeed, nor for one that a dry run shows to fail once more.
     pub(super) fn claim_if_it_can_drain(&self, mut wish: Wish, slot: &SlotView) -> Wish {
         let Some(look) = self.world.cluster.look else { return wish };
+        if let Some((pod, by, until)) = rehearsal::blocked(self.world) {
+            let left = until.saturating_sub(self.world.now.boot);
+            let reason = Reason::WouldBeBlocked { pod: pod.to_string(), by: by.to_string(), left };
+            return Wish { until: Some(until), ..wish }.because(reason);
+        }
         if !look.pods {
             return Wish { list_pods: true, ..wish }.because(Reason::MyTurnComes);
         }
@@ -42,11 +47,6 @@ impl Here<'_> {
             Rehearsed::Ask(pods) => {
                 let eviction = Eviction { pods, how: How::DryRun, grace: None };
                 wish.because(Reason::MyTurnComes).act(Effect::Evict(eviction))
-            }
-            Rehearsed::Blocked { pod, by, until } => {
-                let left = until.saturating_sub(self.world.now.boot);
-                let reason = Reason::WouldBeBlocked { pod: pod.to_string(), by: by.to_string(), left };
-                Wish { until: Some(until), ..wish }.because(reason)
             }
         }
     }

@@ -61,8 +61,9 @@ pub(super) async fn daemon_sets(stage: &Stage) -> Result<()> {
 /// A device that is gone after the reboot, as the kubelet reports it.
 pub(super) async fn device(stage: &Stage) -> Result<()> {
     let host = stage.host(1);
-    stage.install(host, &format!("{CONFIG}return_timeout = \"20s\"\n")).await?;
+    // A claim records the Node as it was read up to 10 s before.
     set_devices(stage, 2).await?;
+    stage.install(host, &format!("{CONFIG}return_timeout = \"20s\"\n")).await?;
     host.boot_after(OFF);
     request_reboot(host).await?;
     host.wait_off(CYCLE).await?;
