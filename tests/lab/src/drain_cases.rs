@@ -8,6 +8,7 @@ mod case;
 mod creation;
 mod denials;
 mod kubectl;
+mod meddling;
 mod objects;
 mod ours;
 mod server;

@@ -34,7 +34,7 @@ use client::Client;
 use kubelet::Kubelet;
 
 /// The agents' certificates name this group; the shipped manifests bind a service account.
-const AGENTS: &str = "rebootd-agents";
+pub(crate) const AGENTS: &str = "rebootd-agents";
 /// By this and its node's name the audit log knows a rebootd.
 pub(crate) const AGENT: &str = "rebootd-of:";
 

@@ -5,7 +5,7 @@ use std::fmt;
 use anyhow::{Context, Result, ensure};
 use rebootd::cluster::Api;
 use rebootd::config::{ApiAccess, Credential, PemSource};
-use rebootd::decide::{EvictionOutcome, PodView};
+use rebootd::decide::{EvictionOutcome, How, PodView, Refuser};
 use serde_json::{Value, json};
 
 use super::case::{Case, Made};
@@ -100,7 +100,7 @@ impl Case {
     /// Evicts a pod through rebootd's adapter.
     pub(super) async fn evict(&self, pod: &Made) -> Result<EvictionOutcome> {
         let view = self.view(pod).await?;
-        let outcome = self.api().eviction(&view.key).await;
+        let outcome = self.api().eviction(&view.key, How::Evict, None).await;
         self.tell(format!("rebootd takes it as {outcome:?}"));
         Ok(outcome)
     }
@@ -128,8 +128,18 @@ pub(super) enum Taken {
 impl Taken {
     /// Fails where rebootd took an answer for something else.
     pub(super) fn matches(&self, outcome: &EvictionOutcome) -> Result<()> {
-        let granted = matches!(outcome, EvictionOutcome::Accepted);
-        ensure!(granted == (*self == Taken::Granted), "expected {self:?}, it is {outcome:?}");
+        let taken = match outcome {
+            EvictionOutcome::Granted => Some(Taken::Granted),
+            EvictionOutcome::Outdated => Some(Taken::Outdated),
+            EvictionOutcome::Refused(refusal) => Some(match &refusal.by {
+                Refuser::Budget { name, .. } => Taken::Budget(name.clone()),
+                Refuser::SeveralBudgets => Taken::SeveralBudgets,
+                Refuser::EndingNamespace => Taken::EndingNamespace,
+                Refuser::Other => Taken::Other,
+            }),
+            EvictionOutcome::Overloaded { .. } | EvictionOutcome::Unanswered { .. } => None,
+        };
+        ensure!(taken.as_ref() == Some(self), "expected {self:?}, it is {outcome:?}");
         Ok(())
     }
 }

@@ -38,11 +38,11 @@ impl Case {
         Ok(())
     }
 
-    /// Creates a pod on this node and waits until its kubelet has made of it what it is to become.
+    /// Creates a pod on this node and waits until its kubelet has made of it as it is to be.
     pub(super) async fn create(&self, pod: Pod) -> Result<Made> {
-        let made = self.create_unseen(pod).await?;
-        let (key, becomes) = (made.clone(), "what it is to become");
-        self.wait_state(&format!("{} is {becomes}", made.name), move |state| {
+        let made = self.create_only(pod).await?;
+        let key = made.clone();
+        self.wait_state(&format!("{} is as it is to be", made.name), move |state| {
             key.find(state).is_some_and(|pod| has_become(pod, &pod.raw["metadata"]["annotations"]))
         })
         .await?;
@@ -50,7 +50,7 @@ impl Case {
     }
 
     /// Creates a pod on this node.
-    pub(super) async fn create_unseen(&self, pod: Pod) -> Result<Made> {
+    pub(super) async fn create_only(&self, pod: Pod) -> Result<Made> {
         self.create_at(pod, &self.here).await
     }
 
@@ -60,8 +60,12 @@ impl Case {
         let namespace = pod.manifest["metadata"]["namespace"].as_str().unwrap_or(&self.here).to_owned();
         let made = self.post(&collection("Pod", &namespace), &pod.manifest).await?;
         let uid = made["metadata"]["uid"].as_str().context("a pod without uid")?.to_owned();
-        self.tell(format!("pod {namespace}/{} is created", pod.name));
-        Ok(Made { namespace, name: pod.name, uid })
+        let made = Made { namespace, name: pod.name, uid };
+        // Before that it would be taken for gone.
+        let key = made.clone();
+        let what = format!("pod {}/{} is created", made.namespace, made.name);
+        self.wait_state(&what, move |state| key.find(state).is_some()).await?;
+        Ok(made)
     }
 
     /// A pod whose controller leaves it alone: the simplest that is evicted.

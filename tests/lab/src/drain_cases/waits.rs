@@ -12,7 +12,7 @@ use crate::observer::{NodeState, State};
 use crate::simulated::{AGENT, MachineEvent};
 
 /// Reboots may start at any time. What a case gives goes below `[drain]`.
-const CONFIG: &str = "[policy]\nwindow = \"always\"\nsettle = \"1s\"\nmin_interval = \"0\"\n[drain]\n";
+const CONFIG: &str = "[policy]\nwindow = \"always\"\nsettle = \"1s\"\nmin_interval = \"0\"\nreboot_timeout = \"30s\"\n[drain]\n";
 
 impl Case {
     // ---- rebootd ----

@@ -19,8 +19,10 @@ pub(crate) const NEVER: &str = "never";
 pub(crate) const BECOMES: &str = "lab/becomes";
 pub(crate) const NOT_READY: &str = "NotReady";
 
-/// It posts Node and Lease so often.
+/// It renews its Lease so often, and posts its Node where that has changed.
 const BEAT: Duration = Duration::from_millis(800);
+/// It posts its Node in any case so often. More often would only be in the way of others who write it.
+const POST: Duration = Duration::from_secs(3);
 /// It looks at its pods so often. A real one is told at once.
 const LOOK: Duration = Duration::from_millis(200);
 /// A pod that says nothing else takes so long to end.
@@ -29,14 +31,16 @@ const POD_ENDS: Duration = Duration::from_millis(600);
 pub(super) struct Kubelet {
     machine: Arc<Machine>,
     client: Client,
-    posted: Option<Instant>,
+    renewed: Option<Instant>,
+    /// When it posted its Node, in which boot and whether as Ready.
+    posted: Option<(Instant, String, bool)>,
     /// Since when each pod is known to be leaving.
     leaving: BTreeMap<String, Instant>,
 }
 
 impl Kubelet {
     pub(super) fn new(machine: Arc<Machine>, client: Client) -> Self {
-        Self { machine, client, posted: None, leaving: BTreeMap::new() }
+        Self { machine, client, renewed: None, posted: None, leaving: BTreeMap::new() }
     }
 
     pub(super) async fn run(mut self) {
@@ -51,15 +55,23 @@ impl Kubelet {
     }
 
     async fn beat(&mut self, boot: &str) -> Result<()> {
-        if self.posted.is_none_or(|posted| posted.elapsed() >= BEAT) {
-            self.posted = Some(Instant::now());
-            self.node(boot).await?;
+        if self.renewed.is_none_or(|renewed| renewed.elapsed() >= BEAT) {
+            self.renewed = Some(Instant::now());
+            let ready = self.machine.kubelet_is_ready();
+            let is_posted = self.posted.as_ref().is_some_and(|(at, posted_boot, as_ready)| {
+                at.elapsed() < POST && posted_boot == boot && *as_ready == ready
+            });
+            if !is_posted {
+                self.posted = None;
+                self.node(boot, ready).await?;
+                self.posted = Some((Instant::now(), boot.to_owned(), ready));
+            }
             self.lease().await?;
         }
         self.pods().await
     }
 
-    async fn node(&self, boot: &str) -> Result<()> {
+    async fn node(&self, boot: &str, ready: bool) -> Result<()> {
         let name = &self.machine.name;
         let path = format!("/api/v1/nodes/{name}");
         let node = match self.client.get(&path).await {
@@ -70,7 +82,6 @@ impl Kubelet {
                 self.client.post("/api/v1/nodes", &node).await?
             }
         };
-        let ready = self.machine.kubelet_is_ready();
         let (boot_id, machine_id) = match self.machine.tells_ids {
             true => (boot, self.machine.machine_id.as_str()),
             false => ("", ""),

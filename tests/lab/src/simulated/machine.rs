@@ -128,6 +128,11 @@ impl Machine {
         serde_json::from_slice(&fs::read(self.directory.join("status/status.json")).ok()?).ok()
     }
 
+    /// What it has published so far says nothing any more.
+    pub(crate) fn forget_status(&self) {
+        let _ = fs::remove_file(self.directory.join("status/status.json"));
+    }
+
     // ---- power ----
 
     pub(crate) fn boot_id(&self) -> Option<String> {
@@ -141,7 +146,7 @@ impl Machine {
             return;
         }
         let _ = fs::remove_file(self.sentinel());
-        let _ = fs::remove_file(self.directory.join("status/status.json"));
+        self.forget_status();
         state.boots += 1;
         let boot = format!("{:016x}{:016x}", 0xb000 + self.number, state.boots);
         state.boot = Some(boot.clone());
@@ -244,7 +249,7 @@ impl Machine {
             mount --bind \"$1/status\" /run/rebootd &&
             exec \"$2\" run --boot-id \"$3\" --config-dir \"$1/config\"";
         Command::new("unshare")
-            .args(["--mount", "--time", &format!("--boottime=-{offset}")])
+            .args(["--mount", "--time", &format!("--boottime={offset}")])
             .args(["sh", "-c", script, "sh"])
             .arg(&self.directory)
             .arg(rebootd)
@@ -262,15 +267,22 @@ impl Machine {
             .context("cannot start unshare")
     }
 
-    /// How much the boot clock of this boot is behind that of the machine underneath: fixed at its first process.
-    fn boot_offset(&self, boot: u64, up: f64) -> u64 {
+    /// By how much the boot clock of this boot differs from that of the machine underneath: fixed at its first process.
+    fn boot_offset(&self, boot: u64, up: f64) -> i64 {
         let path = self.directory.join(format!("offset-{boot}"));
         let known = fs::read_to_string(&path).ok().and_then(|text| text.parse().ok());
         known.unwrap_or_else(|| {
-            let offset = (up as u64).saturating_sub(5);
+            let offset = 5 - up as i64;
             let _ = fs::write(&path, offset.to_string());
             offset
         })
+    }
+
+    /// For the next rebootd so much more time of this boot has passed.
+    pub(crate) fn pass_time(&self, time: Duration) -> Result<()> {
+        let path = self.directory.join(format!("offset-{}", self.lock().boots));
+        let offset: i64 = fs::read_to_string(&path)?.parse()?;
+        Ok(fs::write(&path, (offset + i64::try_from(time.as_secs())?).to_string())?)
     }
 
     // ---- the bus ----

@@ -94,7 +94,7 @@ async fn kubectl_finished_daemon_set_pod_stays(case: &mut Case) -> Result<()> {
 /// For kubectl it is fatal, or evicted with --force. The garbage collector deletes it, and hangs here.
 async fn kubectl_orphan_of_a_missing_daemon_set_holds_nothing_up(case: &mut Case) -> Result<()> {
     let owner = Pod::owner("apps/v1", "DaemonSet");
-    let agent = case.create_unseen(Pod::named("agent").never_ends().controlled_by(&owner)).await?;
+    let agent = case.create_only(Pod::named("agent").never_ends().controlled_by(&owner)).await?;
     case.terminating(&agent).await?;
     case.drain("")?;
     case.reboot_called().await?;

@@ -60,7 +60,7 @@ async fn ours_pod_that_appears_after_the_cordon_is_evicted(case: &mut Case) -> R
     let slow = case.create_owned(Pod::named("slow").never_ends()).await?;
     case.drain("")?;
     case.terminating(&slow).await?;
-    let late = case.create_unseen(Pod::named("late").controlled_by(&case.owner("late").await?)).await?;
+    let late = case.create_only(Pod::named("late").controlled_by(&case.owner("late").await?)).await?;
     case.gone(&late).await?;
     case.was_evicted(&late)?;
     case.end(&slow).await?;
@@ -74,7 +74,8 @@ async fn ours_pod_that_tolerates_the_cordon_and_comes_back_is_left(case: &mut Ca
     case.drain("")?;
     case.reboot_called().await?;
     let evicted = case.requests("create", "pods/eviction")?.len();
-    ensure!((1..=3).contains(&evicted), "it was evicted {evicted} times");
+    // Three times, and then perhaps one that was there before the third answer.
+    ensure!((3..=5).contains(&evicted), "it was evicted {evicted} times");
     case.pods_of(&agent, 1).await?;
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! uid and resourceVersion as preconditions, dry runs, finalizers.
 
 use anyhow::{Result, ensure};
+use rebootd::decide::How;
 use serde_json::{Value, json};
 
 use super::super::answers::{Said, Taken, eviction, options};
@@ -40,7 +41,7 @@ async fn with_the_wrong_uid(case: &Case, pod: &Made) -> Result<Said> {
     let stale = Made { uid: NO_UID.to_owned(), ..pod.clone() };
     let mut view = case.view(pod).await?;
     view.key.uid = stale.uid;
-    let outcome = case.api().eviction(&view.key).await;
+    let outcome = case.api().eviction(&view.key, How::Evict, None).await;
     let expected = if said.code == 409 { Taken::Outdated } else { Taken::Budget("web".to_owned()) };
     expected.matches(&outcome)?;
     case.untouched(pod)?;

@@ -1,6 +1,7 @@
 //! What else says no.
 
 use anyhow::{Result, ensure};
+use rebootd::decide::How;
 use serde_json::json;
 
 use super::super::answers::{Said, Taken};
@@ -35,7 +36,7 @@ async fn server_missing_pod_is_not_found(case: &mut Case) -> Result<()> {
     case.gone(&web).await?;
     let said = case.evict_raw(&web).await?;
     ensure!(said.code == 404 && said.reason == "NotFound", "{said}");
-    Taken::Outdated.matches(&case.api().eviction(&view.key).await)
+    Taken::Outdated.matches(&case.api().eviction(&view.key, How::Evict, None).await)
 }
 
 async fn server_terminating_namespace_forbids_evictions(case: &mut Case) -> Result<()> {
