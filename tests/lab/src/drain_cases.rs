@@ -13,6 +13,7 @@ mod objects;
 mod ours;
 mod server;
 mod waits;
+mod wire;
 
 use std::collections::VecDeque;
 use std::fs;
@@ -58,7 +59,7 @@ macro_rules! cases {
 use cases;
 
 /// All of them; those that take longest come first.
-const ALL: [&[&[Named]]; 3] = [&ours::CASES, &kubectl::CASES, &server::CASES];
+const ALL: [&[&[Named]]; 4] = [&wire::CASES, &ours::CASES, &kubectl::CASES, &server::CASES];
 
 /// Runs all, or those that the environment names, and fails if one of them failed.
 pub(crate) async fn run(stage: &Stage) -> Result<()> {
