@@ -38,6 +38,8 @@ const ONLY: &str = "REBOOTD_LAB_CASES";
 /// They wait more than they work.
 const AT_ONCE: usize = 12;
 const LIMIT: Duration = Duration::from_secs(180);
+/// For those that take long by their nature.
+const LONG_LIMIT: Duration = Duration::from_secs(600);
 
 type Run = for<'case> fn(&'case mut Case) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'case>>;
 
@@ -61,11 +63,25 @@ use cases;
 /// All of them; those that take longest come first.
 const ALL: [&[&[Named]]; 4] = [&wire::CASES, &ours::CASES, &kubectl::CASES, &server::CASES];
 
-/// Runs all, or those that the environment names, and fails if one of them failed.
+/// Those that take minutes each.
+const LONG: [&[&[Named]]; 1] = [&wire::LONG];
+
+/// Runs all but those that take minutes each.
 pub(crate) async fn run(stage: &Stage) -> Result<()> {
+    run_these(stage, &ALL, LIMIT).await
+}
+
+/// Runs those that take minutes each.
+pub(crate) async fn run_long(stage: &Stage) -> Result<()> {
+    run_these(stage, &LONG, LONG_LIMIT).await
+}
+
+/// Runs all, or those that the environment names, and fails if one of them failed.
+async fn run_these(stage: &Stage, cases: &[&'static [&'static [Named]]], limit: Duration) -> Result<()> {
     let only = std::env::var(ONLY).unwrap_or_default();
-    let chosen: VecDeque<(usize, &Named)> = ALL
-        .into_iter()
+    let chosen: VecDeque<(usize, &'static Named)> = cases
+        .iter()
+        .copied()
         .flatten()
         .copied()
         .flatten()
@@ -92,7 +108,7 @@ pub(crate) async fn run(stage: &Stage) -> Result<()> {
             loop {
                 let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
                 let Some((number, case)) = next else { return failed };
-                if !one(&shared, number, case, &results).await {
+                if !one(&shared, number, case, limit, &results).await {
                     failed.push(case.name);
                 }
             }
@@ -105,13 +121,13 @@ pub(crate) async fn run(stage: &Stage) -> Result<()> {
 }
 
 /// Whether it went well; what it said is kept in any case.
-async fn one(shared: &Arc<Shared>, number: usize, named: &Named, results: &Path) -> bool {
+async fn one(shared: &Arc<Shared>, number: usize, named: &Named, limit: Duration, results: &Path) -> bool {
     let began = Instant::now();
     let (outcome, story, log) = match Case::new(shared, number).await {
         Err(error) => (Err(error.context("its machine does not come up")), String::new(), String::new()),
         Ok(mut case) => {
-            let outcome = timeout(LIMIT, (named.run)(&mut case)).await;
-            let outcome = outcome.unwrap_or_else(|_| anyhow::bail!("not over within {LIMIT:?}"));
+            let outcome = timeout(limit, (named.run)(&mut case)).await;
+            let outcome = outcome.unwrap_or_else(|_| anyhow::bail!("not over within {limit:?}"));
             (outcome, case.end_all().await, case.log())
         }
     };

@@ -9,7 +9,7 @@ mod reads;
 mod watches;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -29,6 +29,9 @@ pub(super) const CASES: [&[Named]; 7] = [
     kills::CASES,
 ];
 
+/// They take longer than a run of all cases should.
+pub(super) const LONG: [&[Named]; 1] = [outages::LONG];
+
 /// Requests for evictions.
 fn evictions() -> Rule {
     Rule::new(Verb::Create, "pods/eviction")
@@ -42,6 +45,12 @@ fn evictions_of(pod: &Made) -> Rule {
 /// Lists of the node's pods.
 fn pod_lists() -> Rule {
     Rule::new(Verb::List, "pods")
+}
+
+/// Only the first so many of the requests that a rule matches.
+fn first(count: u32) -> impl Fn(&RequestRecord, &[u8]) -> bool {
+    let seen = AtomicU32::new(0);
+    move |_, _| seen.fetch_add(1, Ordering::SeqCst) < count
 }
 
 /// Something that a rule can be told to wait for.

@@ -43,7 +43,7 @@ async fn denied_for_a_while(case: &mut Case, action: Action, told: &[&str]) -> R
         case.gone(pod).await?;
         case.was_evicted(pod)?;
     }
-    case.wait_line(&[&["draining: 1 of 7 pods left"], told].concat()).await?;
+    case.wait_line(&[&["draining: ", "1 of 7 pods left"], told].concat()).await?;
     case.wait_status("it was tried three times", |_| rule.hits().len() >= 3).await?;
     case.untouched(&db)?;
     rule.remove();

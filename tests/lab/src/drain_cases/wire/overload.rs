@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::super::case::Case;
 use super::super::cases;
 use super::super::objects::Pod;
-use super::{Switch, evictions, evictions_of};
+use super::{Switch, evictions, evictions_of, first};
 use crate::proxy::{Action, Rule};
 
 cases![
@@ -105,12 +105,6 @@ async fn overloaded(case: &mut Case, action: Action, seconds: u64) -> Result<()>
     }
     ensure!(!case.log().contains("budget"), "its log speaks of a budget");
     Ok(())
-}
-
-/// Only the first so many of them.
-fn first(count: u32) -> impl Fn(&crate::proxy::RequestRecord, &[u8]) -> bool {
-    let seen = std::sync::atomic::AtomicU32::new(0);
-    move |_, _| seen.fetch_add(1, std::sync::atomic::Ordering::SeqCst) < count
 }
 
 async fn wire_overload_with_retry_after_one_is_told_as_such(case: &mut Case) -> Result<()> {

@@ -16,7 +16,9 @@ cases![
     wire_confirming_list_fails_once,
     wire_confirming_list_is_cut_once,
     wire_confirming_list_is_empty_once,
-    wire_confirming_list_without_items_is_no_empty_node,
+    wire_list_of_pods_without_items_is_no_empty_node,
+    wire_list_of_slots_without_items_undoes_nothing,
+    wire_node_without_content_undoes_nothing,
     wire_second_confirming_list_fails_once,
     wire_pod_that_appears_before_the_first_confirming_list_is_evicted,
     wire_pod_that_appears_between_the_confirming_lists_is_evicted,
@@ -98,22 +100,34 @@ async fn wire_second_confirming_list_fails_once(case: &mut Case) -> Result<()> {
     confirming_list(case, 2, internal_error()).await
 }
 
-/// An answer that is JSON and no list: from a proxy on the way, say.
-async fn wire_confirming_list_without_items_is_no_empty_node(case: &mut Case) -> Result<()> {
+/// An answer that is JSON and not what was asked for, of a proxy on the way, say: nobody knows more than before.
+async fn strange_answers(case: &mut Case, verb: Verb, resource: &str) -> Result<()> {
     let slow = case.lasting_drain().await?;
     let strange = Switch::default();
-    let rule = case.proxy.add(strange.guards(pod_lists()), Action::answer_json(200, &json!({})));
+    let rule =
+        case.proxy.add(strange.guards(Rule::new(verb, resource)), Action::answer_json(200, &json!({})));
     strange.turn_on();
-    // All lists from now on are so, and the pod is still here.
+    case.tell(format!("{verb} {resource} is answered with an empty object"));
     case.proxy.kill_connections();
-    rule.wait_hit().await;
-    rule.wait_hit().await;
-    ensure!(case.reboot_calls() == 0, "it took that for an empty node");
+    case.wait_status("it was answered so three times", |_| rule.hits().len() >= 3).await?;
     case.nothing_is_undone()?;
+    ensure!(case.reboot_calls() == 0, "it rebooted");
     rule.remove();
     case.wait_line(&["draining: 1 of 1 pod left"]).await?;
     case.end(&slow).await?;
     case.reboot_called().await
+}
+
+async fn wire_list_of_pods_without_items_is_no_empty_node(case: &mut Case) -> Result<()> {
+    strange_answers(case, Verb::List, "pods").await
+}
+
+async fn wire_list_of_slots_without_items_undoes_nothing(case: &mut Case) -> Result<()> {
+    strange_answers(case, Verb::List, "leases").await
+}
+
+async fn wire_node_without_content_undoes_nothing(case: &mut Case) -> Result<()> {
+    strange_answers(case, Verb::Get, "nodes").await
 }
 
 /// The watch has told that the last pod is gone; the list is on its way.
