@@ -104,6 +104,8 @@ async fn wire_second_confirming_list_fails_once(case: &mut Case) -> Result<()> {
 async fn strange_answers(case: &mut Case, verb: Verb, resource: &str) -> Result<()> {
     let slow = case.lasting_drain().await?;
     let strange = Switch::default();
+    let writes = || case.proxy.requests().iter().filter(|it| it.verb == Verb::Patch).count();
+    let before = writes();
     let rule =
         case.proxy.add(strange.guards(Rule::new(verb, resource)), Action::answer_json(200, &json!({})));
     strange.turn_on();
@@ -114,6 +116,7 @@ async fn strange_answers(case: &mut Case, verb: Verb, resource: &str) -> Result<
     ensure!(case.reboot_calls() == 0, "it rebooted");
     rule.remove();
     case.wait_line(&["draining: 1 of 1 pod left"]).await?;
+    ensure!(writes() == before, "it wrote something");
     case.end(&slow).await?;
     case.reboot_called().await
 }
