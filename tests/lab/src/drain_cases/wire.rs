@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::Named;
-use super::case::{Case, Made};
+use super::case::{Case, LOOK, Made};
 use super::objects::Pod;
 use crate::proxy::{RequestRecord, Rule, Verb};
 
@@ -87,8 +87,20 @@ impl Case {
     async fn lasting_drain(&mut self) -> Result<Made> {
         let slow = self.create_owned(Pod::named("slow").never_ends()).await?;
         self.drain("")?;
-        self.terminating(&slow).await?;
+        self.granted(&slow).await?;
         Ok(slow)
+    }
+
+    /// Waits until rebootd knows that the eviction of this pod was granted.
+    async fn granted(&self, pod: &Made) -> Result<()> {
+        self.terminating(pod).await?;
+        // What the proxy has written is in the kernel's hands a moment later.
+        let arrived = |it: &RequestRecord| it.ended.is_some_and(|at| at.elapsed() > 2 * LOOK);
+        self.wait_status("its eviction was answered", |_| {
+            self.sent_evictions(pod).last().is_some_and(arrived)
+        })
+        .await?;
+        Ok(())
     }
 
     /// The cordon stands and the slot is ours.

@@ -71,7 +71,7 @@ async fn in_mid_drain(case: &mut Case) -> Result<[Made; 2]> {
     let db = case.create_owned(Pod::named("db")).await?;
     case.budget("db", json!({"minAvailable": 1}), 0).await?;
     case.drain("")?;
-    case.terminating(&slow).await?;
+    case.granted(&slow).await?;
     case.wait_line(&["draining: 2 of 2 pods left", "blocked by budget db"]).await?;
     Ok([slow, db])
 }
@@ -113,7 +113,7 @@ async fn wire_outage_in_which_the_last_pod_leaves_ends_in_a_reboot(case: &mut Ca
 async fn wire_outage_beyond_the_deadline_is_undone_afterwards(case: &mut Case) -> Result<()> {
     let slow = case.create_owned(Pod::named("slow").never_ends()).await?;
     case.drain("timeout = \"20s\"")?;
-    case.terminating(&slow).await?;
+    case.granted(&slow).await?;
     begin(case, Outage::Refused);
     case.wait_line(&[FAILING]).await?;
     case.wait_line(&["aborting", FAILING]).await?;
@@ -130,7 +130,7 @@ async fn wire_outage_beyond_the_deadline_is_undone_afterwards(case: &mut Case) -
 async fn wire_outage_beyond_the_deadline_that_ends_drained_reboots(case: &mut Case) -> Result<()> {
     let slow = case.create_owned(Pod::named("slow").never_ends()).await?;
     case.drain("timeout = \"20s\"")?;
-    case.terminating(&slow).await?;
+    case.granted(&slow).await?;
     begin(case, Outage::Refused);
     case.end(&slow).await?;
     case.wait_line(&["aborting", FAILING]).await?;
