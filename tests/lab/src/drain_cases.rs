@@ -13,6 +13,7 @@ mod objects;
 mod ours;
 mod server;
 mod waits;
+mod wire;
 
 use std::collections::VecDeque;
 use std::fs;
@@ -37,6 +38,8 @@ const ONLY: &str = "REBOOTD_LAB_CASES";
 /// They wait more than they work.
 const AT_ONCE: usize = 12;
 const LIMIT: Duration = Duration::from_secs(180);
+/// For those that take long by their nature.
+const LONG_LIMIT: Duration = Duration::from_secs(600);
 
 type Run = for<'case> fn(&'case mut Case) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'case>>;
 
@@ -58,13 +61,27 @@ macro_rules! cases {
 use cases;
 
 /// All of them; those that take longest come first.
-const ALL: [&[&[Named]]; 3] = [&ours::CASES, &kubectl::CASES, &server::CASES];
+const ALL: [&[&[Named]]; 4] = [&wire::CASES, &ours::CASES, &kubectl::CASES, &server::CASES];
+
+/// Those that take minutes each.
+const LONG: [&[&[Named]]; 1] = [&wire::LONG];
+
+/// Runs all but those that take minutes each.
+pub(crate) async fn run(stage: &Stage) -> Result<()> {
+    run_these(stage, &ALL, LIMIT).await
+}
+
+/// Runs those that take minutes each.
+pub(crate) async fn run_long(stage: &Stage) -> Result<()> {
+    run_these(stage, &LONG, LONG_LIMIT).await
+}
 
 /// Runs all, or those that the environment names, and fails if one of them failed.
-pub(crate) async fn run(stage: &Stage) -> Result<()> {
+async fn run_these(stage: &Stage, cases: &[&'static [&'static [Named]]], limit: Duration) -> Result<()> {
     let only = std::env::var(ONLY).unwrap_or_default();
-    let chosen: VecDeque<(usize, &Named)> = ALL
-        .into_iter()
+    let chosen: VecDeque<(usize, &'static Named)> = cases
+        .iter()
+        .copied()
         .flatten()
         .copied()
         .flatten()
@@ -92,7 +109,7 @@ pub(crate) async fn run(stage: &Stage) -> Result<()> {
             loop {
                 let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
                 let Some((number, case)) = next else { return failed };
-                if !one(&shared, number, case, &results).await {
+                if !one(&shared, number, case, limit, &results).await {
                     failed.push(case.name);
                 }
             }
@@ -105,14 +122,14 @@ pub(crate) async fn run(stage: &Stage) -> Result<()> {
 }
 
 /// Whether it went well; what it said is kept in any case.
-async fn one(shared: &Arc<Shared>, number: usize, named: &Named, results: &Path) -> bool {
+async fn one(shared: &Arc<Shared>, number: usize, named: &Named, limit: Duration, results: &Path) -> bool {
     let began = Instant::now();
     let (shared, run) = (Arc::clone(shared), named.run);
     // In a task of its own: one that panics takes no other along.
     let played = tokio::spawn(async move {
         let mut case = Case::new(&shared, number).await.context("its machine does not come up")?;
-        let outcome = timeout(LIMIT, run(&mut case)).await;
-        let outcome = outcome.unwrap_or_else(|_| bail!("not over within {LIMIT:?}"));
+        let outcome = timeout(limit, run(&mut case)).await;
+        let outcome = outcome.unwrap_or_else(|_| bail!("not over within {limit:?}"));
         Ok((outcome, case.close().await, case.log()))
     });
     let nothing = |error| (Err(error), String::new(), String::new());

@@ -46,6 +46,7 @@ use hyper_util::server::conn::auto;
 use records::Records;
 use rules::Rules;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tls::LenientVerifier;
@@ -87,7 +88,8 @@ struct Shared {
     records: Arc<Records>,
     fill_node_info: Option<NodeInfoSource>,
     refuse: AtomicBool,
-    black_hole: BlackHole,
+    /// Of the connections there are and those to come; replaced where only the former fall silent.
+    black_hole: Mutex<BlackHole>,
     open_connections: AtomicUsize,
     /// Ends everything.
     stop: CancellationToken,
@@ -125,7 +127,7 @@ impl Proxy {
             records: Records::new(),
             fill_node_info: config.fill_node_info,
             refuse: AtomicBool::new(false),
-            black_hole: BlackHole::default(),
+            black_hole: Mutex::default(),
             open_connections: AtomicUsize::new(0),
             connections: Mutex::new(stop.child_token()),
             stop,
@@ -173,7 +175,12 @@ impl Proxy {
     /// TLS handshake. What the API server has already been asked it still does. Once lifted, all goes on where it
     /// stopped: what clients sent meanwhile reaches the server, late, unless [`Proxy::kill_connections`] comes first.
     pub fn set_black_hole(&self, black_hole: bool) {
-        self.shared.black_hole.set(black_hole);
+        lock(&self.shared.black_hole).set(black_hole);
+    }
+
+    /// The connections there are fall silent for ever, and new ones work: a firewall on the way has forgotten them.
+    pub fn silence_connections(&self) {
+        std::mem::take(&mut *lock(&self.shared.black_hole)).set(true);
     }
 
     /// Breaks every connection that is open now.
@@ -232,7 +239,7 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, kill: C
     shared.open_connections.fetch_add(1, Ordering::SeqCst);
     let _count_down = CountDown(shared.clone());
     let _ = stream.set_nodelay(true);
-    let stream = SilencedStream::new(stream, shared.black_hole.clone());
+    let stream = SilencedStream::new(stream, lock(&shared.black_hole).clone());
     let acceptor = lock(&shared.acceptor).clone();
     let stream = tokio::select! {
         () = kill.cancelled() => return,
@@ -242,11 +249,18 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, kill: C
         },
     };
     let chain = stream.get_ref().1.peer_certificates().map(<[_]>::to_vec).unwrap_or_default();
-    let connection = Arc::new(Connection { chain, peer, kill: kill.clone() });
+    let close = CancellationToken::new();
+    let connection = Arc::new(Connection { chain, peer, kill: kill.clone(), close: close.clone() });
     let service = service_fn(move |request| forward::handle(shared.clone(), connection.clone(), request));
     let builder = auto::Builder::new(TokioExecutor::new());
+    let mut served = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    tokio::select! {
+        () = kill.cancelled() => return,
+        _ = served.as_mut() => return,
+        () = close.cancelled() => served.as_mut().graceful_shutdown(),
+    }
     tokio::select! {
         () = kill.cancelled() => {}
-        _ = builder.serve_connection(TokioIo::new(stream), service) => {}
+        _ = served => {}
     }
 }

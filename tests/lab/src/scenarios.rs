@@ -167,6 +167,14 @@ pub const ALL: &[Scenario] = &[
         run: |stage| Box::pin(drain_cases::run(stage)),
     },
     Scenario {
+        name: "drain_cases_long",
+        expects: "cases of a drain that take minutes each: five minutes without the API",
+        hosts: 0,
+        limit: minutes(12),
+        long: true,
+        run: |stage| Box::pin(drain_cases::run_long(stage)),
+    },
+    Scenario {
         name: "three_hosts",
         expects: "three hosts with pods reboot once each, one after the other, and budgets are kept",
         hosts: 3,

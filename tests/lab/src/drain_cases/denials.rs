@@ -58,6 +58,13 @@ impl Case {
         self.wait_denied().await
     }
 
+    /// The webhook is no longer asked.
+    pub(super) async fn remove_webhook(&self) -> Result<()> {
+        let name = format!("{ADMISSION}/validatingwebhookconfigurations/{}-evictions", self.here);
+        self.shared.person.delete(&name, &json!({})).await?;
+        Ok(())
+    }
+
     /// The API server takes a moment to know of it.
     async fn wait_denied(&self) -> Result<()> {
         let probe = self.create(Pod::named("probe").becomes("Succeeded")).await?;

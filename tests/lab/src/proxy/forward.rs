@@ -19,8 +19,9 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
+use tokio::time::{Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 
 /// One client's connection.
@@ -28,6 +29,8 @@ pub(super) struct Connection {
     pub(super) chain: Vec<CertificateDer<'static>>,
     pub(super) peer: SocketAddr,
     pub(super) kill: CancellationToken,
+    /// It takes no more requests and ends with those that it has.
+    pub(super) close: CancellationToken,
 }
 
 /// Tells hyper to break off: it resets the stream (HTTP/2) or closes the connection (HTTP/1.1).
@@ -163,17 +166,24 @@ pub(super) async fn handle(
         outgoing: Outgoing { parts, body: forwarded, identity, peer: connection.peer },
     };
     let Some(rule) = caught else {
-        return step.ask_server().await.map(|answer| streamed(answer, presence));
+        return step.ask_server().await.map(|answer| streamed(answer, None, presence));
     };
     if let Action::Answer { status, headers, body } = &rule.action {
         rule.report(&step.record, step.body.clone(), None);
+        if headers.iter().any(|(name, value)| name == "connection" && value == "close") {
+            connection.close.cancel();
+        }
         return Ok(own_answer(*status, headers, body.clone(), presence));
     }
     // A task of its own, so that it goes on when the client gives up and hyper drops this future.
     let stop = shared.stop.clone();
+    let cut_after = match rule.action {
+        Action::CutAnswer(bytes) => Some(bytes),
+        _ => None,
+    };
     let task = tokio::spawn(async move { stop.run_until_cancelled_owned(step.run(rule)).await });
     match task.await {
-        Ok(Some(Ok(answer))) => Ok(streamed(answer, presence)),
+        Ok(Some(Ok(answer))) => Ok(streamed(answer, cut_after, presence)),
         _ => Err(Broken),
     }
 }
@@ -232,7 +242,7 @@ impl Step {
             }
             Action::Delay(duration) => {
                 report(None);
-                tokio::time::sleep(duration).await;
+                sleep(duration).await;
                 self.ask_server().await
             }
             Action::DropAfter => {
@@ -253,7 +263,12 @@ impl Step {
             Action::DelayAnswer(duration) => {
                 let answer = self.ask_server().await?;
                 report(Some(answer.status().as_u16()));
-                tokio::time::sleep(duration).await;
+                sleep(duration).await;
+                Ok(answer)
+            }
+            Action::CutAnswer(_) => {
+                let answer = self.ask_server().await?;
+                report(Some(answer.status().as_u16()));
                 Ok(answer)
             }
             Action::Answer { .. } => Err(Broken),
@@ -314,13 +329,17 @@ fn new_record(parts: &Parts, body: &Bytes, identity: Identity) -> RequestRecord 
     }
 }
 
-fn streamed(answer: Response<Incoming>, presence: ClientPresence) -> Response<AnswerBody> {
+fn streamed(
+    answer: Response<Incoming>,
+    cut_after: Option<usize>,
+    presence: ClientPresence,
+) -> Response<AnswerBody> {
     let (mut parts, body) = answer.into_parts();
     remove_hop_by_hop(&mut parts.headers);
     parts.version = hyper::Version::default();
     parts.extensions.clear();
     presence.0.client_answered(parts.status.as_u16());
-    Response::from_parts(parts, AnswerBody::new(Source::Server(body), presence))
+    Response::from_parts(parts, AnswerBody::new(Source::Server(body), cut_after.map(Cut::after), presence))
 }
 
 fn own_answer(
@@ -330,7 +349,7 @@ fn own_answer(
     presence: ClientPresence,
 ) -> Response<AnswerBody> {
     presence.0.client_answered(status);
-    let mut response = Response::new(AnswerBody::new(Source::Own(Full::new(body)), presence));
+    let mut response = Response::new(AnswerBody::new(Source::Own(Full::new(body)), None, presence));
     if let Ok(status) = hyper::StatusCode::from_u16(status) {
         *response.status_mut() = status;
     }
@@ -347,15 +366,38 @@ enum Source {
     Own(Full<Bytes>),
 }
 
+/// Where an answer breaks off.
+struct Cut {
+    /// After so many more bytes.
+    left: usize,
+    /// hyper throws away what it has not sent when a body breaks off: they get a moment.
+    moment: Pin<Box<Sleep>>,
+}
+
+impl Cut {
+    const MOMENT: Duration = Duration::from_millis(30);
+
+    fn after(left: usize) -> Cut {
+        Cut { left, moment: Box::pin(sleep(Cut::MOMENT)) }
+    }
+
+    fn shorten(&mut self, data: &mut Bytes) {
+        data.truncate(self.left);
+        self.left -= data.len();
+        self.moment.as_mut().reset(tokio::time::Instant::now() + Cut::MOMENT);
+    }
+}
+
 /// An answer's body; notes when the client has all of it.
 pub(super) struct AnswerBody {
     source: Source,
+    cut: Option<Cut>,
     presence: ClientPresence,
 }
 
 impl AnswerBody {
-    fn new(source: Source, presence: ClientPresence) -> AnswerBody {
-        let body = AnswerBody { source, presence };
+    fn new(source: Source, cut: Option<Cut>, presence: ClientPresence) -> AnswerBody {
+        let body = AnswerBody { source, cut, presence };
         // hyper never polls a body that it knows to be empty.
         if body.is_end_stream() {
             body.presence.0.end(Outcome::Answered);
@@ -372,10 +414,20 @@ impl Body for AnswerBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let frame = match &mut self.source {
+        if let Some(cut) = self.cut.as_mut().filter(|cut| cut.left == 0) {
+            std::task::ready!(cut.moment.as_mut().poll(context));
+            self.presence.0.end(Outcome::Dropped);
+            return Poll::Ready(Some(Err(Broken)));
+        }
+        let mut frame = match &mut self.source {
             Source::Server(body) => Pin::new(body).poll_frame(context).map_err(|_| Broken),
             Source::Own(body) => Pin::new(body).poll_frame(context).map_err(|_| Broken),
         };
+        if let (Some(cut), Poll::Ready(Some(Ok(part)))) = (&mut self.cut, &mut frame)
+            && let Some(data) = part.data_mut()
+        {
+            cut.shorten(data);
+        }
         match &frame {
             Poll::Ready(Some(Err(_))) => self.presence.0.end(Outcome::UpstreamFailed),
             Poll::Ready(None) => self.presence.0.end(Outcome::Answered),
@@ -388,6 +440,7 @@ impl Body for AnswerBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
+            _ if self.cut.is_some() => false,
             Source::Server(body) => body.is_end_stream(),
             Source::Own(body) => body.is_end_stream(),
         }

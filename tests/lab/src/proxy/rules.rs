@@ -28,7 +28,10 @@ pub enum Action {
     Delay(Duration),
     /// Forward at once, wait before answering.
     DelayAnswer(Duration),
-    /// Answer without asking the server.
+    /// Forward; so many bytes of the answer's body reach the client, then it breaks off. A watch does so in mid-event.
+    CutAnswer(usize),
+    /// Answer without asking the server. With the header `connection: close` the connection takes no more requests,
+    /// as when an API server stops.
     Answer {
         /// HTTP status.
         status: u16,
@@ -350,7 +353,7 @@ pub struct RuleHandle {
 impl RuleHandle {
     /// Waits for the next request that the rule catches; each is given once.
     ///
-    /// For `DropAfter`, `HoldAnswer` and `DelayAnswer` that is when the server has answered, so has applied it;
+    /// For `DropAfter`, `HoldAnswer`, `DelayAnswer` and `CutAnswer` that is when the server has answered, so has applied it;
     /// otherwise when the request has arrived. Waits for ever: wrap it in `tokio::time::timeout`.
     pub async fn wait_hit(&self) -> Hit {
         let mut count = self.active.hit_count.subscribe();

@@ -363,6 +363,8 @@ macro_rules! both {
     )*};
 }
 
+mod broken;
+
 both! {
     certificate => a_certificate_becomes_a_front_proxy_identity;
     token => a_token_goes_through_and_nobody_forges_an_identity;
