@@ -13,8 +13,9 @@ use crate::config::OnTimeout;
 
 const LEAST_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 const BEYOND_GRACE: Duration = Duration::from_secs(5 * 60);
-/// Most drains are over sooner, and need no watches on slots and Node: the look before the stamp reads both.
-const SHORT_DRAIN: Duration = Duration::from_secs(30);
+/// Most drains are over sooner, and need no watches on slots and Node: the look before the stamp reads both. Later the
+/// watches follow a look, so that their first event tells nothing new.
+const SHORT_DRAIN: Duration = DRAIN_LOOK;
 /// The pods that come last are asked for at least so long, besides their grace, before the deadline.
 const LAST_CHANCE: Duration = Duration::from_secs(60);
 

@@ -20,7 +20,7 @@ pub(super) const SLOT: &str = "worker-1";
 /// What asks for a reboot.
 pub(super) const SENTINEL: &str = "/run/reboot-required";
 /// For what takes seconds on an idle machine: tests share theirs with others.
-pub(super) const SOON: Duration = Duration::from_secs(60);
+pub(super) const SOON: Duration = Duration::from_secs(90);
 /// For a whole reboot, from the claim to idle.
 pub(super) const CYCLE: Duration = Duration::from_secs(150);
 
