@@ -50,9 +50,9 @@ pub(super) const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
 
 #[derive(Deserialize)]
 pub(super) struct List<T> {
-    #[serde(default)]
     pub(super) metadata: Meta,
-    /// Go writes an empty list as `null` at times.
+    /// Go writes an empty list as `null` at times; but what has no items at all is no list.
+    #[serde(deserialize_with = "Option::deserialize", bound(deserialize = "T: Deserialize<'de>"))]
     pub(super) items: Option<Vec<T>>,
 }
 
