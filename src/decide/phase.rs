@@ -288,7 +288,12 @@ impl Here<'_> {
     }
 
     fn aborting(&self, slot: &SlotView, because: AbortReason) -> Wish {
-        Wish::new(Phase::Aborting)
+        // The pods that were known to be left may have gone since, while nothing could be read: then the drain is over.
+        let reads = match because {
+            AbortReason::DrainDeadline if self.cordon_is_ours() => WITH_PODS,
+            _ => CLUSTER,
+        };
+        Wish { reads, ..Wish::new(Phase::Aborting) }
             .because(Reason::Aborting { because })
             .act(self.give_back(slot, Some(because)))
     }
