@@ -319,6 +319,7 @@ impl Agent {
 
     /// What becomes of each pod, before the first is touched.
     fn tell_plan(&self) {
+        // A cordon that is only repeated needs no list of the pods.
         let Some(plan) = plan(&self.world, &self.settings) else { return };
         let mut stay = 0;
         for Planned { pod, verdict } in &plan {

@@ -300,6 +300,17 @@ mod tests {
     }
 
     #[test]
+    fn what_has_no_items_is_no_list() {
+        let items =
+            |text| serde_json::from_str::<List<Lease>>(text).map(|list| list.items.map(|it| it.len()));
+        assert_eq!(items(r#"{"metadata":{"resourceVersion":"1"},"items":[]}"#).unwrap(), Some(0));
+        assert_eq!(items(r#"{"metadata":{"resourceVersion":"1"},"items":null}"#).unwrap(), None);
+        for strange in ["{}", r#"{"metadata":{}}"#, r#"{"items":[]}"#] {
+            assert!(items(strange).is_err(), "{strange}");
+        }
+    }
+
+    #[test]
     fn a_cordon_is_ours_only_where_managed_fields_say_so() {
         let managed = |manager: &str| {
             serde_json::json!({

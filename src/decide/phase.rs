@@ -289,8 +289,10 @@ impl Here<'_> {
 
     fn aborting(&self, slot: &SlotView, because: AbortReason) -> Wish {
         // The pods that were known to be left may have gone since, while nothing could be read: then the drain is over.
+        // Where only they cannot be read, nothing will tell.
+        let can_tell = self.cordon_is_ours() && self.world.cluster.pods.failure().is_none();
         let reads = match because {
-            AbortReason::DrainDeadline if self.cordon_is_ours() => WITH_PODS,
+            AbortReason::DrainDeadline if can_tell => WITH_PODS,
             _ => CLUSTER,
         };
         Wish { reads, ..Wish::new(Phase::Aborting) }
