@@ -9,6 +9,8 @@ A: reads slots and host, sends the cordon
 A: the API applies its cordon
 A: gets the answer to its cordon
 A: reads its Node
+A: reads slots and host
+A: reads its Node
 A: reads slots and host, sends the stamp of slot 0, try 1
 A: the API applies its stamp of slot 0, try 1
 A: gets the answer to its stamp of slot 0, try 1, calls Reboot, logind accepts
@@ -37,6 +39,10 @@ A: reads slots and host, sends the cordon
 A: the API applies its cordon
     slot 0 held by A (this boot) | A up, cordoned by us, waits for an answer
 A: gets the answer to its cordon
+    slot 0 held by A (this boot) | A up, cordoned by us
+A: reads its Node
+    slot 0 held by A (this boot) | A up, cordoned by us
+A: reads slots and host
     slot 0 held by A (this boot) | A up, cordoned by us
 A: reads its Node
     slot 0 held by A (this boot) | A up, cordoned by us

@@ -12,6 +12,8 @@ A: gets the answer to its confirmation, finds no request
 A: a request appears
 A: a person cordons its Node
 A: reads its Node
+A: reads slots and host
+A: reads its Node
 A: reads slots and host, sends the stamp of slot 0, try 1
 A: the API applies its stamp of slot 0, try 1
 A: gets the answer to its stamp of slot 0, try 1, calls Reboot, logind accepts

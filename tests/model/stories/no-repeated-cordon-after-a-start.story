@@ -9,8 +9,10 @@ A: reads slots and host, sends the cordon
 A: the API applies its cordon
 A: gets the answer to its cordon
 A: reads its Node
-A: reads slots and host, the drain's deadline is over, sends the uncordon
+A: reads slots and host, finds dpkg at work, the drain's deadline is over, sends the uncordon
 A: gives up waiting for the answer to its uncordon
+A: reads its Node
+A: reads slots and host
 A: reads its Node
 A: reads slots and host, sends the stamp of slot 0, try 1
 A: the API applies its stamp of slot 0, try 1
@@ -35,11 +37,11 @@ A: gets the answer to its cordon
     slot 0 held by A (this boot) | A up, cordoned by us
 A: reads its Node
     slot 0 held by A (this boot) | A up, cordoned by us
-A: reads slots and host, the drain's deadline is over, sends the uncordon
+A: reads slots and host, finds dpkg at work, the drain's deadline is over, sends the uncordon
     slot 0 held by A (this boot) | A up, cordoned by us, waits for an answer
 A: gives up waiting for the answer to its uncordon
     slot 0 held by A (this boot) | A up, cordoned by us, a late write to the Node on its way
 A: reads its Node
     slot 0 held by A (this boot) | A up, cordoned by us, a late write to the Node on its way
-A: reads slots and host, sends the stamp of slot 0, try 1
+A: reads slots and host
     cannot happen; instead: A: reads slots and host, sends the cordon; A: the API applies the late uncordon; A: the late uncordon is lost

@@ -14,6 +14,8 @@ A: reads slots and host, sends the cordon
 A: the API applies its cordon
 A: gets the answer to its cordon
 A: reads its Node
+A: reads slots and host
+A: reads its Node
 A: reads slots and host, sends the stamp of slot 0, try 1
 A: the API applies its stamp of slot 0, try 1
 A: gets the answer to its stamp of slot 0, try 1, calls Reboot, logind accepts
