@@ -108,11 +108,10 @@ impl Api {
     pub async fn node(&mut self) -> Result<Option<NodeView>, ApiError> {
         let path = format!("/api/v1/nodes/{}", self.node);
         match self.get::<Node>(&path).await {
-            Ok(node) => {
-                let node = NodeView::from(node);
-                let is_one = !node.uid.is_empty();
-                is_one.then_some(Some(node)).ok_or_else(|| ApiError::Garbled("a Node without uid".to_owned()))
-            }
+            Ok(node) => match NodeView::from(node) {
+                node if node.uid.is_empty() => Err(ApiError::Garbled("a Node without uid".to_owned())),
+                node => Ok(Some(node)),
+            },
             Err(ApiError::Status { code: 404, .. }) => Ok(None),
             Err(error) => Err(error),
         }

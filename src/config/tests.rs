@@ -153,7 +153,7 @@ fn limits_name_the_key_and_its_place() {
         ("drain.delete_namespaces = ['A']", "1:27: \"A\" cannot be the name of a namespace"),
         (
             "drain.bare_pods = 'ignore'",
-            "1:19: \"ignore\" is unknown here; there are \"leave\", \"evict\" and \"refuse\"",
+            "1:19: \"ignore\" is unknown here; there are \"leave\", \"evict\", \"refuse\"",
         ),
         (
             "node.name = 'A'",

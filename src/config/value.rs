@@ -140,15 +140,20 @@ impl TryFrom<String> for Window {
     }
 }
 
+/// The value that this word stands for.
+fn one_of<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
+    let known = choices.iter().find(|(word, _)| *word == text);
+    known.map(|(_, value)| *value).ok_or_else(|| {
+        let words: Vec<String> = choices.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+        format!("\"{text}\" is unknown here; there are {}", words.join(", "))
+    })
+}
+
 impl TryFrom<String> for OnTimeout {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        match text.as_str() {
-            "abort" => Ok(Self::Abort),
-            "reboot" => Ok(Self::Reboot),
-            _ => Err(format!("\"{text}\" is unknown here; there are \"abort\" and \"reboot\"")),
-        }
+        one_of(&text, &[("abort", Self::Abort), ("reboot", Self::Reboot)])
     }
 }
 
@@ -156,12 +161,7 @@ impl TryFrom<String> for BarePods {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        match text.as_str() {
-            "leave" => Ok(Self::Leave),
-            "evict" => Ok(Self::Evict),
-            "refuse" => Ok(Self::Refuse),
-            _ => Err(format!("\"{text}\" is unknown here; there are \"leave\", \"evict\" and \"refuse\"")),
-        }
+        one_of(&text, &[("leave", Self::Leave), ("evict", Self::Evict), ("refuse", Self::Refuse)])
     }
 }
 
@@ -169,11 +169,7 @@ impl TryFrom<String> for EmptyDirPods {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        match text.as_str() {
-            "evict" => Ok(Self::Evict),
-            "refuse" => Ok(Self::Refuse),
-            _ => Err(format!("\"{text}\" is unknown here; there are \"evict\" and \"refuse\"")),
-        }
+        one_of(&text, &[("evict", Self::Evict), ("refuse", Self::Refuse)])
     }
 }
 

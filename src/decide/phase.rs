@@ -314,11 +314,12 @@ impl Here<'_> {
             return Wish { reasons: closed, look_age, host_age, watches, ..wish };
         }
         // Before anything is touched it is known what becomes of each pod.
-        if !self.refused().is_empty() {
+        if self.is_refused_for_sure() {
             return self.aborting(slot, AbortReason::PodsRefused);
         }
         let wish = Wish { reads: WITH_ALL, ..wish };
-        match self.closed_by_others() {
+        let closed = self.closed_by_others().into_iter().chain(self.refused()).collect::<Vec<_>>();
+        match closed {
             closed if closed.is_empty() => wish.act(self.cordon()),
             closed => {
                 let until = Some(self.deadline(slot));

@@ -108,7 +108,7 @@ fn reboot_now(world: &World) -> Option<Decision> {
         return None;
     }
     let next = if world.host.read_at.is_none() {
-        Next::Read(Reads::default())
+        Next::Read(NOTHING)
     } else if world.host.going_down.current() == Some(&false) && gates::host(world).is_empty() {
         Next::Act(Effect::Reboot { not_after })
     } else {
@@ -144,7 +144,7 @@ fn next_step(world: &World, settings: &Settings, wish: &mut Wish) -> Next {
         return unless_backing_off(world, Next::Read(Reads { pods: true, ..NOTHING }));
     }
     if wish.host_age.is_some_and(|age| world.host.read_at.is_none_or(|at| at + age <= now)) {
-        return Next::Read(Reads::default());
+        return Next::Read(NOTHING);
     }
     match effect {
         // Unreadable counts as going down: then nothing is written.

@@ -74,7 +74,7 @@ fn a_bare_pod_that_a_budget_covers_holds_back_the_claim_and_is_named() {
     let mut cluster = node(&["web"]);
     cluster.pod(0, "bare", Owner::Nobody);
     pod(&mut cluster, "bare").labels = BTreeMap::from([("app".into(), "db".into())]);
-    cluster.hosts[0].budgets = vec![budget("other", "web"), budget("db", "db")];
+    cluster.hosts[0].budgets = Ok(vec![budget("other", "web"), budget("db", "db")]);
     cluster.run(300);
     assert_eq!((cluster.writes, cluster.hosts[0].asked.len()), (0, 0), "{}", story(&cluster));
     let reason = reason(&cluster, "pods-refused");
@@ -360,4 +360,37 @@ fn a_pod_that_comes_between_the_two_lists_is_evicted_first() {
     cluster.pod(0, "late", Owner::Controller);
     cluster.run(30);
     assert!(rebooted(&cluster) && asked(&cluster, Some("late"), How::Evict) == 1, "{}", story(&cluster));
+}
+
+#[test]
+fn budgets_that_cannot_be_read_hold_up_the_cordon_and_give_nothing_back() {
+    let mut cluster = node(&["web"]);
+    while cluster.slots[0].holder.is_none() {
+        if cluster.step(0).is_some() {
+            cluster.time += Duration::from_millis(100);
+        }
+    }
+    cluster.pod(0, "bare", Owner::Nobody);
+    cluster.hosts[0].budgets = Err("500 internal error".into());
+    cluster.run(200);
+    assert_eq!(cluster.reasons(0), ["pods-refused"], "{}", story(&cluster));
+    assert!(cluster.slots[0].holder.is_some() && !cluster.hosts[0].node.unschedulable);
+    cluster.hosts[0].budgets = Ok(vec![]);
+    cluster.run(60);
+    assert!(rebooted(&cluster), "{}", story(&cluster));
+}
+
+#[test]
+fn a_node_that_is_drained_at_the_deadline_goes_on_as_any_other() {
+    let mut cluster = node(&["db"]);
+    cluster.hosts[0].settings.drain.on_timeout = OnTimeout::Reboot;
+    cluster.hosts[0].answers.insert("db".into(), kept_by("db"));
+    cluster.run(60);
+    cluster.hosts[0].package_manager = Some("/var/lib/dpkg/lock".into());
+    cluster.hosts[0].pods.clear();
+    cluster.run(13 * 60);
+    cluster.hosts[0].package_manager = None;
+    cluster.time += Duration::from_secs(120);
+    cluster.run(30);
+    assert!(rebooted(&cluster) && !told(&cluster, "goes-on"), "{}", story(&cluster));
 }

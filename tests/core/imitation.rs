@@ -63,7 +63,7 @@ pub struct Host {
     pub node_gone: bool,
     pub node: NodeView,
     pub pods: BTreeMap<String, PodView>,
-    pub budgets: Vec<Budget>,
+    pub budgets: Result<Vec<Budget>, String>,
     /// When each pod was asked for, in which way.
     pub asked: Vec<(Duration, String, How)>,
     /// The answers about some pods, by name; the others may go, unless all are kept.
@@ -166,7 +166,7 @@ impl Cluster {
                     ..NodeView::default()
                 },
                 pods: BTreeMap::new(),
-                budgets: vec![],
+                budgets: Ok(vec![]),
                 asked: vec![],
                 answers: BTreeMap::new(),
                 inhibitors: vec![],
@@ -299,8 +299,9 @@ impl Cluster {
                     self.event(number, Event::Pods(Ok(pods)));
                 }
                 if reads.budgets {
-                    let budgets = self.hosts[number].budgets.clone();
-                    self.event(number, Event::Budgets(Ok(budgets)));
+                    let failed = |message| Failure { message, retry_after: None };
+                    let budgets = self.hosts[number].budgets.clone().map_err(failed);
+                    self.event(number, Event::Budgets(budgets));
                 }
             }
             self.event(number, Event::LookEnded(reads));

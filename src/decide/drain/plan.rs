@@ -209,6 +209,13 @@ impl fmt::Display for Verdict {
     }
 }
 
+impl Refusal {
+    /// Whether something could not be read: that stops progress, and undoes nothing.
+    pub(in crate::decide) fn is_unreadable(&self) -> bool {
+        matches!(self, Refusal::BareWithUnreadableBudgets(_) | Refusal::BareWithUnreadableInhibitors(_))
+    }
+}
+
 impl Warning {
     fn text(self) -> &'static str {
         match self {

@@ -9,7 +9,7 @@ use super::{Keepers, PodDrain};
 
 /// Requests on their way at once. The server is slow at many evictions under one budget (kubernetes/kubernetes issue
 /// 102361), so more of them gain nothing. Pods that are leaving do not count: their graces run side by side.
-const AT_ONCE: usize = 5;
+pub(super) const AT_ONCE: usize = 5;
 
 /// The pods that have to be asked for, sorted by what holds them back.
 pub(in crate::decide) struct Queue<'a> {

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use super::super::world::World;
 use super::super::{AbortReason, PodKey, PodView, gates};
+use super::queue::AT_ONCE;
 use super::{Drain, EvictionOutcome, EvictionRefusal, Refuser};
 
-const AT_ONCE: usize = 5;
 /// What it said counts for so long.
 const HOLDS: Duration = Duration::from_secs(30 * 60);
 

@@ -70,6 +70,12 @@ impl Here<'_> {
         vec![Reason::PodsRefused { first: first.clone(), more: refused.len() - 1 }]
     }
 
+    /// Whether a pod is known to stand in the way, however much else cannot be read.
+    pub(super) fn is_refused_for_sure(&self) -> bool {
+        let for_sure = |it: &Planned<'_>| matches!(&it.verdict, Verdict::Refuse(why) if !why.is_unreadable());
+        self.plan().iter().any(for_sure)
+    }
+
     /// The pods that have to leave.
     fn left(&self) -> Vec<&PodView> {
         let plan = self.plan().into_iter();
@@ -114,6 +120,7 @@ impl Here<'_> {
             |pod: &PodView| self.world.cluster.drain.pods.get(&pod.key.uid).is_some_and(|it| !it.in_flight);
         self.settings.drain.on_timeout == OnTimeout::Reboot
             && self.is_overdue(slot)
+            && !self.is_empty()
             && left.iter().all(|pod| pod.terminating || asked(pod))
     }
 
