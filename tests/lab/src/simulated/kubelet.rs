@@ -136,7 +136,11 @@ impl Kubelet {
         let path = format!("/api/v1/namespaces/{namespace}/pods/{name}");
         if text("/metadata/deletionTimestamp").is_empty() {
             let becomes = text(&format!("/metadata/annotations/{}", BECOMES.replace('/', "~1")));
-            if text("/status/startTime").is_empty() && becomes != "Pending" {
+            // Once a Node has not been Ready for a while, the control plane says so of its pods too (Kubernetes'
+            // pkg/controller/util/node/controller_utils.go, MarkPodsNotReady). A kubelet that is back says otherwise.
+            let is_told_wrong = becomes.is_empty() && text("/status/phase") == "Running" && !is_ready(pod);
+            let is_new = text("/status/startTime").is_empty() && becomes != "Pending";
+            if is_new || is_told_wrong {
                 self.client.patch(&format!("{path}/status"), STRATEGIC, &status(becomes)).await?;
             }
             return Ok(());
@@ -171,6 +175,11 @@ fn condition(node: &Value, status: &str) -> Value {
         "type": "Ready", "status": status, "reason": "Simulated", "message": "",
         "lastHeartbeatTime": now, "lastTransitionTime": since,
     })
+}
+
+fn is_ready(pod: &Value) -> bool {
+    let conditions = pod.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
+    conditions.into_iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
 
 /// The status of a pod that became so; by default it runs and is ready.
