@@ -16,7 +16,7 @@ use crate::decide::{
     holders, observe, plan, pods_have,
 };
 use crate::host::logind::Bus;
-use crate::host::{clock, dpkg, memory, sentinel};
+use crate::host::{clock, dpkg, hold, memory, sentinel};
 use crate::report::{status, systemd};
 
 /// Where the sentinel cannot be watched it is looked at this often: more often than the watchdog wakes us, since
@@ -189,6 +189,8 @@ impl Agent {
         self.sentinel.watch(&self.settings);
         let request = sentinel::read(&self.settings.sentinel);
         self.observe(Event::Request(request));
+        let hold = hold::read(&self.settings.hold);
+        self.observe(Event::Hold(hold));
     }
 
     // ---- look ----
@@ -271,12 +273,14 @@ impl Agent {
         systemd::alive();
         let inhibitors = self.bus.inhibitors().await.map_err(text);
         let may_reboot = self.bus.may_reboot().await.map_err(text);
-        if [going_down.is_err(), inhibitors.is_err(), may_reboot.is_err()].contains(&true) {
+        let scheduled = self.bus.scheduled().await.map_err(text);
+        let failed = [going_down.is_err(), inhibitors.is_err(), may_reboot.is_err(), scheduled.is_err()];
+        if failed.contains(&true) {
             // The bus may have been restarted: connect anew next time.
             self.bus = Bus::default();
         }
         let package_manager = dpkg::held_lock();
-        self.observe(Event::Host { going_down, package_manager, inhibitors, may_reboot });
+        self.observe(Event::Host { going_down, package_manager, inhibitors, may_reboot, scheduled });
     }
 
     // ---- act ----
@@ -519,7 +523,7 @@ impl Sentinel {
             return;
         }
         let changed = self.changed.clone();
-        let watcher = sentinel::watch(&settings.sentinel, move || {
+        let watcher = sentinel::watch([&settings.sentinel, &settings.hold], move || {
             let _ = changed.try_send(());
         });
         match watcher {

@@ -78,14 +78,14 @@ pub struct ConfigDirectories {
     pub directories: Vec<PathBuf>,
 }
 
-/// Shows what rebootd does on this node, and frees slots.
+/// Shows what rebootd does on this node, and stops it.
 #[derive(Debug, Clone, PartialEq, Parser)]
 #[command(
     name = "rebootctl",
     version,
     long_about = "\
 Shows what rebootd, the daemon that reboots this Kubernetes node in its turn, does and why it waits; \
-frees the slot of a node that does not give it back.",
+holds this node, pauses the fleet, frees the slot of a node that does not give it back.",
     after_help = "\
 The daemon's log:  journalctl -u rebootd
 Manual:            man rebootctl"
@@ -105,6 +105,23 @@ pub enum ControlCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Keep this node from rebooting until `unhold`, across reboots
+    ///
+    /// A drain that has begun is undone. Needs root; the node's annotation rebootd.io/hold does the
+    /// same from afar.
+    Hold {
+        /// Why, for whoever wonders
+        #[arg(value_parser = parse_words)]
+        reason: String,
+    },
+    /// Let this node reboot again
+    Unhold,
+    /// Stop all nodes from starting a reboot, and let them go on
+    Fleet {
+        /// What to do.
+        #[command(subcommand)]
+        command: FleetCommand,
+    },
     /// Free the slots that a node holds, so that the next node gets its turn
     ///
     /// A Ready node is first told to step back: to undo its drain and give the slot back itself.
@@ -120,11 +137,42 @@ pub enum ControlCommand {
         /// Do not ask; for scripts, which have to know what they do
         #[arg(long)]
         yes: bool,
-        /// Reach the cluster with this kubeconfig; by default $KUBECONFIG, ~/.kube/config, or
-        /// /etc/kubernetes/admin.conf
-        #[arg(long, value_name = "FILE")]
-        kubeconfig: Option<PathBuf>,
+        /// How to reach the cluster.
+        #[command(flatten)]
+        access: Access,
     },
+}
+
+/// What can be done with all nodes at once.
+#[derive(Debug, Clone, PartialEq, Subcommand)]
+pub enum FleetCommand {
+    /// Let no node start a reboot, and have drains that have begun undone
+    ///
+    /// Nodes that are about to reboot, or on their way back, are not stopped. The pause is a Lease
+    /// named "pause" beside the slots, and lasts until `resume`.
+    Pause {
+        /// Why, for whoever wonders
+        #[arg(value_parser = parse_words)]
+        reason: String,
+        /// How to reach the cluster.
+        #[command(flatten)]
+        access: Access,
+    },
+    /// End the pause
+    Resume {
+        /// How to reach the cluster.
+        #[command(flatten)]
+        access: Access,
+    },
+}
+
+/// How a person reaches the cluster.
+#[derive(Debug, Clone, PartialEq, Args)]
+pub struct Access {
+    /// Reach the cluster with this kubeconfig; by default $KUBECONFIG, ~/.kube/config, or
+    /// /etc/kubernetes/admin.conf
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
 }
 
 /// 32 lower-case hexadecimal digits.
@@ -134,6 +182,17 @@ fn parse_boot_id(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err("expected 32 hexadecimal digits in lower case".to_owned())
+}
+
+/// One line for people, short enough for a status line.
+fn parse_words(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("say why, in a few words".to_owned()),
+        text if text.chars().any(char::is_control) || text.chars().count() > 160 => {
+            Err("one line of at most 160 characters".to_owned())
+        }
+        text => Ok(text.to_owned()),
+    }
 }
 
 /// It becomes part of a path at the API server.
@@ -218,7 +277,7 @@ mod tests {
             node: "node-1.example".to_owned(),
             timeout: Duration::from_secs(120),
             yes: false,
-            kubeconfig: None,
+            access: Access { kubeconfig: None },
         };
         assert_eq!(release("node-1.example").map(|control| control.command).ok(), Some(expected));
         for name in ["", "a/b", "a?b"] {
@@ -231,6 +290,7 @@ mod tests {
         let mut words = Vec::new();
         for subcommand in command.get_subcommands() {
             words.push(subcommand.get_name().to_owned());
+            words.extend(self::words(subcommand));
             let options = subcommand.get_arguments().filter_map(clap::Arg::get_long);
             words.extend(options.map(|option| format!("--{option}")));
         }

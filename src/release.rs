@@ -123,7 +123,7 @@ impl Release {
     }
 
     async fn ask_to_step_back(&self, api: &mut Api, seen: &Seen) -> anyhow::Result<()> {
-        let who = who();
+        let who = identity::person();
         for held in seen.can_step_back() {
             match api.ask_to_step_back(&held.slot, &who).await {
                 Outcome::Answered => println!("{} is told to step back from {}.", self.node, held.slot.name),
@@ -251,13 +251,6 @@ fn line(held: &HeldSlot) -> String {
     let since = held.since.as_ref().map(|since| format!(" at {since}")).unwrap_or_default();
     let asked = slot.step_back.as_ref().map(|who| format!(", asked to step back by {who}"));
     format!("{} (pool {pool}): {what}{since}{}", slot.name, asked.unwrap_or_default())
-}
-
-/// Who asks, as far as this host knows: it is for people to read.
-fn who() -> String {
-    let user = ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
-    let host = identity::host_name().unwrap_or_else(|_| "unknown host".to_owned());
-    format!("{}@{host}", user.unwrap_or_else(|| "somebody".to_owned()))
 }
 
 #[cfg(test)]

@@ -1,15 +1,18 @@
 //! The control program's command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Parser;
-use rebootd::cli::{Control, ControlCommand};
+use rebootd::cli::{Control, ControlCommand, FleetCommand};
 use rebootd::cluster::Api;
 use rebootd::config::{ApiAccess, read_persons_kubeconfig};
+use rebootd::decide::Outcome;
+use rebootd::host::{hold, identity};
 use rebootd::release::{Ending, Release};
 use rebootd::report::status::{PATH, Status};
+use tokio::runtime::Runtime;
 
 /// Where kubeadm leaves the administrator's kubeconfig.
 const ADMIN_KUBECONFIG: &str = "/etc/kubernetes/admin.conf";
@@ -19,8 +22,18 @@ const NEEDS_CONFIRMATION: u8 = 2;
 fn main() -> ExitCode {
     let result = match Control::parse().command {
         ControlCommand::Status { json } => print_status(json).map(|()| ExitCode::SUCCESS),
-        ControlCommand::Release { node, timeout, yes, kubeconfig } => {
-            release(&Release { node, timeout, yes }, kubeconfig)
+        ControlCommand::Hold { reason } => {
+            hold(&reason).with_context(|| advice(hold::PATH)).map(|()| ExitCode::SUCCESS)
+        }
+        ControlCommand::Unhold => unhold().with_context(|| advice(hold::PATH)).map(|()| ExitCode::SUCCESS),
+        ControlCommand::Fleet { command: FleetCommand::Pause { reason, access } } => {
+            pause(&reason, access.kubeconfig).map(|()| ExitCode::SUCCESS)
+        }
+        ControlCommand::Fleet { command: FleetCommand::Resume { access } } => {
+            resume(access.kubeconfig).map(|()| ExitCode::SUCCESS)
+        }
+        ControlCommand::Release { node, timeout, yes, access } => {
+            release(&Release { node, timeout, yes }, access.kubeconfig)
         }
     };
     result.unwrap_or_else(|error| {
@@ -29,12 +42,57 @@ fn main() -> ExitCode {
     })
 }
 
-fn release(release: &Release, kubeconfig: Option<PathBuf>) -> anyhow::Result<ExitCode> {
-    let access = access(kubeconfig).map_err(|error| anyhow::anyhow!("{error:#}\n{}", by_kubectl(release)))?;
+fn hold(reason: &str) -> std::io::Result<()> {
+    hold::put(Path::new(hold::PATH), &format!("{reason} ({})", identity::person()))?;
+    println!("This node is held. To let it reboot again: rebootctl unhold");
+    Ok(())
+}
+
+fn unhold() -> std::io::Result<()> {
+    match hold::remove(Path::new(hold::PATH))? {
+        true => println!("This node is no longer held."),
+        false => println!("This node was not held by rebootctl."),
+    }
+    Ok(())
+}
+
+fn advice(path: &str) -> String {
+    format!("cannot change {path} (are you root?)")
+}
+
+/// The cluster, and what to run its requests on.
+fn cluster(kubeconfig: Option<PathBuf>, node: &str) -> anyhow::Result<(Api, Runtime)> {
+    let access = access(kubeconfig)?;
     // Fails only where it was done before.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut api = Api::for_person(access, release.node.clone());
+    Ok((Api::for_person(access, node.to_owned()), runtime))
+}
+
+fn pause(reason: &str, kubeconfig: Option<PathBuf>) -> anyhow::Result<()> {
+    let (mut api, runtime) = cluster(kubeconfig, "")?;
+    match runtime.block_on(api.pause(&format!("{reason} ({})", identity::person()))) {
+        Outcome::Answered => println!("The fleet is paused. To go on: rebootctl fleet resume"),
+        Outcome::Refused { failure, .. } => bail!("the fleet is not paused: {}", failure.message),
+        Outcome::Unanswered(failure) => {
+            bail!("no answer, so the fleet may be paused or not; try again: {}", failure.message)
+        }
+    }
+    Ok(())
+}
+
+fn resume(kubeconfig: Option<PathBuf>) -> anyhow::Result<()> {
+    let (mut api, runtime) = cluster(kubeconfig, "")?;
+    match runtime.block_on(api.resume()).context("the fleet may still be paused")? {
+        true => println!("The fleet goes on."),
+        false => println!("The fleet was not paused."),
+    }
+    Ok(())
+}
+
+fn release(release: &Release, kubeconfig: Option<PathBuf>) -> anyhow::Result<ExitCode> {
+    let (mut api, runtime) = cluster(kubeconfig, &release.node)
+        .map_err(|error| anyhow::anyhow!("{error:#}\n{}", by_kubectl(release)))?;
     Ok(match runtime.block_on(release.run(&mut api))? {
         Ending::Free => ExitCode::SUCCESS,
         Ending::Kept => ExitCode::FAILURE,

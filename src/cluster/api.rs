@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use reqwest::Method;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::{Value, json};
 
 use super::client::{ApiError, Client};
 use super::eviction;
@@ -18,11 +18,12 @@ use super::table::{self, NodeState, Table};
 use super::watch::{Versions, Watch, WatchTarget};
 use crate::config::ApiAccess;
 use crate::decide::{
-    Budget, EvictionOutcome, How, KubeletLease, NodeView, NodeWrite, Others, Outcome, PodKey, PodView,
+    Budget, EvictionOutcome, How, KubeletLease, NodeView, NodeWrite, Others, Outcome, PAUSE, PodKey, PodView,
     SlotView, SlotWrite,
 };
 
 const MERGE_PATCH: &str = "application/merge-patch+json";
+const APPLY_PATCH: &str = "application/apply-patch+yaml";
 const JSON: &str = "application/json";
 /// The server tries an eviction that conflicts for 10 s, and gives up on any request after 34 s.
 const EVICTION_TIMEOUT: Duration = Duration::from_secs(40);
@@ -91,13 +92,16 @@ impl Api {
     }
 
     async fn patch(&mut self, path: &str, patch: &Value) -> Outcome {
+        let path = format!("{path}?fieldManager={}", self.field_manager);
+        self.write(Method::PATCH, &path, Some((MERGE_PATCH, patch.to_string().into_bytes()))).await
+    }
+
+    async fn write(&mut self, method: Method, path: &str, body: Option<(&'static str, Vec<u8>)>) -> Outcome {
         let client = match self.client() {
             Ok(client) => client,
             Err(error) => return error.outcome(),
         };
-        let path = format!("{path}?fieldManager={}", self.field_manager);
-        let body = Some((MERGE_PATCH, patch.to_string().into_bytes()));
-        let result = client.json::<serde::de::IgnoredAny>(Method::PATCH, &path, body, None).await;
+        let result = client.json::<IgnoredAny>(method, path, body, None).await;
         match self.mind(result) {
             Ok(_) => Outcome::Answered,
             Err(error) => error.outcome(),
@@ -256,6 +260,29 @@ impl Api {
         self.patch(&path, &step_back_patch(slot, who)).await
     }
 
+    /// Pauses the fleet, whether it is paused or not; `why` is for people.
+    pub async fn pause(&mut self, why: &str) -> Outcome {
+        let pause = json!({
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": PAUSE, "namespace": NAMESPACE},
+            "spec": {"holderIdentity": why},
+        });
+        let path = format!("{}?fieldManager={}&force=true", pause_path(), self.field_manager);
+        self.write(Method::PATCH, &path, Some((APPLY_PATCH, pause.to_string().into_bytes()))).await
+    }
+
+    /// Ends the pause of the fleet; false where there was none.
+    pub async fn resume(&mut self) -> Result<bool, ApiError> {
+        let client = self.client()?;
+        let deleted = client.json::<IgnoredAny>(Method::DELETE, &pause_path(), None, None).await;
+        match self.mind(deleted) {
+            Ok(_) => Ok(true),
+            Err(ApiError::Status { code: 404, .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Writes the own Node under the resourceVersion and the uid that the write names.
     pub async fn write_node(&mut self, write: &NodeWrite) -> Outcome {
         let path = format!("/api/v1/nodes/{}", self.node);
@@ -274,9 +301,13 @@ impl Api {
         async move {
             let sent = async {
                 let body = Some((JSON, body.to_string().into_bytes()));
-                client?.json::<serde::de::IgnoredAny>(method, &path, body, Some(EVICTION_TIMEOUT)).await
+                client?.json::<IgnoredAny>(method, &path, body, Some(EVICTION_TIMEOUT)).await
             };
             eviction::outcome(sent.await)
         }
     }
+}
+
+fn pause_path() -> String {
+    format!("/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{PAUSE}")
 }

@@ -37,6 +37,12 @@ pub(super) const STEP_BACK: &str = "rebootd.io/step-back";
 /// Beside a stamp: the DaemonSets that were not ready then.
 pub(super) const UNREADY: &str = "rebootd.io/unready-daemonsets";
 
+/// On a Node: a person wants it not to reboot; the text says why.
+const HOLD: &str = "rebootd.io/hold";
+/// Taints of nodes that are about to be removed: the cluster autoscaler's, and Karpenter's of versions 1 and 0.
+const REMOVAL_TAINTS: [&str; 3] =
+    ["ToBeDeletedByClusterAutoscaler", "karpenter.sh/disrupted", "karpenter.sh/disruption"];
+
 /// On the Nodes of a control plane, by kubeadm and everybody after it.
 pub(super) const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
 
@@ -107,6 +113,13 @@ pub(super) struct Node {
 #[serde(default)]
 struct NodeSpec {
     unschedulable: bool,
+    taints: Option<Vec<Taint>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Taint {
+    key: String,
 }
 
 #[derive(Deserialize, Default)]
@@ -152,6 +165,10 @@ impl From<Node> for NodeView {
         let attached = node.status.volumes_attached.into_iter().flatten().map(|volume| volume.name);
         let volumes: BTreeSet<String> =
             node.status.volumes_in_use.into_iter().flatten().chain(attached).collect();
+        let mut taints = node.spec.taints.into_iter().flatten().map(|taint| taint.key);
+        let taint =
+            taints.find(|key| REMOVAL_TAINTS.contains(&key.as_str())).map(|key| format!("taint {key}"));
+        let deleted = node.metadata.deletion_timestamp.map(|at| format!("deleted at {at}"));
         let ours = |managed: &ManagedFields| {
             managed.manager == FIELD_MANAGER && managed.fields_v1.spec.unschedulable.is_some()
         };
@@ -169,6 +186,8 @@ impl From<Node> for NodeView {
             network_unavailable: condition("NetworkUnavailable").is_some_and(|it| it.status == "True"),
             allocatable: node.status.allocatable,
             volumes: volumes.len(),
+            hold: node.metadata.annotations.remove(HOLD),
+            removal: deleted.or(taint),
             uid: node.metadata.uid,
             resource_version: node.metadata.resource_version,
         }

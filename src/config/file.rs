@@ -90,6 +90,7 @@ pub(super) struct DrainKeys {
 pub(super) struct GatesKeys {
     pub(super) max_nodes_not_ready: Option<Spanned<u32>>,
     pub(super) count_cordoned: Option<Spanned<bool>>,
+    pub(super) min_uptime: Option<Spanned<TimeSpan>>,
 }
 
 /// The keys of each table, "" being the top. A test holds them against [`Keys`],
@@ -116,7 +117,7 @@ pub(super) const KNOWN_KEYS: &[(&str, &[&str])] = &[
             "volume_timeout",
         ],
     ),
-    ("gates", &["max_nodes_not_ready", "count_cordoned"]),
+    ("gates", &["max_nodes_not_ready", "count_cordoned", "min_uptime"]),
 ];
 
 impl File {

@@ -49,6 +49,7 @@ pub(super) struct Merged {
     pub(super) volume_timeout: Option<Located<Duration>>,
     pub(super) max_nodes_not_ready: Option<Located<u32>>,
     pub(super) count_cordoned: Option<Located<bool>>,
+    pub(super) min_uptime: Option<Located<Duration>>,
 }
 
 impl Merged {
@@ -72,7 +73,7 @@ impl Merged {
             delete_namespaces,
             volume_timeout,
         } = drain;
-        let GatesKeys { max_nodes_not_ready, count_cordoned } = gates;
+        let GatesKeys { max_nodes_not_ready, count_cordoned, min_uptime } = gates;
 
         let place = |span| Place::in_text(&file.path, &file.text, span);
         replace(&mut self.mode, mode, |mode| mode, place);
@@ -101,6 +102,7 @@ impl Merged {
         replace(&mut self.volume_timeout, volume_timeout, |span| span.0, place);
         replace(&mut self.max_nodes_not_ready, max_nodes_not_ready, |number| number, place);
         replace(&mut self.count_cordoned, count_cordoned, |yes| yes, place);
+        replace(&mut self.min_uptime, min_uptime, |span| span.0, place);
         self.sources.push(file.path);
     }
 }

@@ -45,8 +45,8 @@ pub fn load(directories: &[&Path], host_name: &str) -> Result<Settings, ConfigEr
             }
         }
     }
-    let default_kubeconfig = directories.last().map(|directory| directory.join("kubeconfig"));
-    settings::complete(merged, host_name, default_kubeconfig.as_deref())
+    let administrators = directories.last().copied().unwrap_or(Path::new(DEFAULT_DIRECTORIES[1]));
+    settings::complete(merged, host_name, administrators)
 }
 
 /// The files that one configuration directory may have, in the order in which

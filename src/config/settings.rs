@@ -26,6 +26,8 @@ pub struct Settings {
     pub api: Option<ApiAccess>,
     /// The file that exists while the host wants to be rebooted.
     pub sentinel: PathBuf,
+    /// The file that exists while a person holds this node.
+    pub hold: PathBuf,
     /// When and how to reboot.
     pub policy: Policy,
     /// How to drain.
@@ -145,6 +147,8 @@ pub struct Gates {
     pub max_nodes_not_ready: u32,
     /// Whether a node that is Ready but cordoned counts as one that is not.
     pub count_cordoned: bool,
+    /// How long this host must have been up.
+    pub min_uptime: Duration,
 }
 
 /// When reboots may start.
@@ -225,18 +229,22 @@ const SHORTEST_GRACE_PERIOD: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(10 * 31_557_600);
 const MOST_REBOOT_TRIES: u32 = 10;
 
-/// Completes what the files say to settings.
+/// As in [`crate::host::hold::PATH`].
+const HOLD: &str = "hold";
+
+/// Completes what the files say to settings; `administrators` is the administrator's own directory.
 pub(super) fn complete(
     merged: Merged,
     host_name: &str,
-    default_kubeconfig: Option<&Path>,
+    administrators: &Path,
 ) -> Result<Settings, ConfigError> {
-    let (api, kubeconfig) = api_access(&merged, default_kubeconfig)?;
+    let (api, kubeconfig) = api_access(&merged, &administrators.join("kubeconfig"))?;
     let policy = policy(&merged)?;
     let drain = drain(&merged)?;
     let gates = Gates {
         max_nodes_not_ready: merged.max_nodes_not_ready.as_ref().map_or(0, |number| number.value),
         count_cordoned: merged.count_cordoned.as_ref().is_some_and(|yes| yes.value),
+        min_uptime: within("min_uptime", &merged.min_uptime, Duration::ZERO)?.unwrap_or_default(),
     };
     let node_name = match merged.node_name {
         Some(name) => name.value,
@@ -248,6 +256,7 @@ pub(super) fn complete(
         mode: value_or(merged.mode, Mode::Active),
         api,
         sentinel: value_or(merged.sentinel, PathBuf::from(DEFAULT_SENTINEL)),
+        hold: administrators.join(HOLD),
         policy,
         drain,
         gates,
@@ -344,7 +353,7 @@ fn reboot_tries(given: &Option<Located<u32>>) -> Result<u32, ConfigError> {
 /// How to reach the cluster, and the kubeconfig that says so, if one does.
 fn api_access(
     merged: &Merged,
-    default_kubeconfig: Option<&Path>,
+    default_kubeconfig: &Path,
 ) -> Result<(Option<ApiAccess>, Option<PathBuf>), ConfigError> {
     if let Some(server) = &merged.server {
         return Ok((Some(access_by_keys(merged, server)?), None));
@@ -352,10 +361,7 @@ fn api_access(
     refuse_without_server(merged)?;
     let (path, written_at) = match &merged.kubeconfig {
         Some(given) => (given.value.as_path(), Some(&given.place)),
-        None => match default_kubeconfig {
-            Some(path) => (path, None),
-            None => return Ok((None, None)),
-        },
+        None => (default_kubeconfig, None),
     };
     match (kubeconfig::read(path)?, written_at) {
         (Some(access), _) => Ok((Some(access), Some(path.to_owned()))),

@@ -48,7 +48,8 @@ const KUBECONFIG: &str = include_str!("../../tests/config/kubeconfig");
 
 #[test]
 fn nothing_configured_gives_the_defaults() {
-    let settings = Directory::new("defaults").load().unwrap();
+    let directory = Directory::new("defaults");
+    let settings = directory.load().unwrap();
     let policy = Policy {
         window: None,
         min_interval: Duration::from_secs(86_400),
@@ -72,9 +73,10 @@ fn nothing_configured_gives_the_defaults() {
         mode: Mode::Active,
         api: None,
         sentinel: "/run/reboot-required".into(),
+        hold: directory.0.join("etc/hold"),
         policy,
         drain,
-        gates: Gates { max_nodes_not_ready: 0, count_cordoned: false },
+        gates: Gates { max_nodes_not_ready: 0, count_cordoned: false, min_uptime: Duration::ZERO },
         sources: vec![],
     };
     assert_eq!(settings, expected);
@@ -255,9 +257,11 @@ fn the_sample_loads_with_every_key_set() {
     directory.write("etc/config.toml", sample);
     assert_eq!(
         directory.load(),
-        Directory::new("sample-empty")
-            .load()
-            .map(|settings| Settings { sources: vec![directory.0.join("etc/config.toml")], ..settings })
+        Directory::new("sample-empty").load().map(|settings| Settings {
+            sources: vec![directory.0.join("etc/config.toml")],
+            hold: directory.0.join("etc/hold"),
+            ..settings
+        })
     );
 
     let by_token = ["server", "certificate_authority", "token_file"];

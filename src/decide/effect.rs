@@ -297,6 +297,10 @@ pub enum AbortReason {
     RequestGone,
     /// No window is open or configured any more.
     WindowClosed,
+    /// A person holds the node.
+    Held,
+    /// A person has paused the fleet.
+    Paused,
     /// The node is in another pool now.
     PoolChanged,
     /// A person removed our cordon.
@@ -326,6 +330,8 @@ impl AbortReason {
             | AbortReason::AskedToStepBack => true,
             AbortReason::RequestGone
             | AbortReason::WindowClosed
+            | AbortReason::Held
+            | AbortReason::Paused
             | AbortReason::PoolChanged
             | AbortReason::SteppingBack
             | AbortReason::PodsRefused => false,
@@ -338,6 +344,8 @@ impl std::fmt::Display for AbortReason {
         f.write_str(match self {
             AbortReason::RequestGone => "nothing asks for a reboot any more",
             AbortReason::WindowClosed => "no window is open",
+            AbortReason::Held => "a person holds the node",
+            AbortReason::Paused => "the fleet is paused",
             AbortReason::PoolChanged => "the node is in another pool now",
             AbortReason::CordonRemoved => "somebody uncordoned the node",
             AbortReason::DrainDeadline => "the drain did not end in time",

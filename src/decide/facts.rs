@@ -84,6 +84,15 @@ pub struct Inhibitor {
     pub delays: bool,
 }
 
+/// A shutdown that somebody has scheduled with logind.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ScheduledShutdown {
+    /// `reboot`, `poweroff` and the like.
+    pub kind: String,
+    /// When: wall time since 1970.
+    pub at: Duration,
+}
+
 /// What the core needs of this host's Node object.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct NodeView {
@@ -117,6 +126,10 @@ pub struct NodeView {
     pub allocatable: BTreeMap<String, String>,
     /// How many volumes are attached to the node, or in use on it.
     pub volumes: usize,
+    /// A person's annotation that keeps this node from rebooting, with his words.
+    pub hold: Option<String>,
+    /// What says that the node is about to be removed from the cluster, if something does.
+    pub removal: Option<String>,
 }
 
 /// One slot: a Lease of the namespace `rebootd`.

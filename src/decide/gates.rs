@@ -4,11 +4,44 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::world::World;
-use super::{Inhibitor, Names, Reading, Reason};
-use crate::config::{Policy, Settings};
+use super::{AbortReason, Inhibitor, Names, NodeView, Reading, Reason};
+use crate::config::Settings;
 
 /// Of many nodes that are not well, so many are named.
 const MOST_NAMED: usize = 3;
+
+/// A gate that a person or the calendar shuts. Nothing starts beside it, and a drain that has begun is undone.
+pub(super) struct Shut {
+    pub(super) reason: Reason,
+    pub(super) because: AbortReason,
+}
+
+/// The gates that people and the calendar shut, the one to show first.
+pub(super) fn shut(world: &World, settings: &Settings) -> Vec<Shut> {
+    let mut shut = Vec::new();
+    let mut held = |by: String, why: &str| {
+        let reason = Reason::Held { by, why: why.to_owned() };
+        shut.push(Shut { reason, because: AbortReason::Held });
+    };
+    if let Some(Some(why)) = world.host.hold.last() {
+        held(settings.hold.display().to_string(), why);
+    }
+    if let Some(why) = world.cluster.node.last().and_then(Option::as_ref).and_then(|it| it.hold.as_ref()) {
+        held("the Node's annotation rebootd.io/hold".to_owned(), why);
+    }
+    if let Some(why) = &world.cluster.pause {
+        shut.push(Shut { reason: Reason::Paused { why: why.clone() }, because: AbortReason::Paused });
+    }
+    if settings.policy.window.is_none() {
+        shut.push(Shut { reason: Reason::NoWindow, because: AbortReason::WindowClosed });
+    }
+    shut
+}
+
+/// The gates of the own Node, asked whenever those of the host are.
+pub(super) fn node(node: &NodeView) -> Option<Reason> {
+    node.removal.as_ref().map(|by| Reason::NodeIsRemoved { by: by.clone() })
+}
 
 /// The gates of this host, asked before the claim, before the cordon and right before the reboot.
 pub(super) fn host(world: &World) -> Vec<Reason> {
@@ -16,6 +49,17 @@ pub(super) fn host(world: &World) -> Vec<Reason> {
     let host = &world.host;
     if let Err(reason) = read("whether the host is shutting down", &host.going_down) {
         closed.push(reason);
+    }
+    if let Err(reason) = read("whether a person holds this node", &host.hold) {
+        closed.push(reason);
+    }
+    match read("what shutdown is scheduled", &host.scheduled) {
+        Ok(Some(scheduled)) => {
+            let left = scheduled.at.saturating_sub(world.now.wall);
+            closed.push(Reason::ShutdownScheduled { kind: scheduled.kind.clone(), left });
+        }
+        Ok(None) => {}
+        Err(reason) => closed.push(reason),
     }
     match read("dpkg's locks", &host.package_manager) {
         Ok(Some(lock)) => closed.push(Reason::PackageManager { lock: lock.clone() }),
@@ -72,20 +116,21 @@ pub(super) fn others(world: &World, settings: &Settings) -> Vec<Reason> {
     closed
 }
 
-/// Gates that hold back only a new claim, and when each opens by itself.
-pub(super) fn claim(world: &World, policy: &Policy) -> Vec<(Reason, Option<Duration>)> {
+/// Gates that hold back only a new claim, and when each opens by itself, in time since boot.
+pub(super) fn claim(world: &World, settings: &Settings) -> Vec<(Reason, Duration)> {
+    let policy = &settings.policy;
     let mut closed = Vec::new();
-    if policy.window.is_none() {
-        closed.push((Reason::NoWindow, None));
+    if let Some(left) = settings.gates.min_uptime.checked_sub(world.now.boot).filter(|left| !left.is_zero()) {
+        closed.push((Reason::UpForTooShort { left }, settings.gates.min_uptime));
     }
     if let Some(left) = interval_left(world, policy.min_interval) {
-        closed.push((Reason::RebootedRecently { left }, Some(world.now.boot + left)));
+        closed.push((Reason::RebootedRecently { left }, world.now.boot + left));
     }
     if let Some(setback) = world.memory.setback.as_ref().filter(|it| it.boot_id == world.host.boot_id) {
         let until = setback.at + pause(setback.count);
         if world.now.boot < until {
             let left = until - world.now.boot;
-            closed.push((Reason::BackingOff { left, because: setback.because }, Some(until)));
+            closed.push((Reason::BackingOff { left, because: setback.because }, until));
         }
     }
     closed

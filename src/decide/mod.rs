@@ -38,10 +38,10 @@ pub use effect::{
 };
 pub use facts::{
     Budget, Claim, Inhibitor, KubeletLease, Names, NodeView, Now, Others, Owner, PodKey, PodView, Reading,
-    Request, SlotView, Stamp,
+    Request, ScheduledShutdown, SlotView, Stamp,
 };
 pub use health::Health;
-pub use observe::{Event, Failure, Outcome, Target, observe};
+pub use observe::{Event, Failure, Outcome, PAUSE, Target, observe};
 pub use reason::Reason;
 pub use reclaim::holders;
 pub use schedule::decide;

@@ -9,7 +9,7 @@ use super::reclaim;
 use super::world::{Cluster, FirstStart, LastReboot, Look, Pending, SECOND_LOOK, Setback, World};
 use super::{
     AbortReason, Budget, Effect, How, Inhibitor, KubeletLease, NodeChange, NodeView, Now, Others, PodKey,
-    PodView, Reads, Request, SlotChange, SlotView, SlotWrite,
+    PodView, Reads, Request, ScheduledShutdown, SlotChange, SlotView, SlotWrite,
 };
 
 /// Something that happened, as told by the edge.
@@ -19,6 +19,8 @@ pub enum Event {
     Tick,
     /// The request was read.
     Request(Result<Option<Request>, String>),
+    /// The file of a person who holds this node was read.
+    Hold(Result<Option<String>, String>),
     /// The rest of the host was read.
     Host {
         /// logind or systemd says that the host is shutting down.
@@ -29,6 +31,8 @@ pub enum Event {
         inhibitors: Result<Vec<Inhibitor>, String>,
         /// logind would let us reboot.
         may_reboot: Result<bool, String>,
+        /// The shutdown that somebody has scheduled.
+        scheduled: Result<Option<ScheduledShutdown>, String>,
     },
     /// A look begins: what follows was read after this.
     LookBegun,
@@ -106,6 +110,10 @@ pub enum Event {
 /// The D-Bus call follows the stamp within this time of its sending, or the slot is stamped anew.
 const STAMP_HOLDS: Duration = Duration::from_secs(5);
 
+/// A Lease of this name beside the slots pauses the fleet while it exists: one that every version of rebootd reads in
+/// any case, and sees at the same moment as the slots. Its holder is the text for people.
+pub const PAUSE: &str = "pause";
+
 /// What a write is sent to, by uid.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Target(pub String);
@@ -143,11 +151,13 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
     match event {
         Event::Tick => {}
         Event::Request(result) => world.host.request.take(result),
-        Event::Host { going_down, package_manager, inhibitors, may_reboot } => {
+        Event::Hold(result) => world.host.hold.take(result),
+        Event::Host { going_down, package_manager, inhibitors, may_reboot, scheduled } => {
             world.host.going_down.take(going_down);
             world.host.package_manager.take(package_manager);
             world.host.inhibitors.take(inhibitors);
             world.host.may_reboot.take(may_reboot);
+            world.host.scheduled.take(scheduled);
             world.host.read_at = Some(now.boot);
         }
         Event::LookBegun => {
@@ -168,8 +178,10 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
             cluster.health.node(&result, &world.host.boot_id, &world.host.machine_id, now.boot);
             take(world, result, |cluster| &mut cluster.node);
         }
-        Event::Slots(result) => {
-            if let Ok(slots) = &result {
+        Event::Slots(mut result) => {
+            if let Ok(slots) = &mut result {
+                let pauses = slots.extract_if(.., |slot| slot.name == PAUSE);
+                cluster.pause = pauses.last().map(|pause| pause.holder.unwrap_or_default());
                 remember_free(&mut cluster.free, slots, now.boot);
                 reclaim::slots_read(cluster, slots);
             }

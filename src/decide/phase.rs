@@ -165,16 +165,24 @@ impl Here<'_> {
             wish.reasons.push(Reason::Unreadable { what: "the request", why: why.to_owned() });
             wish.host_age = Some(TROUBLE_LOOK);
         }
-        for (reason, opens) in gates::claim(self.world, &self.settings.policy) {
+        for (reason, opens) in gates::claim(self.world, self.settings) {
             wish.reasons.push(reason);
-            wish.until = [wish.until, opens].into_iter().flatten().min();
+            wish.wake_at(opens, self.world.now.boot);
         }
+        wish.reasons.extend(gates::shut(self.world, self.settings).into_iter().map(|shut| shut.reason));
+        // People take back what they said at any time.
+        wish.watches.slots = self.world.cluster.pause.is_some();
+        wish.watches.node = self.node.hold.is_some();
         if !wish.reasons.is_empty() {
             return wish;
         }
         wish.reasons = gates::host(self.world);
         if !wish.reasons.is_empty() {
             return Wish { host_age: Some(GATE_LOOK), ..wish };
+        }
+        if let Some(reason) = gates::node(self.node) {
+            wish.watches.node = true;
+            return wish.because(reason);
         }
         if let Err(reason) = identity::node_is_this_boot(self.world, self.node) {
             return wish.trouble(reason);
@@ -274,17 +282,19 @@ impl Here<'_> {
         let policy = &self.settings.policy;
         let request_gone = self.world.host.request.current() == Some(&None);
         let uncordoned = self.node.mark.is_some() && !self.node.unschedulable;
+        let shut = gates::shut(self.world, self.settings).into_iter().next().map(|shut| shut.because);
+        let reboot_failed = stamp.is_some_and(|it| it.attempt >= policy.reboot_tries);
         let reasons = [
-            (self.world.step_back, AbortReason::SteppingBack),
-            (slot.step_back.is_some(), AbortReason::AskedToStepBack),
-            (slot.pool.as_ref() != Some(&self.settings.pool), AbortReason::PoolChanged),
-            (uncordoned, AbortReason::CordonRemoved),
-            (request_gone, AbortReason::RequestGone),
-            (policy.window.is_none(), AbortReason::WindowClosed),
-            (stamp.is_some_and(|it| it.attempt >= policy.reboot_tries), AbortReason::RebootFailed),
-            (self.drain_has_failed(slot, stamp), AbortReason::DrainDeadline),
+            self.world.step_back.then_some(AbortReason::SteppingBack),
+            slot.step_back.is_some().then_some(AbortReason::AskedToStepBack),
+            (slot.pool.as_ref() != Some(&self.settings.pool)).then_some(AbortReason::PoolChanged),
+            uncordoned.then_some(AbortReason::CordonRemoved),
+            request_gone.then_some(AbortReason::RequestGone),
+            shut,
+            reboot_failed.then_some(AbortReason::RebootFailed),
+            self.drain_has_failed(slot, stamp).then_some(AbortReason::DrainDeadline),
         ];
-        reasons.into_iter().find_map(|(holds, reason)| holds.then_some(reason))
+        reasons.into_iter().flatten().next()
     }
 
     fn aborting(&self, slot: &SlotView, because: AbortReason) -> Wish {
@@ -339,7 +349,9 @@ impl Here<'_> {
     }
 
     fn is_held_up(&self) -> bool {
-        !gates::host(self.world).is_empty() || !self.closed_by_others().is_empty()
+        !gates::host(self.world).is_empty()
+            || gates::node(self.node).is_some()
+            || !self.closed_by_others().is_empty()
     }
 
     /// What holds up a node that has its slot: a request that cannot be read, and closed gates.
@@ -347,7 +359,7 @@ impl Here<'_> {
         let unreadable = self.world.host.request.failure();
         let unreadable =
             unreadable.map(|why| Reason::Unreadable { what: "the request", why: why.to_owned() });
-        unreadable.into_iter().chain(gates::host(self.world)).collect()
+        unreadable.into_iter().chain(gates::host(self.world)).chain(gates::node(self.node)).collect()
     }
 
     fn cordon(&self) -> Effect {

@@ -21,6 +21,11 @@ pub enum Reason {
     OtherMachine { node: String, host: String },
     BootNotReported,
     NoWindow,
+    Held { by: String, why: String },
+    Paused { why: String },
+    UpForTooShort { left: Duration },
+    ShutdownScheduled { kind: String, left: Duration },
+    NodeIsRemoved { by: String },
     RebootedRecently { left: Duration },
     BackingOff { left: Duration, because: AbortReason },
     PackageManager { lock: String },
@@ -76,6 +81,11 @@ impl Reason {
             Reason::OtherMachine { .. } => "other-machine",
             Reason::BootNotReported => "boot-not-reported",
             Reason::NoWindow => "no-window",
+            Reason::Held { .. } => "held",
+            Reason::Paused { .. } => "paused",
+            Reason::UpForTooShort { .. } => "up-for-too-short",
+            Reason::ShutdownScheduled { .. } => "shutdown-scheduled",
+            Reason::NodeIsRemoved { .. } => "node-is-removed",
             Reason::RebootedRecently { .. } => "rebooted-recently",
             Reason::BackingOff { .. } => "backing-off",
             Reason::PackageManager { .. } => "package-manager",
@@ -176,6 +186,19 @@ impl fmt::Display for Reason {
                 "the Node of {holder}, which holds {slot} and was about to reboot, is gone; \
                  a person decides: rebootctl release {holder}"
             ),
+            Reason::Held { by, why } => write!(f, "a person holds this node ({by}){}", said(why)),
+            Reason::Paused { why } => {
+                write!(f, "the fleet is paused{}; to go on: rebootctl fleet resume", said(why))
+            }
+            Reason::UpForTooShort { left } => {
+                write!(f, "this host has not been up for `min_uptime`, {} left", span(*left))
+            }
+            Reason::ShutdownScheduled { kind, left } => write!(
+                f,
+                "somebody has scheduled a shutdown ({kind}) in {}; to call it off: shutdown -c",
+                span(*left)
+            ),
+            Reason::NodeIsRemoved { by } => write!(f, "the node is about to be removed from the cluster: {by}"),
             Reason::MyTurnComes => f.write_str("about to claim a free slot"),
             Reason::SlotOfOtherMachine { slot } => write!(
                 f,
@@ -259,6 +282,11 @@ impl fmt::Display for Reason {
             Reason::SteppedBack => f.write_str("stepped back; claims nothing"),
         }
     }
+}
+
+/// What somebody has said, where he has said anything.
+fn said(why: &str) -> String {
+    if why.is_empty() { String::new() } else { format!(": {why}") }
 }
 
 /// A duration for people, in its two largest units: `2h 30min`, `45s`.

@@ -93,7 +93,7 @@ pub fn decide(world: &World, settings: &Settings) -> Decision {
             watches: Watches::default(),
         };
     }
-    if let Some(reboot) = reboot_now(world) {
+    if let Some(reboot) = reboot_now(world, settings) {
         return reboot;
     }
     allow(world, settings, phase::wish(world, settings))
@@ -101,15 +101,16 @@ pub fn decide(world: &World, settings: &Settings) -> Decision {
 
 /// The answered stamp allows the reboot, for a moment. The cluster was read before it; the host, which takes
 /// milliseconds to read, is read once more after it: dpkg may have begun to work while the stamp was on its way.
-fn reboot_now(world: &World) -> Option<Decision> {
+fn reboot_now(world: &World, settings: &Settings) -> Option<Decision> {
     let not_after = world.cluster.may_call_until?;
     let wanted = world.host.request.current().is_some_and(Option::is_some) && !world.step_back;
     if !wanted || world.now.boot > not_after {
         return None;
     }
+    let going_down_is_no = world.host.going_down.current() == Some(&false);
     let next = if world.host.read_at.is_none() {
         Next::Read(NOTHING)
-    } else if world.host.going_down.current() == Some(&false) && gates::host(world).is_empty() {
+    } else if going_down_is_no && gates::host(world).is_empty() && gates::shut(world, settings).is_empty() {
         Next::Act(Effect::Reboot { not_after })
     } else {
         return None;

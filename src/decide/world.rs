@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::drain::Drain;
 use super::health::Health;
 use super::{
-    AbortReason, Budget, Inhibitor, NodeView, Now, Others, PodView, Reading, Request, SlotView, Target,
+    AbortReason, Budget, Inhibitor, NodeView, Now, Others, PodView, Reading, Request, ScheduledShutdown,
+    SlotView, Target,
 };
 
 /// How long ago a look may have ended when a write to a slot or the Node rests on it.
@@ -42,6 +43,8 @@ pub struct Host {
     pub machine_id: String,
     /// Why it should reboot, if it should.
     pub request: Reading<Option<Request>>,
+    /// What the file of a person who holds this node says, if there is one.
+    pub hold: Reading<Option<String>>,
     /// Whether it is shutting down.
     pub going_down: Reading<bool>,
     /// The file that dpkg or apt holds a lock on, while one of them is at work.
@@ -50,6 +53,8 @@ pub struct Host {
     pub inhibitors: Reading<Vec<Inhibitor>>,
     /// Whether logind would let us reboot.
     pub may_reboot: Reading<bool>,
+    /// The shutdown that somebody has scheduled.
+    pub scheduled: Reading<Option<ScheduledShutdown>>,
     /// When all of these were last read.
     pub read_at: Option<Duration>,
 }
@@ -61,6 +66,8 @@ pub struct Cluster {
     pub node: Reading<Option<NodeView>>,
     /// All slots, of all pools.
     pub slots: Reading<Vec<SlotView>>,
+    /// Somebody has paused the fleet, in these words; as current as the slots, which it is read with.
+    pub pause: Option<String>,
     /// The other nodes.
     pub others: Reading<Others>,
     /// The pods of this node by uid.
@@ -200,10 +207,12 @@ impl World {
                 boot_id,
                 machine_id,
                 request: Reading::default(),
+                hold: Reading::default(),
                 going_down: Reading::default(),
                 package_manager: Reading::default(),
                 inhibitors: Reading::default(),
                 may_reboot: Reading::default(),
+                scheduled: Reading::default(),
                 read_at: None,
             },
             cluster: Cluster { second_look: Some(now.boot + SECOND_LOOK), ..Cluster::default() },

@@ -17,3 +17,10 @@ pub fn host_name() -> std::io::Result<String> {
 pub fn plain_id(id: &str) -> String {
     id.trim().chars().filter(|character| *character != '-').collect::<String>().to_ascii_lowercase()
 }
+
+/// The person who runs this program, as far as this host knows: for people to read.
+pub fn person() -> String {
+    let user = ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
+    let host = host_name().unwrap_or_else(|_| "unknown host".to_owned());
+    format!("{}@{host}", user.unwrap_or_else(|| "somebody".to_owned()))
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::OnceCell;
 use zbus::{Connection, connection, proxy};
 
-use crate::decide::Inhibitor;
+use crate::decide::{Inhibitor, ScheduledShutdown};
 
 /// logind answers within milliseconds; polkit may ask its rules first.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -25,6 +25,8 @@ trait Login {
     fn list_inhibitors(&self) -> zbus::Result<Vec<(String, String, String, String, u32, u32)>>;
     #[zbus(property(emits_changed_signal = "false"))]
     fn preparing_for_shutdown(&self) -> zbus::Result<bool>;
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn scheduled_shutdown(&self) -> zbus::Result<(String, u64)>;
 }
 
 #[proxy(
@@ -78,6 +80,14 @@ impl Bus {
             // `block-weak` (systemd 257) binds everybody but root, so it binds us.
             .map(|(_, who, why, mode, _, _)| Inhibitor { who, why, delays: mode == "delay" })
             .collect())
+    }
+
+    /// The shutdown that somebody has scheduled, with `shutdown +10` for example.
+    pub async fn scheduled(&self) -> zbus::Result<Option<ScheduledShutdown>> {
+        let (kind, at) = self.login().await?.scheduled_shutdown().await?;
+        // Without one the kind is empty. `dry-` ones only tell people (`shutdown -k`).
+        let is_one = !kind.is_empty() && !kind.starts_with("dry-");
+        Ok(is_one.then(|| ScheduledShutdown { kind, at: Duration::from_micros(at) }))
     }
 
     /// Whether logind would let us reboot now. It says no to everybody while shutdown is inhibited.

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod dpkg;
+pub mod hold;
 pub mod identity;
 pub mod logind;
 pub mod memory;

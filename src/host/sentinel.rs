@@ -40,24 +40,28 @@ fn packages(sentinel: &Path) -> Vec<String> {
     packages
 }
 
-/// Watches the sentinel's directory and calls `changed` when something of the sentinel's name comes or goes.
+/// Watches the directories of these files and calls `changed` when one of the files comes or goes.
 ///
 /// The directory, not the file: that may not exist yet, and is replaced rather than changed. The kernel is
 /// asked for arrivals and departures only, so that reading the file does not wake the reader.
-pub fn watch(sentinel: &Path, changed: impl Fn() + Send + 'static) -> Result<INotifyWatcher, notify::Error> {
-    let directory = sentinel.parent().unwrap_or(Path::new("/"));
-    let name = sentinel.file_name().map(ToOwned::to_owned);
+pub fn watch(
+    files: [&Path; 2],
+    changed: impl Fn() + Send + 'static,
+) -> Result<INotifyWatcher, notify::Error> {
+    let names = files.map(|file| file.file_name().map(ToOwned::to_owned));
     let mask = EventKindMask::CREATE | EventKindMask::REMOVE | EventKindMask::MODIFY_NAME;
-    let of_sentinel = move |path: &PathBuf| path.file_name() == name.as_deref();
+    let of_file = move |path: &PathBuf| names.iter().any(|name| path.file_name() == name.as_deref());
     let handler = move |event: notify::Result<notify::Event>| {
         // An error or an overflow may hide the event that we wait for: look.
         let may_concern_us =
-            event.map_or(true, |event| event.need_rescan() || event.paths.iter().any(&of_sentinel));
+            event.map_or(true, |event| event.need_rescan() || event.paths.iter().any(&of_file));
         if may_concern_us {
             changed();
         }
     };
     let mut watcher = INotifyWatcher::new(handler, Config::default().with_event_kinds(mask))?;
-    watcher.watch(directory, RecursiveMode::NonRecursive)?;
+    for file in files {
+        watcher.watch(file.parent().unwrap_or(Path::new("/")), RecursiveMode::NonRecursive)?;
+    }
     Ok(watcher)
 }

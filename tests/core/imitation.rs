@@ -22,6 +22,7 @@ pub fn settings(name: &str) -> Settings {
             credential: Credential::TokenFile(PathBuf::from("/x")),
         }),
         sentinel: PathBuf::from("/run/reboot-required"),
+        hold: PathBuf::from("/etc/rebootd/hold"),
         policy: Policy {
             window: Some(Window::Always),
             min_interval: Duration::ZERO,
@@ -51,6 +52,9 @@ pub struct Host {
     pub machine: char,
     pub booted_at: Duration,
     pub request: Option<Request>,
+    /// The file of a person who holds the node.
+    pub hold: Result<Option<String>, String>,
+    pub scheduled: Option<ScheduledShutdown>,
     pub going_down: Result<bool, String>,
     pub package_manager: Option<String>,
     /// logind accepts a reboot, but the machine stays up.
@@ -144,6 +148,8 @@ impl Cluster {
                 machine,
                 booted_at: cluster.time,
                 request: None,
+                hold: Ok(None),
+                scheduled: None,
                 going_down: Ok(false),
                 package_manager: None,
                 stays_up: false,
@@ -313,9 +319,13 @@ impl Cluster {
         let host = &self.hosts[number];
         let (request, going_down) = (host.request.clone(), host.going_down.clone());
         let package_manager = Ok(host.package_manager.clone());
+        let hold = host.hold.clone();
         self.event(number, Event::Request(Ok(request)));
+        self.event(number, Event::Hold(hold));
         let inhibitors = Ok(self.hosts[number].inhibitors.clone());
-        self.event(number, Event::Host { going_down, package_manager, inhibitors, may_reboot: Ok(true) });
+        let scheduled = Ok(self.hosts[number].scheduled.clone());
+        let host = Event::Host { going_down, package_manager, inhibitors, may_reboot: Ok(true), scheduled };
+        self.event(number, host);
     }
 
     fn look_at_holders(&mut self, number: usize) {

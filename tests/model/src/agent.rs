@@ -178,12 +178,16 @@ pub enum Readings {
     Open,
     /// dpkg is at work.
     Closed,
+    /// A person holds the node.
+    Held,
     /// D-Bus does not answer.
     NoBus,
     /// The sentinel cannot be read.
     NoRequest,
     /// The locks cannot be read.
     NoLocks,
+    /// Whether a person holds the node cannot be read.
+    NoHold,
     /// Another node of the pool is NotReady.
     OtherNodeDown,
     /// The other nodes cannot be read.
@@ -631,6 +635,7 @@ fn settings(pool: &str, reboot_tries: u32) -> Settings {
             credential: Credential::TokenFile("/token".into()),
         }),
         sentinel: "/run/reboot-required".into(),
+        hold: "/etc/rebootd/hold".into(),
         policy: Policy {
             window: Some(Window::Always),
             min_interval: Duration::ZERO,
@@ -659,6 +664,12 @@ fn read_host(world: &mut World, around: Around) {
         _ => Ok(around.request.then_some(request)),
     };
     observe(world, Event::Request(request), TIME);
+    let hold = match around.readings {
+        Readings::NoHold => no("the hold"),
+        Readings::Held => Ok(Some(String::new())),
+        _ => Ok(None),
+    };
+    observe(world, Event::Hold(hold), TIME);
     let package_manager = match around.readings {
         Readings::NoLocks => no("the locks"),
         Readings::Closed => Ok(Some("/var/lib/dpkg/lock".into())),
@@ -670,12 +681,14 @@ fn read_host(world: &mut World, around: Around) {
             package_manager,
             inhibitors: no("inhibitors"),
             may_reboot: no("rights"),
+            scheduled: no("shutdowns"),
         },
         _ => Event::Host {
             going_down: Ok(around.going_down),
             package_manager,
             inhibitors: Ok(Vec::new()),
             may_reboot: Ok(true),
+            scheduled: Ok(None),
         },
     };
     observe(world, event, TIME);
@@ -710,10 +723,12 @@ fn unread(around: Around, is_progress: bool, needs_others: bool) -> Option<&'sta
         Readings::NoBus => Some("P8: it acts while it cannot tell whether the host goes down"),
         _ if around.going_down => Some("going down: it acts while the host goes down"),
         Readings::NoRequest if is_progress => Some("P8: it goes on while the request cannot be read"),
-        Readings::NoLocks if is_progress => Some("P8: it goes on while a gate cannot be read"),
+        Readings::NoLocks | Readings::NoHold if is_progress => {
+            Some("P8: it goes on while a gate cannot be read")
+        }
         Readings::NoOthers if needs_others => Some("P8: it goes on while the other nodes cannot be read"),
         Readings::OtherNodeDown if needs_others => Some("P2: it goes on while another node is not ready"),
-        Readings::Closed if is_progress => Some("P2: it goes on while a gate is shut"),
+        Readings::Closed | Readings::Held if is_progress => Some("P2: it goes on while a gate is shut"),
         _ => None,
     }
 }

@@ -104,6 +104,8 @@ fn around_told(around: Around) -> &'static str {
         Readings::Open if !around.request => ", finds no request",
         Readings::Open => "",
         Readings::Closed => ", finds dpkg at work",
+        Readings::Held => ", finds that a person holds the node",
+        Readings::NoHold => ", cannot read whether a person holds the node",
         Readings::NoBus => ", gets no answer on D-Bus",
         Readings::NoRequest => ", cannot read the sentinel",
         Readings::NoLocks => ", cannot read the locks",

@@ -251,18 +251,20 @@ impl<'a> Steps<'a> {
 
     /// The ways in which the readings of the host may end.
     fn readings(&self) -> &'static [Readings] {
-        const ALL: [Readings; 7] = [
+        const ALL: [Readings; 9] = [
             Readings::Open,
             Readings::Closed,
+            Readings::Held,
             Readings::OtherNodeDown,
             Readings::NoBus,
             Readings::NoRequest,
             Readings::NoLocks,
+            Readings::NoHold,
             Readings::NoOthers,
         ];
         match (self.search.faults.gates, self.search.faults.unreadable) {
             (_, true) => &ALL,
-            (true, false) => &ALL[..3],
+            (true, false) => &ALL[..4],
             (false, false) => &ALL[..1],
         }
     }

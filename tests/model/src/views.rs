@@ -24,6 +24,8 @@ pub fn node_view(node: Node, empty_boot_ids: bool) -> Option<NodeView> {
     };
     Some(NodeView {
         volumes: 0,
+        hold: None,
+        removal: None,
         uid: NODE.into(),
         resource_version: VERSION.into(),
         unschedulable: node.cordon != Cordon::None,

@@ -23,6 +23,8 @@ pub(crate) enum Answer {
     Flag(bool),
     /// Another property.
     State(&'static str),
+    /// No shutdown is.
+    Scheduled,
     Inhibitors(Vec<(String, String, String, String, u32, u32)>),
     Error(&'static str),
 }
@@ -88,6 +90,7 @@ fn call(message: &Message) -> Option<Call> {
             let (_, property): (String, String) = message.body().deserialize().ok()?;
             match property.as_str() {
                 "PreparingForShutdown" => Some(Call::PreparingForShutdown),
+                "ScheduledShutdown" => Some(Call::ScheduledShutdown),
                 "SystemState" => Some(Call::SystemState),
                 _ => None,
             }
@@ -112,6 +115,10 @@ async fn send(connection: &Connection, message: &Message, answer: Answer) -> zbu
         Answer::Text(text) => connection.reply(&header, &text).await,
         Answer::Flag(flag) => connection.reply(&header, &zbus::Variant::from(flag)).await,
         Answer::State(state) => connection.reply(&header, &zbus::Variant::from(state)).await,
+        Answer::Scheduled => {
+            let nothing = zbus::Variant::from(("", 0_u64));
+            connection.reply(&header, &nothing).await
+        }
         Answer::Inhibitors(all) => connection.reply(&header, &all).await,
         Answer::Error(text) => connection.reply_error(&header, FAILED, &text).await,
     }

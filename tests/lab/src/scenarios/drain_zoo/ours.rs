@@ -31,6 +31,7 @@ pub(super) async fn ask(lab: &Lab, keys: &str) -> Result<Verdicts> {
         package_manager: Ok(None),
         inhibitors: Ok(Vec::new()),
         may_reboot: Ok(true),
+        scheduled: Ok(None),
     };
     observe(&mut world, host, NOW);
     observe(&mut world, Event::Pods(Ok(api.pods().await?)), NOW);

@@ -18,6 +18,7 @@ pub(crate) enum Call {
     CanReboot,
     ListInhibitors,
     PreparingForShutdown,
+    ScheduledShutdown,
     SystemState,
 }
 
@@ -103,6 +104,7 @@ impl Machine {
         }
         Some(match call {
             Call::PreparingForShutdown => Answer::Flag(state.preparing),
+            Call::ScheduledShutdown => Answer::Scheduled,
             Call::SystemState => Answer::State(if state.preparing { "stopping" } else { "running" }),
             Call::CanReboot if state.inhibited => Answer::Text("challenge"),
             Call::CanReboot => Answer::Text("yes"),
