@@ -81,6 +81,8 @@ pub struct Host {
     pub unready_after_boot: Vec<String>,
     pub renewals: u64,
     pub last: Option<Decision>,
+    /// What it watched when it last decided.
+    watches: Watches,
     processes: u32,
 }
 
@@ -181,6 +183,7 @@ impl Cluster {
                 unready_after_boot: vec![],
                 renewals: 0,
                 last: None,
+                watches: Watches::default(),
                 processes: 0,
             };
             host.node.boot_id = host.boot_id();
@@ -225,6 +228,45 @@ impl Cluster {
         self.event(number, Event::Request(Ok(None)));
     }
 
+    /// A person puts the file there that holds this node, or takes it away; the daemon is told at once.
+    pub fn hold(&mut self, number: usize, hold: Result<Option<String>, String>) {
+        self.hosts[number].hold = hold.clone();
+        self.event(number, Event::Hold(hold));
+    }
+
+    /// A person writes the annotation that holds this node, or removes it.
+    pub fn annotate(&mut self, number: usize, why: Option<String>) {
+        let resource_version = self.bump();
+        let host = &mut self.hosts[number];
+        host.node.hold = why;
+        host.node.resource_version = resource_version.clone();
+        let uid = host.node.uid.clone();
+        if host.watches.node {
+            self.event(number, Event::Changed { uid, resource_version });
+        }
+    }
+
+    /// A person pauses the fleet, or ends the pause.
+    pub fn pause(&mut self, why: Option<&str>) {
+        self.slots.retain(|slot| slot.name != PAUSE);
+        let resource_version = self.bump();
+        if let Some(why) = why {
+            self.slots.push(SlotView {
+                name: PAUSE.into(),
+                uid: "pause".into(),
+                resource_version: resource_version.clone(),
+                holder: Some(why.into()),
+                ..SlotView::default()
+            });
+        }
+        for number in 0..self.hosts.len() {
+            let resource_version = resource_version.clone();
+            if self.hosts[number].watches.slots {
+                self.event(number, Event::Changed { uid: "pause".into(), resource_version });
+            }
+        }
+    }
+
     pub fn pod(&mut self, number: usize, name: &str, owner: Owner) {
         let key = PodKey { namespace: "default".into(), name: name.into(), uid: format!("pod-{name}") };
         let pod = PodView {
@@ -261,6 +303,7 @@ impl Cluster {
             last.phase != decision.phase
                 || last.reasons.iter().map(Reason::kind).ne(decision.reasons.iter().map(Reason::kind))
         });
+        host.watches = decision.watches;
         let quiet = decision.reasons.is_empty() && !matches!(decision.next, Next::Wait(_));
         if changed && !quiet {
             let reasons: Vec<_> = decision.reasons.iter().map(Reason::kind).collect();
@@ -559,7 +602,7 @@ impl Cluster {
             if self.time.as_secs().is_multiple_of(10) {
                 self.hosts[number].renewals += 1;
                 let resource_version = self.bump();
-                if self.hosts[number].last.as_ref().is_some_and(|last| last.watches.kubelet) {
+                if self.hosts[number].watches.kubelet {
                     self.event(number, Event::Changed { uid: "kubelet".into(), resource_version });
                 }
             }
@@ -574,7 +617,7 @@ impl Cluster {
                 self.event(number, Event::PodGone(key));
             }
             for slot in self.slots.clone() {
-                if self.hosts[number].last.as_ref().is_some_and(|last| last.watches.slots) {
+                if self.hosts[number].watches.slots {
                     let resource_version = slot.resource_version;
                     self.event(number, Event::Changed { uid: slot.uid, resource_version });
                 }

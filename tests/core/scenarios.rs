@@ -1,0 +1,118 @@
+//! Scenarios as text: commands at the margin, and indented below each what the agents say until the next.
+//!
+//! `BLESS=1 cargo test --test core scenarios` writes what they say now: read the difference before you commit it.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use rebootd::decide::*;
+use rebootd::report::status::line;
+
+use crate::imitation::Cluster;
+
+const INDENT: &str = "    ";
+
+/// Runs one file, and gives it back with what was said.
+fn play(text: &str) -> String {
+    let mut cluster = Cluster::new(&[], 0);
+    let mut played = String::new();
+    for line in text.lines().filter(|line| !line.starts_with(INDENT)) {
+        played.push_str(line);
+        played.push('\n');
+        let told = cluster.story.len();
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let said = match words.as_slice() {
+            [] | ["#", ..] => Vec::new(),
+            ["nodes", names @ .., "slots", slots] => {
+                cluster = Cluster::new(names, slots.parse().unwrap());
+                Vec::new()
+            }
+            [command, node, rest @ ..] if number_of(&cluster, node).is_some() => {
+                let number = number_of(&cluster, node).unwrap();
+                tell_host(&mut cluster, number, command, &rest.join(" "))
+            }
+            [command, rest @ ..] => {
+                tell_cluster(&mut cluster, command, &rest.join(" "));
+                Vec::new()
+            }
+        };
+        for line in cluster.story[told.min(cluster.story.len())..].iter().chain(&said) {
+            writeln!(played, "{INDENT}{}", line.trim_start()).unwrap();
+        }
+    }
+    played
+}
+
+fn number_of(cluster: &Cluster, name: &str) -> Option<usize> {
+    cluster.hosts.iter().position(|host| host.settings.node_name == name)
+}
+
+/// `COMMAND NODE …`
+fn tell_host(cluster: &mut Cluster, number: usize, command: &str, rest: &str) -> Vec<String> {
+    let text = || Some(rest.to_owned());
+    match command {
+        "request" => cluster.request(number),
+        "withdraw" => cluster.withdraw(number),
+        "pod" => cluster.pod(number, rest, Owner::Controller),
+        "keep" => cluster.hosts[number].kept = true,
+        "let-go" => cluster.hosts[number].kept = false,
+        "hold" => cluster.hold(number, Ok(text())),
+        "unhold" => cluster.hold(number, Ok(None)),
+        "hold-unreadable" => cluster.hold(number, Err("Permission denied".into())),
+        "annotate" => cluster.annotate(number, text()),
+        "unannotate" => cluster.annotate(number, None),
+        "taint" => cluster.hosts[number].node.removal = text().map(|taint| format!("taint {taint}")),
+        "untaint" => cluster.hosts[number].node.removal = None,
+        "install" => cluster.hosts[number].package_manager = text(),
+        "installed" => cluster.hosts[number].package_manager = None,
+        "inhibit" => {
+            let inhibitor = Inhibitor { who: "backup".into(), why: rest.into(), delays: false };
+            cluster.hosts[number].inhibitors = vec![inhibitor];
+        }
+        "uninhibit" => cluster.hosts[number].inhibitors.clear(),
+        "shutdown" => {
+            let at = cluster.hosts[number].world.now.wall + Duration::from_secs(rest.parse().unwrap());
+            cluster.hosts[number].scheduled = Some(ScheduledShutdown { kind: "reboot".into(), at });
+        }
+        "shutdown-cancel" => cluster.hosts[number].scheduled = None,
+        "dpkg-at-stamp" => cluster.hosts[number].dpkg_at_stamp = true,
+        "status" => {
+            let host = &cluster.hosts[number];
+            let decision = decide(&host.world, &host.settings);
+            return vec![line(&decision)];
+        }
+        _ => panic!("unknown command {command} of a node"),
+    }
+    Vec::new()
+}
+
+fn tell_cluster(cluster: &mut Cluster, command: &str, rest: &str) {
+    match command {
+        "run" => cluster.run(rest.parse().unwrap()),
+        "pause" => cluster.pause(Some(rest)),
+        "resume" => cluster.pause(None),
+        "api-down" => cluster.api_down = true,
+        "api-up" => cluster.api_down = false,
+        _ => panic!("unknown command {command} {rest}"),
+    }
+}
+
+#[test]
+fn scenarios_go_as_they_are_written() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/core/scenarios");
+    let mut wrong = Vec::new();
+    for entry in fs::read_dir(&directory).unwrap() {
+        let path = entry.unwrap().path();
+        let written = fs::read_to_string(&path).unwrap();
+        let played = play(&written);
+        if std::env::var_os("BLESS").is_some() {
+            fs::write(&path, &played).unwrap();
+        } else if played != written {
+            let first = written.lines().zip(played.lines()).find(|(written, played)| written != played);
+            wrong.push(format!("{}: first difference: {first:?}\n{played}", path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
