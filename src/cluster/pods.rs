@@ -104,7 +104,7 @@ impl From<Pod> for PodView {
             owner,
             controller,
             controller_uid,
-            labels: if owner == Owner::Nobody { metadata.labels } else { BTreeMap::new() },
+            labels: metadata.labels,
             ready: status.conditions.iter().flatten().any(|it| it.kind == "Ready" && it.status == "True"),
             finished: status.phase == "Succeeded" || status.phase == "Failed",
             terminating: metadata.deletion_timestamp.is_some(),

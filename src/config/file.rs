@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 use super::duration::TimeSpan;
 use super::error::{ConfigError, Place};
 use super::settings::{BarePods, EmptyDirPods, Mode, OnTimeout, Window};
-use super::value::{AbsolutePath, Namespaces, NodeName, PoolName, ServerAddress};
+use super::value::{AbsolutePath, LabelSelector, Namespaces, NodeName, PoolName, ServerAddress};
 
 /// A configuration file that was read and understood.
 #[derive(Debug)]
@@ -91,6 +91,7 @@ pub(super) struct GatesKeys {
     pub(super) max_nodes_not_ready: Option<Spanned<u32>>,
     pub(super) count_cordoned: Option<Spanned<bool>>,
     pub(super) min_uptime: Option<Spanned<TimeSpan>>,
+    pub(super) blocking_pods: Option<Spanned<Vec<LabelSelector>>>,
 }
 
 /// The keys of each table, "" being the top. A test holds them against [`Keys`],
@@ -117,7 +118,7 @@ pub(super) const KNOWN_KEYS: &[(&str, &[&str])] = &[
             "volume_timeout",
         ],
     ),
-    ("gates", &["max_nodes_not_ready", "count_cordoned", "min_uptime"]),
+    ("gates", &["max_nodes_not_ready", "count_cordoned", "min_uptime", "blocking_pods"]),
 ];
 
 impl File {
@@ -298,6 +299,10 @@ mod tests {
         ] {
             assert_eq!(error(text), message);
         }
+        assert_eq!(
+            error("[gates]\nblocking_pods = ['app=db', 'app db']"),
+            "f.toml:2:17: \"app db\" is not a label selector: expected \",\" before \"db\""
+        );
         assert!(error("[gates]\nmax_nodes_not_ready = -1").starts_with("f.toml:2:23: invalid value"));
         assert!(error("[gates]\ncount_cordoned = 1").starts_with("f.toml:2:18: invalid type"));
         assert!(error("[policy]\nreboot_tries = -1").starts_with("f.toml:2:16: invalid value"));

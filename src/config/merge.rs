@@ -10,6 +10,8 @@ use toml::Spanned;
 use super::error::Place;
 use super::file::{ApiKeys, DrainKeys, File, GatesKeys, HostKeys, Keys, NodeKeys, PolicyKeys};
 use super::settings::{BarePods, EmptyDirPods, Mode, OnTimeout, Window};
+use super::value::LabelSelector;
+use crate::decide::Selector;
 
 /// A value and where it was written.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,6 +52,7 @@ pub(super) struct Merged {
     pub(super) max_nodes_not_ready: Option<Located<u32>>,
     pub(super) count_cordoned: Option<Located<bool>>,
     pub(super) min_uptime: Option<Located<Duration>>,
+    pub(super) blocking_pods: Option<Located<Vec<Selector>>>,
 }
 
 impl Merged {
@@ -73,7 +76,7 @@ impl Merged {
             delete_namespaces,
             volume_timeout,
         } = drain;
-        let GatesKeys { max_nodes_not_ready, count_cordoned, min_uptime } = gates;
+        let GatesKeys { max_nodes_not_ready, count_cordoned, min_uptime, blocking_pods } = gates;
 
         let place = |span| Place::in_text(&file.path, &file.text, span);
         replace(&mut self.mode, mode, |mode| mode, place);
@@ -103,6 +106,8 @@ impl Merged {
         replace(&mut self.max_nodes_not_ready, max_nodes_not_ready, |number| number, place);
         replace(&mut self.count_cordoned, count_cordoned, |yes| yes, place);
         replace(&mut self.min_uptime, min_uptime, |span| span.0, place);
+        let selectors = |given: Vec<LabelSelector>| given.into_iter().map(|selector| selector.0).collect();
+        replace(&mut self.blocking_pods, blocking_pods, selectors, place);
         self.sources.push(file.path);
     }
 }

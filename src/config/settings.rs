@@ -12,6 +12,7 @@ use super::kubeconfig;
 use super::merge::{Located, Merged};
 use super::secret::Secret;
 use super::value::NodeName;
+use crate::decide::Selector;
 
 /// Everything that a person can set, with the defaults filled in.
 #[derive(Debug, Clone, PartialEq)]
@@ -141,7 +142,7 @@ impl Default for Drain {
 }
 
 /// What else has to be well for a reboot to start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Gates {
     /// So many of the pool's other nodes may be NotReady.
     pub max_nodes_not_ready: u32,
@@ -149,6 +150,8 @@ pub struct Gates {
     pub count_cordoned: bool,
     /// How long this host must have been up.
     pub min_uptime: Duration,
+    /// No pod that one of these selects may be on this node.
+    pub blocking_pods: Vec<Selector>,
 }
 
 /// When reboots may start.
@@ -245,6 +248,7 @@ pub(super) fn complete(
         max_nodes_not_ready: merged.max_nodes_not_ready.as_ref().map_or(0, |number| number.value),
         count_cordoned: merged.count_cordoned.as_ref().is_some_and(|yes| yes.value),
         min_uptime: within("min_uptime", &merged.min_uptime, Duration::ZERO)?.unwrap_or_default(),
+        blocking_pods: merged.blocking_pods.as_ref().map(|given| given.value.clone()).unwrap_or_default(),
     };
     let node_name = match merged.node_name {
         Some(name) => name.value,

@@ -76,7 +76,12 @@ fn nothing_configured_gives_the_defaults() {
         hold: directory.0.join("etc/hold"),
         policy,
         drain,
-        gates: Gates { max_nodes_not_ready: 0, count_cordoned: false, min_uptime: Duration::ZERO },
+        gates: Gates {
+            max_nodes_not_ready: 0,
+            count_cordoned: false,
+            min_uptime: Duration::ZERO,
+            blocking_pods: vec![],
+        },
         sources: vec![],
     };
     assert_eq!(settings, expected);

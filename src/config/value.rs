@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::settings::{BarePods, EmptyDirPods, Mode, OnTimeout, Window};
+use crate::decide::Selector;
 
 /// A path from the root; a daemon has no directory to be relative to.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -105,6 +106,19 @@ impl TryFrom<Vec<String>> for Namespaces {
             None if names.is_empty() => Err("name at least one namespace".to_owned()),
             None => Ok(Self(names.into_iter().collect())),
         }
+    }
+}
+
+/// A label selector as `kubectl -l` takes it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct LabelSelector(pub(super) Selector);
+
+impl TryFrom<String> for LabelSelector {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse().map(Self).map_err(|error| format!("\"{text}\" is not a label selector: {error}"))
     }
 }
 

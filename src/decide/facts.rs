@@ -289,7 +289,7 @@ pub struct PodView {
     pub controller: String,
     /// The uid of its controller; empty where it has none.
     pub controller_uid: String,
-    /// The labels of a pod without a controller; of others nobody asks.
+    /// Its labels, by which budgets and `blocking_pods` select it.
     pub labels: BTreeMap<String, String>,
     /// Condition `Ready` is `True`.
     pub ready: bool,

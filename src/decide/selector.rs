@@ -1,6 +1,8 @@
-//! Label selectors, as `meta/v1 LabelSelector` defines them.
+//! Label selectors: those of objects, which `meta/v1 LabelSelector` defines, and those that `kubectl -l` takes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
 
 /// Selects by labels: all of its requirements have to be met, so that one without any selects everything.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -49,9 +51,103 @@ impl Selector {
     }
 }
 
+/// As `kubectl -l` takes it: `app=db,tier!=test,zone in (a,b),!canary`.
+impl FromStr for Selector {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Selector, String> {
+        let mut requirements = Vec::new();
+        let mut rest = text.trim();
+        loop {
+            let (requirement, after) = requirement(rest)?;
+            requirements.push(requirement);
+            match after.trim_start().strip_prefix(',') {
+                Some(next) => rest = next.trim_start(),
+                None if after.trim().is_empty() => return Ok(Selector { requirements }),
+                None => return Err(format!("expected \",\" before \"{}\"", after.trim())),
+            }
+        }
+    }
+}
+
+/// The first requirement of a text, and what follows it.
+fn requirement(text: &str) -> Result<(Requirement, &str), String> {
+    if let Some(text) = text.strip_prefix('!') {
+        let (label, after) = word(text.trim_start(), "a label")?;
+        return Ok((Requirement { label, operator: Operator::DoesNotExist }, after));
+    }
+    let (label, after) = word(text, "a label")?;
+    let after = after.trim_start();
+    for (sign, is_in) in [("!=", false), ("==", true), ("=", true)] {
+        if let Some(after) = after.strip_prefix(sign) {
+            // An empty value is a value.
+            let (value, after) = word(after.trim_start(), "").unwrap_or((String::new(), after));
+            return Ok((Requirement { label, operator: of_values(is_in, BTreeSet::from([value])) }, after));
+        }
+    }
+    for (name, is_in) in [("in", true), ("notin", false)] {
+        let list = after.strip_prefix(name).and_then(|after| after.trim_start().strip_prefix('('));
+        if let Some((values, after)) = list.and_then(|list| list.split_once(')')) {
+            let values = values.split(',').map(|value| value.trim().to_owned()).collect();
+            return Ok((Requirement { label, operator: of_values(is_in, values) }, after));
+        }
+    }
+    Ok((Requirement { label, operator: Operator::Exists }, after))
+}
+
+fn of_values(is_in: bool, values: BTreeSet<String>) -> Operator {
+    if is_in { Operator::In(values) } else { Operator::NotIn(values) }
+}
+
+/// The characters of labels and their values that a text begins with, at least one.
+fn word<'a>(text: &'a str, what: &str) -> Result<(String, &'a str), String> {
+    let belongs = |letter: char| letter.is_ascii_alphanumeric() || "-_./".contains(letter);
+    let end = text.find(|letter| !belongs(letter)).unwrap_or(text.len());
+    match text.split_at(end) {
+        ("", rest) => Err(format!("expected {what} at \"{rest}\"; write for example \"app=db\"")),
+        (word, rest) => Ok((word.to_owned(), rest)),
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, Requirement { label, operator }) in self.requirements.iter().enumerate() {
+            f.write_str(if number == 0 { "" } else { "," })?;
+            let joined = |values: &BTreeSet<String>| values.iter().cloned().collect::<Vec<_>>().join(",");
+            match operator {
+                Operator::In(values) if values.len() == 1 => write!(f, "{label}={}", joined(values))?,
+                Operator::In(values) => write!(f, "{label} in ({})", joined(values))?,
+                Operator::NotIn(values) if values.len() == 1 => write!(f, "{label}!={}", joined(values))?,
+                Operator::NotIn(values) => write!(f, "{label} notin ({})", joined(values))?,
+                Operator::Exists => f.write_str(label)?,
+                Operator::DoesNotExist => write!(f, "!{label}")?,
+                Operator::Unknown => write!(f, "{label}?")?,
+            }
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn selectors_are_read_as_kubectl_reads_them() {
+        for (text, told) in [
+            ("app=db", "app=db"),
+            (" app == db , tier!=test ", "app=db,tier!=test"),
+            ("zone in (a, b),role notin (x,y)", "zone in (a,b),role notin (x,y)"),
+            ("example.org/canary,!done", "example.org/canary,!done"),
+            ("app=", "app="),
+            ("inner", "inner"),
+        ] {
+            assert_eq!(text.parse::<Selector>().map(|selector| selector.to_string()).as_deref(), Ok(told));
+        }
+        for text in ["", ",", "=db", "app=db tier=x", "app in (a", "app in a,b", "!", "app=db,", "äpp=1"] {
+            assert!(text.parse::<Selector>().is_err(), "{text:?}");
+        }
+    }
 
     fn selects(operator: Operator, labels: &[(&str, &str)]) -> bool {
         let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use nix::unistd::{Uid, User};
+
 /// The machine id of machine-id(5), 32 lower-case hexadecimal digits.
 pub fn machine_id() -> std::io::Result<String> {
     std::fs::read_to_string(Path::new("/etc/machine-id")).map(|id| plain_id(&id))
@@ -20,7 +22,8 @@ pub fn plain_id(id: &str) -> String {
 
 /// The person who runs this program, as far as this host knows: for people to read.
 pub fn person() -> String {
-    let user = ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
+    let user = ["SUDO_USER", "USER"].iter().find_map(|name| std::env::var(name).ok());
+    let user = user.or_else(|| Some(User::from_uid(Uid::current()).ok()??.name));
     let host = host_name().unwrap_or_else(|_| "unknown host".to_owned());
     format!("{}@{host}", user.unwrap_or_else(|| "somebody".to_owned()))
 }

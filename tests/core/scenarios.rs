@@ -56,6 +56,17 @@ fn tell_host(cluster: &mut Cluster, number: usize, command: &str, rest: &str) ->
         "request" => cluster.request(number),
         "withdraw" => cluster.withdraw(number),
         "pod" => cluster.pod(number, rest, Owner::Controller),
+        "block-by" => cluster.hosts[number].settings.gates.blocking_pods = vec![rest.parse().unwrap()],
+        "label" => {
+            let (pod, label) = rest.split_once(' ').unwrap();
+            let (name, value) = label.split_once('=').unwrap();
+            let pod = cluster.hosts[number].pods.values_mut().find(|it| it.key.name == pod).unwrap();
+            pod.labels.insert(name.into(), value.into());
+        }
+        "end" => cluster.hosts[number].pods.retain(|_, pod| pod.key.name != rest),
+        "min-uptime" => {
+            cluster.hosts[number].settings.gates.min_uptime = Duration::from_secs(rest.parse().unwrap());
+        }
         "keep" => cluster.hosts[number].kept = true,
         "let-go" => cluster.hosts[number].kept = false,
         "hold" => cluster.hold(number, Ok(text())),

@@ -60,6 +60,8 @@ pub enum Leave {
 /// Why a pod stands in the way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
+    /// The configuration has its like finish first: the selector as written.
+    Blocking(String),
     /// It has emptyDir volumes, and the configuration refuses to lose them.
     EmptyDir,
     /// It has no controller, and the configuration refuses to decide.
@@ -89,7 +91,7 @@ enum Opinion {
 type Filter = fn(&PodView, &World, &Settings) -> Opinion;
 
 /// Asked in this order: the first that is sure decides.
-const FILTERS: [Filter; 7] = [mirror, finished, daemon_set, leaving, comes_back, empty_dir, bare];
+const FILTERS: [Filter; 8] = [mirror, finished, blocking, daemon_set, leaving, comes_back, empty_dir, bare];
 
 /// What becomes of each pod, in a steady order. `None` if the pods were never read.
 pub fn plan<'a>(world: &'a World, settings: &Settings) -> Option<Vec<Planned<'a>>> {
@@ -120,6 +122,13 @@ fn mirror(pod: &PodView, _: &World, _: &Settings) -> Opinion {
 fn finished(pod: &PodView, world: &World, _: &Settings) -> Opinion {
     let awaited = awaited_until(&world.cluster.drain, pod).is_some_and(|until| world.now.boot < until);
     leave_if(pod.finished && !awaited, Leave::Finished)
+}
+
+fn blocking(pod: &PodView, _: &World, settings: &Settings) -> Opinion {
+    match settings.gates.blocking_pods.iter().find(|selector| selector.selects(&pod.labels)) {
+        Some(selector) => Opinion::Is(Verdict::Refuse(Refusal::Blocking(selector.to_string()))),
+        None => Opinion::Okay,
+    }
 }
 
 fn daemon_set(pod: &PodView, _: &World, _: &Settings) -> Opinion {
@@ -242,6 +251,9 @@ impl Leave {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Refusal::Blocking(selector) => {
+                write!(f, "`blocking_pods` in [gates] names it ({selector}); the reboot waits for its end")
+            }
             Refusal::EmptyDir => f.write_str("it has emptyDir volumes, and `empty_dir_pods` in [drain] is \"refuse\""),
             Refusal::Bare => f.write_str("it has no controller, and `bare_pods` in [drain] is \"refuse\""),
             Refusal::BareUnderBudget(budget) => write!(

@@ -33,6 +33,7 @@ mod soft_reboot;
 pub mod stage;
 mod status;
 mod stays_up;
+mod stopped;
 mod sweep;
 mod three_hosts;
 mod undone;
@@ -341,6 +342,14 @@ pub const ALL: &[Scenario] = &[
         limit: minutes(6),
         long: false,
         run: |stage| Box::pin(undone::run(stage)),
+    },
+    Scenario {
+        name: "stopped_by_people",
+        expects: "holds, a pause, a scheduled shutdown and a removal stop a node, undo its drain, and let it go on",
+        hosts: 2,
+        limit: minutes(8),
+        long: false,
+        run: |stage| Box::pin(stopped::run(stage)),
     },
     Scenario {
         name: "observe_mode",

@@ -41,7 +41,7 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
 }
 
 /// Asks for a reboot and waits until the drain is under way, and blocked by a budget.
-async fn drain(stage: &Stage, host: &Host) -> Result<()> {
+pub(super) async fn drain(stage: &Stage, host: &Host) -> Result<()> {
     request_reboot(host).await?;
     wait_status(host, "naming the budget", |status| status.says("pods-left", &["blocked by budget"]), SOON)
         .await?;
@@ -51,7 +51,7 @@ async fn drain(stage: &Stage, host: &Host) -> Result<()> {
 }
 
 /// Waits until nothing of the drain is left.
-async fn undone(stage: &Stage, host: &Host, why: &str) -> Result<()> {
+pub(super) async fn undone(stage: &Stage, host: &Host, why: &str) -> Result<()> {
     let name = host.name().to_owned();
     let is_undone = move |state: &State| {
         let node = state.node(&name).is_some_and(|node| !node.unschedulable && !node.cordon_mark);
