@@ -75,7 +75,7 @@ pub(super) fn others(world: &World, settings: &Settings) -> Vec<Reason> {
 /// Gates that hold back only a new claim, and when each opens by itself.
 pub(super) fn claim(world: &World, policy: &Policy) -> Vec<(Reason, Option<Duration>)> {
     let mut closed = Vec::new();
-    if policy.window.is_none() {
+    if policy.windows.is_none() {
         closed.push((Reason::NoWindow, None));
     }
     if let Some(left) = interval_left(world, policy.min_interval) {

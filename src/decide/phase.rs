@@ -280,7 +280,7 @@ impl Here<'_> {
             (slot.pool.as_ref() != Some(&self.settings.pool), AbortReason::PoolChanged),
             (uncordoned, AbortReason::CordonRemoved),
             (request_gone, AbortReason::RequestGone),
-            (policy.window.is_none(), AbortReason::WindowClosed),
+            (policy.windows.is_none(), AbortReason::WindowClosed),
             (stamp.is_some_and(|it| it.attempt >= policy.reboot_tries), AbortReason::RebootFailed),
             (self.drain_has_failed(slot, stamp), AbortReason::DrainDeadline),
         ];
