@@ -11,8 +11,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::duration::TimeSpan;
 use super::error::{ConfigError, Place};
-use super::settings::{BarePods, EmptyDirPods, Mode, OnTimeout, Window};
-use super::value::{AbsolutePath, LabelSelector, Namespaces, NodeName, PoolName, ServerAddress};
+use super::settings::{BarePods, EmptyDirPods, Mode, OnTimeout};
+use super::value::{AbsolutePath, LabelSelector, Namespaces, NodeName, PoolName, ServerAddress, WindowKey};
 
 /// A configuration file that was read and understood.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ pub(super) struct HostKeys {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table, as in [policy]")]
 pub(super) struct PolicyKeys {
-    pub(super) window: Option<Spanned<Window>>,
+    pub(super) window: Option<Spanned<WindowKey>>,
     pub(super) min_interval: Option<Spanned<TimeSpan>>,
     pub(super) settle: Option<Spanned<TimeSpan>>,
     pub(super) reboot_timeout: Option<Spanned<TimeSpan>>,

@@ -9,8 +9,8 @@ use toml::Spanned;
 
 use super::error::Place;
 use super::file::{ApiKeys, DrainKeys, File, GatesKeys, HostKeys, Keys, NodeKeys, PolicyKeys};
-use super::settings::{BarePods, EmptyDirPods, Mode, OnTimeout, Window};
-use super::value::LabelSelector;
+use super::settings::{BarePods, EmptyDirPods, Mode, OnTimeout};
+use super::value::{LabelSelector, WindowKey};
 use crate::decide::Selector;
 
 /// A value and where it was written.
@@ -35,7 +35,7 @@ pub(super) struct Merged {
     pub(super) client_certificate: Option<Located<PathBuf>>,
     pub(super) client_key: Option<Located<PathBuf>>,
     pub(super) sentinel: Option<Located<PathBuf>>,
-    pub(super) window: Option<Located<Window>>,
+    pub(super) window: Option<Located<WindowKey>>,
     pub(super) min_interval: Option<Located<Duration>>,
     pub(super) settle: Option<Located<Duration>>,
     pub(super) reboot_timeout: Option<Located<Duration>>,

@@ -23,7 +23,7 @@ pub use kubeconfig::read_persons as read_persons_kubeconfig;
 pub use secret::Secret;
 pub use settings::{
     ApiAccess, BarePods, Credential, DeleteRefused, Drain, EmptyDirPods, Gates, Mode, OnTimeout, PemSource,
-    Policy, Settings, Window,
+    Policy, Settings,
 };
 
 /// The directories that [`load`] is given unless a person names others: the

@@ -12,7 +12,7 @@ use super::kubeconfig;
 use super::merge::{Located, Merged};
 use super::secret::Secret;
 use super::value::NodeName;
-use crate::decide::Selector;
+use crate::decide::{Selector, Windows};
 
 /// Everything that a person can set, with the defaults filled in.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,7 +54,7 @@ pub enum Mode {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
     /// When reboots may start; None means never, because nobody said when.
-    pub window: Option<Window>,
+    pub windows: Option<Windows>,
     /// At most one reboot of our own in this time; zero for no limit.
     pub min_interval: Duration,
     /// How long the node must be healthy without a gap before it counts as back.
@@ -152,14 +152,6 @@ pub struct Gates {
     pub min_uptime: Duration,
     /// No pod that one of these selects may be on this node.
     pub blocking_pods: Vec<Selector>,
-}
-
-/// When reboots may start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub enum Window {
-    /// At any time.
-    Always,
 }
 
 /// How to reach the API server.
@@ -285,7 +277,7 @@ fn policy(merged: &Merged) -> Result<Policy, ConfigError> {
     let reboot_timeout = within("reboot_timeout", &merged.reboot_timeout, SHORTEST_REBOOT_TIMEOUT)?;
     let return_timeout = within("return_timeout", &merged.return_timeout, SHORTEST_RETURN_TIMEOUT)?;
     Ok(Policy {
-        window: merged.window.as_ref().map(|window| window.value),
+        windows: merged.window.as_ref().map(|_| Windows::always()),
         min_interval: min_interval.unwrap_or(DEFAULT_MIN_INTERVAL),
         settle: settle.unwrap_or(DEFAULT_SETTLE),
         reboot_timeout: reboot_timeout.unwrap_or(DEFAULT_REBOOT_TIMEOUT),

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
+use crate::decide::Windows;
 
 /// A directory of the test's own, removed at its end.
 struct Directory(PathBuf);
@@ -51,7 +52,7 @@ fn nothing_configured_gives_the_defaults() {
     let directory = Directory::new("defaults");
     let settings = directory.load().unwrap();
     let policy = Policy {
-        window: None,
+        windows: None,
         min_interval: Duration::from_secs(86_400),
         settle: Duration::from_secs(60),
         reboot_timeout: Duration::from_secs(600),
@@ -104,7 +105,7 @@ fn files_are_read_in_order_and_only_files_that_are_meant() {
     assert_eq!(settings.pool, "e");
     assert_eq!(settings.node_name, "given");
     assert_eq!(settings.mode, Mode::Observe);
-    assert_eq!(settings.policy.window, Some(Window::Always));
+    assert_eq!(settings.policy.windows, Some(Windows::always()));
     assert_eq!(settings.policy.reboot_tries, 5);
     assert_eq!(settings.api.unwrap().server, "https://10.0.0.1:6443");
     let sources: Vec<String> =

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::settings::{BarePods, EmptyDirPods, Mode, OnTimeout, Window};
+use super::settings::{BarePods, EmptyDirPods, Mode, OnTimeout};
 use crate::decide::Selector;
 
 /// A path from the root; a daemon has no directory to be relative to.
@@ -141,7 +141,15 @@ impl TryFrom<String> for Mode {
     }
 }
 
-impl TryFrom<String> for Window {
+/// When reboots may start.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) enum WindowKey {
+    /// At any time.
+    Always,
+}
+
+impl TryFrom<String> for WindowKey {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {

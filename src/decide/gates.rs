@@ -32,7 +32,7 @@ pub(super) fn shut(world: &World, settings: &Settings) -> Vec<Shut> {
     if let Some(why) = &world.cluster.pause {
         shut.push(Shut { reason: Reason::Paused { why: why.clone() }, because: AbortReason::Paused });
     }
-    if settings.policy.window.is_none() {
+    if settings.policy.windows.is_none() {
         shut.push(Shut { reason: Reason::NoWindow, because: AbortReason::WindowClosed });
     }
     shut

@@ -12,6 +12,7 @@
 //! time; only a later, answered write to the same object settles it. No doubt is remembered across processes,
 //! so a new process starts with every object in doubt and repeats the write that it builds upon.
 
+mod calendar;
 mod drain;
 mod effect;
 mod facts;
@@ -25,8 +26,10 @@ mod reason;
 mod reclaim;
 mod schedule;
 mod selector;
+mod windows;
 mod world;
 
+pub use calendar::{Calendar, CalendarError, Zones};
 pub(crate) use drain::pods_have;
 pub use drain::{
     Drain, EvictionOutcome, EvictionRefusal, GonePod, Leave, Planned, PodDrain, Refusal, Refuser, Rehearsal,
@@ -46,4 +49,5 @@ pub use reason::Reason;
 pub use reclaim::holders;
 pub use schedule::decide;
 pub use selector::{Operator, Requirement, Selector};
+pub use windows::{Closed, Freeze, Judgement, Open, SHORTEST_WINDOW, Window, Windows};
 pub use world::{FirstStart, LastReboot, Memory, Missing, Setback, World};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rebootd::config::{ApiAccess, Credential, Drain, Gates, Mode, PemSource, Policy, Settings, Window};
+use rebootd::config::{ApiAccess, Credential, Drain, Gates, Mode, PemSource, Policy, Settings};
 use rebootd::decide::*;
 
 pub fn id(letter: char) -> String {
@@ -24,7 +24,7 @@ pub fn settings(name: &str) -> Settings {
         sentinel: PathBuf::from("/run/reboot-required"),
         hold: PathBuf::from("/etc/rebootd/hold"),
         policy: Policy {
-            window: Some(Window::Always),
+            windows: Some(Windows::always()),
             min_interval: Duration::ZERO,
             settle: Duration::from_secs(60),
             reboot_timeout: Duration::from_secs(600),

@@ -11,11 +11,11 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
 
-use rebootd::config::{ApiAccess, Credential, Drain, Gates, Mode, PemSource, Policy, Settings, Window};
+use rebootd::config::{ApiAccess, Credential, Drain, Gates, Mode, PemSource, Policy, Settings};
 use rebootd::decide::{
     Effect, Event, Eviction, EvictionOutcome, EvictionRefusal, Failure, Health, KubeletLease, LookPart,
     Memory, Next, NodeChange, NodeView, Now, Others, Outcome, Phase, Reads, Refuser, Request, SlotChange,
-    Target, World, decide, holders, observe,
+    Target, Windows, World, decide, holders, observe,
 };
 
 use crate::searches::Search;
@@ -637,7 +637,7 @@ fn settings(pool: &str, reboot_tries: u32) -> Settings {
         sentinel: "/run/reboot-required".into(),
         hold: "/etc/rebootd/hold".into(),
         policy: Policy {
-            window: Some(Window::Always),
+            windows: Some(Windows::always()),
             min_interval: Duration::ZERO,
             settle: Duration::from_secs(60),
             reboot_timeout: Duration::from_secs(600),

@@ -1,0 +1,179 @@
+//! Windows and freezes: when reboots may start, and when they may not at all.
+//!
+//! A window is open from each of its starts for its length, which is elapsed time whatever the clocks of its zone do.
+//! Windows that overlap or adjoin are one. A freeze is a window too, and wins.
+
+use std::time::Duration;
+
+use super::calendar::Calendar;
+
+/// When reboots may start.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Windows {
+    /// When they may.
+    pub open: Open,
+    /// When they may not even then.
+    pub freezes: Vec<Freeze>,
+}
+
+/// When reboots may start, but for freezes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Open {
+    /// At any time.
+    Always,
+    /// In these windows.
+    During(Vec<Window>),
+}
+
+/// Spans of time of the same length.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Window {
+    /// When each begins.
+    pub start: Calendar,
+    /// How long each lasts; at least [`SHORTEST_WINDOW`].
+    pub length: Duration,
+}
+
+/// When reboots may not start.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Freeze {
+    /// When it is.
+    pub window: Window,
+    /// What people are told: why it is, or when.
+    pub name: String,
+}
+
+/// What the windows and freezes say of one instant; all times are wall time since 1970.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Judgement {
+    /// Reboots may start.
+    Open {
+        /// When the window, or the last of those that follow without a gap, ends or a freeze begins; None if that is
+        /// not in sight.
+        until: Option<Duration>,
+    },
+    /// They may not.
+    Closed {
+        /// Why not.
+        why: Closed,
+        /// When they may, if that is in sight.
+        opens: Option<Duration>,
+    },
+}
+
+/// Why reboots may not start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Closed {
+    /// No window is open.
+    NoWindow,
+    /// There is a freeze.
+    Frozen {
+        /// Its name.
+        by: String,
+        /// When it ends, and those that follow without a gap; None if that is not in sight.
+        until: Option<Duration>,
+    },
+}
+
+/// The time that a window or a freeze has at least, so that [`MOST_STEPS`] go far enough.
+pub const SHORTEST_WINDOW: Duration = Duration::from_secs(60);
+
+/// How many windows that follow each other without a gap are looked at for their end, and how many that are frozen
+/// for one that is not. Beyond, the end is not in sight.
+const MOST_STEPS: usize = 300;
+
+impl Windows {
+    /// Without windows and freezes that could shut.
+    pub fn always() -> Windows {
+        Windows { open: Open::Always, freezes: vec![] }
+    }
+
+    /// Whether reboots may start at this instant.
+    pub fn judge(&self, now: Duration) -> Judgement {
+        if let Some(freeze) = self.freezes.iter().find(|freeze| freeze.window.covers(now)) {
+            let until = end(&self.frozen(), now);
+            let why = Closed::Frozen { by: freeze.name.clone(), until };
+            return Judgement::Closed { why, opens: until.and_then(|until| self.opens(until)) };
+        }
+        let end = match self.windows() {
+            None => None,
+            Some(windows) if any_covers(&windows, now) => end(&windows, now),
+            Some(_) => return Judgement::Closed { why: Closed::NoWindow, opens: self.opens(now) },
+        };
+        let freezes = self.freezes.iter().filter_map(|freeze| freeze.window.start.next_start(now));
+        Judgement::Open { until: end.into_iter().chain(freezes).min() }
+    }
+
+    /// The first instant from `at` on that is in a window and in no freeze.
+    fn opens(&self, mut at: Duration) -> Option<Duration> {
+        let (windows, frozen) = (self.windows(), self.frozen());
+        for _ in 0..MOST_STEPS {
+            at = match &windows {
+                _ if any_covers(&frozen, at) => end(&frozen, at)?,
+                Some(windows) if !any_covers(windows, at) => {
+                    windows.iter().filter_map(|window| window.start.next_start(at)).min()?
+                }
+                _ => return Some(at),
+            };
+        }
+        None
+    }
+
+    /// None for always.
+    fn windows(&self) -> Option<Vec<&Window>> {
+        match &self.open {
+            Open::Always => None,
+            Open::During(windows) => Some(windows.iter().collect()),
+        }
+    }
+
+    fn frozen(&self) -> Vec<&Window> {
+        self.freezes.iter().map(|freeze| &freeze.window).collect()
+    }
+}
+
+impl Window {
+    fn covers(&self, instant: Duration) -> bool {
+        self.start_within(instant).is_some()
+    }
+
+    /// A start that is not after the instant, and from which the window reaches beyond it.
+    fn start_within(&self, instant: Duration) -> Option<Duration> {
+        // A start at 0 is the only one that this misses: nobody lives in 1970.
+        self.start.next_start(instant.saturating_sub(self.length)).filter(|start| *start <= instant)
+    }
+
+    /// When the last window that covers the instant ends.
+    fn end(&self, instant: Duration) -> Option<Duration> {
+        // There may be a start every second: halving finds the last sooner than going from one to the next.
+        let mut last = self.start_within(instant)?;
+        let mut beyond = instant;
+        while last < beyond {
+            let middle = last + (beyond - last) / 2;
+            match self.start.next_start(middle).filter(|start| *start <= beyond) {
+                Some(start) => last = start,
+                None => beyond = middle,
+            }
+        }
+        Some(last + self.length)
+    }
+}
+
+fn any_covers(windows: &[&Window], instant: Duration) -> bool {
+    windows.iter().any(|window| window.covers(instant))
+}
+
+/// When the windows that cover the instant, and those that follow without a gap, end; None if that is not in sight.
+fn end(windows: &[&Window], instant: Duration) -> Option<Duration> {
+    let mut end = instant;
+    for _ in 0..MOST_STEPS {
+        match windows.iter().filter_map(|window| window.end(end)).max() {
+            Some(later) => end = later,
+            None => return Some(end),
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests;
