@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::drain::Drain;
 use super::health::Health;
 use super::{
-    AbortReason, Budget, Inhibitor, NodeView, Now, Others, PodView, Reading, Request, SlotView, Target,
+    AbortReason, Budget, Inhibitor, NodeView, Now, Others, PodView, Reading, Request, SlotView, Source,
+    Target,
 };
 
 /// How long ago a look may have ended when a write to a slot or the Node rests on it.
@@ -40,8 +41,8 @@ pub struct Host {
     pub boot_id: String,
     /// This machine's id, without dashes.
     pub machine_id: String,
-    /// Why it should reboot, if it should.
-    pub request: Reading<Option<Request>>,
+    /// Why it should reboot, if it should, by source.
+    pub requests: BTreeMap<Source, Reading<Option<Request>>>,
     /// Whether it is shutting down.
     pub going_down: Reading<bool>,
     /// The file that dpkg or apt holds a lock on, while one of them is at work.
@@ -157,6 +158,8 @@ pub struct Memory {
     pub last_reboot: Option<LastReboot>,
     /// Since when this boot is known.
     pub first_start: Option<FirstStart>,
+    /// Since when those sources ask that do not say so themselves: wall time since 1970, by this host's clock.
+    pub asked_since: BTreeMap<Source, Duration>,
 }
 
 /// The first start of the agent in a boot. Not the boot itself: a container's clock is that of its host.
@@ -199,7 +202,7 @@ impl World {
             host: Host {
                 boot_id,
                 machine_id,
-                request: Reading::default(),
+                requests: BTreeMap::from([(Source::SentinelFile, Reading::default())]),
                 going_down: Reading::default(),
                 package_manager: Reading::default(),
                 inhibitors: Reading::default(),

@@ -14,4 +14,5 @@
 mod drain;
 mod imitation;
 mod reclaim;
+mod requests;
 mod stories;
