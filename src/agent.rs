@@ -1,5 +1,6 @@
 //! The loop: the only place where the pieces meet. It observes, decides, acts and reports; it judges nothing.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use crate::cluster::{Api, ApiError, Watch, WatchTarget};
 use crate::config::Settings;
 use crate::decide::{
     Decision, Effect, Event, Eviction, EvictionOutcome, Failure, How, LookPart, Next, NodeChange, Outcome,
-    Phase, Planned, PodKey, Reads, Reason, Target, Verdict, Watches, World, budget_namespaces, decide,
-    holders, observe, plan, pods_have,
+    Phase, Planned, PodKey, Reads, Reason, Source, Target, Verdict, Watches, World, budget_namespaces,
+    decide, holders, observe, plan, pods_have,
 };
 use crate::host::logind::Bus;
 use crate::host::{clock, dpkg, hold, memory, sentinel};
@@ -187,8 +188,8 @@ impl Agent {
 
     fn observe_request(&mut self) {
         self.sentinel.watch(&self.settings);
-        let request = sentinel::read(&self.settings.sentinel);
-        self.observe(Event::Request(request));
+        let answer = sentinel::read(&self.settings.sentinel);
+        self.observe(Event::Requests(BTreeMap::from([(Source::SentinelFile, Some(answer))])));
         let hold = hold::read(&self.settings.hold);
         self.observe(Event::Hold(hold));
     }

@@ -151,9 +151,11 @@ fn print_status(json: bool) -> anyhow::Result<()> {
     for (number, reason) in status.reasons.iter().enumerate() {
         println!("{:<8} {}", if number == 0 { "because" } else { "" }, reason.message);
     }
-    match &status.request {
-        Some(request) => println!("request  {}", request.reason),
-        None => println!("request  none"),
+    if status.requests.is_empty() {
+        println!("request  none");
+    }
+    for (number, request) in status.requests.iter().enumerate() {
+        println!("{:<8} {}", if number == 0 { "request" } else { "" }, request.reason);
     }
     if !status.slots.is_empty() {
         println!("holds    {}", status.slots.join(", "));

@@ -5,20 +5,20 @@ use std::time::Duration;
 
 use super::drain::{self, Drain, EvictionOutcome};
 use super::jitter::jitter;
-use super::reclaim;
 use super::world::{Cluster, FirstStart, LastReboot, Look, Pending, SECOND_LOOK, Setback, World};
 use super::{
-    AbortReason, Budget, Effect, How, Inhibitor, KubeletLease, NodeChange, NodeView, Now, Others, PodKey,
-    PodView, Reads, Request, ScheduledShutdown, SlotChange, SlotView, SlotWrite,
+    AbortReason, Answer, Budget, Effect, How, Inhibitor, KubeletLease, NodeChange, NodeView, Now, Others,
+    PodKey, PodView, Reads, ScheduledShutdown, SlotChange, SlotView, SlotWrite, Source,
 };
+use super::{reclaim, requests};
 
 /// Something that happened, as told by the edge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// Time passed.
     Tick,
-    /// The request was read.
-    Request(Result<Option<Request>, String>),
+    /// The sources of requests on this host were read, all that are configured.
+    Requests(BTreeMap<Source, Answer>),
     /// The file of a person who holds this node was read.
     Hold(Result<Option<String>, String>),
     /// The rest of the host was read.
@@ -150,7 +150,7 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
     let cluster = &mut world.cluster;
     match event {
         Event::Tick => {}
-        Event::Request(result) => world.host.request.take(result),
+        Event::Requests(answers) => requests::read(world, answers),
         Event::Hold(result) => world.host.hold.take(result),
         Event::Host { going_down, package_manager, inhibitors, may_reboot, scheduled } => {
             world.host.going_down.take(going_down);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::identity::{self, Ownership};
 use super::jitter::jitter;
 use super::reclaim::Absence;
+use super::requests::Requests;
 use super::schedule::{CLUSTER, GATE_LOOK, GOING_DOWN_LOOK, OTHERS_LOOK, TROUBLE_LOOK, WAITING_LOOK, Wish};
 use super::world::World;
 use super::{
@@ -38,7 +39,8 @@ pub(super) fn wish(world: &World, settings: &Settings) -> Wish {
     let (Some(node), Some(slots)) = (world.cluster.node.last(), world.cluster.slots.last()) else {
         return Wish::new(Phase::Starting).because(Reason::NothingRead);
     };
-    let requested = !matches!(world.host.request.last(), None | Some(None)) && !world.step_back;
+    let requests = Requests::of(world);
+    let requested = requests.asking().next().is_some() && !world.step_back;
     let idle_or_waiting = if requested { Phase::Waiting } else { Phase::Idle };
     // Without a Node that is ours nothing is done; but who may hold a slot is not idle.
     let holds = slots.iter().any(|slot| {
@@ -57,7 +59,7 @@ pub(super) fn wish(world: &World, settings: &Settings) -> Wish {
         .filter(|slot| slot.holder.as_deref() == Some(settings.node_name.as_str()))
         .map(|slot| Held { slot, ownership: identity::ownership(world, slot) })
         .collect();
-    let here = Here { world, settings, node, held };
+    let here = Here { world, settings, node, requests, held };
     here.wish(idle_or_waiting, slots)
 }
 
@@ -72,6 +74,7 @@ struct Here<'a> {
     world: &'a World,
     settings: &'a Settings,
     node: &'a NodeView,
+    requests: Requests,
     held: Vec<Held<'a>>,
 }
 
@@ -128,6 +131,10 @@ impl Here<'_> {
         let mut wish = match idle_or_waiting {
             Phase::Waiting => self.waiting(slots),
             phase if self.world.step_back => Wish::new(phase).because(Reason::SteppedBack),
+            // What could not be read may be readable again, and nobody tells.
+            phase if !self.requests.notes().is_empty() => {
+                Wish { host_age: Some(WAITING_LOOK), ..Wish::new(phase) }
+            }
             phase => Wish::new(phase),
         };
         wish.look_age.get_or_insert_with(|| self.heartbeat());
@@ -161,8 +168,8 @@ impl Here<'_> {
 
     fn waiting(&self, slots: &[SlotView]) -> Wish {
         let mut wish = Wish::new(Phase::Waiting);
-        if let Some(why) = self.world.host.request.failure() {
-            wish.reasons.push(Reason::Unreadable { what: "the request", why: why.to_owned() });
+        wish.reasons = self.requests.closed();
+        if !wish.reasons.is_empty() {
             wish.host_age = Some(TROUBLE_LOOK);
         }
         for (reason, opens) in gates::claim(self.world, self.settings) {
@@ -280,7 +287,6 @@ impl Here<'_> {
 
     fn abort_reason(&self, slot: &SlotView, stamp: Option<&Stamp>) -> Option<AbortReason> {
         let policy = &self.settings.policy;
-        let request_gone = self.world.host.request.current() == Some(&None);
         let uncordoned = self.node.mark.is_some() && !self.node.unschedulable;
         let shut = gates::shut(self.world, self.settings).into_iter().next().map(|shut| shut.because);
         let reboot_failed = stamp.is_some_and(|it| it.attempt >= policy.reboot_tries);
@@ -289,7 +295,7 @@ impl Here<'_> {
             slot.step_back.is_some().then_some(AbortReason::AskedToStepBack),
             (slot.pool.as_ref() != Some(&self.settings.pool)).then_some(AbortReason::PoolChanged),
             uncordoned.then_some(AbortReason::CordonRemoved),
-            request_gone.then_some(AbortReason::RequestGone),
+            self.requests.are_gone().then_some(AbortReason::RequestGone),
             shut,
             reboot_failed.then_some(AbortReason::RebootFailed),
             self.drain_has_failed(slot, stamp).then_some(AbortReason::DrainDeadline),
@@ -354,18 +360,15 @@ impl Here<'_> {
             || !self.closed_by_others().is_empty()
     }
 
-    /// What holds up a node that has its slot: a request that cannot be read, and closed gates.
+    /// What holds up a node that has its slot: requests that cannot be read, and closed gates.
     fn closed(&self) -> Vec<Reason> {
-        let unreadable = self.world.host.request.failure();
-        let unreadable =
-            unreadable.map(|why| Reason::Unreadable { what: "the request", why: why.to_owned() });
+        let unreadable = self.requests.closed();
         unreadable.into_iter().chain(gates::host(self.world)).chain(gates::node(self.node)).collect()
     }
 
     fn cordon(&self) -> Effect {
-        let request = self.world.host.request.last().and_then(Option::as_ref);
-        let why = request.map_or_else(|| "reboot".to_owned(), |request| request.reason.clone());
-        self.write_node(NodeChange::Cordon { why })
+        let why = self.requests.why();
+        self.write_node(NodeChange::Cordon { why: if why.is_empty() { "reboot".to_owned() } else { why } })
     }
 
     /// This process has not seen its cordon answered: a lost uncordon might still land. The write is repeated;
@@ -447,7 +450,6 @@ impl Here<'_> {
     fn claim(&self, slot: &SlotView) -> Effect {
         let host = &self.world.host;
         let again = self.held.iter().any(|held| held.slot.uid == slot.uid);
-        let request = host.request.last().and_then(Option::as_ref);
         let claim = Claim {
             machine_id: Some(host.machine_id.clone()),
             node_uid: Some(self.node.uid.clone()),
@@ -455,7 +457,7 @@ impl Here<'_> {
             at: slot.claim.at.filter(|_| again).or(Some(self.world.now.boot)),
             allocatable: health::countable(&self.node.allocatable),
             heartbeat: self.node.heartbeat.clone(),
-            reason: request.map(|request| request.reason.clone()).unwrap_or_default(),
+            reason: self.requests.why(),
         };
         self.write_slot(slot, SlotChange::Claim(claim))
     }

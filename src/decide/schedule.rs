@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::phase;
+use super::requests::Requests;
 use super::world::World;
 use super::{Decision, Effect, Next, Phase, Reads, Reason, SlotChange, Watches, gates, reclaim};
 use crate::config::{Mode, Settings};
@@ -103,7 +104,7 @@ pub fn decide(world: &World, settings: &Settings) -> Decision {
 /// milliseconds to read, is read once more after it: dpkg may have begun to work while the stamp was on its way.
 fn reboot_now(world: &World, settings: &Settings) -> Option<Decision> {
     let not_after = world.cluster.may_call_until?;
-    let wanted = world.host.request.current().is_some_and(Option::is_some) && !world.step_back;
+    let wanted = Requests::of(world).is_sure() && !world.step_back;
     if !wanted || world.now.boot > not_after {
         return None;
     }
@@ -122,6 +123,9 @@ fn reboot_now(world: &World, settings: &Settings) -> Option<Decision> {
 fn allow(world: &World, settings: &Settings, mut wish: Wish) -> Decision {
     let acting = wish.effect.is_some();
     let next = next_step(world, settings, &mut wish);
+    let notes = Requests::of(world).notes().into_iter().filter(|note| !wish.reasons.contains(note));
+    let notes: Vec<Reason> = notes.collect();
+    wish.reasons.extend(notes);
     if let Some(why) = trouble_with_api(world, acting) {
         wish.reasons.insert(0, why);
     }

@@ -7,7 +7,7 @@ use super::drain::Drain;
 use super::health::Health;
 use super::{
     AbortReason, Budget, Inhibitor, NodeView, Now, Others, PodView, Reading, Request, ScheduledShutdown,
-    SlotView, Target,
+    SlotView, Source, Target,
 };
 
 /// How long ago a look may have ended when a write to a slot or the Node rests on it.
@@ -41,8 +41,8 @@ pub struct Host {
     pub boot_id: String,
     /// This machine's id, without dashes.
     pub machine_id: String,
-    /// Why it should reboot, if it should.
-    pub request: Reading<Option<Request>>,
+    /// Why it should reboot, if it should, by source.
+    pub requests: BTreeMap<Source, Reading<Option<Request>>>,
     /// What the file of a person who holds this node says, if there is one.
     pub hold: Reading<Option<String>>,
     /// Whether it is shutting down.
@@ -164,6 +164,8 @@ pub struct Memory {
     pub last_reboot: Option<LastReboot>,
     /// Since when this boot is known.
     pub first_start: Option<FirstStart>,
+    /// Since when those sources ask that do not say so themselves: wall time since 1970, by this host's clock.
+    pub asked_since: BTreeMap<Source, Duration>,
 }
 
 /// The first start of the agent in a boot. Not the boot itself: a container's clock is that of its host.
@@ -206,7 +208,7 @@ impl World {
             host: Host {
                 boot_id,
                 machine_id,
-                request: Reading::default(),
+                requests: BTreeMap::from([(Source::SentinelFile, Reading::default())]),
                 hold: Reading::default(),
                 going_down: Reading::default(),
                 package_manager: Reading::default(),

@@ -1,5 +1,6 @@
 //! What is remembered across restarts, in `/var/lib/rebootd/state.json`. Advisory: losing it costs politeness.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::decide::{AbortReason, FirstStart, LastReboot, Memory, Setback};
+use crate::decide::{AbortReason, FirstStart, LastReboot, Memory, Setback, Source};
 
 const VERSION: u32 = 1;
 
@@ -20,6 +21,9 @@ struct Stored {
     last_reboot: Option<StoredReboot>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     first_start: Option<StoredStart>,
+    /// Source → seconds since 1970.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    asked_since: BTreeMap<String, u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -51,6 +55,11 @@ const SETBACKS: [(AbortReason, &str); 5] = [
     (AbortReason::AskedToStepBack, "asked-to-step-back"),
 ];
 
+/// A source that another version knew is forgotten.
+fn source(word: &str) -> Option<Source> {
+    Source::ALL.into_iter().find(|source| source.word() == word)
+}
+
 /// Reads the file; a missing one is an empty memory.
 pub fn load(path: &Path) -> io::Result<Memory> {
     let text = match fs::read_to_string(path) {
@@ -74,6 +83,11 @@ pub fn load(path: &Path) -> io::Result<Memory> {
         first_start: stored
             .first_start
             .map(|it| FirstStart { boot_id: it.boot_id, at: Duration::from_secs(it.seconds_since_boot) }),
+        asked_since: stored
+            .asked_since
+            .into_iter()
+            .filter_map(|(word, since)| Some((source(&word)?, Duration::from_secs(since))))
+            .collect(),
     })
 }
 
@@ -99,6 +113,11 @@ pub fn store(path: &Path, memory: &Memory) -> io::Result<()> {
             .first_start
             .as_ref()
             .map(|it| StoredStart { boot_id: it.boot_id.clone(), seconds_since_boot: it.at.as_secs() }),
+        asked_since: memory
+            .asked_since
+            .iter()
+            .map(|(source, since)| (source.word().to_owned(), since.as_secs()))
+            .collect(),
     };
     let new = path.with_extension("json.new");
     let mut file = File::create(&new)?;
@@ -131,6 +150,7 @@ mod tests {
             }),
             last_reboot: Some(LastReboot { boot_id: "a".into(), at: Duration::from_secs(1_700_000_000) }),
             first_start: Some(FirstStart { boot_id: "b".into(), at: Duration::from_secs(3) }),
+            asked_since: BTreeMap::from([(Source::SentinelCommand, Duration::from_secs(1_700_000_000))]),
         };
         store(&path, &memory).unwrap();
         assert_eq!(load(&path).unwrap(), memory);

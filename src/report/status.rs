@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Mode, Settings};
-use crate::decide::{Decision, Next, Phase, World};
+use crate::decide::{Decision, Next, Phase, World, requests};
 
 /// Where the daemon publishes its status.
 pub const PATH: &str = "/run/rebootd/status.json";
@@ -27,8 +27,11 @@ pub struct Status {
     pub line: String,
     /// What it waits for, the most important first.
     pub reasons: Vec<StatusReason>,
-    /// The request, if there is one.
+    /// The first of the requests, if there is one.
     pub request: Option<StatusRequest>,
+    /// All requests.
+    #[serde(default)]
+    pub requests: Vec<StatusRequest>,
     /// The slots that this node holds.
     pub slots: Vec<String>,
     /// This boot's id.
@@ -49,6 +52,9 @@ pub struct StatusReason {
 /// Why this host should reboot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StatusRequest {
+    /// Where it comes from.
+    #[serde(default)]
+    pub source: String,
     /// For people.
     pub reason: String,
     /// The packages that ask.
@@ -62,7 +68,15 @@ impl Status {
     pub fn new(world: &World, settings: &Settings, decision: &Decision) -> Status {
         let node = &settings.node_name;
         let slots = world.cluster.slots.last().into_iter().flatten();
-        let request = world.host.request.last().and_then(Option::as_ref);
+        let requests: Vec<StatusRequest> = requests(world)
+            .into_iter()
+            .map(|(source, request)| StatusRequest {
+                source: source.word().to_owned(),
+                reason: request.reason,
+                packages: request.packages,
+                since: request.since.map(|since| since.as_secs()),
+            })
+            .collect();
         Status {
             node: node.clone(),
             pool: settings.pool.clone(),
@@ -78,11 +92,8 @@ impl Status {
                 .iter()
                 .map(|reason| StatusReason { kind: reason.kind().to_owned(), message: reason.to_string() })
                 .collect(),
-            request: request.map(|request| StatusRequest {
-                reason: request.reason.clone(),
-                packages: request.packages.clone(),
-                since: request.since.map(|since| since.as_secs()),
-            }),
+            request: requests.first().cloned(),
+            requests,
             slots: slots
                 .filter(|slot| slot.holder.as_ref() == Some(node))
                 .map(|slot| slot.name.clone())

@@ -51,7 +51,8 @@ pub struct Host {
     pub boot: u32,
     pub machine: char,
     pub booted_at: Duration,
-    pub request: Option<Request>,
+    /// What the sources of requests say.
+    pub requests: BTreeMap<Source, Answer>,
     /// The file of a person who holds the node.
     pub hold: Result<Option<String>, String>,
     pub scheduled: Option<ScheduledShutdown>,
@@ -149,7 +150,7 @@ impl Cluster {
                 boot: 1,
                 machine,
                 booted_at: cluster.time,
-                request: None,
+                requests: BTreeMap::from([(Source::SentinelFile, Some(Ok(None)))]),
                 hold: Ok(None),
                 scheduled: None,
                 going_down: Ok(false),
@@ -212,20 +213,26 @@ impl Cluster {
         let process = format!("{}{}", host.machine, host.processes);
         let memory = host.world.memory.clone();
         host.world = World::new(now, process, host.boot_id(), id(host.machine), memory);
-        let request = host.request.clone();
-        observe(&mut host.world, Event::Request(Ok(request)), now);
+        let requests = host.requests.clone();
+        observe(&mut host.world, Event::Requests(requests), now);
         host.last = None;
     }
 
     pub fn request(&mut self, number: usize) {
-        let request = Some(Request { reason: "/run/reboot-required".into(), packages: vec![], since: None });
-        self.hosts[number].request = request.clone();
-        self.event(number, Event::Request(Ok(request)));
+        self.says(number, Source::SentinelFile, Ok(Some("/run/reboot-required")));
     }
 
     pub fn withdraw(&mut self, number: usize) {
-        self.hosts[number].request = None;
-        self.event(number, Event::Request(Ok(None)));
+        self.says(number, Source::SentinelFile, Ok(None));
+    }
+
+    /// What a source of requests says from now on.
+    pub fn says(&mut self, number: usize, source: Source, answer: Result<Option<&str>, &str>) {
+        let request = |reason: &str| Request { reason: reason.into(), packages: vec![], since: None };
+        let answer = answer.map(|reason| reason.map(request)).map_err(str::to_owned);
+        self.hosts[number].requests.insert(source, Some(answer));
+        let requests = self.hosts[number].requests.clone();
+        self.event(number, Event::Requests(requests));
     }
 
     /// A person puts the file there that holds this node, or takes it away; the daemon is told at once.
@@ -360,10 +367,10 @@ impl Cluster {
             return self.event(number, Event::Pods(pods));
         }
         let host = &self.hosts[number];
-        let (request, going_down) = (host.request.clone(), host.going_down.clone());
+        let (requests, going_down) = (host.requests.clone(), host.going_down.clone());
         let package_manager = Ok(host.package_manager.clone());
         let hold = host.hold.clone();
-        self.event(number, Event::Request(Ok(request)));
+        self.event(number, Event::Requests(requests));
         self.event(number, Event::Hold(hold));
         let inhibitors = Ok(self.hosts[number].inhibitors.clone());
         let scheduled = Ok(self.hosts[number].scheduled.clone());
@@ -481,7 +488,7 @@ impl Cluster {
         host.up = true;
         host.boot += 1;
         host.booted_at = time;
-        host.request = None;
+        host.requests.insert(Source::SentinelFile, Some(Ok(None)));
         for uid in std::mem::take(&mut host.unready_after_boot) {
             host.pods.get_mut(&uid).unwrap().ready = false;
         }

@@ -14,5 +14,6 @@
 mod drain;
 mod imitation;
 mod reclaim;
+mod requests;
 mod scenarios;
 mod stories;

@@ -15,7 +15,7 @@ use rebootd::config::{ApiAccess, Credential, Drain, Gates, Mode, PemSource, Poli
 use rebootd::decide::{
     Effect, Event, Eviction, EvictionOutcome, EvictionRefusal, Failure, Health, KubeletLease, LookPart,
     Memory, Next, NodeChange, NodeView, Now, Others, Outcome, Phase, Reads, Refuser, Request, SlotChange,
-    Target, Windows, World, decide, holders, observe,
+    Source, Target, Windows, World, decide, holders, observe,
 };
 
 use crate::searches::Search;
@@ -576,11 +576,11 @@ impl Agents {
         // An answered cordon goes on with what was read before it.
         let cordons = self.drains && matches!(stage, Stage::Pending { write: Write::Cordon, .. });
         if stage != Stage::Draining && !cordons {
-            let request = std::mem::take(&mut world.host.request);
+            let requests = std::mem::take(&mut world.host.requests);
             world.host = new.host;
             // The answered stamp is judged before the sentinel is read again.
             if matches!(stage, Stage::Pending { write: Write::Stamp { .. }, .. }) {
-                world.host.request = request;
+                world.host.requests = requests;
             }
             cluster.others = fresh.others;
             if stage != Stage::HalfRead {
@@ -658,12 +658,13 @@ fn read_host(world: &mut World, around: Around) {
     fn no<T>(what: &str) -> Result<T, String> {
         Err(format!("cannot read {what}"))
     }
-    let request = Request { reason: "/run/reboot-required".into(), packages: Vec::new(), since: None };
+    let request =
+        Request { reason: "/run/reboot-required".into(), packages: Vec::new(), since: Some(Duration::ZERO) };
     let request = match around.readings {
         Readings::NoRequest => no("the sentinel"),
         _ => Ok(around.request.then_some(request)),
     };
-    observe(world, Event::Request(request), TIME);
+    observe(world, Event::Requests([(Source::SentinelFile, Some(request))].into()), TIME);
     let hold = match around.readings {
         Readings::NoHold => no("the hold"),
         Readings::Held => Ok(Some(String::new())),
