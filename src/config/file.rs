@@ -65,6 +65,7 @@ pub(super) struct HostKeys {
 #[serde(default, deny_unknown_fields, expecting = "a table, as in [policy]")]
 pub(super) struct PolicyKeys {
     pub(super) window: Option<Spanned<WindowKey>>,
+    pub(super) window_left: Option<Spanned<TimeSpan>>,
     pub(super) min_interval: Option<Spanned<TimeSpan>>,
     pub(super) settle: Option<Spanned<TimeSpan>>,
     pub(super) reboot_timeout: Option<Spanned<TimeSpan>>,
@@ -104,7 +105,18 @@ pub(super) const KNOWN_KEYS: &[(&str, &[&str])] = &[
         &["kubeconfig", "server", "certificate_authority", "token_file", "client_certificate", "client_key"],
     ),
     ("host", &["sentinel"]),
-    ("policy", &["window", "min_interval", "settle", "reboot_timeout", "reboot_tries", "return_timeout"]),
+    (
+        "policy",
+        &[
+            "window",
+            "window_left",
+            "min_interval",
+            "settle",
+            "reboot_timeout",
+            "reboot_tries",
+            "return_timeout",
+        ],
+    ),
     (
         "drain",
         &[
@@ -261,7 +273,7 @@ mod tests {
             ("[host]\nfrob = 1", "f.toml:2:1: unknown key \"frob\" in [host]; known here: sentinel"),
             (
                 "[policy]\nzzzz = 1\n[drain]\nzz = 1",
-                "f.toml:2:1: unknown key \"zzzz\" in [policy]; known here: window, min_interval, settle, \
+                "f.toml:2:1: unknown key \"zzzz\" in [policy]; known here: window, window_left, min_interval, settle, \
                  reboot_timeout, reboot_tries, return_timeout",
             ),
             (

@@ -36,6 +36,7 @@ pub(super) struct Merged {
     pub(super) client_key: Option<Located<PathBuf>>,
     pub(super) sentinel: Option<Located<PathBuf>>,
     pub(super) window: Option<Located<WindowKey>>,
+    pub(super) window_left: Option<Located<Duration>>,
     pub(super) min_interval: Option<Located<Duration>>,
     pub(super) settle: Option<Located<Duration>>,
     pub(super) reboot_timeout: Option<Located<Duration>>,
@@ -64,8 +65,15 @@ impl Merged {
         let ApiKeys { kubeconfig, server, certificate_authority, token_file, client_certificate, client_key } =
             api;
         let HostKeys { sentinel } = host;
-        let PolicyKeys { window, min_interval, settle, reboot_timeout, reboot_tries, return_timeout } =
-            policy;
+        let PolicyKeys {
+            window,
+            window_left,
+            min_interval,
+            settle,
+            reboot_timeout,
+            reboot_tries,
+            return_timeout,
+        } = policy;
         let DrainKeys {
             timeout,
             on_timeout,
@@ -90,6 +98,7 @@ impl Merged {
         replace(&mut self.client_key, client_key, |path| path.0, place);
         replace(&mut self.sentinel, sentinel, |path| path.0, place);
         replace(&mut self.window, window, |window| window, place);
+        replace(&mut self.window_left, window_left, |span| span.0, place);
         replace(&mut self.min_interval, min_interval, |span| span.0, place);
         replace(&mut self.settle, settle, |span| span.0, place);
         replace(&mut self.reboot_timeout, reboot_timeout, |span| span.0, place);

@@ -55,6 +55,8 @@ pub enum Mode {
 pub struct Policy {
     /// When reboots may start; None means never, because nobody said when.
     pub windows: Option<Windows>,
+    /// A drain starts only with so much of the window left.
+    pub window_left: Duration,
     /// At most one reboot of our own in this time; zero for no limit.
     pub min_interval: Duration,
     /// How long the node must be healthy without a gap before it counts as back.
@@ -203,6 +205,7 @@ pub enum Credential {
 
 const DEFAULT_POOL: &str = "worker";
 const DEFAULT_SENTINEL: &str = "/run/reboot-required";
+const DEFAULT_WINDOW_LEFT: Duration = Duration::from_secs(30 * 60);
 const DEFAULT_MIN_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 const DEFAULT_SETTLE: Duration = Duration::from_secs(60);
 const DEFAULT_REBOOT_TIMEOUT: Duration = Duration::from_secs(600);
@@ -278,12 +281,20 @@ fn policy(merged: &Merged) -> Result<Policy, ConfigError> {
     let return_timeout = within("return_timeout", &merged.return_timeout, SHORTEST_RETURN_TIMEOUT)?;
     Ok(Policy {
         windows: merged.window.as_ref().map(|_| Windows::always()),
+        window_left: window_left(merged)?,
         min_interval: min_interval.unwrap_or(DEFAULT_MIN_INTERVAL),
         settle: settle.unwrap_or(DEFAULT_SETTLE),
         reboot_timeout: reboot_timeout.unwrap_or(DEFAULT_REBOOT_TIMEOUT),
         reboot_tries: reboot_tries(&merged.reboot_tries)?,
         return_timeout: return_timeout.unwrap_or(DEFAULT_RETURN_TIMEOUT),
     })
+}
+
+/// What is configured, else the drain's timeout where that is.
+fn window_left(merged: &Merged) -> Result<Duration, ConfigError> {
+    let given = within("window_left", &merged.window_left, Duration::ZERO)?;
+    let timeout = merged.drain_timeout.as_ref().map(|timeout| timeout.value);
+    Ok(given.or(timeout).unwrap_or(DEFAULT_WINDOW_LEFT))
 }
 
 fn drain(merged: &Merged) -> Result<Drain, ConfigError> {

@@ -53,6 +53,7 @@ fn nothing_configured_gives_the_defaults() {
     let settings = directory.load().unwrap();
     let policy = Policy {
         windows: None,
+        window_left: Duration::from_secs(30 * 60),
         min_interval: Duration::from_secs(86_400),
         settle: Duration::from_secs(60),
         reboot_timeout: Duration::from_secs(600),

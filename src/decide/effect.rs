@@ -295,8 +295,10 @@ pub enum NodeChange {
 pub enum AbortReason {
     /// Nothing asks for a reboot any more.
     RequestGone,
-    /// No window is open or configured any more.
+    /// No window is open or configured any more, or not for long enough.
     WindowClosed,
+    /// A freeze has begun.
+    Frozen,
     /// A person holds the node.
     Held,
     /// A person has paused the fleet.
@@ -330,6 +332,7 @@ impl AbortReason {
             | AbortReason::AskedToStepBack => true,
             AbortReason::RequestGone
             | AbortReason::WindowClosed
+            | AbortReason::Frozen
             | AbortReason::Held
             | AbortReason::Paused
             | AbortReason::PoolChanged
@@ -344,6 +347,7 @@ impl std::fmt::Display for AbortReason {
         f.write_str(match self {
             AbortReason::RequestGone => "nothing asks for a reboot any more",
             AbortReason::WindowClosed => "no window is open",
+            AbortReason::Frozen => "a freeze has begun",
             AbortReason::Held => "a person holds the node",
             AbortReason::Paused => "the fleet is paused",
             AbortReason::PoolChanged => "the node is in another pool now",

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::world::World;
-use super::{AbortReason, Inhibitor, Names, NodeView, Reading, Reason};
+use super::{AbortReason, Closed, Inhibitor, Judgement, Names, NodeView, Reading, Reason};
 use crate::config::Settings;
 
 /// Of many nodes that are not well, so many are named.
@@ -14,6 +14,8 @@ const MOST_NAMED: usize = 3;
 pub(super) struct Shut {
     pub(super) reason: Reason,
     pub(super) because: AbortReason,
+    /// When it opens by itself, in time since boot, if that is known.
+    pub(super) opens: Option<Duration>,
 }
 
 /// The gates that people and the calendar shut, the one to show first.
@@ -21,7 +23,7 @@ pub(super) fn shut(world: &World, settings: &Settings) -> Vec<Shut> {
     let mut shut = Vec::new();
     let mut held = |by: String, why: &str| {
         let reason = Reason::Held { by, why: why.to_owned() };
-        shut.push(Shut { reason, because: AbortReason::Held });
+        shut.push(Shut { reason, because: AbortReason::Held, opens: None });
     };
     if let Some(Some(why)) = world.host.hold.last() {
         held(settings.hold.display().to_string(), why);
@@ -30,12 +32,40 @@ pub(super) fn shut(world: &World, settings: &Settings) -> Vec<Shut> {
         held("the Node's annotation rebootd.io/hold".to_owned(), why);
     }
     if let Some(why) = &world.cluster.pause {
-        shut.push(Shut { reason: Reason::Paused { why: why.clone() }, because: AbortReason::Paused });
+        let reason = Reason::Paused { why: why.clone() };
+        shut.push(Shut { reason, because: AbortReason::Paused, opens: None });
     }
-    if settings.policy.windows.is_none() {
-        shut.push(Shut { reason: Reason::NoWindow, because: AbortReason::WindowClosed });
-    }
+    shut.extend(calendar(world, settings));
     shut
+}
+
+/// The window that is not open, or the freeze.
+fn calendar(world: &World, settings: &Settings) -> Option<Shut> {
+    let Some(windows) = &settings.policy.windows else {
+        return Some(Shut { reason: Reason::NoWindow, because: AbortReason::WindowClosed, opens: None });
+    };
+    let Judgement::Closed { why, opens } = windows.judge(world.now.wall) else { return None };
+    let left = opens.map(|at| at.saturating_sub(world.now.wall));
+    let (reason, because) = match why {
+        Closed::NoWindow => (Reason::WindowClosed { left }, AbortReason::WindowClosed),
+        Closed::Frozen { by, .. } => (Reason::Frozen { by, left }, AbortReason::Frozen),
+    };
+    Some(Shut { reason, because, opens: left.map(|left| world.now.boot + left) })
+}
+
+/// How long the window stays open; `None` while that is not bounded, or it is not open.
+pub(super) fn window_left(world: &World, settings: &Settings) -> Option<Duration> {
+    match settings.policy.windows.as_ref()?.judge(world.now.wall) {
+        Judgement::Open { until } => Some(until?.saturating_sub(world.now.wall)),
+        Judgement::Closed { .. } => None,
+    }
+}
+
+/// The window ends before a drain that starts now would have its time.
+pub(super) fn window_ends_soon(world: &World, settings: &Settings) -> Option<Reason> {
+    let needed = settings.policy.window_left;
+    let left = window_left(world, settings).filter(|left| *left < needed)?;
+    Some(Reason::WindowEndsSoon { left, needed })
 }
 
 /// The gates of the own Node, asked whenever those of the host are.
@@ -120,6 +150,10 @@ pub(super) fn others(world: &World, settings: &Settings) -> Vec<Reason> {
 pub(super) fn claim(world: &World, settings: &Settings) -> Vec<(Reason, Duration)> {
     let policy = &settings.policy;
     let mut closed = Vec::new();
+    if let Some(reason) = window_ends_soon(world, settings) {
+        let left = window_left(world, settings).unwrap_or_default();
+        closed.push((reason, world.now.boot + left));
+    }
     if let Some(left) = settings.gates.min_uptime.checked_sub(world.now.boot).filter(|left| !left.is_zero()) {
         closed.push((Reason::UpForTooShort { left }, settings.gates.min_uptime));
     }

@@ -176,7 +176,10 @@ impl Here<'_> {
             wish.reasons.push(reason);
             wish.wake_at(opens, self.world.now.boot);
         }
-        wish.reasons.extend(gates::shut(self.world, self.settings).into_iter().map(|shut| shut.reason));
+        for gates::Shut { reason, opens, .. } in gates::shut(self.world, self.settings) {
+            wish.reasons.push(reason);
+            opens.iter().for_each(|at| wish.wake_at(*at, self.world.now.boot));
+        }
         // People take back what they said at any time.
         wish.watches.slots = self.world.cluster.pause.is_some();
         wish.watches.node = self.node.hold.is_some();
@@ -328,6 +331,9 @@ impl Here<'_> {
             let watches = Watches { slots: true, node: true, ..Watches::default() };
             let (look_age, host_age) = (Some(DRAIN_LOOK), Some(GATE_LOOK));
             return Wish { reasons: closed, look_age, host_age, watches, ..wish };
+        }
+        if gates::window_ends_soon(self.world, self.settings).is_some() {
+            return self.aborting(slot, AbortReason::WindowClosed);
         }
         // Before anything is touched it is known what becomes of each pod.
         if self.is_refused_for_sure() {

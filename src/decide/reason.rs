@@ -21,6 +21,9 @@ pub enum Reason {
     OtherMachine { node: String, host: String },
     BootNotReported,
     NoWindow,
+    WindowClosed { left: Option<Duration> },
+    WindowEndsSoon { left: Duration, needed: Duration },
+    Frozen { by: String, left: Option<Duration> },
     Held { by: String, why: String },
     Paused { why: String },
     UpForTooShort { left: Duration },
@@ -81,6 +84,9 @@ impl Reason {
             Reason::OtherMachine { .. } => "other-machine",
             Reason::BootNotReported => "boot-not-reported",
             Reason::NoWindow => "no-window",
+            Reason::WindowClosed { .. } => "window-closed",
+            Reason::WindowEndsSoon { .. } => "window-ends-soon",
+            Reason::Frozen { .. } => "frozen",
             Reason::Held { .. } => "held",
             Reason::Paused { .. } => "paused",
             Reason::UpForTooShort { .. } => "up-for-too-short",
@@ -186,6 +192,22 @@ impl fmt::Display for Reason {
                 "the Node of {holder}, which holds {slot} and was about to reboot, is gone; \
                  a person decides: rebootctl release {holder}"
             ),
+            Reason::WindowClosed { left: Some(left) } => {
+                write!(f, "no window is open; the next opens in {} (rebootctl windows)", span(*left))
+            }
+            Reason::WindowClosed { left: None } => {
+                f.write_str("no window is open, and none comes (rebootctl windows)")
+            }
+            Reason::WindowEndsSoon { left, needed } => write!(
+                f,
+                "the window closes in {}, and a drain may only start with {} left (`window_left` in [policy])",
+                span(*left),
+                span(*needed)
+            ),
+            Reason::Frozen { by, left } => {
+                write!(f, "reboots are frozen: {by}")?;
+                left.map_or(Ok(()), |left| write!(f, "; the next window opens in {}", span(left)))
+            }
             Reason::Held { by, why } => write!(f, "a person holds this node ({by}){}", said(why)),
             Reason::Paused { why } => {
                 write!(f, "the fleet is paused{}; to go on: rebootctl fleet resume", said(why))

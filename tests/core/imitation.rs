@@ -25,6 +25,7 @@ pub fn settings(name: &str) -> Settings {
         hold: PathBuf::from("/etc/rebootd/hold"),
         policy: Policy {
             windows: Some(Windows::always()),
+            window_left: Duration::from_secs(30 * 60),
             min_interval: Duration::ZERO,
             settle: Duration::from_secs(60),
             reboot_timeout: Duration::from_secs(600),
@@ -251,6 +252,11 @@ impl Cluster {
         if host.watches.node {
             self.event(number, Event::Changed { uid, resource_version });
         }
+    }
+
+    /// The windows of a host, for a change of its configuration.
+    pub fn windows(&mut self, number: usize) -> &mut Windows {
+        self.hosts[number].settings.policy.windows.get_or_insert_with(Windows::always)
     }
 
     /// A person pauses the fleet, or ends the pause.

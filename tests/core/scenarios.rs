@@ -7,6 +7,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+use rebootd::config::OnTimeout;
 use rebootd::decide::*;
 use rebootd::report::status::line;
 
@@ -64,9 +66,15 @@ fn tell_host(cluster: &mut Cluster, number: usize, command: &str, rest: &str) ->
             pod.labels.insert(name.into(), value.into());
         }
         "end" => cluster.hosts[number].pods.retain(|_, pod| pod.key.name != rest),
-        "min-uptime" => {
-            cluster.hosts[number].settings.gates.min_uptime = Duration::from_secs(rest.parse().unwrap());
+        "window" => cluster.windows(number).open = Open::During(vec![window(rest)]),
+        "freeze" => {
+            let freeze = Freeze { window: window(rest), name: format!("from {rest}") };
+            cluster.windows(number).freezes.push(freeze);
         }
+        "min-uptime" => cluster.hosts[number].settings.gates.min_uptime = seconds(rest),
+        "window-left" => cluster.hosts[number].settings.policy.window_left = seconds(rest),
+        "drain-timeout" => cluster.hosts[number].settings.drain.timeout = Some(seconds(rest)),
+        "force" => cluster.hosts[number].settings.drain.on_timeout = OnTimeout::Reboot,
         "keep" => cluster.hosts[number].kept = true,
         "let-go" => cluster.hosts[number].kept = false,
         "hold" => cluster.hold(number, Ok(text())),
@@ -84,7 +92,7 @@ fn tell_host(cluster: &mut Cluster, number: usize, command: &str, rest: &str) ->
         }
         "uninhibit" => cluster.hosts[number].inhibitors.clear(),
         "shutdown" => {
-            let at = cluster.hosts[number].world.now.wall + Duration::from_secs(rest.parse().unwrap());
+            let at = cluster.hosts[number].world.now.wall + seconds(rest);
             cluster.hosts[number].scheduled = Some(ScheduledShutdown { kind: "reboot".into(), at });
         }
         "shutdown-cancel" => cluster.hosts[number].scheduled = None,
@@ -97,6 +105,18 @@ fn tell_host(cluster: &mut Cluster, number: usize, command: &str, rest: &str) ->
         _ => panic!("unknown command {command} of a node"),
     }
     Vec::new()
+}
+
+fn seconds(text: &str) -> Duration {
+    Duration::from_secs(text.parse().unwrap())
+}
+
+/// `MINUTES EXPRESSION`, in UTC; the story begins at 22:30 on Tue 2023-11-14.
+fn window(text: &str) -> Window {
+    let (minutes, start) = text.split_once(' ').unwrap();
+    let zones = Zones { local: TimeZone::UTC, named: |_| None };
+    let length = Duration::from_secs(60 * minutes.parse::<u64>().unwrap());
+    Window { start: Calendar::parse(start, &zones).unwrap(), length }
 }
 
 fn tell_cluster(cluster: &mut Cluster, command: &str, rest: &str) {

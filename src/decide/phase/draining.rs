@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::super::drain::queue::Queue;
 use super::super::drain::rehearsal::{self, Rehearsed};
 use super::super::drain::{self, Planned, Verdict};
+use super::super::gates;
 use super::super::schedule::{GATE_LOOK, OTHERS_LOOK, TROUBLE_LOOK, Wish};
 use super::super::{Effect, Eviction, How, Phase, PodView, Reason, SlotChange, SlotView, Stamp, Watches};
 use super::{DRAIN_LOOK, Here, WITH_PODS};
@@ -90,8 +91,8 @@ impl Here<'_> {
 
     // ---- the deadline ----
 
-    /// When the drain has to be over, counted from the claim. A claim whose time was changed by hand is overdue: it is
-    /// undone, and claimed anew.
+    /// When the drain has to be over, counted from the claim, and not after the window's end. A claim whose time was
+    /// changed by hand is overdue: it is undone, and claimed anew.
     pub(super) fn deadline(&self, slot: &SlotView) -> Duration {
         let drain = &self.settings.drain;
         let longest = || {
@@ -99,7 +100,9 @@ impl Here<'_> {
             drain.grace_period.unwrap_or(grace.max(self.world.cluster.drain.longest_grace))
         };
         let timeout = drain.timeout.unwrap_or_else(|| LEAST_TIMEOUT.max(longest() + BEYOND_GRACE));
-        slot.claim.at.map_or(Duration::ZERO, |at| at + timeout)
+        let deadline = slot.claim.at.map_or(Duration::ZERO, |at| at + timeout);
+        let window_left = gates::window_left(self.world, self.settings);
+        window_left.map_or(deadline, |left| deadline.min(self.world.now.boot + left))
     }
 
     fn is_overdue(&self, slot: &SlotView) -> bool {

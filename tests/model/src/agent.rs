@@ -638,6 +638,7 @@ fn settings(pool: &str, reboot_tries: u32) -> Settings {
         hold: "/etc/rebootd/hold".into(),
         policy: Policy {
             windows: Some(Windows::always()),
+            window_left: Duration::from_secs(30 * 60),
             min_interval: Duration::ZERO,
             settle: Duration::from_secs(60),
             reboot_timeout: Duration::from_secs(600),
