@@ -33,6 +33,8 @@ pub(super) struct Merged {
     pub(super) client_certificate: Option<Located<PathBuf>>,
     pub(super) client_key: Option<Located<PathBuf>>,
     pub(super) sentinel: Option<Located<PathBuf>>,
+    pub(super) sentinel_command: Option<Located<Vec<String>>>,
+    pub(super) sentinel_command_interval: Option<Located<Duration>>,
     pub(super) window: Option<Located<Window>>,
     pub(super) min_interval: Option<Located<Duration>>,
     pub(super) settle: Option<Located<Duration>>,
@@ -59,7 +61,7 @@ impl Merged {
         let NodeKeys { name, pool } = node;
         let ApiKeys { kubeconfig, server, certificate_authority, token_file, client_certificate, client_key } =
             api;
-        let HostKeys { sentinel } = host;
+        let HostKeys { sentinel, sentinel_command, sentinel_command_interval } = host;
         let PolicyKeys { window, min_interval, settle, reboot_timeout, reboot_tries, return_timeout } =
             policy;
         let DrainKeys {
@@ -85,6 +87,8 @@ impl Merged {
         replace(&mut self.client_certificate, client_certificate, |path| path.0, place);
         replace(&mut self.client_key, client_key, |path| path.0, place);
         replace(&mut self.sentinel, sentinel, |path| path.0, place);
+        replace(&mut self.sentinel_command, sentinel_command, |command| command.0, place);
+        replace(&mut self.sentinel_command_interval, sentinel_command_interval, |span| span.0, place);
         replace(&mut self.window, window, |window| window, place);
         replace(&mut self.min_interval, min_interval, |span| span.0, place);
         replace(&mut self.settle, settle, |span| span.0, place);

@@ -24,8 +24,8 @@ pub struct Settings {
     pub mode: Mode,
     /// How to reach the cluster; None until a person says how.
     pub api: Option<ApiAccess>,
-    /// The file that exists while the host wants to be rebooted.
-    pub sentinel: PathBuf,
+    /// What asks for a reboot.
+    pub host: Host,
     /// When and how to reboot.
     pub policy: Policy,
     /// How to drain.
@@ -45,6 +45,27 @@ pub enum Mode {
     Active,
     /// Write nothing and reboot nothing, but say what would be done.
     Observe,
+}
+
+/// What asks for a reboot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// The file that exists while the host wants to be rebooted.
+    pub sentinel: PathBuf,
+    /// The program, and its arguments, that says whether it does; empty for none.
+    pub sentinel_command: Vec<String>,
+    /// How old its answer may become.
+    pub sentinel_command_interval: Duration,
+}
+
+impl Default for Host {
+    fn default() -> Host {
+        Host {
+            sentinel: PathBuf::from("/run/reboot-required"),
+            sentinel_command: Vec::new(),
+            sentinel_command_interval: DEFAULT_COMMAND_INTERVAL,
+        }
+    }
 }
 
 /// When and how to reboot.
@@ -203,7 +224,8 @@ pub enum Credential {
 }
 
 const DEFAULT_POOL: &str = "worker";
-const DEFAULT_SENTINEL: &str = "/run/reboot-required";
+/// What asks is seldom in a hurry, and each run wakes the host.
+const DEFAULT_COMMAND_INTERVAL: Duration = Duration::from_secs(10 * 60);
 const DEFAULT_MIN_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 const DEFAULT_SETTLE: Duration = Duration::from_secs(60);
 const DEFAULT_REBOOT_TIMEOUT: Duration = Duration::from_secs(600);
@@ -215,6 +237,8 @@ const DEFAULT_VOLUME_TIMEOUT: Duration = Duration::from_secs(2 * 60);
 const SHORTEST_SETTLE: Duration = Duration::from_secs(1);
 /// Sooner, every return would cry for a person.
 const SHORTEST_RETURN_TIMEOUT: Duration = Duration::from_secs(10);
+/// More often, and an idle host would hardly do anything else.
+const SHORTEST_COMMAND_INTERVAL: Duration = Duration::from_secs(10);
 /// A shutdown takes that long on many hosts before the kernel restarts.
 const SHORTEST_REBOOT_TIMEOUT: Duration = Duration::from_secs(30);
 /// A drain that may take no time would be given up before its first eviction.
@@ -232,6 +256,7 @@ pub(super) fn complete(
     default_kubeconfig: Option<&Path>,
 ) -> Result<Settings, ConfigError> {
     let (api, kubeconfig) = api_access(&merged, default_kubeconfig)?;
+    let host = host(&merged)?;
     let policy = policy(&merged)?;
     let drain = drain(&merged)?;
     let gates = Gates {
@@ -247,7 +272,7 @@ pub(super) fn complete(
         pool: value_or(merged.pool, DEFAULT_POOL.to_owned()),
         mode: value_or(merged.mode, Mode::Active),
         api,
-        sentinel: value_or(merged.sentinel, PathBuf::from(DEFAULT_SENTINEL)),
+        host,
         policy,
         drain,
         gates,
@@ -263,6 +288,20 @@ fn value_or<T>(given: Option<Located<T>>, default: T) -> T {
 fn node_name_of(host_name: &str) -> Result<String, ConfigError> {
     NodeName::try_from(host_name.trim().to_lowercase()).map(|name| name.0).map_err(|message| {
         ConfigError::nowhere(format!("{message}; this is the host name, set \"name\" in [node]"))
+    })
+}
+
+fn host(merged: &Merged) -> Result<Host, ConfigError> {
+    let default = Host::default();
+    let interval = &merged.sentinel_command_interval;
+    let interval = within("sentinel_command_interval", interval, SHORTEST_COMMAND_INTERVAL)?;
+    Ok(Host {
+        sentinel: merged.sentinel.as_ref().map_or(default.sentinel, |path| path.value.clone()),
+        sentinel_command: merged
+            .sentinel_command
+            .as_ref()
+            .map_or(Vec::new(), |command| command.value.clone()),
+        sentinel_command_interval: interval.unwrap_or(default.sentinel_command_interval),
     })
 }
 

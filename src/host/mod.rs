@@ -1,6 +1,7 @@
 //! This host: adapters that read facts and carry out effects. They take no decisions.
 
 pub mod clock;
+pub mod command;
 pub mod dpkg;
 pub mod identity;
 pub mod logind;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rebootd::config::{ApiAccess, Credential, Drain, Gates, Mode, PemSource, Policy, Settings, Window};
+use rebootd::config::{self, ApiAccess, Credential, Drain, Gates, Mode, PemSource, Policy, Settings, Window};
 use rebootd::decide::*;
 
 pub fn id(letter: char) -> String {
@@ -21,7 +21,7 @@ pub fn settings(name: &str) -> Settings {
             certificate_authority: PemSource::Inline(vec![]),
             credential: Credential::TokenFile(PathBuf::from("/x")),
         }),
-        sentinel: PathBuf::from("/run/reboot-required"),
+        host: config::Host::default(),
         policy: Policy {
             window: Some(Window::Always),
             min_interval: Duration::ZERO,

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
 
-use rebootd::config::{ApiAccess, Credential, Drain, Gates, Mode, PemSource, Policy, Settings, Window};
+use rebootd::config::{self, ApiAccess, Credential, Drain, Gates, Mode, PemSource, Policy, Settings, Window};
 use rebootd::decide::{
     Effect, Event, Eviction, EvictionOutcome, EvictionRefusal, Failure, Health, KubeletLease, LookPart,
     Memory, Next, NodeChange, NodeView, Now, Others, Outcome, Phase, Reads, Refuser, Request, SlotChange,
@@ -630,7 +630,7 @@ fn settings(pool: &str, reboot_tries: u32) -> Settings {
             certificate_authority: PemSource::Inline(Vec::new()),
             credential: Credential::TokenFile("/token".into()),
         }),
-        sentinel: "/run/reboot-required".into(),
+        host: config::Host::default(),
         policy: Policy {
             window: Some(Window::Always),
             min_interval: Duration::ZERO,
