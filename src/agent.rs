@@ -16,7 +16,7 @@ use crate::decide::{
     holders, observe, plan, pods_have,
 };
 use crate::host::logind::Bus;
-use crate::host::{clock, dpkg, memory};
+use crate::host::{clock, dpkg, kernel, memory};
 use crate::report::{status, systemd};
 use requests::Requests;
 
@@ -177,6 +177,7 @@ impl Agent {
     fn observe_requests(&mut self) {
         let idle = self.reported.as_ref().is_none_or(|reported| reported.phase == Phase::Idle);
         let answers = self.requests.read(!idle);
+        self.observe(Event::Kernel(kernel::read()));
         self.observe(Event::Requests(answers));
     }
 

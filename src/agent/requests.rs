@@ -97,7 +97,7 @@ impl Requests {
             return;
         }
         let changed = self.changed.clone();
-        let watcher = sentinel::watch(&self.settings.sentinel, move || {
+        let watcher = sentinel::watch(&self.settings.sentinel, self.settings.newer_kernel, move || {
             let _ = changed.try_send(());
         });
         match watcher {

@@ -61,6 +61,8 @@ pub(super) struct HostKeys {
     pub(super) sentinel: Option<Spanned<AbsolutePath>>,
     pub(super) sentinel_command: Option<Spanned<Command>>,
     pub(super) sentinel_command_interval: Option<Spanned<TimeSpan>>,
+    pub(super) newer_kernel: Option<Spanned<bool>>,
+    pub(super) max_uptime: Option<Spanned<TimeSpan>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -68,6 +70,8 @@ pub(super) struct HostKeys {
 pub(super) struct PolicyKeys {
     pub(super) window: Option<Spanned<Window>>,
     pub(super) min_interval: Option<Spanned<TimeSpan>>,
+    pub(super) max_reboots_per_day: Option<Spanned<u32>>,
+    pub(super) min_age: Option<Spanned<TimeSpan>>,
     pub(super) settle: Option<Spanned<TimeSpan>>,
     pub(super) reboot_timeout: Option<Spanned<TimeSpan>>,
     pub(super) reboot_tries: Option<Spanned<u32>>,
@@ -103,8 +107,20 @@ pub(super) const KNOWN_KEYS: &[(&str, &[&str])] = &[
         "api",
         &["kubeconfig", "server", "certificate_authority", "token_file", "client_certificate", "client_key"],
     ),
-    ("host", &["sentinel", "sentinel_command", "sentinel_command_interval"]),
-    ("policy", &["window", "min_interval", "settle", "reboot_timeout", "reboot_tries", "return_timeout"]),
+    ("host", &["sentinel", "sentinel_command", "sentinel_command_interval", "newer_kernel", "max_uptime"]),
+    (
+        "policy",
+        &[
+            "window",
+            "min_interval",
+            "max_reboots_per_day",
+            "min_age",
+            "settle",
+            "reboot_timeout",
+            "reboot_tries",
+            "return_timeout",
+        ],
+    ),
     (
         "drain",
         &[
@@ -261,12 +277,12 @@ mod tests {
             (
                 "[host]\nfrob = 1",
                 "f.toml:2:1: unknown key \"frob\" in [host]; known here: sentinel, \
-                 sentinel_command, sentinel_command_interval",
+                 sentinel_command, sentinel_command_interval, newer_kernel, max_uptime",
             ),
             (
                 "[policy]\nzzzz = 1\n[drain]\nzz = 1",
-                "f.toml:2:1: unknown key \"zzzz\" in [policy]; known here: window, min_interval, settle, \
-                 reboot_timeout, reboot_tries, return_timeout",
+                "f.toml:2:1: unknown key \"zzzz\" in [policy]; known here: window, min_interval, \
+                 max_reboots_per_day, min_age, settle, reboot_timeout, reboot_tries, return_timeout",
             ),
             (
                 "[gates]\nmax_nodes_notready = 1",

@@ -56,6 +56,10 @@ pub struct Host {
     pub sentinel_command: Vec<String>,
     /// How old its answer may become.
     pub sentinel_command_interval: Duration,
+    /// Whether an installed kernel that is newer than the running one asks.
+    pub newer_kernel: bool,
+    /// A host that is up for longer asks; None for no limit.
+    pub max_uptime: Option<Duration>,
 }
 
 impl Default for Host {
@@ -64,6 +68,8 @@ impl Default for Host {
             sentinel: PathBuf::from("/run/reboot-required"),
             sentinel_command: Vec::new(),
             sentinel_command_interval: DEFAULT_COMMAND_INTERVAL,
+            newer_kernel: false,
+            max_uptime: None,
         }
     }
 }
@@ -75,6 +81,10 @@ pub struct Policy {
     pub window: Option<Window>,
     /// At most one reboot of our own in this time; zero for no limit.
     pub min_interval: Duration,
+    /// At most so many within a day; None for no more limit than `min_interval`.
+    pub max_reboots_per_day: Option<u32>,
+    /// A request waits so long before anything is done about it.
+    pub min_age: Duration,
     /// How long the node must be healthy without a gap before it counts as back.
     pub settle: Duration,
     /// How long a reboot that was asked for may take to begin.
@@ -239,6 +249,8 @@ const SHORTEST_SETTLE: Duration = Duration::from_secs(1);
 const SHORTEST_RETURN_TIMEOUT: Duration = Duration::from_secs(10);
 /// More often, and an idle host would hardly do anything else.
 const SHORTEST_COMMAND_INTERVAL: Duration = Duration::from_secs(10);
+/// Sooner, a fleet would hardly do anything else.
+const SHORTEST_MAX_UPTIME: Duration = Duration::from_secs(3600);
 /// A shutdown takes that long on many hosts before the kernel restarts.
 const SHORTEST_REBOOT_TIMEOUT: Duration = Duration::from_secs(30);
 /// A drain that may take no time would be given up before its first eviction.
@@ -248,6 +260,8 @@ const SHORTEST_GRACE_PERIOD: Duration = Duration::from_secs(1);
 /// More than anyone means, and little enough that no sum of times overflows.
 const LONGEST: Duration = Duration::from_secs(10 * 31_557_600);
 const MOST_REBOOT_TRIES: u32 = 10;
+/// As many as are remembered.
+const MOST_REBOOTS_PER_DAY: u32 = 10;
 
 /// Completes what the files say to settings.
 pub(super) fn complete(
@@ -302,17 +316,22 @@ fn host(merged: &Merged) -> Result<Host, ConfigError> {
             .as_ref()
             .map_or(Vec::new(), |command| command.value.clone()),
         sentinel_command_interval: interval.unwrap_or(default.sentinel_command_interval),
+        newer_kernel: merged.newer_kernel.as_ref().is_some_and(|yes| yes.value),
+        max_uptime: within("max_uptime", &merged.max_uptime, SHORTEST_MAX_UPTIME)?,
     })
 }
 
 fn policy(merged: &Merged) -> Result<Policy, ConfigError> {
     let min_interval = within("min_interval", &merged.min_interval, Duration::ZERO)?;
+    let min_age = within("min_age", &merged.min_age, Duration::ZERO)?;
     let settle = within("settle", &merged.settle, SHORTEST_SETTLE)?;
     let reboot_timeout = within("reboot_timeout", &merged.reboot_timeout, SHORTEST_REBOOT_TIMEOUT)?;
     let return_timeout = within("return_timeout", &merged.return_timeout, SHORTEST_RETURN_TIMEOUT)?;
     Ok(Policy {
         window: merged.window.as_ref().map(|window| window.value),
         min_interval: min_interval.unwrap_or(DEFAULT_MIN_INTERVAL),
+        max_reboots_per_day: max_reboots_per_day(&merged.max_reboots_per_day)?,
+        min_age: min_age.unwrap_or_default(),
         settle: settle.unwrap_or(DEFAULT_SETTLE),
         reboot_timeout: reboot_timeout.unwrap_or(DEFAULT_REBOOT_TIMEOUT),
         reboot_tries: reboot_tries(&merged.reboot_tries)?,
@@ -367,6 +386,16 @@ fn within(
         return Err(ConfigError::at(given.place.clone(), message));
     }
     Ok(Some(given.value))
+}
+
+fn max_reboots_per_day(given: &Option<Located<u32>>) -> Result<Option<u32>, ConfigError> {
+    match given {
+        Some(given) if !(1..=MOST_REBOOTS_PER_DAY).contains(&given.value) => {
+            let message = format!("\"max_reboots_per_day\" must be between 1 and {MOST_REBOOTS_PER_DAY}");
+            Err(ConfigError::at(given.place.clone(), message))
+        }
+        given => Ok(given.as_ref().map(|given| given.value)),
+    }
 }
 
 fn reboot_tries(given: &Option<Located<u32>>) -> Result<u32, ConfigError> {

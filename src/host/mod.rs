@@ -4,6 +4,7 @@ pub mod clock;
 pub mod command;
 pub mod dpkg;
 pub mod identity;
+pub mod kernel;
 pub mod logind;
 pub mod memory;
 pub mod sentinel;

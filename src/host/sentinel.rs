@@ -6,6 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use notify::{Config, EventKindMask, INotifyWatcher, RecursiveMode, Watcher};
 
+use super::kernel;
 use crate::decide::Request;
 
 /// Reads the request that the sentinel makes.
@@ -40,24 +41,37 @@ fn packages(sentinel: &Path) -> Vec<String> {
     packages
 }
 
-/// Watches the sentinel's directory and calls `changed` when something of the sentinel's name comes or goes.
+/// Watches the sentinel's directory and calls `changed` when something of the sentinel's name comes or goes; and when
+/// a kernel does, if that is wanted.
 ///
 /// The directory, not the file: that may not exist yet, and is replaced rather than changed. The kernel is
 /// asked for arrivals and departures only, so that reading the file does not wake the reader.
-pub fn watch(sentinel: &Path, changed: impl Fn() + Send + 'static) -> Result<INotifyWatcher, notify::Error> {
+pub fn watch(
+    sentinel: &Path,
+    kernels: bool,
+    changed: impl Fn() + Send + 'static,
+) -> Result<INotifyWatcher, notify::Error> {
     let directory = sentinel.parent().unwrap_or(Path::new("/"));
     let name = sentinel.file_name().map(ToOwned::to_owned);
     let mask = EventKindMask::CREATE | EventKindMask::REMOVE | EventKindMask::MODIFY_NAME;
-    let of_sentinel = move |path: &PathBuf| path.file_name() == name.as_deref();
+    let of_kernel = move |name: &str| kernels && kernel::release(name).is_some();
+    let concerns_us = move |path: &PathBuf| {
+        let named = path.file_name();
+        named == name.as_deref() || named.and_then(|name| name.to_str()).is_some_and(of_kernel)
+    };
     let handler = move |event: notify::Result<notify::Event>| {
         // An error or an overflow may hide the event that we wait for: look.
         let may_concern_us =
-            event.map_or(true, |event| event.need_rescan() || event.paths.iter().any(&of_sentinel));
+            event.map_or(true, |event| event.need_rescan() || event.paths.iter().any(&concerns_us));
         if may_concern_us {
             changed();
         }
     };
     let mut watcher = INotifyWatcher::new(handler, Config::default().with_event_kinds(mask))?;
     watcher.watch(directory, RecursiveMode::NonRecursive)?;
+    let boot = Path::new(kernel::BOOT);
+    if kernels && boot.is_dir() {
+        watcher.watch(boot, RecursiveMode::NonRecursive)?;
+    }
     Ok(watcher)
 }

@@ -25,6 +25,8 @@ pub fn settings(name: &str) -> Settings {
         policy: Policy {
             window: Some(Window::Always),
             min_interval: Duration::ZERO,
+            max_reboots_per_day: None,
+            min_age: Duration::ZERO,
             settle: Duration::from_secs(60),
             reboot_timeout: Duration::from_secs(600),
             reboot_tries: 2,
@@ -52,6 +54,7 @@ pub struct Host {
     pub booted_at: Duration,
     /// What the sources of requests say.
     pub requests: BTreeMap<Source, Answer>,
+    pub kernel: Kernel,
     pub going_down: Result<bool, String>,
     pub package_manager: Option<String>,
     /// logind accepts a reboot, but the machine stays up.
@@ -145,6 +148,7 @@ impl Cluster {
                 machine,
                 booted_at: cluster.time,
                 requests: BTreeMap::from([(Source::SentinelFile, Some(Ok(None)))]),
+                kernel: Kernel { running: "6.1.0-40-amd64".into(), newer: None },
                 going_down: Ok(false),
                 package_manager: None,
                 stays_up: false,
@@ -206,6 +210,7 @@ impl Cluster {
         host.world = World::new(now, process, host.boot_id(), id(host.machine), memory);
         let requests = host.requests.clone();
         observe(&mut host.world, Event::Requests(requests), now);
+        observe(&mut host.world, Event::Kernel(Ok(host.kernel.clone())), now);
         host.last = None;
     }
 
@@ -240,7 +245,7 @@ impl Cluster {
         self.hosts[number].pods.insert(key.uid, pod);
     }
 
-    fn event(&mut self, number: usize, event: Event) {
+    pub fn event(&mut self, number: usize, event: Event) {
         let now = self.now(number);
         observe(&mut self.hosts[number].world, event, now);
     }
@@ -321,6 +326,8 @@ impl Cluster {
         let (requests, going_down) = (host.requests.clone(), host.going_down.clone());
         let package_manager = Ok(host.package_manager.clone());
         self.event(number, Event::Requests(requests));
+        let kernel = self.hosts[number].kernel.clone();
+        self.event(number, Event::Kernel(Ok(kernel)));
         let inhibitors = Ok(self.hosts[number].inhibitors.clone());
         self.event(number, Event::Host { going_down, package_manager, inhibitors, may_reboot: Ok(true) });
     }

@@ -634,6 +634,8 @@ fn settings(pool: &str, reboot_tries: u32) -> Settings {
         policy: Policy {
             window: Some(Window::Always),
             min_interval: Duration::ZERO,
+            max_reboots_per_day: None,
+            min_age: Duration::ZERO,
             settle: Duration::from_secs(60),
             reboot_timeout: Duration::from_secs(600),
             reboot_tries,
