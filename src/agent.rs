@@ -1,28 +1,25 @@
 //! The loop: the only place where the pieces meet. It observes, decides, acts and reports; it judges nothing.
 
-use std::collections::BTreeMap;
+mod requests;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
-use notify::INotifyWatcher;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::cluster::{Api, ApiError, Watch, WatchTarget};
-use crate::config::Settings;
+use crate::config::{Host, Settings};
 use crate::decide::{
     Decision, Effect, Event, Eviction, EvictionOutcome, Failure, How, LookPart, Next, NodeChange, Outcome,
-    Phase, Planned, PodKey, Reads, Reason, Source, Target, Verdict, Watches, World, budget_namespaces,
-    decide, holders, observe, plan, pods_have,
+    Phase, Planned, PodKey, Reads, Reason, Target, Verdict, Watches, World, budget_namespaces, decide,
+    holders, observe, plan, pods_have,
 };
 use crate::host::logind::Bus;
-use crate::host::{clock, dpkg, hold, memory, sentinel};
+use crate::host::{clock, dpkg, hold, kernel, memory};
 use crate::report::{status, systemd};
+use requests::Requests;
 
-/// Where the sentinel cannot be watched it is looked at this often: more often than the watchdog wakes us, since
-/// each waking begins the wait anew.
-const SENTINEL_LOOK: Duration = Duration::from_secs(20);
 /// An idle daemon keeps neither connections nor their memory.
 const DISCONNECT_WHEN_WAITING_LONGER_THAN: Duration = Duration::from_secs(30);
 
@@ -48,7 +45,7 @@ pub struct Agent {
     bus: Bus,
     watching: Watching,
     evictions: JoinSet<Asked>,
-    sentinel: Sentinel,
+    requests: Requests,
     hangup: Signal,
     reported: Option<Reported>,
 }
@@ -58,17 +55,6 @@ struct Asked {
     pod: PodKey,
     how: How,
     outcome: EvictionOutcome,
-}
-
-/// The watch on the sentinel's directory.
-struct Sentinel {
-    changes: mpsc::Receiver<()>,
-    changed: mpsc::Sender<()>,
-    /// Held for its life: dropping it ends the watch. `None` while the host has no watch to give: containers that
-    /// run as root share `fs.inotify.max_user_instances` with the daemon, and may have used it up.
-    watcher: Option<INotifyWatcher>,
-    /// It has been said that there is none.
-    complained: bool,
 }
 
 /// The watches that are under way.
@@ -92,7 +78,7 @@ impl Agent {
     /// An agent that has seen nothing yet. Fails where signals cannot be received.
     pub fn new(settings: Settings, reload: Reload, places: Places, world: World) -> std::io::Result<Agent> {
         Ok(Agent {
-            sentinel: Sentinel::new(),
+            requests: Requests::new(&settings.host),
             api: api(&settings),
             hangup: signal(SignalKind::hangup())?,
             settings,
@@ -109,7 +95,7 @@ impl Agent {
     /// Runs until `stop` resolves: then nothing is undone, since our own shutdown stops us too.
     pub async fn run(mut self, stop: impl Future<Output = ()>) {
         tokio::pin!(stop);
-        self.observe_request();
+        self.observe_requests();
         systemd::ready();
         loop {
             tokio::select! {
@@ -123,8 +109,10 @@ impl Agent {
 
     /// Gives back what this node holds, as far as that is allowed. Returns when nothing is left.
     pub async fn step_back(mut self) {
+        // Whoever asks for this may be root, who must not run what was meant for our own user.
+        self.requests = Requests::new(&Host { sentinel_command: Vec::new(), ..self.settings.host.clone() });
         self.observe(Event::StepBack);
-        self.observe_request();
+        self.observe_requests();
         loop {
             let decision = self.decide();
             if decision.phase == Phase::Idle && matches!(decision.next, Next::Wait(_)) && self.has_looked() {
@@ -186,11 +174,12 @@ impl Agent {
         }
     }
 
-    fn observe_request(&mut self) {
-        self.sentinel.watch(&self.settings);
-        let answer = sentinel::read(&self.settings.sentinel);
-        self.observe(Event::Requests(BTreeMap::from([(Source::SentinelFile, Some(answer))])));
-        let hold = hold::read(&self.settings.hold);
+    fn observe_requests(&mut self) {
+        let idle = self.reported.as_ref().is_none_or(|reported| reported.phase == Phase::Idle);
+        let answers = self.requests.read(!idle);
+        self.observe(Event::Kernel(kernel::read()));
+        self.observe(Event::Requests(answers));
+        let hold = hold::read(&self.settings.host.hold);
         self.observe(Event::Hold(hold));
     }
 
@@ -268,7 +257,7 @@ impl Agent {
     }
 
     async fn look_at_host(&mut self) {
-        self.observe_request();
+        self.observe_requests();
         let text = |error: zbus::Error| error.to_string();
         let going_down = self.bus.going_down().await.map_err(text);
         systemd::alive();
@@ -428,11 +417,9 @@ impl Agent {
     async fn wait(&mut self, until: Option<Duration>) {
         let timeout = until.map(|until| until.saturating_sub(clock::now().boot));
         let watchdog = systemd::watchdog_interval();
-        let unwatched = self.sentinel.watcher.is_none().then_some(SENTINEL_LOOK);
-        let Agent { watching, evictions, sentinel, hangup, .. } = self;
+        let Agent { watching, evictions, requests, hangup, .. } = self;
         let woken = tokio::select! {
-            Some(()) = sentinel.changes.recv() => Woken::Sentinel,
-            () = sleep(unwatched) => Woken::Sentinel,
+            () = requests.changed() => Woken::Requests,
             Some(()) = hangup.recv() => Woken::Hangup,
             event = watching.next() => Woken::Event(event),
             Some(ended) = evictions.join_next() => Woken::Eviction(ended.ok()),
@@ -440,7 +427,7 @@ impl Agent {
             () = sleep(watchdog) => Woken::Event(Event::Tick),
         };
         match woken {
-            Woken::Sentinel => self.observe_request(),
+            Woken::Requests => self.observe_requests(),
             Woken::Hangup => self.reload(),
             Woken::Event(event) => self.observe(event),
             Woken::Eviction(None) => {}
@@ -453,12 +440,12 @@ impl Agent {
             Err(error) => tracing::error!("the new configuration is not used: {error}"),
             Ok(settings) => {
                 tracing::info!("configuration reloaded");
-                self.sentinel = Sentinel::new();
+                self.requests = Requests::new(&settings.host);
                 self.api = api(&settings);
                 self.watching = Watching::default();
                 self.settings = settings;
                 self.observe(Event::Reloaded);
-                self.observe_request();
+                self.observe_requests();
             }
         }
     }
@@ -505,41 +492,10 @@ impl Agent {
 }
 
 enum Woken {
-    Sentinel,
+    Requests,
     Hangup,
     Event(Event),
     Eviction(Option<Asked>),
-}
-
-impl Sentinel {
-    fn new() -> Sentinel {
-        // One token is enough: it says "look", and however many changes come, one look sees them all.
-        let (changed, changes) = mpsc::channel(1);
-        Sentinel { changes, changed, watcher: None, complained: false }
-    }
-
-    /// Watches, if it does not yet. To be called before a look: what happens after it is then seen.
-    fn watch(&mut self, settings: &Settings) {
-        if self.watcher.is_some() {
-            return;
-        }
-        let changed = self.changed.clone();
-        let watcher = sentinel::watch([&settings.sentinel, &settings.hold], move || {
-            let _ = changed.try_send(());
-        });
-        match watcher {
-            Ok(watcher) => self.watcher = Some(watcher),
-            Err(error) if !self.complained => {
-                self.complained = true;
-                let (path, every) = (settings.sentinel.display(), SENTINEL_LOOK.as_secs());
-                tracing::warn!(
-                    "cannot watch {path}, so it is looked at every {every} s: {error} (is \
-                     fs.inotify.max_user_instances used up?)"
-                );
-            }
-            Err(_) => {}
-        }
-    }
 }
 
 impl Watching {

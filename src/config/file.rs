@@ -12,7 +12,9 @@ use toml::de::{DeTable, DeValue};
 use super::duration::TimeSpan;
 use super::error::{ConfigError, Place};
 use super::settings::{BarePods, EmptyDirPods, Mode, OnTimeout};
-use super::value::{AbsolutePath, LabelSelector, Namespaces, NodeName, PoolName, ServerAddress, WindowKey};
+use super::value::{
+    AbsolutePath, Command, LabelSelector, Namespaces, NodeName, PoolName, ServerAddress, WindowKey,
+};
 
 /// A configuration file that was read and understood.
 #[derive(Debug)]
@@ -59,6 +61,10 @@ pub(super) struct ApiKeys {
 #[serde(default, deny_unknown_fields, expecting = "a table, as in [host]")]
 pub(super) struct HostKeys {
     pub(super) sentinel: Option<Spanned<AbsolutePath>>,
+    pub(super) sentinel_command: Option<Spanned<Command>>,
+    pub(super) sentinel_command_interval: Option<Spanned<TimeSpan>>,
+    pub(super) newer_kernel: Option<Spanned<bool>>,
+    pub(super) max_uptime: Option<Spanned<TimeSpan>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -67,6 +73,8 @@ pub(super) struct PolicyKeys {
     pub(super) window: Option<Spanned<WindowKey>>,
     pub(super) window_left: Option<Spanned<TimeSpan>>,
     pub(super) min_interval: Option<Spanned<TimeSpan>>,
+    pub(super) max_reboots_per_day: Option<Spanned<u32>>,
+    pub(super) min_age: Option<Spanned<TimeSpan>>,
     pub(super) settle: Option<Spanned<TimeSpan>>,
     pub(super) reboot_timeout: Option<Spanned<TimeSpan>>,
     pub(super) reboot_tries: Option<Spanned<u32>>,
@@ -104,13 +112,15 @@ pub(super) const KNOWN_KEYS: &[(&str, &[&str])] = &[
         "api",
         &["kubeconfig", "server", "certificate_authority", "token_file", "client_certificate", "client_key"],
     ),
-    ("host", &["sentinel"]),
+    ("host", &["sentinel", "sentinel_command", "sentinel_command_interval", "newer_kernel", "max_uptime"]),
     (
         "policy",
         &[
             "window",
             "window_left",
             "min_interval",
+            "max_reboots_per_day",
+            "min_age",
             "settle",
             "reboot_timeout",
             "reboot_tries",
@@ -270,11 +280,15 @@ mod tests {
                 "[policy]\nmode = 'active'",
                 "f.toml:2:1: unknown key \"mode\" in [policy]; \"mode\" belongs to the top of the file, before any table",
             ),
-            ("[host]\nfrob = 1", "f.toml:2:1: unknown key \"frob\" in [host]; known here: sentinel"),
+            (
+                "[host]\nfrob = 1",
+                "f.toml:2:1: unknown key \"frob\" in [host]; known here: sentinel, \
+                 sentinel_command, sentinel_command_interval, newer_kernel, max_uptime",
+            ),
             (
                 "[policy]\nzzzz = 1\n[drain]\nzz = 1",
-                "f.toml:2:1: unknown key \"zzzz\" in [policy]; known here: window, window_left, min_interval, settle, \
-                 reboot_timeout, reboot_tries, return_timeout",
+                "f.toml:2:1: unknown key \"zzzz\" in [policy]; known here: window, window_left, min_interval, \
+                 max_reboots_per_day, min_age, settle, reboot_timeout, reboot_tries, return_timeout",
             ),
             (
                 "[gates]\nmax_nodes_notready = 1",
@@ -292,6 +306,7 @@ mod tests {
             ("\n mode = 1", "f.toml:2:9: invalid type: integer `1`, expected a string"),
             ("node = 1", "f.toml:1:8: invalid type: integer `1`, expected a table, as in [node]"),
             ("[host]\nsentinel = 'run/x'", "f.toml:2:12: \"run/x\" is not an absolute path"),
+            ("[host]\nsentinel_command = ['x', '/y']", "f.toml:2:20: \"x\" is not an absolute path"),
             (
                 "[policy]\nsettle = '1 min 3 mo'",
                 "f.toml:2:10: unknown unit of time \"mo\"; known are us, ms, s, min, h, d, w, M (months) and y",

@@ -35,9 +35,15 @@ pub(super) struct Merged {
     pub(super) client_certificate: Option<Located<PathBuf>>,
     pub(super) client_key: Option<Located<PathBuf>>,
     pub(super) sentinel: Option<Located<PathBuf>>,
+    pub(super) sentinel_command: Option<Located<Vec<String>>>,
+    pub(super) sentinel_command_interval: Option<Located<Duration>>,
+    pub(super) newer_kernel: Option<Located<bool>>,
+    pub(super) max_uptime: Option<Located<Duration>>,
     pub(super) window: Option<Located<WindowKey>>,
     pub(super) window_left: Option<Located<Duration>>,
     pub(super) min_interval: Option<Located<Duration>>,
+    pub(super) max_reboots_per_day: Option<Located<u32>>,
+    pub(super) min_age: Option<Located<Duration>>,
     pub(super) settle: Option<Located<Duration>>,
     pub(super) reboot_timeout: Option<Located<Duration>>,
     pub(super) reboot_tries: Option<Located<u32>>,
@@ -64,11 +70,14 @@ impl Merged {
         let NodeKeys { name, pool } = node;
         let ApiKeys { kubeconfig, server, certificate_authority, token_file, client_certificate, client_key } =
             api;
-        let HostKeys { sentinel } = host;
+        let HostKeys { sentinel, sentinel_command, sentinel_command_interval, newer_kernel, max_uptime } =
+            host;
         let PolicyKeys {
             window,
             window_left,
             min_interval,
+            max_reboots_per_day,
+            min_age,
             settle,
             reboot_timeout,
             reboot_tries,
@@ -97,9 +106,15 @@ impl Merged {
         replace(&mut self.client_certificate, client_certificate, |path| path.0, place);
         replace(&mut self.client_key, client_key, |path| path.0, place);
         replace(&mut self.sentinel, sentinel, |path| path.0, place);
+        replace(&mut self.sentinel_command, sentinel_command, |command| command.0, place);
+        replace(&mut self.sentinel_command_interval, sentinel_command_interval, |span| span.0, place);
+        replace(&mut self.newer_kernel, newer_kernel, |yes| yes, place);
+        replace(&mut self.max_uptime, max_uptime, |span| span.0, place);
         replace(&mut self.window, window, |window| window, place);
         replace(&mut self.window_left, window_left, |span| span.0, place);
         replace(&mut self.min_interval, min_interval, |span| span.0, place);
+        replace(&mut self.max_reboots_per_day, max_reboots_per_day, |number| number, place);
+        replace(&mut self.min_age, min_age, |span| span.0, place);
         replace(&mut self.settle, settle, |span| span.0, place);
         replace(&mut self.reboot_timeout, reboot_timeout, |span| span.0, place);
         replace(&mut self.reboot_tries, reboot_tries, |tries| tries, place);

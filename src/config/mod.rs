@@ -22,8 +22,8 @@ pub use error::{ConfigError, Place, Position};
 pub use kubeconfig::read_persons as read_persons_kubeconfig;
 pub use secret::Secret;
 pub use settings::{
-    ApiAccess, BarePods, Credential, DeleteRefused, Drain, EmptyDirPods, Gates, Mode, OnTimeout, PemSource,
-    Policy, Settings,
+    ApiAccess, BarePods, Credential, DeleteRefused, Drain, EmptyDirPods, Gates, Host, Mode, OnTimeout,
+    PemSource, Policy, Settings,
 };
 
 /// The directories that [`load`] is given unless a person names others: the

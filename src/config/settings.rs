@@ -25,10 +25,8 @@ pub struct Settings {
     pub mode: Mode,
     /// How to reach the cluster; None until a person says how.
     pub api: Option<ApiAccess>,
-    /// The file that exists while the host wants to be rebooted.
-    pub sentinel: PathBuf,
-    /// The file that exists while a person holds this node.
-    pub hold: PathBuf,
+    /// What asks for a reboot, and what keeps from one.
+    pub host: Host,
     /// When and how to reboot.
     pub policy: Policy,
     /// How to drain.
@@ -50,6 +48,36 @@ pub enum Mode {
     Observe,
 }
 
+/// What asks for a reboot, and what keeps from one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// The file that exists while the host wants to be rebooted.
+    pub sentinel: PathBuf,
+    /// The program, and its arguments, that says whether it does; empty for none.
+    pub sentinel_command: Vec<String>,
+    /// How old its answer may become.
+    pub sentinel_command_interval: Duration,
+    /// Whether an installed kernel that is newer than the running one asks.
+    pub newer_kernel: bool,
+    /// A host that is up for longer asks; None for no limit.
+    pub max_uptime: Option<Duration>,
+    /// The file that exists while a person holds this node.
+    pub hold: PathBuf,
+}
+
+impl Default for Host {
+    fn default() -> Host {
+        Host {
+            sentinel: PathBuf::from("/run/reboot-required"),
+            sentinel_command: Vec::new(),
+            sentinel_command_interval: DEFAULT_COMMAND_INTERVAL,
+            newer_kernel: false,
+            max_uptime: None,
+            hold: PathBuf::from(crate::host::hold::PATH),
+        }
+    }
+}
+
 /// When and how to reboot.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
@@ -59,6 +87,10 @@ pub struct Policy {
     pub window_left: Duration,
     /// At most one reboot of our own in this time; zero for no limit.
     pub min_interval: Duration,
+    /// At most so many within a day; None for no more limit than `min_interval`.
+    pub max_reboots_per_day: Option<u32>,
+    /// A request waits so long before anything is done about it.
+    pub min_age: Duration,
     /// How long the node must be healthy without a gap before it counts as back.
     pub settle: Duration,
     /// How long a reboot that was asked for may take to begin.
@@ -204,7 +236,8 @@ pub enum Credential {
 }
 
 const DEFAULT_POOL: &str = "worker";
-const DEFAULT_SENTINEL: &str = "/run/reboot-required";
+/// What asks is seldom in a hurry, and each run wakes the host.
+const DEFAULT_COMMAND_INTERVAL: Duration = Duration::from_secs(10 * 60);
 const DEFAULT_WINDOW_LEFT: Duration = Duration::from_secs(30 * 60);
 const DEFAULT_MIN_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 const DEFAULT_SETTLE: Duration = Duration::from_secs(60);
@@ -217,6 +250,10 @@ const DEFAULT_VOLUME_TIMEOUT: Duration = Duration::from_secs(2 * 60);
 const SHORTEST_SETTLE: Duration = Duration::from_secs(1);
 /// Sooner, every return would cry for a person.
 const SHORTEST_RETURN_TIMEOUT: Duration = Duration::from_secs(10);
+/// More often, and an idle host would hardly do anything else.
+const SHORTEST_COMMAND_INTERVAL: Duration = Duration::from_secs(10);
+/// Sooner, a fleet would hardly do anything else.
+const SHORTEST_MAX_UPTIME: Duration = Duration::from_secs(3600);
 /// A shutdown takes that long on many hosts before the kernel restarts.
 const SHORTEST_REBOOT_TIMEOUT: Duration = Duration::from_secs(30);
 /// A drain that may take no time would be given up before its first eviction.
@@ -226,6 +263,8 @@ const SHORTEST_GRACE_PERIOD: Duration = Duration::from_secs(1);
 /// More than anyone means, and little enough that no sum of times overflows.
 const LONGEST: Duration = Duration::from_secs(10 * 31_557_600);
 const MOST_REBOOT_TRIES: u32 = 10;
+/// As many as are remembered.
+const MOST_REBOOTS_PER_DAY: u32 = 10;
 
 /// As in [`crate::host::hold::PATH`].
 const HOLD: &str = "hold";
@@ -237,6 +276,7 @@ pub(super) fn complete(
     administrators: &Path,
 ) -> Result<Settings, ConfigError> {
     let (api, kubeconfig) = api_access(&merged, &administrators.join("kubeconfig"))?;
+    let host = host(&merged, administrators)?;
     let policy = policy(&merged)?;
     let drain = drain(&merged)?;
     let gates = Gates {
@@ -254,8 +294,7 @@ pub(super) fn complete(
         pool: value_or(merged.pool, DEFAULT_POOL.to_owned()),
         mode: value_or(merged.mode, Mode::Active),
         api,
-        sentinel: value_or(merged.sentinel, PathBuf::from(DEFAULT_SENTINEL)),
-        hold: administrators.join(HOLD),
+        host,
         policy,
         drain,
         gates,
@@ -274,8 +313,26 @@ fn node_name_of(host_name: &str) -> Result<String, ConfigError> {
     })
 }
 
+fn host(merged: &Merged, administrators: &Path) -> Result<Host, ConfigError> {
+    let default = Host::default();
+    let interval = &merged.sentinel_command_interval;
+    let interval = within("sentinel_command_interval", interval, SHORTEST_COMMAND_INTERVAL)?;
+    Ok(Host {
+        sentinel: merged.sentinel.as_ref().map_or(default.sentinel, |path| path.value.clone()),
+        sentinel_command: merged
+            .sentinel_command
+            .as_ref()
+            .map_or(Vec::new(), |command| command.value.clone()),
+        sentinel_command_interval: interval.unwrap_or(default.sentinel_command_interval),
+        newer_kernel: merged.newer_kernel.as_ref().is_some_and(|yes| yes.value),
+        max_uptime: within("max_uptime", &merged.max_uptime, SHORTEST_MAX_UPTIME)?,
+        hold: administrators.join(HOLD),
+    })
+}
+
 fn policy(merged: &Merged) -> Result<Policy, ConfigError> {
     let min_interval = within("min_interval", &merged.min_interval, Duration::ZERO)?;
+    let min_age = within("min_age", &merged.min_age, Duration::ZERO)?;
     let settle = within("settle", &merged.settle, SHORTEST_SETTLE)?;
     let reboot_timeout = within("reboot_timeout", &merged.reboot_timeout, SHORTEST_REBOOT_TIMEOUT)?;
     let return_timeout = within("return_timeout", &merged.return_timeout, SHORTEST_RETURN_TIMEOUT)?;
@@ -283,6 +340,8 @@ fn policy(merged: &Merged) -> Result<Policy, ConfigError> {
         windows: merged.window.as_ref().map(|_| Windows::always()),
         window_left: window_left(merged)?,
         min_interval: min_interval.unwrap_or(DEFAULT_MIN_INTERVAL),
+        max_reboots_per_day: max_reboots_per_day(&merged.max_reboots_per_day)?,
+        min_age: min_age.unwrap_or_default(),
         settle: settle.unwrap_or(DEFAULT_SETTLE),
         reboot_timeout: reboot_timeout.unwrap_or(DEFAULT_REBOOT_TIMEOUT),
         reboot_tries: reboot_tries(&merged.reboot_tries)?,
@@ -344,6 +403,16 @@ fn within(
         return Err(ConfigError::at(given.place.clone(), message));
     }
     Ok(Some(given.value))
+}
+
+fn max_reboots_per_day(given: &Option<Located<u32>>) -> Result<Option<u32>, ConfigError> {
+    match given {
+        Some(given) if !(1..=MOST_REBOOTS_PER_DAY).contains(&given.value) => {
+            let message = format!("\"max_reboots_per_day\" must be between 1 and {MOST_REBOOTS_PER_DAY}");
+            Err(ConfigError::at(given.place.clone(), message))
+        }
+        given => Ok(given.as_ref().map(|given| given.value)),
+    }
 }
 
 fn reboot_tries(given: &Option<Located<u32>>) -> Result<u32, ConfigError> {

@@ -55,6 +55,8 @@ fn nothing_configured_gives_the_defaults() {
         windows: None,
         window_left: Duration::from_secs(30 * 60),
         min_interval: Duration::from_secs(86_400),
+        max_reboots_per_day: None,
+        min_age: Duration::ZERO,
         settle: Duration::from_secs(60),
         reboot_timeout: Duration::from_secs(600),
         reboot_tries: 2,
@@ -74,8 +76,14 @@ fn nothing_configured_gives_the_defaults() {
         pool: "worker".to_owned(),
         mode: Mode::Active,
         api: None,
-        sentinel: "/run/reboot-required".into(),
-        hold: directory.0.join("etc/hold"),
+        host: Host {
+            sentinel: "/run/reboot-required".into(),
+            sentinel_command: Vec::new(),
+            sentinel_command_interval: Duration::from_secs(600),
+            newer_kernel: false,
+            max_uptime: None,
+            hold: directory.0.join("etc/hold"),
+        },
         policy,
         drain,
         gates: Gates {
@@ -154,6 +162,9 @@ fn limits_name_the_key_and_its_place() {
         ("policy.reboot_timeout = '29s'", "1:25: \"reboot_timeout\" must be at least 30s"),
         ("policy.reboot_tries = 0", "1:23: \"reboot_tries\" must be between 1 and 10"),
         ("policy.min_interval = '11y'", "1:23: \"min_interval\" must be at most 10 years"),
+        ("host.sentinel_command_interval = '9s'", "1:34: \"sentinel_command_interval\" must be at least 10s"),
+        ("host.max_uptime = '59min'", "1:19: \"max_uptime\" must be at least 3600s"),
+        ("policy.max_reboots_per_day = 0", "1:30: \"max_reboots_per_day\" must be between 1 and 10"),
         ("drain.timeout = 0", "1:17: \"timeout\" must be at least 1s"),
         ("drain.grace_period = 0", "1:22: \"grace_period\" must be at least 1s"),
         ("drain.delete_after = '5min'", "1:22: \"delete_after\" needs \"delete_namespaces\" as well"),
@@ -266,7 +277,7 @@ fn the_sample_loads_with_every_key_set() {
         directory.load(),
         Directory::new("sample-empty").load().map(|settings| Settings {
             sources: vec![directory.0.join("etc/config.toml")],
-            hold: directory.0.join("etc/hold"),
+            host: Host { hold: directory.0.join("etc/hold"), ..settings.host },
             ..settings
         })
     );

@@ -23,6 +23,20 @@ impl TryFrom<String> for AbsolutePath {
     }
 }
 
+/// A program by its path and its arguments; empty for none.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "Vec<String>")]
+pub(super) struct Command(pub(super) Vec<String>);
+
+impl TryFrom<Vec<String>> for Command {
+    type Error = String;
+
+    fn try_from(words: Vec<String>) -> Result<Self, String> {
+        words.first().cloned().map(AbsolutePath::try_from).transpose()?;
+        Ok(Self(words))
+    }
+}
+
 /// The address of an API server: `https://host[:port][/path]`, without a slash at
 /// the end.
 #[derive(Debug, Clone, PartialEq, Deserialize)]

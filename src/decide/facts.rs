@@ -49,6 +49,11 @@ impl<T> Reading<T> {
         self.last.as_ref()
     }
 
+    /// What follows from the fact.
+    pub(super) fn map<U>(&self, follows: impl FnOnce(&T) -> U) -> Reading<U> {
+        Reading { last: self.last.as_ref().map(follows), failure: self.failure.clone() }
+    }
+
     /// Changes the last known fact, where there is one, by what a watch told of it.
     pub(super) fn change(&mut self, change: impl FnOnce(&mut T)) {
         if let Some(fact) = &mut self.last {
@@ -70,6 +75,24 @@ pub struct Request {
     /// The packages that ask for it, as far as they are named; sorted, each once.
     pub packages: Vec<String>,
     /// When it was made: wall time since 1970.
+    pub since: Option<Duration>,
+}
+
+/// The kernels of this host.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Kernel {
+    /// The release that runs, such as `6.1.0-44-amd64`.
+    pub running: String,
+    /// The newest that is installed, of its flavour, if it is newer.
+    pub newer: Option<NewerKernel>,
+}
+
+/// An installed kernel that does not run yet.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct NewerKernel {
+    /// Its release.
+    pub release: String,
+    /// When it was installed: wall time since 1970.
     pub since: Option<Duration>,
 }
 

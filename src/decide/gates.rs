@@ -7,6 +7,7 @@ use super::world::World;
 use super::{AbortReason, Closed, Inhibitor, Judgement, Names, NodeView, Reading, Reason};
 use crate::config::Settings;
 
+pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Of many nodes that are not well, so many are named.
 const MOST_NAMED: usize = 3;
 
@@ -26,7 +27,7 @@ pub(super) fn shut(world: &World, settings: &Settings) -> Vec<Shut> {
         shut.push(Shut { reason, because: AbortReason::Held, opens: None });
     };
     if let Some(Some(why)) = world.host.hold.last() {
-        held(settings.hold.display().to_string(), why);
+        held(settings.host.hold.display().to_string(), why);
     }
     if let Some(why) = world.cluster.node.last().and_then(Option::as_ref).and_then(|it| it.hold.as_ref()) {
         held("the Node's annotation rebootd.io/hold".to_owned(), why);
@@ -160,6 +161,11 @@ pub(super) fn claim(world: &World, settings: &Settings) -> Vec<(Reason, Duration
     if let Some(left) = interval_left(world, policy.min_interval) {
         closed.push((Reason::RebootedRecently { left }, world.now.boot + left));
     }
+    if let Some(most) = policy.max_reboots_per_day
+        && let Some(left) = day_left(world, most)
+    {
+        closed.push((Reason::TooManyReboots { most, left }, world.now.boot + left));
+    }
     if let Some(setback) = world.memory.setback.as_ref().filter(|it| it.boot_id == world.host.boot_id) {
         let until = setback.at + pause(setback.count);
         if world.now.boot < until {
@@ -184,15 +190,19 @@ pub(super) fn pause(setbacks: u32) -> Duration {
 
 /// How long until the next automatic reboot may start, if it may not yet.
 fn interval_left(world: &World, min_interval: Duration) -> Option<Duration> {
-    let last = world.memory.last_reboot.as_ref()?;
-    // A reboot that this boot asked for has not happened.
-    if last.boot_id == world.host.boot_id {
-        return None;
-    }
-    // Where the wall clock went back since (no battery, or it was ahead then), what is sure is the time since boot:
-    // so the wait is never longer than `min_interval` counted from this boot.
-    let elapsed = world.now.wall.checked_sub(last.at).unwrap_or(world.now.boot);
+    let elapsed = world.elapsed_since(world.rebooted()?.at);
     min_interval.checked_sub(elapsed).filter(|left| !left.is_zero())
+}
+
+/// How long until fewer than so many reboots were within the last day.
+fn day_left(world: &World, most: u32) -> Option<Duration> {
+    let reboots = world.rebooted().map(|last| &last.at).into_iter().chain(&world.memory.earlier_reboots);
+    let mut left: Vec<Duration> = reboots
+        .filter_map(|at| DAY.checked_sub(world.elapsed_since(*at)))
+        .filter(|left| !left.is_zero())
+        .collect();
+    left.sort_unstable_by(|one, other| other.cmp(one));
+    left.get(most.saturating_sub(1) as usize).copied()
 }
 
 fn read<'a, T>(what: &'static str, reading: &'a Reading<T>) -> Result<&'a T, Reason> {
@@ -211,7 +221,8 @@ mod tests {
     fn left(asked_at: u64, wall: u64, boot: u64) -> Option<u64> {
         let seconds = Duration::from_secs;
         let now = Now { boot: seconds(boot), wall: seconds(wall) };
-        let last_reboot = Some(LastReboot { boot_id: "before".into(), at: seconds(asked_at) });
+        let last_reboot =
+            Some(LastReboot { boot_id: "before".into(), at: seconds(asked_at), ..Default::default() });
         let memory = Memory { last_reboot, ..Memory::default() };
         let world = World::new(now, "p".into(), "now".into(), "m".into(), memory);
         interval_left(&world, seconds(7200)).map(|left| left.as_secs())
@@ -226,5 +237,22 @@ mod tests {
             assert_eq!(left(asked_at, wall, 60), Some(7140));
             assert_eq!(left(asked_at, wall, 7200), None);
         }
+    }
+
+    #[test]
+    fn so_many_reboots_are_allowed_in_a_day() {
+        let hours = |hours: u64| Duration::from_secs(hours * 3600);
+        let last_reboot = Some(LastReboot { boot_id: "before".into(), at: hours(99), ..Default::default() });
+        let memory = Memory { last_reboot, earlier_reboots: vec![hours(70), hours(80)], ..Memory::default() };
+        let now = Now { boot: hours(1), wall: hours(100) };
+        let mut world = World::new(now, "p".into(), "now".into(), "m".into(), memory);
+        assert_eq!(day_left(&world, 3), None);
+        assert_eq!(day_left(&world, 2), Some(hours(4)));
+        assert_eq!(day_left(&world, 1), Some(hours(23)));
+        // The clock went back: each counts from this boot.
+        world.now.wall = hours(10);
+        assert_eq!(day_left(&world, 3), Some(hours(23)));
+        world.now.boot = hours(24);
+        assert_eq!(day_left(&world, 1), None);
     }
 }

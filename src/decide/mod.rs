@@ -20,6 +20,7 @@ mod gates;
 mod health;
 mod identity;
 mod jitter;
+pub mod kernel;
 mod observe;
 mod phase;
 mod reason;
@@ -41,8 +42,8 @@ pub use effect::{
     SlotChange, SlotWrite, Watches,
 };
 pub use facts::{
-    Budget, Claim, Inhibitor, KubeletLease, Names, NodeView, Now, Others, Owner, PodKey, PodView, Reading,
-    Request, ScheduledShutdown, SlotView, Stamp,
+    Budget, Claim, Inhibitor, Kernel, KubeletLease, Names, NewerKernel, NodeView, Now, Others, Owner, PodKey,
+    PodView, Reading, Request, ScheduledShutdown, SlotView, Stamp,
 };
 pub use health::Health;
 pub use observe::{Event, Failure, Outcome, PAUSE, Target, observe};

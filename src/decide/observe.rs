@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::drain::{self, Drain, EvictionOutcome};
+use super::gates::DAY;
 use super::jitter::jitter;
 use super::world::{Cluster, FirstStart, LastReboot, Look, Pending, SECOND_LOOK, Setback, World};
 use super::{
-    AbortReason, Answer, Budget, Effect, How, Inhibitor, KubeletLease, NodeChange, NodeView, Now, Others,
-    PodKey, PodView, Reads, ScheduledShutdown, SlotChange, SlotView, SlotWrite, Source,
+    AbortReason, Answer, Budget, Effect, How, Inhibitor, Kernel, KubeletLease, NodeChange, NodeView, Now,
+    Others, PodKey, PodView, Reading, Reads, ScheduledShutdown, SlotChange, SlotView, SlotWrite, Source,
 };
 use super::{reclaim, requests};
 
@@ -21,6 +22,8 @@ pub enum Event {
     Requests(BTreeMap<Source, Answer>),
     /// The file of a person who holds this node was read.
     Hold(Result<Option<String>, String>),
+    /// Which kernel runs, and which is installed, was read.
+    Kernel(Result<Kernel, String>),
     /// The rest of the host was read.
     Host {
         /// logind or systemd says that the host is shutting down.
@@ -152,6 +155,7 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
         Event::Tick => {}
         Event::Requests(answers) => requests::read(world, answers),
         Event::Hold(result) => world.host.hold.take(result),
+        Event::Kernel(result) => world.host.kernel.take(result),
         Event::Host { going_down, package_manager, inhibitors, may_reboot, scheduled } => {
             world.host.going_down.take(going_down);
             world.host.package_manager.take(package_manager);
@@ -236,7 +240,7 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
             cluster.stamped = false;
             cluster.may_call_until = None;
             cluster.look = None;
-            world.memory.last_reboot = Some(LastReboot { boot_id: world.host.boot_id.clone(), at: now.wall });
+            remember_reboot(world);
         }
         Event::RebootEnded(result) => {
             // Whatever logind answered, the host has to be read anew before anything else is judged.
@@ -260,10 +264,37 @@ fn remember_boot(world: &mut World) {
     }
 }
 
+/// A day's reboots are remembered, and not more than this.
+const MOST_REBOOTS: usize = 10;
+
+fn remember_reboot(world: &mut World) {
+    // In whole seconds, as remembered.
+    let at = Duration::from_secs(world.now.wall.as_secs());
+    let mut earlier = world.memory.earlier_reboots.clone();
+    earlier.extend(world.rebooted().map(|last| last.at));
+    earlier.retain(|at| world.elapsed_since(*at) < DAY);
+    earlier.drain(..earlier.len().saturating_sub(MOST_REBOOTS));
+    world.memory.earlier_reboots = earlier;
+    let host = &world.host;
+    let asks = |(source, reading): (&Source, &Reading<_>)| {
+        matches!(reading.last(), Some(Some(_))).then_some(*source)
+    };
+    world.memory.last_reboot = Some(LastReboot {
+        boot_id: host.boot_id.clone(),
+        at,
+        asked: host.requests.iter().filter_map(asks).collect(),
+        kernel: host
+            .kernel
+            .last()
+            .and_then(|kernel| kernel.newer.as_ref())
+            .map(|newer| newer.release.clone()),
+    });
+}
+
 fn take<T>(
     world: &mut World,
     result: Result<T, Failure>,
-    field: impl FnOnce(&mut Cluster) -> &mut super::Reading<T>,
+    field: impl FnOnce(&mut Cluster) -> &mut Reading<T>,
 ) {
     if let Err(failure) = &result {
         read_failed(world, failure);

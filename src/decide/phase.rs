@@ -39,7 +39,7 @@ pub(super) fn wish(world: &World, settings: &Settings) -> Wish {
     let (Some(node), Some(slots)) = (world.cluster.node.last(), world.cluster.slots.last()) else {
         return Wish::new(Phase::Starting).because(Reason::NothingRead);
     };
-    let requests = Requests::of(world);
+    let requests = Requests::of(world, settings);
     let requested = requests.asking().next().is_some() && !world.step_back;
     let idle_or_waiting = if requested { Phase::Waiting } else { Phase::Idle };
     // Without a Node that is ours nothing is done; but who may hold a slot is not idle.
@@ -132,11 +132,14 @@ impl Here<'_> {
             Phase::Waiting => self.waiting(slots),
             phase if self.world.step_back => Wish::new(phase).because(Reason::SteppedBack),
             // What could not be read may be readable again, and nobody tells.
-            phase if !self.requests.notes().is_empty() => {
+            phase if self.requests.are_unreadable() => {
                 Wish { host_age: Some(WAITING_LOOK), ..Wish::new(phase) }
             }
             phase => Wish::new(phase),
         };
+        if let Some(at) = self.requests.uptime_asks {
+            wish.wake_at(at, self.world.now.boot);
+        }
         wish.look_age.get_or_insert_with(|| self.heartbeat());
         wish
     }
@@ -172,7 +175,9 @@ impl Here<'_> {
         if !wish.reasons.is_empty() {
             wish.host_age = Some(TROUBLE_LOOK);
         }
-        for (reason, opens) in gates::claim(self.world, self.settings) {
+        let too_new = self.requests.too_new(self.world, self.settings.policy.min_age);
+        let too_new = too_new.map(|left| (Reason::RequestTooNew { left }, self.world.now.boot + left));
+        for (reason, opens) in gates::claim(self.world, self.settings).into_iter().chain(too_new) {
             wish.reasons.push(reason);
             wish.wake_at(opens, self.world.now.boot);
         }

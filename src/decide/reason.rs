@@ -30,6 +30,10 @@ pub enum Reason {
     ShutdownScheduled { kind: String, left: Duration },
     NodeIsRemoved { by: String },
     RebootedRecently { left: Duration },
+    TooManyReboots { most: u32, left: Duration },
+    RequestTooNew { left: Duration },
+    NotLive { kernel: String, running: String },
+    SurvivedReboot { what: &'static str },
     BackingOff { left: Duration, because: AbortReason },
     PackageManager { lock: String },
     Inhibited { inhibitor: Inhibitor },
@@ -93,6 +97,10 @@ impl Reason {
             Reason::ShutdownScheduled { .. } => "shutdown-scheduled",
             Reason::NodeIsRemoved { .. } => "node-is-removed",
             Reason::RebootedRecently { .. } => "rebooted-recently",
+            Reason::TooManyReboots { .. } => "too-many-reboots",
+            Reason::RequestTooNew { .. } => "request-too-new",
+            Reason::NotLive { .. } => "not-live",
+            Reason::SurvivedReboot { .. } => "survived-reboot",
             Reason::BackingOff { .. } => "backing-off",
             Reason::PackageManager { .. } => "package-manager",
             Reason::Inhibited { .. } => "inhibited",
@@ -158,6 +166,22 @@ impl fmt::Display for Reason {
             Reason::NoWindow => f.write_str("no window is configured; set `window = \"always\"` in [policy]"),
             Reason::RebootedRecently { left } => {
                 write!(f, "rebooted less than `min_interval` ago; {} left", span(*left))
+            }
+            Reason::TooManyReboots { most, left } => write!(
+                f,
+                "rebooted {most} times within a day, which is all that `max_reboots_per_day` allows; {} left",
+                span(*left)
+            ),
+            Reason::RequestTooNew { left } => {
+                write!(f, "the request is younger than `min_age`; {} left", span(*left))
+            }
+            Reason::NotLive { kernel, running } => write!(
+                f,
+                "rebooted, but not live: kernel {kernel} is installed and {running} runs; does the boot loader start \
+                 another one by default?"
+            ),
+            Reason::SurvivedReboot { what } => {
+                write!(f, "{what} asked for the last reboot and still asks after it; is it ever cleared?")
             }
             Reason::BackingOff { left, because } => {
                 write!(f, "backing off for {} because {because}", span(*left))

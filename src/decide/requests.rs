@@ -3,8 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::jitter::jitter;
 use super::world::World;
-use super::{Reading, Reason, Request};
+use super::{Kernel, NewerKernel, Reading, Reason, Request};
+use crate::config::Settings;
+
+/// The reboots of hosts that were started at once come over this share of `max_uptime`.
+const UPTIME_SPREAD: f64 = 0.1;
 
 /// Where a request comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -13,17 +18,24 @@ pub enum Source {
     SentinelFile,
     /// The sentinel command.
     SentinelCommand,
+    /// A kernel is installed that is newer than the one that runs.
+    Kernel,
+    /// The host has been up for too long.
+    Uptime,
 }
 
 impl Source {
     /// Every source.
-    pub const ALL: [Source; 2] = [Source::SentinelFile, Source::SentinelCommand];
+    pub const ALL: [Source; 4] =
+        [Source::SentinelFile, Source::SentinelCommand, Source::Kernel, Source::Uptime];
 
     /// A short, stable name for scripts.
     pub fn word(self) -> &'static str {
         match self {
             Source::SentinelFile => "sentinel-file",
             Source::SentinelCommand => "sentinel-command",
+            Source::Kernel => "kernel",
+            Source::Uptime => "uptime",
         }
     }
 
@@ -32,6 +44,8 @@ impl Source {
         match self {
             Source::SentinelFile => "the sentinel file",
             Source::SentinelCommand => "the sentinel command",
+            Source::Kernel => "the installed kernels",
+            Source::Uptime => "the time since boot",
         }
     }
 }
@@ -41,6 +55,7 @@ pub type Answer = Option<Result<Option<Request>, String>>;
 
 /// Folds what the sources of this host say. A source that is not among them is not configured any more.
 pub(super) fn read(world: &mut World, answers: BTreeMap<Source, Answer>) {
+    let rebooted = world.rebooted().is_some();
     let (host, memory) = (&mut world.host, &mut world.memory);
     host.requests.retain(|source, _| answers.contains_key(source));
     memory.asked_since.retain(|source, _| answers.contains_key(source));
@@ -55,6 +70,9 @@ pub(super) fn read(world: &mut World, answers: BTreeMap<Source, Answer>) {
             }
             Ok(None) => {
                 memory.asked_since.remove(&source);
+                if let Some(last) = memory.last_reboot.as_mut().filter(|_| rebooted) {
+                    last.asked.remove(&source);
+                }
             }
             _ => {}
         }
@@ -65,13 +83,53 @@ pub(super) fn read(world: &mut World, answers: BTreeMap<Source, Answer>) {
 /// All sources of requests, as far as they are known now.
 pub(super) struct Requests {
     sources: Vec<(Source, Reading<Option<Request>>)>,
+    /// Sources that already asked for the reboot that this boot came of.
+    survived: Vec<Source>,
+    not_live: Option<Reason>,
+    /// When the time since boot begins to ask.
+    pub(super) uptime_asks: Option<Duration>,
 }
 
 impl Requests {
-    pub(super) fn of(world: &World) -> Requests {
-        let sources =
-            world.host.requests.iter().map(|(source, reading)| (*source, reading.clone())).collect();
-        Requests { sources }
+    pub(super) fn of(world: &World, settings: &Settings) -> Requests {
+        let host = &world.host;
+        let mut sources: Vec<_> =
+            host.requests.iter().map(|(source, reading)| (*source, reading.clone())).collect();
+        let not_live = not_live(world);
+        if settings.host.newer_kernel {
+            let request =
+                |kernel: &Kernel| kernel.newer.as_ref().filter(|_| not_live.is_none()).map(newer_kernel);
+            sources.push((Source::Kernel, host.kernel.map(request)));
+        }
+        let uptime_asks = settings.host.max_uptime.map(|limit| {
+            // A fleet that was started at once does not ask at once.
+            let share = jitter(&[&settings.node_name, "uptime"]);
+            limit + limit.mul_f64(UPTIME_SPREAD * share)
+        });
+        if let Some(at) = uptime_asks {
+            let mut reading = Reading::default();
+            reading.take(Ok(up_for_long(world, at)));
+            sources.push((Source::Uptime, reading));
+        }
+        let before = world.rebooted().map(|last| &last.asked);
+        let survived = sources.iter().filter(|(source, reading)| {
+            before.is_some_and(|before| before.contains(source)) && matches!(reading.last(), Some(Some(_)))
+        });
+        let survived = survived.map(|(source, _)| *source).collect();
+        Requests { sources, survived, not_live, uptime_asks }
+    }
+
+    /// How long until the oldest of those that ask is old enough.
+    pub(super) fn too_new(&self, world: &World, min_age: Duration) -> Option<Duration> {
+        let ages = self
+            .asking()
+            .map(|(_, request)| request.since.map_or(Duration::ZERO, |at| world.elapsed_since(at)));
+        ages.max().and_then(|age| min_age.checked_sub(age)).filter(|left| !left.is_zero())
+    }
+
+    /// Whether a source could not be read.
+    pub(super) fn are_unreadable(&self) -> bool {
+        self.sources.iter().any(|(_, reading)| reading.failure().is_some())
     }
 
     /// Those that ask, as last known.
@@ -101,7 +159,9 @@ impl Requests {
     /// What holds up nothing by itself, and people should know all the same.
     pub(super) fn notes(&self) -> Vec<Reason> {
         let failed = self.sources.iter().filter(|(_, reading)| reading.failure().is_some());
-        failed.map(|(source, reading)| unreadable(*source, reading.failure())).collect()
+        let failed = failed.map(|(source, reading)| unreadable(*source, reading.failure()));
+        let survived = self.survived.iter().map(|source| Reason::SurvivedReboot { what: source.name() });
+        failed.chain(self.not_live.clone()).chain(survived).collect()
     }
 
     /// Why, in one line.
@@ -114,7 +174,34 @@ fn unreadable(source: Source, failure: Option<&str>) -> Reason {
     Reason::Unreadable { what: source.name(), why: failure.unwrap_or("not read yet").to_owned() }
 }
 
+/// The reboot for the newer kernel that is installed has been, and the old one runs.
+fn not_live(world: &World) -> Option<Reason> {
+    let kernel = world.host.kernel.last()?;
+    let newer = kernel.newer.as_ref().map(|newer| &newer.release)?;
+    let last = world.rebooted()?;
+    (last.kernel.as_ref() == Some(newer))
+        .then(|| Reason::NotLive { kernel: newer.clone(), running: kernel.running.clone() })
+}
+
+fn newer_kernel(newer: &NewerKernel) -> Request {
+    Request {
+        reason: format!("kernel {} is installed", newer.release),
+        packages: Vec::new(),
+        since: newer.since,
+    }
+}
+
+fn up_for_long(world: &World, at: Duration) -> Option<Request> {
+    let open = world.now.boot.checked_sub(at)?;
+    let since = world.now.wall.saturating_sub(open);
+    Some(Request {
+        reason: "up for longer than `max_uptime`".to_owned(),
+        packages: Vec::new(),
+        since: Some(since),
+    })
+}
+
 /// The requests that are open, each with its source.
-pub fn requests(world: &World) -> Vec<(Source, Request)> {
-    Requests::of(world).asking().map(|(source, request)| (source, request.clone())).collect()
+pub fn requests(world: &World, settings: &Settings) -> Vec<(Source, Request)> {
+    Requests::of(world, settings).asking().map(|(source, request)| (source, request.clone())).collect()
 }

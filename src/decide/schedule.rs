@@ -104,7 +104,7 @@ pub fn decide(world: &World, settings: &Settings) -> Decision {
 /// milliseconds to read, is read once more after it: dpkg may have begun to work while the stamp was on its way.
 fn reboot_now(world: &World, settings: &Settings) -> Option<Decision> {
     let not_after = world.cluster.may_call_until?;
-    let wanted = Requests::of(world).is_sure() && !world.step_back;
+    let wanted = Requests::of(world, settings).is_sure() && !world.step_back;
     if !wanted || world.now.boot > not_after {
         return None;
     }
@@ -123,7 +123,7 @@ fn reboot_now(world: &World, settings: &Settings) -> Option<Decision> {
 fn allow(world: &World, settings: &Settings, mut wish: Wish) -> Decision {
     let acting = wish.effect.is_some();
     let next = next_step(world, settings, &mut wish);
-    let notes = Requests::of(world).notes().into_iter().filter(|note| !wish.reasons.contains(note));
+    let notes = Requests::of(world, settings).notes().into_iter().filter(|note| !wish.reasons.contains(note));
     let notes: Vec<Reason> = notes.collect();
     wish.reasons.extend(notes);
     if let Some(why) = trouble_with_api(world, acting) {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::drain::Drain;
 use super::health::Health;
 use super::{
-    AbortReason, Budget, Inhibitor, NodeView, Now, Others, PodView, Reading, Request, ScheduledShutdown,
-    SlotView, Source, Target,
+    AbortReason, Budget, Inhibitor, Kernel, NodeView, Now, Others, PodView, Reading, Request,
+    ScheduledShutdown, SlotView, Source, Target,
 };
 
 /// How long ago a look may have ended when a write to a slot or the Node rests on it.
@@ -45,6 +45,8 @@ pub struct Host {
     pub requests: BTreeMap<Source, Reading<Option<Request>>>,
     /// What the file of a person who holds this node says, if there is one.
     pub hold: Reading<Option<String>>,
+    /// Which kernel runs, and which would after a reboot.
+    pub kernel: Reading<Kernel>,
     /// Whether it is shutting down.
     pub going_down: Reading<bool>,
     /// The file that dpkg or apt holds a lock on, while one of them is at work.
@@ -162,6 +164,9 @@ pub struct Memory {
     pub setback: Option<Setback>,
     /// The latest reboot that we asked for.
     pub last_reboot: Option<LastReboot>,
+    /// When the reboots before that were asked for: wall time since 1970. Those of a day, and not more than
+    /// anybody may allow in one.
+    pub earlier_reboots: Vec<Duration>,
     /// Since when this boot is known.
     pub first_start: Option<FirstStart>,
     /// Since when those sources ask that do not say so themselves: wall time since 1970, by this host's clock.
@@ -191,12 +196,16 @@ pub struct Setback {
 }
 
 /// A reboot that we asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct LastReboot {
     /// The boot that it was to end.
     pub boot_id: String,
     /// When: wall time since 1970, by this host's clock.
     pub at: Duration,
+    /// The sources of this host that asked for it, but for those that have said no since.
+    pub asked: BTreeSet<Source>,
+    /// The newer kernel that it was to start.
+    pub kernel: Option<String>,
 }
 
 impl World {
@@ -210,6 +219,7 @@ impl World {
                 machine_id,
                 requests: BTreeMap::from([(Source::SentinelFile, Reading::default())]),
                 hold: Reading::default(),
+                kernel: Reading::default(),
                 going_down: Reading::default(),
                 package_manager: Reading::default(),
                 inhibitors: Reading::default(),
@@ -221,6 +231,20 @@ impl World {
             memory,
             step_back: false,
         }
+    }
+
+    /// How long ago this was, by wall time.
+    ///
+    /// Where the wall clock went back since (no battery, or it was ahead then), what is sure is the time since boot:
+    /// so a wait is never longer than it would be counted from this boot.
+    pub(super) fn elapsed_since(&self, wall: Duration) -> Duration {
+        self.now.wall.checked_sub(wall).unwrap_or(self.now.boot)
+    }
+
+    /// The latest reboot that we asked for, if this boot came of it, or of a later one.
+    pub(super) fn rebooted(&self) -> Option<&LastReboot> {
+        // A reboot that this boot asked for has not happened.
+        self.memory.last_reboot.as_ref().filter(|last| last.boot_id != self.host.boot_id)
     }
 
     /// A nonce that no earlier write carried.

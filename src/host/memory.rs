@@ -21,6 +21,9 @@ struct Stored {
     last_reboot: Option<StoredReboot>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     first_start: Option<StoredStart>,
+    /// Seconds since 1970.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    earlier_reboots: Vec<u64>,
     /// Source → seconds since 1970.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     asked_since: BTreeMap<String, u64>,
@@ -44,6 +47,10 @@ struct StoredSetback {
 struct StoredReboot {
     boot_id: String,
     seconds_since_1970: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    asked: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kernel: Option<String>,
 }
 
 /// Each reason that is remembered, and its name in the file.
@@ -77,9 +84,13 @@ pub fn load(path: &Path) -> io::Result<Memory> {
             let at = Duration::from_secs(it.seconds_since_boot);
             Some(Setback { boot_id: it.boot_id, at, count: it.count, because })
         }),
-        last_reboot: stored
-            .last_reboot
-            .map(|it| LastReboot { boot_id: it.boot_id, at: Duration::from_secs(it.seconds_since_1970) }),
+        last_reboot: stored.last_reboot.map(|it| LastReboot {
+            boot_id: it.boot_id,
+            at: Duration::from_secs(it.seconds_since_1970),
+            asked: it.asked.iter().filter_map(|word| source(word)).collect(),
+            kernel: it.kernel,
+        }),
+        earlier_reboots: stored.earlier_reboots.into_iter().map(Duration::from_secs).collect(),
         first_start: stored
             .first_start
             .map(|it| FirstStart { boot_id: it.boot_id, at: Duration::from_secs(it.seconds_since_boot) }),
@@ -105,10 +116,13 @@ pub fn store(path: &Path, memory: &Memory) -> io::Result<()> {
                 .map_or("", |(_, name)| name)
                 .to_owned(),
         }),
-        last_reboot: memory
-            .last_reboot
-            .as_ref()
-            .map(|it| StoredReboot { boot_id: it.boot_id.clone(), seconds_since_1970: it.at.as_secs() }),
+        last_reboot: memory.last_reboot.as_ref().map(|it| StoredReboot {
+            boot_id: it.boot_id.clone(),
+            seconds_since_1970: it.at.as_secs(),
+            asked: it.asked.iter().map(|source| source.word().to_owned()).collect(),
+            kernel: it.kernel.clone(),
+        }),
+        earlier_reboots: memory.earlier_reboots.iter().map(Duration::as_secs).collect(),
         first_start: memory
             .first_start
             .as_ref()
@@ -130,6 +144,8 @@ pub fn store(path: &Path, memory: &Memory) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn temporary(name: &str) -> std::path::PathBuf {
@@ -148,12 +164,30 @@ mod tests {
                 count: 2,
                 because: AbortReason::DrainDeadline,
             }),
-            last_reboot: Some(LastReboot { boot_id: "a".into(), at: Duration::from_secs(1_700_000_000) }),
+            last_reboot: Some(LastReboot {
+                boot_id: "a".into(),
+                at: Duration::from_secs(1_700_000_000),
+                asked: BTreeSet::from([Source::SentinelFile]),
+                kernel: Some("6.1.0-44-amd64".into()),
+            }),
+            earlier_reboots: vec![Duration::from_secs(1_600_000_000)],
             first_start: Some(FirstStart { boot_id: "b".into(), at: Duration::from_secs(3) }),
             asked_since: BTreeMap::from([(Source::SentinelCommand, Duration::from_secs(1_700_000_000))]),
         };
         store(&path, &memory).unwrap();
         assert_eq!(load(&path).unwrap(), memory);
+    }
+
+    #[test]
+    fn what_the_first_version_wrote_is_understood() {
+        let path = temporary("first");
+        let reboot = r#"{"version": 1, "last_reboot": {"boot_id": "a", "seconds_since_1970": 7}}"#;
+        fs::write(&path, reboot).unwrap();
+        let last = load(&path).unwrap().last_reboot.unwrap();
+        assert_eq!(
+            last,
+            LastReboot { boot_id: "a".into(), at: Duration::from_secs(7), ..Default::default() }
+        );
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! This host: adapters that read facts and carry out effects. They take no decisions.
 
 pub mod clock;
+pub mod command;
 pub mod dpkg;
 pub mod hold;
 pub mod identity;
+pub mod kernel;
 pub mod logind;
 pub mod memory;
 pub mod sentinel;

@@ -6,6 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use notify::{Config, EventKindMask, INotifyWatcher, RecursiveMode, Watcher};
 
+use super::kernel;
 use crate::decide::Request;
 
 /// Reads the request that the sentinel makes.
@@ -40,21 +41,28 @@ fn packages(sentinel: &Path) -> Vec<String> {
     packages
 }
 
-/// Watches the directories of these files and calls `changed` when one of the files comes or goes.
+/// Watches the directories of these files and calls `changed` when one of the files comes or goes; and when a kernel
+/// does, if that is wanted.
 ///
 /// The directory, not the file: that may not exist yet, and is replaced rather than changed. The kernel is
 /// asked for arrivals and departures only, so that reading the file does not wake the reader.
 pub fn watch(
     files: [&Path; 2],
+    kernels: bool,
     changed: impl Fn() + Send + 'static,
 ) -> Result<INotifyWatcher, notify::Error> {
     let names = files.map(|file| file.file_name().map(ToOwned::to_owned));
     let mask = EventKindMask::CREATE | EventKindMask::REMOVE | EventKindMask::MODIFY_NAME;
-    let of_file = move |path: &PathBuf| names.iter().any(|name| path.file_name() == name.as_deref());
+    let of_kernel = move |name: &str| kernels && kernel::release(name).is_some();
+    let concerns_us = move |path: &PathBuf| {
+        let named = path.file_name();
+        let of_file = names.iter().any(|name| named == name.as_deref());
+        of_file || named.and_then(|name| name.to_str()).is_some_and(of_kernel)
+    };
     let handler = move |event: notify::Result<notify::Event>| {
         // An error or an overflow may hide the event that we wait for: look.
         let may_concern_us =
-            event.map_or(true, |event| event.need_rescan() || event.paths.iter().any(&of_file));
+            event.map_or(true, |event| event.need_rescan() || event.paths.iter().any(&concerns_us));
         if may_concern_us {
             changed();
         }
@@ -62,6 +70,10 @@ pub fn watch(
     let mut watcher = INotifyWatcher::new(handler, Config::default().with_event_kinds(mask))?;
     for file in files {
         watcher.watch(file.parent().unwrap_or(Path::new("/")), RecursiveMode::NonRecursive)?;
+    }
+    let boot = Path::new(kernel::BOOT);
+    if kernels && boot.is_dir() {
+        watcher.watch(boot, RecursiveMode::NonRecursive)?;
     }
     Ok(watcher)
 }

@@ -68,7 +68,7 @@ impl Status {
     pub fn new(world: &World, settings: &Settings, decision: &Decision) -> Status {
         let node = &settings.node_name;
         let slots = world.cluster.slots.last().into_iter().flatten();
-        let requests: Vec<StatusRequest> = requests(world)
+        let requests: Vec<StatusRequest> = requests(world, settings)
             .into_iter()
             .map(|(source, request)| StatusRequest {
                 source: source.word().to_owned(),

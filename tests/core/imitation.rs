@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rebootd::config::{ApiAccess, Credential, Drain, Gates, Mode, PemSource, Policy, Settings};
+use rebootd::config::{self, ApiAccess, Credential, Drain, Gates, Mode, PemSource, Policy, Settings};
 use rebootd::decide::*;
 
 pub fn id(letter: char) -> String {
@@ -21,12 +21,13 @@ pub fn settings(name: &str) -> Settings {
             certificate_authority: PemSource::Inline(vec![]),
             credential: Credential::TokenFile(PathBuf::from("/x")),
         }),
-        sentinel: PathBuf::from("/run/reboot-required"),
-        hold: PathBuf::from("/etc/rebootd/hold"),
+        host: config::Host::default(),
         policy: Policy {
             windows: Some(Windows::always()),
             window_left: Duration::from_secs(30 * 60),
             min_interval: Duration::ZERO,
+            max_reboots_per_day: None,
+            min_age: Duration::ZERO,
             settle: Duration::from_secs(60),
             reboot_timeout: Duration::from_secs(600),
             reboot_tries: 2,
@@ -57,6 +58,7 @@ pub struct Host {
     /// The file of a person who holds the node.
     pub hold: Result<Option<String>, String>,
     pub scheduled: Option<ScheduledShutdown>,
+    pub kernel: Kernel,
     pub going_down: Result<bool, String>,
     pub package_manager: Option<String>,
     /// logind accepts a reboot, but the machine stays up.
@@ -154,6 +156,7 @@ impl Cluster {
                 requests: BTreeMap::from([(Source::SentinelFile, Some(Ok(None)))]),
                 hold: Ok(None),
                 scheduled: None,
+                kernel: Kernel { running: "6.1.0-40-amd64".into(), newer: None },
                 going_down: Ok(false),
                 package_manager: None,
                 stays_up: false,
@@ -216,6 +219,7 @@ impl Cluster {
         host.world = World::new(now, process, host.boot_id(), id(host.machine), memory);
         let requests = host.requests.clone();
         observe(&mut host.world, Event::Requests(requests), now);
+        observe(&mut host.world, Event::Kernel(Ok(host.kernel.clone())), now);
         host.last = None;
     }
 
@@ -294,7 +298,7 @@ impl Cluster {
         self.hosts[number].pods.insert(key.uid, pod);
     }
 
-    fn event(&mut self, number: usize, event: Event) {
+    pub fn event(&mut self, number: usize, event: Event) {
         let now = self.now(number);
         observe(&mut self.hosts[number].world, event, now);
     }
@@ -378,6 +382,8 @@ impl Cluster {
         let hold = host.hold.clone();
         self.event(number, Event::Requests(requests));
         self.event(number, Event::Hold(hold));
+        let kernel = self.hosts[number].kernel.clone();
+        self.event(number, Event::Kernel(Ok(kernel)));
         let inhibitors = Ok(self.hosts[number].inhibitors.clone());
         let scheduled = Ok(self.hosts[number].scheduled.clone());
         let host = Event::Host { going_down, package_manager, inhibitors, may_reboot: Ok(true), scheduled };

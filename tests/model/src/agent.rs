@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
 
-use rebootd::config::{ApiAccess, Credential, Drain, Gates, Mode, PemSource, Policy, Settings};
+use rebootd::config::{self, ApiAccess, Credential, Drain, Gates, Mode, PemSource, Policy, Settings};
 use rebootd::decide::{
     Effect, Event, Eviction, EvictionOutcome, EvictionRefusal, Failure, Health, KubeletLease, LookPart,
     Memory, Next, NodeChange, NodeView, Now, Others, Outcome, Phase, Reads, Refuser, Request, SlotChange,
@@ -634,12 +634,13 @@ fn settings(pool: &str, reboot_tries: u32) -> Settings {
             certificate_authority: PemSource::Inline(Vec::new()),
             credential: Credential::TokenFile("/token".into()),
         }),
-        sentinel: "/run/reboot-required".into(),
-        hold: "/etc/rebootd/hold".into(),
+        host: config::Host::default(),
         policy: Policy {
             windows: Some(Windows::always()),
             window_left: Duration::from_secs(30 * 60),
             min_interval: Duration::ZERO,
+            max_reboots_per_day: None,
+            min_age: Duration::ZERO,
             settle: Duration::from_secs(60),
             reboot_timeout: Duration::from_secs(600),
             reboot_tries,

@@ -1,0 +1,136 @@
+//! The sources of requests on this host: when each is asked, and what they answer.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use notify::INotifyWatcher;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::sleep;
+use crate::config::Host;
+use crate::decide::{Answer, Request, Source};
+use crate::host::{clock, command, sentinel};
+
+/// Where the sentinel cannot be watched it is looked at this often: more often than the watchdog wakes us, since
+/// each waking begins the wait anew.
+const SENTINEL_LOOK: Duration = Duration::from_secs(20);
+/// While a reboot is under way the command is not asked less often than this.
+const COMMAND_LOOK: Duration = Duration::from_secs(60);
+
+/// The sources, with the watch on the sentinel's directory and the latest answer of the command.
+pub(super) struct Requests {
+    settings: Host,
+    changes: mpsc::Receiver<()>,
+    changed: mpsc::Sender<()>,
+    /// Held for its life: dropping it ends the watch. `None` while the host has no watch to give: containers that
+    /// run as root share `fs.inotify.max_user_instances` with the daemon, and may have used it up.
+    watcher: Option<INotifyWatcher>,
+    /// It has been said that there is none.
+    complained: bool,
+    answer: Answer,
+    /// When the command was last started, in time since boot.
+    asked_at: Option<Duration>,
+    asked: Option<JoinHandle<Result<Option<Request>, String>>>,
+}
+
+impl Requests {
+    pub(super) fn new(settings: &Host) -> Requests {
+        // One token is enough: it says "look", and however many changes come, one look sees them all.
+        let (changed, changes) = mpsc::channel(1);
+        Requests {
+            settings: settings.clone(),
+            changes,
+            changed,
+            watcher: None,
+            complained: false,
+            answer: None,
+            asked_at: None,
+            asked: None,
+        }
+    }
+
+    /// What they say now. The command is not waited for: it may take longer than what a write rests on stays fresh.
+    /// So it is started anew when its answer is old, and what it says is heard when it ends.
+    pub(super) fn read(&mut self, under_way: bool) -> BTreeMap<Source, Answer> {
+        // Watched before it is looked at: what happens afterwards is then seen.
+        self.watch();
+        let mut answers =
+            BTreeMap::from([(Source::SentinelFile, Some(sentinel::read(&self.settings.sentinel)))]);
+        if !self.settings.sentinel_command.is_empty() {
+            let oldest = if under_way { COMMAND_LOOK } else { Duration::MAX };
+            if self.asked.is_none() && self.left(oldest).is_zero() {
+                let words = self.settings.sentinel_command.clone();
+                self.asked_at = Some(clock::now().boot);
+                self.asked = Some(tokio::spawn(async move { command::ask(&words).await }));
+            }
+            answers.insert(Source::SentinelCommand, self.answer.clone());
+        }
+        answers
+    }
+
+    /// How long until the command's answer is too old.
+    fn left(&self, oldest: Duration) -> Duration {
+        let oldest = oldest.min(self.settings.sentinel_command_interval);
+        self.asked_at.map_or(Duration::ZERO, |at| (at + oldest).saturating_sub(clock::now().boot))
+    }
+
+    /// Returns when they have to be read anew.
+    pub(super) async fn changed(&mut self) {
+        let unwatched = self.watcher.is_none().then_some(SENTINEL_LOOK);
+        let due = !self.settings.sentinel_command.is_empty() && self.asked.is_none();
+        let due = due.then(|| self.left(Duration::MAX));
+        tokio::select! {
+            Some(()) = self.changes.recv() => self.asked_at = None,
+            Some(ended) = ended(&mut self.asked) => {
+                self.asked = None;
+                self.answer = Some(ended);
+            }
+            () = sleep(due) => {}
+            () = sleep(unwatched) => {}
+        }
+    }
+
+    /// Watches, if it does not yet.
+    fn watch(&mut self) {
+        if self.watcher.is_some() {
+            return;
+        }
+        let changed = self.changed.clone();
+        let watcher = sentinel::watch(
+            [&self.settings.sentinel, &self.settings.hold],
+            self.settings.newer_kernel,
+            move || {
+                let _ = changed.try_send(());
+            },
+        );
+        match watcher {
+            Ok(watcher) => self.watcher = Some(watcher),
+            Err(error) if !self.complained => {
+                self.complained = true;
+                let (path, every) = (self.settings.sentinel.display(), SENTINEL_LOOK.as_secs());
+                tracing::warn!(
+                    "cannot watch {path}, so it is looked at every {every} s: {error} (is \
+                     fs.inotify.max_user_instances used up?)"
+                );
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+impl Drop for Requests {
+    fn drop(&mut self) {
+        if let Some(asked) = &self.asked {
+            asked.abort();
+        }
+    }
+}
+
+/// The command's answer, when it ends. There is none while it does not run.
+async fn ended(
+    asked: &mut Option<JoinHandle<Result<Option<Request>, String>>>,
+) -> Option<Result<Option<Request>, String>> {
+    let ended = asked.as_mut()?.await;
+    Some(ended.unwrap_or_else(|error| Err(error.to_string())))
+}
