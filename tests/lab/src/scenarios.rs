@@ -26,6 +26,7 @@ mod reclaim;
 mod release;
 mod remains;
 mod removal;
+mod requests;
 mod restart_in_drain;
 mod restless;
 pub mod runner;
@@ -174,6 +175,14 @@ pub const ALL: &[Scenario] = &[
         limit: minutes(12),
         long: true,
         run: |stage| Box::pin(drain_cases::run_long(stage)),
+    },
+    Scenario {
+        name: "requests",
+        expects: "a command in the daemon's sandbox asks, and a kernel; one that is not live is told, and asks no more",
+        hosts: 1,
+        limit: minutes(6),
+        long: false,
+        run: |stage| Box::pin(requests::run(stage)),
     },
     Scenario {
         name: "three_hosts",

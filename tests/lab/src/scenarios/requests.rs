@@ -1,0 +1,51 @@
+//! Why a host asks: a command of the administrator's in the daemon's own sandbox, and a kernel that is installed.
+//!
+//! The hosts share this machine's kernel, so no reboot ever makes another one live: just what has to be told.
+
+use anyhow::{Result, ensure};
+
+use super::stage::{CONFIG, CYCLE, SOON, Stage, is_absent, slot_of};
+use super::status::{Status, wait_phase, wait_status};
+use super::verdict;
+use crate::progress::say;
+
+const HOST: &str = "[host]\nsentinel_command = [\"/usr/local/bin/needs-reboot\", \"firmware\"]\n\
+    sentinel_command_interval = \"10s\"\nnewer_kernel = true\n";
+/// What an ordinary script does: other programs, pipes, a temporary file, a look at the system.
+const COMMAND: &str = "#!/bin/sh\nset -e\nfile=$(mktemp)\nuname -r | sort > $file\ntest -s $file\n\
+    test \"$(id -un)\" = rebootd || exit 9\ngrep -q . /etc/os-release || exit 8\n\
+    test -e /run/$1-answer || exit 1\necho \"the $1 is old\"\nexit $(cat /run/$1-answer)\n";
+const ANSWER: &str = "/run/firmware-answer";
+
+pub(super) async fn run(stage: &Stage) -> Result<()> {
+    let host = stage.host(1);
+    host.write_file("/usr/local/bin/needs-reboot", COMMAND).await?;
+    host.run_ok(&["chmod", "755", "/usr/local/bin/needs-reboot"]).await?;
+    stage.install_alone(host, &format!("{CONFIG}{HOST}")).await?;
+    wait_phase(host, "idle", SOON).await?;
+
+    host.write_file(ANSWER, "7").await?;
+    let unknown =
+        |status: &Status| status.phase == "idle" && status.says("unreadable", &["the sentinel command", "7"]);
+    wait_status(host, "told that the command fails", unknown, SOON).await?;
+    verdict::booted(host, 1)?;
+
+    host.write_file(ANSWER, "0").await?;
+    host.wait_boot_number(2, CYCLE).await?;
+    verdict::settled(stage, host).await?;
+    ensure!(is_absent(host, ANSWER).await?, "the answer outlived the boot");
+    say("the command's yes was a reboot");
+
+    let running = host.run_ok(&["uname", "-r"]).await?;
+    let flavour = running.trim().split_once('-').map_or("", |(_, flavour)| flavour);
+    let kernel = format!("99.0-{flavour}");
+    host.run_ok(&["sh", "-c", &format!("mkdir -p /boot && touch /boot/vmlinuz-{kernel}")]).await?;
+    host.run_ok(&["systemctl", "reload", "rebootd"]).await?;
+    host.wait_boot_number(3, CYCLE).await?;
+    let told =
+        |status: &Status| status.phase == "idle" && status.says("not-live", &[&kernel, running.trim()]);
+    wait_status(host, "idle, and told that the kernel is not live", told, CYCLE).await?;
+    let slot = slot_of(host);
+    ensure!(stage.observer.state().holder(&slot).is_none(), "the slot is kept");
+    verdict::booted(host, 3)
+}
