@@ -1,15 +1,18 @@
 //! The control program's command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Parser;
 use rebootd::cli::{Control, ControlCommand};
 use rebootd::cluster::Api;
-use rebootd::config::{ApiAccess, read_persons_kubeconfig};
+use rebootd::config::{ApiAccess, load_windows, read_persons_kubeconfig, zones};
+use rebootd::decide::Calendar;
 use rebootd::release::{Ending, Release};
 use rebootd::report::status::{PATH, Status};
+use rebootd::report::windows::{Outlook, timestamp};
 
 /// Where kubeadm leaves the administrator's kubeconfig.
 const ADMIN_KUBECONFIG: &str = "/etc/kubernetes/admin.conf";
@@ -19,6 +22,14 @@ const NEEDS_CONFIRMATION: u8 = 2;
 fn main() -> ExitCode {
     let result = match Control::parse().command {
         ControlCommand::Status { json } => print_status(json).map(|()| ExitCode::SUCCESS),
+        ControlCommand::Windows { json, calendar, base_time, iterations, config } => {
+            let base = base_time.unwrap_or_else(|| rebootd::host::clock::now().wall);
+            match calendar {
+                Some(expression) => print_starts(&expression, base, iterations),
+                None => print_windows(&config.directories, base, iterations, json),
+            }
+            .map(|()| ExitCode::SUCCESS)
+        }
         ControlCommand::Release { node, timeout, yes, kubeconfig } => {
             release(&Release { node, timeout, yes }, kubeconfig)
         }
@@ -74,6 +85,34 @@ fn by_kubectl(release: &Release) -> String {
          \nA slot is taken from a node that cannot. The next node may then go down while {node} still is:\
          \n  kubectl -n rebootd patch lease SLOT --type merge -p '{{\"spec\":{{\"holderIdentity\":null}}}}'"
     )
+}
+
+fn print_starts(expression: &str, mut base: Duration, count: usize) -> anyhow::Result<()> {
+    let calendar = Calendar::parse(expression, &zones()).with_context(|| format!("\"{expression}\""))?;
+    for _ in 0..count {
+        let Some(start) = calendar.next(base) else { break };
+        println!("{}", timestamp(start));
+        base = start;
+    }
+    Ok(())
+}
+
+fn print_windows(directories: &[PathBuf], base: Duration, count: usize, json: bool) -> anyhow::Result<()> {
+    let directories: Vec<&Path> = directories.iter().map(PathBuf::as_path).collect();
+    let windows = load_windows(&directories).map_err(|error| {
+        let text = error.to_string();
+        // The package's file is for everybody to read; an administrator's may not be.
+        let hint = if text.contains("Permission denied") { "\ntry: sudo rebootctl windows" } else { "" };
+        anyhow::anyhow!("{text}{hint}")
+    })?;
+    let zone = zones().local;
+    let outlook = Outlook::new(windows.as_ref(), base, count, &zone);
+    if json {
+        println!("{}", serde_json::to_string_pretty(&outlook)?);
+        return Ok(());
+    }
+    outlook.lines(&zone).iter().for_each(|line| println!("{line}"));
+    Ok(())
 }
 
 fn print_status(json: bool) -> anyhow::Result<()> {

@@ -10,7 +10,7 @@ use toml::Spanned;
 use super::error::Place;
 use super::file::{ApiKeys, DrainKeys, File, GatesKeys, HostKeys, Keys, NodeKeys, PolicyKeys};
 use super::settings::{BarePods, EmptyDirPods, Mode, OnTimeout};
-use super::value::WindowKey;
+use crate::decide::{Freeze, Open};
 
 /// A value and where it was written.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,7 +34,8 @@ pub(super) struct Merged {
     pub(super) client_certificate: Option<Located<PathBuf>>,
     pub(super) client_key: Option<Located<PathBuf>>,
     pub(super) sentinel: Option<Located<PathBuf>>,
-    pub(super) window: Option<Located<WindowKey>>,
+    pub(super) window: Option<Located<Open>>,
+    pub(super) freeze: Option<Located<Vec<Freeze>>>,
     pub(super) min_interval: Option<Located<Duration>>,
     pub(super) settle: Option<Located<Duration>>,
     pub(super) reboot_timeout: Option<Located<Duration>>,
@@ -61,7 +62,7 @@ impl Merged {
         let ApiKeys { kubeconfig, server, certificate_authority, token_file, client_certificate, client_key } =
             api;
         let HostKeys { sentinel } = host;
-        let PolicyKeys { window, min_interval, settle, reboot_timeout, reboot_tries, return_timeout } =
+        let PolicyKeys { window, freeze, min_interval, settle, reboot_timeout, reboot_tries, return_timeout } =
             policy;
         let DrainKeys {
             timeout,
@@ -86,7 +87,8 @@ impl Merged {
         replace(&mut self.client_certificate, client_certificate, |path| path.0, place);
         replace(&mut self.client_key, client_key, |path| path.0, place);
         replace(&mut self.sentinel, sentinel, |path| path.0, place);
-        replace(&mut self.window, window, |window| window, place);
+        replace(&mut self.window, window, |it| it.0, place);
+        replace(&mut self.freeze, freeze, |it| it.0, place);
         replace(&mut self.min_interval, min_interval, |span| span.0, place);
         replace(&mut self.settle, settle, |span| span.0, place);
         replace(&mut self.reboot_timeout, reboot_timeout, |span| span.0, place);

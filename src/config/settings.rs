@@ -265,13 +265,19 @@ fn policy(merged: &Merged) -> Result<Policy, ConfigError> {
     let reboot_timeout = within("reboot_timeout", &merged.reboot_timeout, SHORTEST_REBOOT_TIMEOUT)?;
     let return_timeout = within("return_timeout", &merged.return_timeout, SHORTEST_RETURN_TIMEOUT)?;
     Ok(Policy {
-        windows: merged.window.as_ref().map(|_| Windows::always()),
+        windows: windows(merged),
         min_interval: min_interval.unwrap_or(DEFAULT_MIN_INTERVAL),
         settle: settle.unwrap_or(DEFAULT_SETTLE),
         reboot_timeout: reboot_timeout.unwrap_or(DEFAULT_REBOOT_TIMEOUT),
         reboot_tries: reboot_tries(&merged.reboot_tries)?,
         return_timeout: return_timeout.unwrap_or(DEFAULT_RETURN_TIMEOUT),
     })
+}
+
+/// When reboots may start; without a window never, whatever is frozen.
+pub(super) fn windows(merged: &Merged) -> Option<Windows> {
+    let open = merged.window.as_ref()?.value.clone();
+    Some(Windows { open, freezes: merged.freeze.as_ref().map_or(vec![], |freezes| freezes.value.clone()) })
 }
 
 fn drain(merged: &Merged) -> Result<Drain, ConfigError> {
