@@ -85,6 +85,9 @@ fn parse_local(expression: &str, zone: TimeZone) -> Result<Calendar, CalendarErr
     if expression.is_empty() {
         return error("empty; write for example \"Wed 06:00\" or \"Sat *-*-1..7 02:00\"");
     }
+    if expression.starts_with(' ') {
+        return error("begins with a space");
+    }
     let named = NAMED.iter().find(|(name, _)| name.eq_ignore_ascii_case(expression));
     let expression = named.map_or(expression, |(_, long)| long);
 
@@ -94,7 +97,8 @@ fn parse_local(expression: &str, zone: TimeZone) -> Result<Calendar, CalendarErr
     };
     let weekdays = parse_weekdays(weekdays)?;
     if let Some(seconds) = rest.strip_prefix('@') {
-        let instant = seconds.parse().ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+        let instant =
+            seconds.trim_start().parse().ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
         let once = instant.and_then(|it| once(String::new(), TimeZone::UTC.to_datetime(it)));
         let once = once.ok_or_else(|| CalendarError(format!("\"@{seconds}\" is not a time since 1970")))?;
         return Ok(Calendar { weekdays, ..once });

@@ -147,6 +147,7 @@ fn says_what_is_wrong() {
         ("", "empty; write for example \"Wed 06:00\" or \"Sat *-*-1..7 02:00\""),
         ("Sat..Mon 02:00", "\"Sat..Mon\" goes past the end of the week; write both parts of it"),
         ("Wdn 02:00", "\"Wdn\" is not a weekday; write Mon, Tue, Wed, Thu, Fri, Sat or Sun"),
+        (" 06:00", "begins with a space"),
         ("06", "\"06\" is neither a date nor a time; write for example *-*-01 or 06:00"),
         ("2026-01-01 06", "\"06\" is not a time; write for example 06:00 or 22:30:15"),
         ("24:00", "there is no hour 24; they go from 0 to 23"),
