@@ -10,6 +10,7 @@ use rebootd::cli::{Control, ControlCommand};
 use rebootd::cluster::Api;
 use rebootd::config::{ApiAccess, load_windows, read_persons_kubeconfig, zones};
 use rebootd::decide::Calendar;
+use rebootd::host::clock::now;
 use rebootd::release::{Ending, Release};
 use rebootd::report::status::{PATH, Status};
 use rebootd::report::windows::{Outlook, timestamp};
@@ -23,7 +24,7 @@ fn main() -> ExitCode {
     let result = match Control::parse().command {
         ControlCommand::Status { json } => print_status(json).map(|()| ExitCode::SUCCESS),
         ControlCommand::Windows { json, calendar, base_time, iterations, config } => {
-            let base = base_time.unwrap_or_else(|| rebootd::host::clock::now().wall);
+            let base = base_time.unwrap_or_else(|| Duration::from_secs(now().wall.as_secs()));
             match calendar {
                 Some(expression) => print_starts(&expression, base, iterations),
                 None => print_windows(&config.directories, base, iterations, json),
