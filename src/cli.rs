@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{DEFAULT_DIRECTORIES, parse_time_span};
+use crate::config::{DEFAULT_DIRECTORIES, parse_time_span, zones};
+use crate::decide::Calendar;
 
 /// Coordinated reboots of this Kubernetes node.
 #[derive(Debug, Clone, PartialEq, Parser)]
@@ -105,6 +106,27 @@ pub enum ControlCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Show when reboots may start on this node, and whether they may now
+    ///
+    /// Shows the next windows in local time and in UTC. With --calendar it tries an expression
+    /// instead, and prints one start a line, in UTC.
+    Windows {
+        /// Print JSON, for programs
+        #[arg(long, conflicts_with = "calendar")]
+        json: bool,
+        /// Try this calendar expression, for example "Sat *-*-1..7 02:00"
+        #[arg(long, value_name = "EXPR")]
+        calendar: Option<String>,
+        /// Count from this time (RFC 3339) instead of now, for example 2026-12-24T18:00:00Z
+        #[arg(long, value_name = "TIME", value_parser = parse_instant)]
+        base_time: Option<Duration>,
+        /// How many windows or starts
+        #[arg(long, value_name = "N", default_value_t = 5)]
+        iterations: usize,
+        /// Where the configuration is.
+        #[command(flatten)]
+        config: ConfigDirectories,
+    },
     /// Keep this node from rebooting until `unhold`, across reboots
     ///
     /// A drain that has begun is undone. Needs root; the node's annotation rebootd.io/hold does the
@@ -195,6 +217,18 @@ fn parse_words(text: &str) -> Result<String, String> {
     }
 }
 
+/// Wall time since 1970, as the core counts it. `@seconds` as well, and a date and time in local time, as systemd
+/// takes them.
+fn parse_instant(text: &str) -> Result<Duration, String> {
+    let instant =
+        text.parse().ok().and_then(|instant: jiff::Timestamp| instant.as_duration().try_into().ok());
+    let named = || Calendar::parse(text, &zones()).ok()?.instant();
+    instant.or_else(named).ok_or_else(|| {
+        "expected a time since 1970 such as 2026-12-24T18:00:00Z, \"2026-12-24 18:00\" or @1798135200"
+            .to_owned()
+    })
+}
+
 /// It becomes part of a path at the API server.
 fn parse_holder(text: &str) -> Result<String, String> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
@@ -268,6 +302,20 @@ mod tests {
         assert_eq!(daemon(&["step-back"]).as_ref(), Ok(&expected));
         assert_eq!(daemon(&["step-back", "--timeout", "25s"]), Ok(expected));
         assert!(daemon(&["step-back", "--timeout", "soon"]).unwrap_err().contains("expected a number"));
+    }
+
+    #[test]
+    fn windows_takes_times_as_people_write_them() {
+        let windows = |time: &str| Control::try_parse_from(["rebootctl", "windows", "--base-time", time]);
+        for time in
+            ["2026-12-24T18:00:00Z", "2026-12-24T19:00:00+01:00", "2026-12-24 18:00 UTC", "@1798135200"]
+        {
+            let ControlCommand::Windows { base_time, .. } = windows(time).unwrap().command else { panic!() };
+            assert_eq!(base_time, Some(Duration::from_secs(1_798_135_200)), "{time}");
+        }
+        for time in ["", "soon", "Fri", "1960-01-01T00:00:00Z"] {
+            assert!(windows(time).is_err(), "{time}");
+        }
     }
 
     #[test]

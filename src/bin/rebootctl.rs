@@ -2,16 +2,19 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Parser;
 use rebootd::cli::{Control, ControlCommand, FleetCommand};
 use rebootd::cluster::Api;
-use rebootd::config::{ApiAccess, read_persons_kubeconfig};
-use rebootd::decide::Outcome;
+use rebootd::config::{ApiAccess, load_windows, read_persons_kubeconfig, zones};
+use rebootd::decide::{Calendar, Outcome};
+use rebootd::host::clock::now;
 use rebootd::host::{hold, identity};
 use rebootd::release::{Ending, Release};
 use rebootd::report::status::{PATH, Status};
+use rebootd::report::windows::{Outlook, timestamp};
 use tokio::runtime::Runtime;
 
 /// Where kubeadm leaves the administrator's kubeconfig.
@@ -22,6 +25,14 @@ const NEEDS_CONFIRMATION: u8 = 2;
 fn main() -> ExitCode {
     let result = match Control::parse().command {
         ControlCommand::Status { json } => print_status(json).map(|()| ExitCode::SUCCESS),
+        ControlCommand::Windows { json, calendar, base_time, iterations, config } => {
+            let base = base_time.unwrap_or_else(|| Duration::from_secs(now().wall.as_secs()));
+            match calendar {
+                Some(expression) => print_starts(&expression, base, iterations),
+                None => print_windows(&config.directories, base, iterations, json),
+            }
+            .map(|()| ExitCode::SUCCESS)
+        }
         ControlCommand::Hold { reason } => {
             hold(&reason).with_context(|| advice(hold::PATH)).map(|()| ExitCode::SUCCESS)
         }
@@ -132,6 +143,34 @@ fn by_kubectl(release: &Release) -> String {
          \nA slot is taken from a node that cannot. The next node may then go down while {node} still is:\
          \n  kubectl -n rebootd patch lease SLOT --type merge -p '{{\"spec\":{{\"holderIdentity\":null}}}}'"
     )
+}
+
+fn print_starts(expression: &str, mut base: Duration, count: usize) -> anyhow::Result<()> {
+    let calendar = Calendar::parse(expression, &zones()).with_context(|| format!("\"{expression}\""))?;
+    for _ in 0..count {
+        let Some(start) = calendar.next(base) else { break };
+        println!("{}", timestamp(start));
+        base = start;
+    }
+    Ok(())
+}
+
+fn print_windows(directories: &[PathBuf], base: Duration, count: usize, json: bool) -> anyhow::Result<()> {
+    let directories: Vec<&Path> = directories.iter().map(PathBuf::as_path).collect();
+    let windows = load_windows(&directories).map_err(|error| {
+        let text = error.to_string();
+        // The package's file is for everybody to read; an administrator's may not be.
+        let hint = if text.contains("Permission denied") { "\ntry: sudo rebootctl windows" } else { "" };
+        anyhow::anyhow!("{text}{hint}")
+    })?;
+    let zone = zones().local;
+    let outlook = Outlook::new(windows.as_ref(), base, count, &zone);
+    if json {
+        println!("{}", serde_json::to_string_pretty(&outlook)?);
+        return Ok(());
+    }
+    outlook.lines(&zone).iter().for_each(|line| println!("{line}"));
+    Ok(())
 }
 
 fn print_status(json: bool) -> anyhow::Result<()> {

@@ -12,9 +12,8 @@ use toml::de::{DeTable, DeValue};
 use super::duration::TimeSpan;
 use super::error::{ConfigError, Place};
 use super::settings::{BarePods, EmptyDirPods, Mode, OnTimeout};
-use super::value::{
-    AbsolutePath, Command, LabelSelector, Namespaces, NodeName, PoolName, ServerAddress, WindowKey,
-};
+use super::value::{AbsolutePath, Command, LabelSelector, Namespaces, NodeName, PoolName, ServerAddress};
+use super::windows::{FreezeKey, WindowKey};
 
 /// A configuration file that was read and understood.
 #[derive(Debug)]
@@ -71,6 +70,7 @@ pub(super) struct HostKeys {
 #[serde(default, deny_unknown_fields, expecting = "a table, as in [policy]")]
 pub(super) struct PolicyKeys {
     pub(super) window: Option<Spanned<WindowKey>>,
+    pub(super) freeze: Option<Spanned<FreezeKey>>,
     pub(super) window_left: Option<Spanned<TimeSpan>>,
     pub(super) min_interval: Option<Spanned<TimeSpan>>,
     pub(super) max_reboots_per_day: Option<Spanned<u32>>,
@@ -117,6 +117,7 @@ pub(super) const KNOWN_KEYS: &[(&str, &[&str])] = &[
         "policy",
         &[
             "window",
+            "freeze",
             "window_left",
             "min_interval",
             "max_reboots_per_day",
@@ -127,6 +128,8 @@ pub(super) const KNOWN_KEYS: &[(&str, &[&str])] = &[
             "return_timeout",
         ],
     ),
+    ("policy.window", &["start", "length"]),
+    ("policy.freeze", &["from", "to", "start", "length", "why"]),
     (
         "drain",
         &[
@@ -181,16 +184,29 @@ fn parse_keys(text: &str) -> Result<Keys, Problem> {
 
 /// Finds the unknown key that stands first, at the top or in a known table.
 fn check_keys(document: &DeTable) -> Result<(), Problem> {
-    let mut unknown = unknown_keys("", document);
-    for (table, _) in KNOWN_KEYS {
-        if let Some(DeValue::Table(content)) = document.get(*table).map(Spanned::get_ref) {
-            unknown.extend(unknown_keys(table, content));
-        }
-    }
-    match unknown.into_iter().min_by_key(|problem| problem.span.start) {
+    let unknown = KNOWN_KEYS.iter().flat_map(|(name, _)| {
+        let tables = tables(document, name).into_iter();
+        tables.flat_map(|content| unknown_keys(name, content))
+    });
+    match unknown.min_by_key(|problem| problem.span.start) {
         Some(first) => Err(first),
         None => Ok(()),
     }
+}
+
+/// The tables of this name, which are several where they stand in an array.
+fn tables<'a>(document: &'a DeTable<'a>, name: &str) -> Vec<&'a DeTable<'a>> {
+    if name.is_empty() {
+        return vec![document];
+    }
+    let (outer, name) = name.rsplit_once('.').unwrap_or(("", name));
+    let values = tables(document, outer).into_iter().filter_map(|table| Some(table.get(name)?.get_ref()));
+    let in_value = |value: &'a DeValue<'a>| match value {
+        DeValue::Table(table) => vec![table],
+        DeValue::Array(items) => items.iter().filter_map(|item| item.get_ref().as_table()).collect(),
+        _ => vec![],
+    };
+    values.flat_map(in_value).collect()
 }
 
 fn unknown_keys(table: &str, content: &DeTable) -> Vec<Problem> {
@@ -287,7 +303,7 @@ mod tests {
             ),
             (
                 "[policy]\nzzzz = 1\n[drain]\nzz = 1",
-                "f.toml:2:1: unknown key \"zzzz\" in [policy]; known here: window, window_left, min_interval, \
+                "f.toml:2:1: unknown key \"zzzz\" in [policy]; known here: window, freeze, window_left, min_interval, \
                  max_reboots_per_day, min_age, settle, reboot_timeout, reboot_tries, return_timeout",
             ),
             (
@@ -321,7 +337,7 @@ mod tests {
             ),
             (
                 "[policy]\nwindow = 'Sat 02:00'",
-                "f.toml:2:10: \"Sat 02:00\" is not a window; the only one that this version knows is \"always\"",
+                "f.toml:2:10: \"Sat 02:00\" is not a window; write \"always\", or for example { start = \"Sat 02:00\", length = \"2h\" }",
             ),
         ] {
             assert_eq!(error(text), message);

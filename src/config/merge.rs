@@ -10,8 +10,8 @@ use toml::Spanned;
 use super::error::Place;
 use super::file::{ApiKeys, DrainKeys, File, GatesKeys, HostKeys, Keys, NodeKeys, PolicyKeys};
 use super::settings::{BarePods, EmptyDirPods, Mode, OnTimeout};
-use super::value::{LabelSelector, WindowKey};
-use crate::decide::Selector;
+use super::value::LabelSelector;
+use crate::decide::{Freeze, Open, Selector};
 
 /// A value and where it was written.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,7 +39,8 @@ pub(super) struct Merged {
     pub(super) sentinel_command_interval: Option<Located<Duration>>,
     pub(super) newer_kernel: Option<Located<bool>>,
     pub(super) max_uptime: Option<Located<Duration>>,
-    pub(super) window: Option<Located<WindowKey>>,
+    pub(super) window: Option<Located<Open>>,
+    pub(super) freeze: Option<Located<Vec<Freeze>>>,
     pub(super) window_left: Option<Located<Duration>>,
     pub(super) min_interval: Option<Located<Duration>>,
     pub(super) max_reboots_per_day: Option<Located<u32>>,
@@ -74,6 +75,7 @@ impl Merged {
             host;
         let PolicyKeys {
             window,
+            freeze,
             window_left,
             min_interval,
             max_reboots_per_day,
@@ -110,7 +112,8 @@ impl Merged {
         replace(&mut self.sentinel_command_interval, sentinel_command_interval, |span| span.0, place);
         replace(&mut self.newer_kernel, newer_kernel, |yes| yes, place);
         replace(&mut self.max_uptime, max_uptime, |span| span.0, place);
-        replace(&mut self.window, window, |window| window, place);
+        replace(&mut self.window, window, |it| it.0, place);
+        replace(&mut self.freeze, freeze, |it| it.0, place);
         replace(&mut self.window_left, window_left, |span| span.0, place);
         replace(&mut self.min_interval, min_interval, |span| span.0, place);
         replace(&mut self.max_reboots_per_day, max_reboots_per_day, |number| number, place);

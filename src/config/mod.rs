@@ -14,8 +14,11 @@ mod merge;
 mod secret;
 mod settings;
 mod value;
+mod windows;
 
 use std::path::{Path, PathBuf};
+
+use crate::decide::Windows;
 
 pub use duration::{TimeSpanError, parse_time_span};
 pub use error::{ConfigError, Place, Position};
@@ -25,6 +28,7 @@ pub use settings::{
     ApiAccess, BarePods, Credential, DeleteRefused, Drain, EmptyDirPods, Gates, Host, Mode, OnTimeout,
     PemSource, Policy, Settings,
 };
+pub use windows::zones;
 
 /// The directories that [`load`] is given unless a person names others: the
 /// distribution's first, the administrator's last, because later values win.
@@ -37,6 +41,18 @@ pub const DEFAULT_DIRECTORIES: [&str; 2] = ["/usr/lib/rebootd", "/etc/rebootd"];
 /// node is taken unless it is configured. The kubeconfig is looked for in the
 /// last directory unless it is configured.
 pub fn load(directories: &[&Path], host_name: &str) -> Result<Settings, ConfigError> {
+    let merged = read(directories)?;
+    let administrators = directories.last().copied().unwrap_or(Path::new(DEFAULT_DIRECTORIES[1]));
+    settings::complete(merged, host_name, administrators)
+}
+
+/// Reads what [`load`] reads, but only for the windows and freezes: whoever asks for them may not be allowed to read
+/// the kubeconfig.
+pub fn load_windows(directories: &[&Path]) -> Result<Option<Windows>, ConfigError> {
+    Ok(settings::windows(&read(directories)?))
+}
+
+fn read(directories: &[&Path]) -> Result<merge::Merged, ConfigError> {
     let mut merged = merge::Merged::default();
     for directory in directories {
         for path in file_paths(directory)? {
@@ -45,8 +61,7 @@ pub fn load(directories: &[&Path], host_name: &str) -> Result<Settings, ConfigEr
             }
         }
     }
-    let administrators = directories.last().copied().unwrap_or(Path::new(DEFAULT_DIRECTORIES[1]));
-    settings::complete(merged, host_name, administrators)
+    Ok(merged)
 }
 
 /// The files that one configuration directory may have, in the order in which

@@ -337,7 +337,7 @@ fn policy(merged: &Merged) -> Result<Policy, ConfigError> {
     let reboot_timeout = within("reboot_timeout", &merged.reboot_timeout, SHORTEST_REBOOT_TIMEOUT)?;
     let return_timeout = within("return_timeout", &merged.return_timeout, SHORTEST_RETURN_TIMEOUT)?;
     Ok(Policy {
-        windows: merged.window.as_ref().map(|_| Windows::always()),
+        windows: windows(merged),
         window_left: window_left(merged)?,
         min_interval: min_interval.unwrap_or(DEFAULT_MIN_INTERVAL),
         max_reboots_per_day: max_reboots_per_day(&merged.max_reboots_per_day)?,
@@ -354,6 +354,12 @@ fn window_left(merged: &Merged) -> Result<Duration, ConfigError> {
     let given = within("window_left", &merged.window_left, Duration::ZERO)?;
     let timeout = merged.drain_timeout.as_ref().map(|timeout| timeout.value);
     Ok(given.or(timeout).unwrap_or(DEFAULT_WINDOW_LEFT))
+}
+
+/// When reboots may start; without a window never, whatever is frozen.
+pub(super) fn windows(merged: &Merged) -> Option<Windows> {
+    let open = merged.window.as_ref()?.value.clone();
+    Some(Windows { open, freezes: merged.freeze.as_ref().map_or(vec![], |freezes| freezes.value.clone()) })
 }
 
 fn drain(merged: &Merged) -> Result<Drain, ConfigError> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
-use crate::decide::Windows;
+use crate::decide::{Open, Windows};
 
 /// A directory of the test's own, removed at its end.
 struct Directory(PathBuf);
@@ -200,6 +200,83 @@ fn pods_are_deleted_only_where_both_keys_say_so() {
 }
 
 #[test]
+fn windows_and_freezes_are_tables_or_arrays_of_tables() {
+    let directory = Directory::new("windows");
+    let load = |text: &str| {
+        directory.write("etc/config.toml", &format!("[policy]\n{text}\n"));
+        directory.load().map(|settings| settings.policy.windows)
+    };
+    let wednesday = "{ start = 'Wed 06:00 Europe/Stockholm', length = '2h' }";
+    let one = load(&format!("window = {wednesday}")).unwrap().unwrap();
+    assert_eq!(Ok(Some(one.clone())), load(&format!("window = [{wednesday}]")));
+    assert_eq!(Ok(Some(one)), load("[[policy.window]]\nstart = 'Wed 06:00 Europe/Stockholm'\nlength = '2h'"));
+    let freezes = "freeze = [{ from = '2026-12-20 UTC', to = '2027-01-06 UTC', why = 'holidays' }, \
+                   { start = 'Fri 12:00', length = '3d' }]";
+    assert_eq!(load(freezes), Ok(None), "without a window");
+    let windows = load(&format!("window = 'always'\n{freezes}")).unwrap().unwrap();
+    let names: Vec<&str> = windows.freezes.iter().map(|freeze| freeze.name.as_str()).collect();
+    assert_eq!((windows.open, names), (Open::Always, vec!["holidays", "Fri 12:00"]));
+    // The last day is frozen to its end.
+    assert_eq!(windows.freezes[0].window.length, Duration::from_secs(18 * 86_400));
+    let until_noon =
+        load("window = 'always'\nfreeze = { from = '2026-12-20 UTC', to = '2026-12-20 12:00 UTC' }");
+    assert_eq!(until_noon.unwrap().unwrap().freezes[0].window.length, Duration::from_secs(12 * 3600));
+    // A later file lifts the freezes of an earlier one.
+    directory.write("etc/config.d/1.toml", "policy.freeze = []");
+    assert_eq!(load(&format!("window = 'always'\n{freezes}")), Ok(Some(Windows::always())));
+}
+
+#[test]
+fn wrong_windows_and_freezes_name_their_place() {
+    let directory = Directory::new("wrong-windows");
+    for (text, message) in [
+        ("window = {}", "10: missing field `start`"),
+        ("window = []", "10: name at least one window, or \"always\""),
+        (
+            "window = 5",
+            "10: invalid type: integer `5`, expected \"always\", a table with \"start\" and \"length\", or an array of such tables",
+        ),
+        (
+            "window = { start = 'Wed 06:00', length = 0 }",
+            "42: \"length\" must be at least 1min and at most 366d",
+        ),
+        (
+            "window = { start = 'Wed 06:00', length = '2y' }",
+            "42: \"length\" must be at least 1min and at most 366d",
+        ),
+        ("window = { start = 'Wed 25:00', length = '2h' }", "20: there is no hour 25; they go from 0 to 23"),
+        (
+            "window = { start = 'Wed 06:00 Europe/Stokholm', length = '2h' }",
+            "20: unknown time zone \"Europe/Stokholm\"; write UTC, or a name such as Europe/Stockholm",
+        ),
+        (
+            "window = [{ start = '*-02-30', length = '2h' }]",
+            "21: \"*-02-30\" never comes: there is no such day or time",
+        ),
+        (
+            "window = [{ start = 'daily', lenght = '2h' }]",
+            "30: unknown key \"lenght\" in [policy.window]; did you mean \"length\"?",
+        ),
+        (
+            "freeze = [{ from = '2026-12-20', til = '2h' }]",
+            "34: unknown key \"til\" in [policy.freeze]; known here: from, to, start, length, why",
+        ),
+        ("freeze = [{ from = '2026-12-20', to = '2026-12-19' }]", "11: \"to\" must be after \"from\""),
+        (
+            "freeze = [{ from = '2026-12-20', length = '2h' }]",
+            "11: a freeze has either \"from\" and \"to\", or \"start\" and \"length\"",
+        ),
+        (
+            "freeze = [{ from = 'Fri', to = '2026-12-19' }]",
+            "20: \"Fri\" is not one date; write for example 2026-12-20 or 2026-12-20 18:00 UTC",
+        ),
+    ] {
+        directory.write("etc/config.toml", &format!("[policy]\n{text}"));
+        assert_eq!(directory.error(), format!("etc/config.toml:2:{message}"), "{text}");
+    }
+}
+
+#[test]
 fn a_host_name_that_no_node_can_have_asks_for_a_name() {
     let error = load(&[], "my_host").unwrap_err();
     assert!(error.to_string().ends_with("this is the host name, set \"name\" in [node]"), "{error}");
@@ -322,8 +399,10 @@ fn leaf_keys((key, value): (String, toml::Value)) -> Vec<String> {
 }
 
 fn known_leaf_keys() -> std::collections::BTreeSet<String> {
-    let tables: Vec<&str> = file::KNOWN_KEYS.iter().map(|(table, _)| *table).collect();
-    let leaves = file::KNOWN_KEYS.iter().flat_map(|(table, keys)| {
+    // The tables in tables are values of their keys.
+    let outer = || file::KNOWN_KEYS.iter().filter(|(table, _)| !table.contains('.'));
+    let tables: Vec<&str> = outer().map(|(table, _)| *table).collect();
+    let leaves = outer().flat_map(|(table, keys)| {
         let top = table.is_empty();
         keys.iter().map(move |key| if top { key.to_string() } else { format!("{table}.{key}") })
     });

@@ -155,27 +155,6 @@ impl TryFrom<String> for Mode {
     }
 }
 
-/// When reboots may start.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
-#[serde(try_from = "String")]
-pub(super) enum WindowKey {
-    /// At any time.
-    Always,
-}
-
-impl TryFrom<String> for WindowKey {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        match text.as_str() {
-            "always" => Ok(Self::Always),
-            _ => {
-                Err(format!("\"{text}\" is not a window; the only one that this version knows is \"always\""))
-            }
-        }
-    }
-}
-
 /// The value that this word stands for.
 fn one_of<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
     let known = choices.iter().find(|(word, _)| *word == text);

@@ -4,3 +4,4 @@
 pub mod status;
 pub mod systemd;
 pub mod telemetry;
+pub mod windows;

@@ -43,16 +43,19 @@ struct Field {
     most: u32,
     /// What one is: microseconds are written as seconds.
     unit: u32,
+    /// Whether it counts from the end.
+    from_end: bool,
 }
 
-const YEAR: Field = Field { name: "year", least: 1970, most: 2199, unit: 1 };
-const MONTH: Field = Field { name: "month", least: 1, most: 12, unit: 1 };
-const DAY: Field = Field { name: "day", least: 1, most: 31, unit: 1 };
+const YEAR: Field = Field { name: "year", least: 1970, most: 2199, unit: 1, from_end: false };
+const MONTH: Field = Field { name: "month", least: 1, most: 12, unit: 1, from_end: false };
+const DAY: Field = Field { name: "day", least: 1, most: 31, unit: 1, from_end: false };
 /// All months have a 28th last day.
-const DAY_FROM_END: Field = Field { most: 28, ..DAY };
-const HOUR: Field = Field { name: "hour", least: 0, most: 23, unit: 1 };
-const MINUTE: Field = Field { name: "minute", least: 0, most: 59, unit: 1 };
-const SECOND: Field = Field { name: "second", least: 0, most: 60 * MICROSECONDS - 1, unit: MICROSECONDS };
+const DAY_FROM_END: Field = Field { most: 28, from_end: true, ..DAY };
+const HOUR: Field = Field { name: "hour", least: 0, most: 23, unit: 1, from_end: false };
+const MINUTE: Field = Field { name: "minute", least: 0, most: 59, unit: 1, from_end: false };
+const SECOND: Field =
+    Field { name: "second", least: 0, most: 60 * MICROSECONDS - 1, unit: MICROSECONDS, from_end: false };
 const MICROSECONDS: u32 = 1_000_000;
 
 pub(super) fn parse(text: &str, zones: &Zones) -> Result<Calendar, CalendarError> {
@@ -82,6 +85,9 @@ fn parse_local(expression: &str, zone: TimeZone) -> Result<Calendar, CalendarErr
     if expression.is_empty() {
         return error("empty; write for example \"Wed 06:00\" or \"Sat *-*-1..7 02:00\"");
     }
+    if expression.starts_with(' ') {
+        return error("begins with a space");
+    }
     let named = NAMED.iter().find(|(name, _)| name.eq_ignore_ascii_case(expression));
     let expression = named.map_or(expression, |(_, long)| long);
 
@@ -91,7 +97,8 @@ fn parse_local(expression: &str, zone: TimeZone) -> Result<Calendar, CalendarErr
     };
     let weekdays = parse_weekdays(weekdays)?;
     if let Some(seconds) = rest.strip_prefix('@') {
-        let instant = seconds.parse().ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+        let instant =
+            seconds.trim_start().parse().ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
         let once = instant.and_then(|it| once(String::new(), TimeZone::UTC.to_datetime(it)));
         let once = once.ok_or_else(|| CalendarError(format!("\"@{seconds}\" is not a time since 1970")))?;
         return Ok(Calendar { weekdays, ..once });
@@ -174,7 +181,7 @@ fn parse_date(text: &str) -> Result<Calendar, CalendarError> {
         weekdays: EVERY_WEEKDAY,
         year: parse_list(year, YEAR)?,
         month: parse_list(month, MONTH)?,
-        day: if from_end { parse_days_from_end(day)? } else { parse_list(day, DAY)? },
+        day: parse_list(day, if from_end { DAY_FROM_END } else { DAY })?,
         from_month_end: from_end,
         hour: vec![],
         minute: vec![],
@@ -198,74 +205,50 @@ fn parse_list(text: &str, field: Field) -> Result<Vec<Steps>, CalendarError> {
     if text == "*" {
         return Ok(vec![Steps { first: field.least, last: field.most, step: field.unit }]);
     }
-    let items = text.split(',').map(|item| {
-        let Item { first, last, repeat } = parse_item(item, field)?;
-        let last = match (last, repeat) {
-            (Some(last), _) => last,
-            (None, Some(_)) => field.most,
-            (None, None) => return Ok(Steps { first, last: first, step: 1 }),
-        };
-        let step = repeat.unwrap_or(field.unit);
-        if first + step > last {
-            return error(format!("\"{item}\" has no second {} in it", field.name));
-        }
-        Ok(Steps { first, last, step })
-    });
-    collect_list(text, items)
-}
-
-/// The same for days that count from the end of the month: their order is the other way round.
-fn parse_days_from_end(text: &str) -> Result<Vec<Steps>, CalendarError> {
-    let items = text.split(',').map(|item| {
-        let Item { first, last, repeat } = parse_item(item, DAY_FROM_END)?;
-        let step = repeat.unwrap_or(1);
-        match (last, repeat) {
-            // The end of the range that is further from the end of the month is where it begins to count.
-            (Some(last), _) if first + step <= last => {
-                Ok(Steps { first: last - (last - first) % step, last: first, step })
-            }
-            (None, Some(_)) if first > step => Ok(Steps { first, last: 1, step }),
-            (None, None) => Ok(Steps { first, last: first, step }),
-            _ => error(format!("\"~{item}\" has no second day in it")),
-        }
-    });
-    collect_list(text, items)
-}
-
-fn collect_list(
-    text: &str,
-    items: impl Iterator<Item = Result<Steps, CalendarError>>,
-) -> Result<Vec<Steps>, CalendarError> {
     if text.split(',').count() > MOST_IN_A_LIST {
         return error(format!("a list may have at most {MOST_IN_A_LIST} values"));
     }
-    items.collect()
+    text.split(',').map(|item| parse_item(item, field)).collect()
 }
 
-/// `first[..last][/repeat]`
-struct Item {
-    first: u32,
-    last: Option<u32>,
-    repeat: Option<u32>,
-}
-
-fn parse_item(text: &str, field: Field) -> Result<Item, CalendarError> {
-    let (range, repeat) = text.split_once('/').map_or((text, None), |(range, it)| (range, Some(it)));
+/// `first[..last][/step]`; a range that is too short for its step is `first` alone, as in systemd.
+fn parse_item(text: &str, field: Field) -> Result<Steps, CalendarError> {
+    let (range, step) = text.split_once('/').map_or((text, None), |(range, it)| (range, Some(it)));
     let (first, last) = range.split_once("..").map_or((range, None), |(first, it)| (first, Some(it)));
-    let value = |text: &str| {
-        let value = with_century(parse_number(text, field)?, field);
-        if (field.least..=field.most).contains(&value) {
-            return Ok(value);
-        }
-        let [least, most] = [field.least, field.most].map(|bound| bound / field.unit);
-        error(format!("there is no {} {text}; they go from {least} to {most}", field.name))
+    let first = within(with_century(parse_number(first, field)?, field), first, field)?;
+    let step = step.map(|text| parse_number(text, field)).transpose()?;
+    if step == Some(0) {
+        return error(format!("the step in \"{text}\" would never get on"));
+    }
+    let Some(last) = last else {
+        return match step {
+            None => Ok(Steps { first, last: first, step: 1 }),
+            Some(step) if field.from_end && step < first => Ok(Steps { first, last: field.least, step }),
+            Some(step) if !field.from_end && step <= field.most - first => {
+                Ok(Steps { first, last: field.most, step })
+            }
+            Some(_) => error(format!("the step in \"{text}\" leads out of the {}s at once", field.name)),
+        };
     };
-    let repeat = repeat.map(|text| match parse_number(text, field)? {
-        0 => error("a repetition of 0 would never get on"),
-        it if it > field.most - field.least => error(format!("a repetition of {text} never comes to repeat")),
-        it => Ok(it),
-    });
-    Ok(Item { first: value(first)?, last: last.map(value).transpose()?, repeat: repeat.transpose()? })
+    let end = with_century(parse_number(last, field)?, field);
+    // Where it steps by whole seconds because nothing else is said, a part of one is not what was meant.
+    let shortest = if step.is_none() && field.unit > 1 { field.unit } else { 0 };
+    if end < first + shortest {
+        return error(format!("the range {text} ends before it begins"));
+    }
+    let step = step.unwrap_or(field.unit);
+    let end = within(end - (end - first) % step, last, field)?;
+    // From the end of the month, what is further from it comes first.
+    let (first, last) = if field.from_end { (end, first) } else { (first, end) };
+    Ok(Steps { first, last, step })
+}
+
+fn within(value: u32, text: &str, field: Field) -> Result<u32, CalendarError> {
+    if (field.least..=field.most).contains(&value) {
+        return Ok(value);
+    }
+    let [least, most] = [field.least, field.most].map(|bound| bound / field.unit);
+    error(format!("there is no {} {text}; they go from {least} to {most}", field.name))
 }
 
 /// 12 is 2012, and 89 is 1989.

@@ -1,0 +1,236 @@
+//! The keys `window` and `freeze`, and the time zones in which they are meant.
+
+use std::fmt;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
+
+use super::duration::TimeSpan;
+use crate::decide::{Calendar, Freeze, Open, SHORTEST_WINDOW, Window, Zones};
+
+/// Longer is not a window any more.
+const LONGEST_WINDOW: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// The time zones of this host: from `$TZ` or `/etc/localtime`, and `/usr/share/zoneinfo`.
+pub fn zones() -> Zones {
+    // The C library takes UTC as well where there is none.
+    Zones { local: TimeZone::try_system().unwrap_or(TimeZone::UTC), named: named_zone }
+}
+
+/// jiff would take the name in any case.
+fn named_zone(name: &str) -> Option<TimeZone> {
+    TimeZone::get(name).ok().filter(|zone| zone.iana_name() == Some(name))
+}
+
+/// `"always"`, a window, or several.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct WindowKey(pub(super) Open);
+
+/// A freeze, or several, or none, which lifts those of an earlier file.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct FreezeKey(pub(super) Vec<Freeze>);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WindowTable {
+    start: Start,
+    length: Length,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FreezeTable {
+    from: Option<Day>,
+    to: Option<Day>,
+    start: Option<Start>,
+    length: Option<Length>,
+    why: Option<String>,
+}
+
+struct FreezeItem(Freeze);
+
+/// A calendar expression that comes at some time.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+struct Start(Calendar);
+
+/// A calendar expression that names one date, and maybe a time.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+struct Day(Calendar);
+
+#[derive(Deserialize)]
+#[serde(try_from = "TimeSpan")]
+struct Length(Duration);
+
+fn parse(text: &str) -> Result<Calendar, String> {
+    Calendar::parse(text, &zones()).map_err(|error| error.to_string())
+}
+
+impl TryFrom<String> for Start {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let calendar = parse(&text)?;
+        // Whether it comes again is not asked: what is over must not keep the daemon from its start.
+        match calendar.next_start(Duration::ZERO) {
+            Some(_) => Ok(Self(calendar)),
+            None => Err(format!("\"{text}\" never comes: there is no such day or time")),
+        }
+    }
+}
+
+impl TryFrom<String> for Day {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let calendar = parse(&text)?;
+        match calendar.instant() {
+            Some(_) => Ok(Self(calendar)),
+            None => Err(format!(
+                "\"{text}\" is not one date; write for example 2026-12-20 or 2026-12-20 18:00 UTC"
+            )),
+        }
+    }
+}
+
+impl TryFrom<TimeSpan> for Length {
+    type Error = String;
+
+    fn try_from(TimeSpan(length): TimeSpan) -> Result<Self, String> {
+        if (SHORTEST_WINDOW..=LONGEST_WINDOW).contains(&length) {
+            return Ok(Self(length));
+        }
+        Err("\"length\" must be at least 1min and at most 366d".to_owned())
+    }
+}
+
+impl From<WindowTable> for Window {
+    fn from(WindowTable { start, length }: WindowTable) -> Self {
+        Self { start: start.0, length: length.0 }
+    }
+}
+
+impl TryFrom<FreezeTable> for FreezeItem {
+    type Error = String;
+
+    fn try_from(table: FreezeTable) -> Result<Self, String> {
+        let (window, name) = match table {
+            FreezeTable { from: Some(Day(from)), to: Some(Day(to)), start: None, length: None, .. } => {
+                let name = format!("{from} to {to}");
+                let window = span(&from, &to).ok_or("\"to\" must be after \"from\"")?;
+                (window, name)
+            }
+            FreezeTable {
+                from: None,
+                to: None,
+                start: Some(Start(start)),
+                length: Some(Length(length)),
+                ..
+            } => {
+                let name = start.to_string();
+                (Window { start, length }, name)
+            }
+            _ => {
+                return Err("a freeze has either \"from\" and \"to\", or \"start\" and \"length\"".to_owned());
+            }
+        };
+        Ok(Self(Freeze { window, name: table.why.unwrap_or(name) }))
+    }
+}
+
+/// From one date to the end of the other.
+fn span(from: &Calendar, to: &Calendar) -> Option<Window> {
+    let start = from.instant()?;
+    let length = to.end()?.checked_sub(start).filter(|length| !length.is_zero())?;
+    Some(Window { start: Calendar::at(start)?, length })
+}
+
+impl<'de> Deserialize<'de> for FreezeItem {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(FreezeVisitor)
+    }
+}
+
+/// What is wrong with a table as a whole is said in here, where its place is still known.
+struct FreezeVisitor;
+
+impl<'de> Visitor<'de> for FreezeVisitor {
+    type Value = FreezeItem;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a table with \"from\" and \"to\", or \"start\" and \"length\"")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<FreezeItem, A::Error> {
+        let table = FreezeTable::deserialize(MapAccessDeserializer::new(map))?;
+        FreezeItem::try_from(table).map_err(de::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for FreezeKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(FreezesVisitor)
+    }
+}
+
+struct FreezesVisitor;
+
+impl<'de> Visitor<'de> for FreezesVisitor {
+    type Value = FreezeKey;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        FreezeVisitor.expecting(formatter)?;
+        formatter.write_str(", or an array of such tables")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<FreezeKey, A::Error> {
+        Ok(FreezeKey(vec![FreezeVisitor.visit_map(map)?.0]))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<FreezeKey, A::Error> {
+        let items = Vec::<FreezeItem>::deserialize(SeqAccessDeserializer::new(seq))?;
+        Ok(FreezeKey(items.into_iter().map(|item| item.0).collect()))
+    }
+}
+
+impl<'de> Deserialize<'de> for WindowKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(WindowVisitor)
+    }
+}
+
+struct WindowVisitor;
+
+impl<'de> Visitor<'de> for WindowVisitor {
+    type Value = WindowKey;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("\"always\", a table with \"start\" and \"length\", or an array of such tables")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<WindowKey, E> {
+        match text {
+            "always" => Ok(WindowKey(Open::Always)),
+            _ => Err(E::custom(format!(
+                "\"{text}\" is not a window; write \"always\", or for example {{ start = \"Sat 02:00\", length = \"2h\" }}"
+            ))),
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<WindowKey, A::Error> {
+        let table = WindowTable::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(WindowKey(Open::During(vec![table.into()])))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<WindowKey, A::Error> {
+        let tables = Vec::<WindowTable>::deserialize(SeqAccessDeserializer::new(seq))?;
+        if tables.is_empty() {
+            return Err(de::Error::custom("name at least one window, or \"always\""));
+        }
+        Ok(WindowKey(Open::During(tables.into_iter().map(Window::from).collect())))
+    }
+}
