@@ -39,6 +39,7 @@ mod sweep;
 mod three_hosts;
 mod undone;
 mod verdict;
+mod windows;
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -359,6 +360,14 @@ pub const ALL: &[Scenario] = &[
         limit: minutes(8),
         long: false,
         run: |stage| Box::pin(stopped::run(stage)),
+    },
+    Scenario {
+        name: "windows",
+        expects: "nothing starts outside its window or in a freeze, and the window's end undoes a drain",
+        hosts: 1,
+        limit: minutes(8),
+        long: false,
+        run: |stage| Box::pin(windows::run(stage)),
     },
     Scenario {
         name: "observe_mode",

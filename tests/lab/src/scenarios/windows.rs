@@ -1,0 +1,69 @@
+//! Windows and freezes on a real host: closed, frozen, open, and at their end in mid-drain.
+
+use anyhow::{Result, ensure};
+use jiff::{SignedDuration, Timestamp};
+
+use super::stage::{CYCLE, SENTINEL, SOON, Stage, request_reboot};
+use super::status::{Status, wait_status};
+use super::undone::{drain, undone};
+use super::verdict;
+use crate::progress::say;
+
+/// What is configured besides windows and freezes.
+const POLICY: &str = "settle = \"5s\"\nmin_interval = \"0\"\nwindow_left = \"0\"\n";
+
+pub(super) async fn run(stage: &Stage) -> Result<()> {
+    let host = stage.host(1);
+    stage.install(host, &format!("[policy]\n{POLICY}")).await?;
+    request_reboot(host).await?;
+    let unset = |status: &Status| status.says("no-window", &["window"]);
+    wait_status(host, "without a window", unset, SOON).await?;
+
+    // Far enough away for a busy machine to see each of them.
+    let opens = after(Timestamp::now(), 20);
+    let thaws = after(opens, 20);
+    let window = format!("window = {{ start = \"{}\", length = \"10min\" }}", date(opens));
+    let freeze =
+        format!("freeze = {{ from = \"{}\", to = \"{}\", why = \"holidays\" }}", date(opens), date(thaws));
+    host.write_file("/etc/rebootd/config.toml", format!("[policy]\n{POLICY}{window}\n{freeze}\n")).await?;
+    let shown = host.run_ok(&["rebootctl", "windows"]).await?;
+    say(format!("what people see:\n{shown}"));
+    host.run_ok(&["systemctl", "reload", "rebootd"]).await?;
+    let closed = |status: &Status| status.says("window-closed", &["opens in"]);
+    wait_status(host, "before the window", closed, SOON).await?;
+    let frozen = |status: &Status| status.says("frozen", &["holidays"]);
+    wait_status(host, "frozen in the window", frozen, SOON).await?;
+    host.wait_boot_number(2, CYCLE).await?;
+    ensure!(Timestamp::now() >= thaws, "it rebooted while reboots were frozen");
+    verdict::settled(stage, host).await?;
+
+    say("the window ends in mid-drain");
+    stage.stuck_pods_on(host, 1).await?;
+    let begun = Timestamp::now();
+    let window = format!("window = {{ start = \"{}\", length = \"1min 30s\" }}", date(after(begun, -5)));
+    host.write_file("/etc/rebootd/config.toml", format!("[policy]\n{POLICY}{window}\n")).await?;
+    host.run_ok(&["systemctl", "reload", "rebootd"]).await?;
+    drain(stage, host).await?;
+    undone(stage, host, "the window has ended").await?;
+    let gone = |status: &Status| status.says("window-closed", &["none comes"]);
+    wait_status(host, "after the window", gone, SOON).await?;
+    ensure!(Timestamp::now() >= after(begun, 60), "the drain was undone before the window's end");
+    host.run_ok(&["rm", SENTINEL]).await?;
+    verdict::booted(host, 2)?;
+
+    say("expressions can be tried");
+    let first_saturdays = ["rebootctl", "windows", "--calendar", "Sat *-*-1..7 02:00 UTC"];
+    let base = ["--base-time", "2026-11-23T20:00:00Z", "--iterations", "2"];
+    let starts = host.run_ok(&[&first_saturdays[..], &base].concat()).await?;
+    ensure!(starts == "2026-12-05T02:00:00Z\n2027-01-02T02:00:00Z\n", "{starts}");
+    Ok(())
+}
+
+fn after(instant: Timestamp, seconds: i64) -> Timestamp {
+    instant.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(instant)
+}
+
+/// A date and time for systemd.
+fn date(instant: Timestamp) -> String {
+    instant.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
