@@ -139,7 +139,12 @@ impl Workshop {
         let sources = self.directory.join("src");
         copy(&crate_directory().join("src"), &sources)?;
         copy(&crate_directory().join("../../src/decide"), &sources.join("decide"))?;
-        // The mutant's own core in the place of the daemon's; its settings are the daemon's.
+        // The mutant's own core in the place of the daemon's; its settings are the daemon's, and so is what they are
+        // made of.
+        for module in ["calendar", "selector", "windows"] {
+            let (own, daemons) = (format!("\nmod {module};"), format!("\nuse rebootd::decide as {module};"));
+            replace(&sources.join("decide/mod.rs"), &own, &daemons)?;
+        }
         for file in ["agent.rs", "views.rs"] {
             replace(&sources.join(file), "use rebootd::decide::{", "use crate::decide::{")?;
         }

@@ -8,7 +8,7 @@ A: reads its Node
 A: reads slots and host, sends the cordon
 A: gives up waiting for the answer to its cordon
 A: reads its Node
-A: reads slots and host, the drain's deadline is over, sends the release of slot 0
+A: reads slots and host, finds that a person holds the node, sends the release of slot 0
 A: the API applies its release of slot 0
 A: the API applies the late cordon
 ---
@@ -28,5 +28,5 @@ A: gives up waiting for the answer to its cordon
     slot 0 held by A (this boot) | A up, a late write to the Node on its way
 A: reads its Node
     slot 0 held by A (this boot) | A up, a late write to the Node on its way
-A: reads slots and host, the drain's deadline is over, sends the release of slot 0
+A: reads slots and host, finds that a person holds the node, sends the release of slot 0
     cannot happen; instead: A: reads slots and host, sends the cordon; A: the API applies the late cordon; A: the late cordon is lost

@@ -11,7 +11,7 @@ A: reads its Node
 A: reads slots and host, sends the cordon
 A: its cordon is refused
 A: reads its Node
-A: reads slots and host, the drain's deadline is over, sends the release of slot 0
+A: reads slots and host, finds that a person holds the node, sends the release of slot 0
 A: the API applies its release of slot 0
 A: the API applies the late cordon
 ---
@@ -37,5 +37,5 @@ A: its cordon is refused
     slot 0 held by A (this boot) | A up, a late write to the Node on its way
 A: reads its Node
     slot 0 held by A (this boot) | A up, a late write to the Node on its way
-A: reads slots and host, the drain's deadline is over, sends the release of slot 0
+A: reads slots and host, finds that a person holds the node, sends the release of slot 0
     cannot happen; instead: A: reads slots and host, sends the cordon; A: the API applies the late cordon; A: the late cordon is lost

@@ -11,7 +11,7 @@ A: gets the answer to its cordon
 A: a person uncordons its Node
 A: a person cordons its Node
 A: reads its Node
-A: reads slots and host, finds dpkg at work, the drain's deadline is over, sends the uncordon
+A: reads slots and host, finds that a person holds the node, sends the uncordon
 A: the API applies its uncordon
 ---
 A: reads its Node
@@ -36,5 +36,5 @@ A: a person cordons its Node
     slot 0 held by A (this boot) | A up, cordoned by a person, our mark
 A: reads its Node
     slot 0 held by A (this boot) | A up, cordoned by a person, our mark
-A: reads slots and host, finds dpkg at work, the drain's deadline is over, sends the uncordon
+A: reads slots and host, finds that a person holds the node, sends the uncordon
     cannot happen; instead: A: reads slots and host, sends the removal of the mark

@@ -5,11 +5,11 @@ A: reads slots and host, sends the claim of slot 0
 A: the API applies its claim of slot 0
 A: gets the answer to its claim of slot 0
 A: reads its Node
-A: reads slots and host, the drain's deadline is over, sends the confirmation
+A: reads slots and host, finds that a person holds the node, sends the confirmation
 A: the API applies its confirmation
 A: gets the answer to its confirmation
 A: reads its Node
-A: reads slots and host, the drain's deadline is over, sends the release of slot 0
+A: reads slots and host, finds that a person holds the node, sends the release of slot 0
 A: gives up waiting for the answer to its release of slot 0
 A: reads its Node
 A: reads slots and host, sends the cordon
@@ -26,7 +26,7 @@ A: gets the answer to its claim of slot 0
     slot 0 held by A (this boot) | A up
 A: reads its Node
     slot 0 held by A (this boot) | A up
-A: reads slots and host, the drain's deadline is over, sends the confirmation
+A: reads slots and host, finds that a person holds the node, sends the confirmation
     slot 0 held by A (this boot) | A up, waits for an answer
 A: the API applies its confirmation
     slot 0 held by A (this boot) | A up, waits for an answer
@@ -34,7 +34,7 @@ A: gets the answer to its confirmation
     slot 0 held by A (this boot) | A up
 A: reads its Node
     slot 0 held by A (this boot) | A up
-A: reads slots and host, the drain's deadline is over, sends the release of slot 0
+A: reads slots and host, finds that a person holds the node, sends the release of slot 0
     slot 0 held by A (this boot) | A up, waits for an answer
 A: gives up waiting for the answer to its release of slot 0
     slot 0 held by A (this boot) | A up

@@ -9,7 +9,7 @@ A: reads slots and host, sends the cordon
 A: the API applies its cordon
 A: gets the answer to its cordon
 A: reads its Node
-A: reads slots and host, finds dpkg at work, the drain's deadline is over, sends the uncordon
+A: reads slots and host, finds that a person holds the node, sends the uncordon
 A: gives up waiting for the answer to its uncordon
 A: reads its Node
 A: reads slots and host
@@ -37,7 +37,7 @@ A: gets the answer to its cordon
     slot 0 held by A (this boot) | A up, cordoned by us
 A: reads its Node
     slot 0 held by A (this boot) | A up, cordoned by us
-A: reads slots and host, finds dpkg at work, the drain's deadline is over, sends the uncordon
+A: reads slots and host, finds that a person holds the node, sends the uncordon
     slot 0 held by A (this boot) | A up, cordoned by us, waits for an answer
 A: gives up waiting for the answer to its uncordon
     slot 0 held by A (this boot) | A up, cordoned by us, a late write to the Node on its way

@@ -9,7 +9,7 @@ A: reads slots and host, sends the cordon
 A: the API applies its cordon
 A: gets the answer to its cordon
 A: reads its Node
-A: reads slots and host, finds dpkg at work, the drain's deadline is over, sends the release of slot 0
+A: reads slots and host, finds that a person holds the node, sends the release of slot 0
 A: the API applies its release of slot 0
 ---
 A: reads its Node
@@ -30,5 +30,5 @@ A: gets the answer to its cordon
     slot 0 held by A (this boot) | A up, cordoned by us
 A: reads its Node
     slot 0 held by A (this boot) | A up, cordoned by us
-A: reads slots and host, finds dpkg at work, the drain's deadline is over, sends the release of slot 0
+A: reads slots and host, finds that a person holds the node, sends the release of slot 0
     cannot happen; instead: A: reads slots and host

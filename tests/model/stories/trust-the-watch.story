@@ -8,7 +8,7 @@ A: reads its Node
 A: reads slots and host, sends the cordon
 A: the API applies its cordon
 A: gets the answer to its cordon
-A: wants to look again
+A: reads the host again, finds that a person holds the node
 A: reads its Node
 A: reads slots and host, evicts the pod
 A: a pod comes to its Node
@@ -33,7 +33,7 @@ A: the API applies its cordon
     slot 0 held by A (this boot) | A up, cordoned by us, waits for an answer
 A: gets the answer to its cordon
     slot 0 held by A (this boot) | A up, cordoned by us
-A: wants to look again
+A: reads the host again, finds that a person holds the node
     slot 0 held by A (this boot) | A up, cordoned by us
 A: reads its Node
     slot 0 held by A (this boot) | A up, cordoned by us

@@ -5,7 +5,7 @@ A: reads slots and host, sends the claim of slot 0
 A: the API applies its claim of slot 0
 A: gets the answer to its claim of slot 0
 A: reads its Node
-A: reads slots and host, the drain's deadline is over, sends the confirmation
+A: reads slots and host, finds that a person holds the node, sends the confirmation
 ---
 A: reads its Node
     slot 0 free | A up
@@ -17,5 +17,5 @@ A: gets the answer to its claim of slot 0
     slot 0 held by A (this boot) | A up
 A: reads its Node
     slot 0 held by A (this boot) | A up
-A: reads slots and host, the drain's deadline is over, sends the confirmation
+A: reads slots and host, finds that a person holds the node, sends the confirmation
     slot 0 held by A (this boot) | A up, waits for an answer

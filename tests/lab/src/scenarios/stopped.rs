@@ -28,6 +28,7 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     first.power_off_abruptly().await?;
     first.boot();
     first.wait_boot_number(2, SOON).await?;
+    first.wait_booted(SOON).await?;
     request_reboot(first).await?;
     held(first, &["/etc/rebootd/hold", "bug 4711"]).await?;
     first.run_ok(&["rebootctl", "unhold"]).await?;
@@ -59,6 +60,7 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     let again = second.run_ok(&["rebootctl", "fleet", "resume"]).await?;
     ensure!(again.contains("goes on"), "{again}");
     second.wait_boot_number(2, CYCLE).await?;
+    second.wait_booted(SOON).await?;
     let again = second.run_ok(&["rebootctl", "fleet", "resume"]).await?;
     ensure!(again.contains("was not paused"), "{again}");
 

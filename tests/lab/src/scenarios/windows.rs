@@ -1,12 +1,13 @@
 //! Windows and freezes on a real host: closed, frozen, open, and at their end in mid-drain.
 
 use anyhow::{Result, ensure};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::stage::{CYCLE, SENTINEL, SOON, Stage, request_reboot};
 use super::status::{Status, wait_status};
 use super::undone::{drain, undone};
 use super::verdict;
+use crate::host::Host;
 use crate::progress::say;
 
 /// What is configured besides windows and freezes.
@@ -19,19 +20,18 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     let unset = |status: &Status| status.says("no-window", &["window"]);
     wait_status(host, "without a window", unset, SOON).await?;
 
-    // Far enough away for a busy machine to see each of them.
-    let opens = after(Timestamp::now(), 20);
-    let thaws = after(opens, 20);
-    let window = format!("window = {{ start = \"{}\", length = \"10min\" }}", date(opens));
-    let freeze =
-        format!("freeze = {{ from = \"{}\", to = \"{}\", why = \"holidays\" }}", date(opens), date(thaws));
-    host.write_file("/etc/rebootd/config.toml", format!("[policy]\n{POLICY}{window}\n{freeze}\n")).await?;
-    let shown = host.run_ok(&["rebootctl", "windows"]).await?;
-    say(format!("what people see:\n{shown}"));
-    host.run_ok(&["systemctl", "reload", "rebootd"]).await?;
+    let begun = Timestamp::now();
+    let window = |start| format!("window = {{ start = \"{}\", length = \"3h\" }}\n", date(start));
+    configure(host, &window(after(begun, 3600))).await?;
     let closed = |status: &Status| status.says("window-closed", &["opens in"]);
     wait_status(host, "before the window", closed, SOON).await?;
-    let frozen = |status: &Status| status.says("frozen", &["holidays"]);
+
+    // Far enough away for a busy machine to see it.
+    let thaws = after(Timestamp::now(), 20);
+    let (from, to) = (date(begun), date(thaws));
+    let freeze = format!("freeze = {{ from = \"{from}\", to = \"{to}\", why = \"holidays\" }}\n");
+    configure(host, &format!("{}{freeze}", window(begun))).await?;
+    let frozen = |status: &Status| status.says("frozen", &["holidays", "opens in"]);
     wait_status(host, "frozen in the window", frozen, SOON).await?;
     host.wait_boot_number(2, CYCLE).await?;
     ensure!(Timestamp::now() >= thaws, "it rebooted while reboots were frozen");
@@ -40,9 +40,8 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     say("the window ends in mid-drain");
     stage.stuck_pods_on(host, 1).await?;
     let begun = Timestamp::now();
-    let window = format!("window = {{ start = \"{}\", length = \"1min 30s\" }}", date(after(begun, -5)));
-    host.write_file("/etc/rebootd/config.toml", format!("[policy]\n{POLICY}{window}\n")).await?;
-    host.run_ok(&["systemctl", "reload", "rebootd"]).await?;
+    let start = date(after(begun, -5));
+    configure(host, &format!("window = {{ start = \"{start}\", length = \"1min 30s\" }}\n")).await?;
     drain(stage, host).await?;
     undone(stage, host, "the window has ended").await?;
     let gone = |status: &Status| status.says("window-closed", &["none comes"]);
@@ -59,8 +58,17 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
+async fn configure(host: &Host, windows: &str) -> Result<()> {
+    host.write_file("/etc/rebootd/config.toml", format!("[policy]\n{POLICY}{windows}")).await?;
+    let shown = host.run_ok(&["rebootctl", "windows"]).await?;
+    say(format!("what people see:\n{shown}"));
+    host.run_ok(&["systemctl", "reload", "rebootd"]).await?;
+    Ok(())
+}
+
+/// In whole seconds, as [`date`] writes it.
 fn after(instant: Timestamp, seconds: i64) -> Timestamp {
-    instant.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(instant)
+    Timestamp::from_second(instant.as_second() + seconds).unwrap_or(instant)
 }
 
 /// A date and time for systemd.

@@ -1,0 +1,45 @@
+# Mutant "no look at what people say right before the call": P2: it goes on while a gate is shut
+search alone
+A: reads its Node
+A: reads slots and host, sends the claim of slot 0
+A: the API applies its claim of slot 0
+A: gets the answer to its claim of slot 0
+A: reads its Node
+A: reads slots and host, sends the cordon
+A: the API applies its cordon
+A: gets the answer to its cordon
+A: reads its Node
+A: reads slots and host
+A: reads its Node
+A: reads slots and host, sends the stamp of slot 0, try 1
+A: the API applies its stamp of slot 0, try 1
+A: gets the answer to its stamp of slot 0, try 1, calls Reboot, logind accepts
+---
+A: reads its Node
+    slot 0 free | A up
+A: reads slots and host, sends the claim of slot 0
+    slot 0 free | A up, waits for an answer
+A: the API applies its claim of slot 0
+    slot 0 held by A (this boot) | A up, waits for an answer
+A: gets the answer to its claim of slot 0
+    slot 0 held by A (this boot) | A up
+A: reads its Node
+    slot 0 held by A (this boot) | A up
+A: reads slots and host, sends the cordon
+    slot 0 held by A (this boot) | A up, waits for an answer
+A: the API applies its cordon
+    slot 0 held by A (this boot) | A up, cordoned by us, waits for an answer
+A: gets the answer to its cordon
+    slot 0 held by A (this boot) | A up, cordoned by us
+A: reads its Node
+    slot 0 held by A (this boot) | A up, cordoned by us
+A: reads slots and host
+    slot 0 held by A (this boot) | A up, cordoned by us
+A: reads its Node
+    slot 0 held by A (this boot) | A up, cordoned by us
+A: reads slots and host, sends the stamp of slot 0, try 1
+    slot 0 held by A (this boot) | A up, cordoned by us, waits for an answer
+A: the API applies its stamp of slot 0, try 1
+    slot 0 held by A (this boot, stamped) | A up, cordoned by us, waits for an answer
+A: gets the answer to its stamp of slot 0, try 1, calls Reboot, logind accepts
+    slot 0 held by A (this boot, stamped) | A going down, cordoned by us
