@@ -119,7 +119,8 @@ go_toolchain() {
 # What is needed to build and to run the tests that need no lab.
 prerequisites_to_build() {
     if is_root && command -v apt-get >/dev/null; then
-        packages ca-certificates gcc libc6-dev git
+        # systemd-analyze and the tz database: what our calendar expressions are held against.
+        packages ca-certificates gcc libc6-dev git systemd tzdata
     fi
     command -v cc >/dev/null || die "a C compiler is needed: apt-get install gcc libc6-dev"
     rust
