@@ -246,11 +246,11 @@ impl Cluster {
         self.event(number, Event::Hold(hold));
     }
 
-    /// A person writes the annotation that holds this node, or removes it.
-    pub fn annotate(&mut self, number: usize, why: Option<String>) {
+    /// Somebody writes the Node.
+    pub fn change_node(&mut self, number: usize, change: impl FnOnce(&mut NodeView)) {
         let resource_version = self.bump();
         let host = &mut self.hosts[number];
-        host.node.hold = why;
+        change(&mut host.node);
         host.node.resource_version = resource_version.clone();
         let uid = host.node.uid.clone();
         if host.watches.node {

@@ -12,6 +12,7 @@
 )]
 
 mod drain;
+mod gates;
 mod imitation;
 mod reclaim;
 mod requests;

@@ -24,27 +24,27 @@ fn play(text: &str) -> String {
         played.push_str(line);
         played.push('\n');
         let told = cluster.story.len();
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let said = match words.as_slice() {
-            [] | ["#", ..] => Vec::new(),
-            ["nodes", names @ .., "slots", slots] => {
-                cluster = Cluster::new(names, slots.parse().unwrap());
-                Vec::new()
-            }
-            [command, node, rest @ ..] if number_of(&cluster, node).is_some() => {
-                let number = number_of(&cluster, node).unwrap();
-                tell_host(&mut cluster, number, command, &rest.join(" "))
-            }
-            [command, rest @ ..] => {
-                tell_cluster(&mut cluster, command, &rest.join(" "));
-                Vec::new()
-            }
-        };
+        let said = tell(&mut cluster, line);
         for line in cluster.story[told.min(cluster.story.len())..].iter().chain(&said) {
             writeln!(played, "{INDENT}{}", line.trim_start()).unwrap();
         }
     }
     played
+}
+
+/// Carries out one command; gives what it says, besides the story.
+pub fn tell(cluster: &mut Cluster, line: &str) -> Vec<String> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    match words.as_slice() {
+        [] | ["#", ..] => {}
+        ["nodes", names @ .., "slots", slots] => *cluster = Cluster::new(names, slots.parse().unwrap()),
+        [command, node, rest @ ..] => match number_of(cluster, node) {
+            Some(number) => return tell_host(cluster, number, command, &rest.join(" ")),
+            None => tell_cluster(cluster, command, &words[1..].join(" ")),
+        },
+        [command] => tell_cluster(cluster, command, ""),
+    }
+    Vec::new()
 }
 
 fn number_of(cluster: &Cluster, name: &str) -> Option<usize> {
@@ -67,6 +67,9 @@ fn tell_host(cluster: &mut Cluster, number: usize, command: &str, rest: &str) ->
         }
         "end" => cluster.hosts[number].pods.retain(|_, pod| pod.key.name != rest),
         "window" => cluster.windows(number).open = Open::During(vec![window(rest)]),
+        "window-always" => cluster.windows(number).open = Open::Always,
+        "thaw" => cluster.windows(number).freezes.clear(),
+        "block-by-nothing" => cluster.hosts[number].settings.gates.blocking_pods.clear(),
         "freeze" => {
             let freeze = Freeze { window: window(rest), name: format!("from {rest}") };
             cluster.windows(number).freezes.push(freeze);
@@ -80,10 +83,10 @@ fn tell_host(cluster: &mut Cluster, number: usize, command: &str, rest: &str) ->
         "hold" => cluster.hold(number, Ok(text())),
         "unhold" => cluster.hold(number, Ok(None)),
         "hold-unreadable" => cluster.hold(number, Err("Permission denied".into())),
-        "annotate" => cluster.annotate(number, text()),
-        "unannotate" => cluster.annotate(number, None),
-        "taint" => cluster.hosts[number].node.removal = text().map(|taint| format!("taint {taint}")),
-        "untaint" => cluster.hosts[number].node.removal = None,
+        "annotate" => cluster.change_node(number, |node| node.hold = text()),
+        "unannotate" => cluster.change_node(number, |node| node.hold = None),
+        "taint" => cluster.change_node(number, |node| node.removal = Some(format!("taint {rest}"))),
+        "untaint" => cluster.change_node(number, |node| node.removal = None),
         "install" => cluster.hosts[number].package_manager = text(),
         "installed" => cluster.hosts[number].package_manager = None,
         "inhibit" => {
@@ -107,6 +110,12 @@ fn tell_host(cluster: &mut Cluster, number: usize, command: &str, rest: &str) ->
     Vec::new()
 }
 
+fn names(text: &str) -> Names {
+    let mut names = Names::default();
+    names.push(text.into());
+    names
+}
+
 fn seconds(text: &str) -> Duration {
     Duration::from_secs(text.parse().unwrap())
 }
@@ -124,6 +133,9 @@ fn tell_cluster(cluster: &mut Cluster, command: &str, rest: &str) {
         "run" => cluster.run(rest.parse().unwrap()),
         "pause" => cluster.pause(Some(rest)),
         "resume" => cluster.pause(None),
+        "node-down" => cluster.others = Ok(Others { not_ready: names(rest), ..Others::default() }),
+        "node-up" => cluster.others = Ok(Others::default()),
+        "others-unreadable" => cluster.others = Err("forbidden".into()),
         "api-down" => cluster.api_down = true,
         "api-up" => cluster.api_down = false,
         _ => panic!("unknown command {command} {rest}"),
