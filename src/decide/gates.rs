@@ -85,11 +85,13 @@ pub(super) fn host(world: &World) -> Vec<Reason> {
         closed.push(reason);
     }
     match read("what shutdown is scheduled", &host.scheduled) {
-        Ok(Some(scheduled)) => {
+        // logind keeps a reboot that was asked for without a delay, ours too, and shows it for good where it came to
+        // nothing: what is past is no plan. Whether it is under way is another reading.
+        Ok(Some(scheduled)) if scheduled.at > world.now.wall => {
             let left = scheduled.at.saturating_sub(world.now.wall);
             closed.push(Reason::ShutdownScheduled { kind: scheduled.kind.clone(), left });
         }
-        Ok(None) => {}
+        Ok(_) => {}
         Err(reason) => closed.push(reason),
     }
     match read("dpkg's locks", &host.package_manager) {
