@@ -34,9 +34,9 @@ fn main() -> ExitCode {
             .map(|()| ExitCode::SUCCESS)
         }
         ControlCommand::Hold { reason } => {
-            hold(&reason).with_context(|| advice(hold::PATH)).map(|()| ExitCode::SUCCESS)
+            hold(&reason).with_context(not_changed).map(|()| ExitCode::SUCCESS)
         }
-        ControlCommand::Unhold => unhold().with_context(|| advice(hold::PATH)).map(|()| ExitCode::SUCCESS),
+        ControlCommand::Unhold => unhold().with_context(not_changed).map(|()| ExitCode::SUCCESS),
         ControlCommand::Fleet { command: FleetCommand::Pause { reason, access } } => {
             pause(&reason, access.kubeconfig).map(|()| ExitCode::SUCCESS)
         }
@@ -67,8 +67,8 @@ fn unhold() -> std::io::Result<()> {
     Ok(())
 }
 
-fn advice(path: &str) -> String {
-    format!("cannot change {path} (are you root?)")
+fn not_changed() -> String {
+    format!("cannot change {} (are you root?)", hold::PATH)
 }
 
 /// The cluster, and what to run its requests on.

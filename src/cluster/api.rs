@@ -93,15 +93,16 @@ impl Api {
 
     async fn patch(&mut self, path: &str, patch: &Value) -> Outcome {
         let path = format!("{path}?fieldManager={}", self.field_manager);
-        self.write(Method::PATCH, &path, Some((MERGE_PATCH, patch.to_string().into_bytes()))).await
+        self.write(&path, MERGE_PATCH, patch).await
     }
 
-    async fn write(&mut self, method: Method, path: &str, body: Option<(&'static str, Vec<u8>)>) -> Outcome {
+    async fn write(&mut self, path: &str, content_type: &'static str, patch: &Value) -> Outcome {
         let client = match self.client() {
             Ok(client) => client,
             Err(error) => return error.outcome(),
         };
-        let result = client.json::<IgnoredAny>(method, path, body, None).await;
+        let body = Some((content_type, patch.to_string().into_bytes()));
+        let result = client.json::<IgnoredAny>(Method::PATCH, path, body, None).await;
         match self.mind(result) {
             Ok(_) => Outcome::Answered,
             Err(error) => error.outcome(),
@@ -269,7 +270,7 @@ impl Api {
             "spec": {"holderIdentity": why},
         });
         let path = format!("{}?fieldManager={}&force=true", pause_path(), self.field_manager);
-        self.write(Method::PATCH, &path, Some((APPLY_PATCH, pause.to_string().into_bytes()))).await
+        self.write(&path, APPLY_PATCH, &pause).await
     }
 
     /// Ends the pause of the fleet; false where there was none.

@@ -62,11 +62,9 @@ pub(super) fn window_left(world: &World, settings: &Settings) -> Option<Duration
     }
 }
 
-/// The window ends before a drain that starts now would have its time.
-pub(super) fn window_ends_soon(world: &World, settings: &Settings) -> Option<Reason> {
-    let needed = settings.policy.window_left;
-    let left = window_left(world, settings).filter(|left| *left < needed)?;
-    Some(Reason::WindowEndsSoon { left, needed })
+/// How long the window stays open, where a drain that starts now would not have its time.
+pub(super) fn window_ends_soon(world: &World, settings: &Settings) -> Option<Duration> {
+    window_left(world, settings).filter(|left| *left < settings.policy.window_left)
 }
 
 /// The gates of the own Node, asked whenever those of the host are.
@@ -153,9 +151,9 @@ pub(super) fn others(world: &World, settings: &Settings) -> Vec<Reason> {
 pub(super) fn claim(world: &World, settings: &Settings) -> Vec<(Reason, Duration)> {
     let policy = &settings.policy;
     let mut closed = Vec::new();
-    if let Some(reason) = window_ends_soon(world, settings) {
-        let left = window_left(world, settings).unwrap_or_default();
-        closed.push((reason, world.now.boot + left));
+    if let Some(left) = window_ends_soon(world, settings) {
+        let needed = policy.window_left;
+        closed.push((Reason::WindowEndsSoon { left, needed }, world.now.boot + left));
     }
     if let Some(left) = settings.gates.min_uptime.checked_sub(world.now.boot).filter(|left| !left.is_zero()) {
         closed.push((Reason::UpForTooShort { left }, settings.gates.min_uptime));
