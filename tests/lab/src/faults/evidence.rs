@@ -135,7 +135,7 @@ fn revision(object: &Value) -> Option<u64> {
 ///
 /// The writes are in the order of their revisions: each gets the earliest time that this order allows.
 pub(super) fn from_audit_log(path: &Path) -> Result<Vec<Event>> {
-    let mut writes: BTreeMap<u64, Event> = BTreeMap::new();
+    let mut writes: BTreeMap<u64, (Event, Timestamp)> = BTreeMap::new();
     let mut others = Vec::new();
     for (number, line) in BufReader::new(File::open(path)?).lines().enumerate() {
         let line: Line = serde_json::from_str(&line?)
@@ -143,24 +143,40 @@ pub(super) fn from_audit_log(path: &Path) -> Result<Vec<Event>> {
         if line.stage != "ResponseComplete" || !(200..300).contains(&line.response_status.code) {
             continue;
         }
-        let at = line.request_received_timestamp;
+        let (at, answered) = (line.request_received_timestamp, line.stage_timestamp);
         match line.into_what() {
-            // A write that changes nothing makes no revision: the one that made it comes first in the log or not
-            // at all.
+            // A write that changes nothing makes no revision: the one that made it comes first in the log, or not at
+            // all if it is of no concern to the checker.
             Some((what, Some(revision))) => {
-                writes.entry(revision).or_insert(Event { at, what });
+                writes.entry(revision).or_insert((Event { at, what }, answered));
             }
             Some((what, None)) => others.push(Event { at, what }),
             None => {}
         }
     }
-    let mut events: Vec<Event> = Vec::new();
-    for (_, mut event) in writes {
-        event.at = events.last().map_or(event.at, |before| before.at.max(event.at));
-        events.push(event);
-    }
+    let mut events = in_order(writes);
     events.extend(others);
     Ok(events)
+}
+
+/// The writes, given with the times of their answers, in the order of their revisions.
+///
+/// Left out are writes that changed nothing and came back with a revision of long ago: they were received when a
+/// later revision had been answered already, and would take what followed that revision along to their own time.
+fn in_order(writes: BTreeMap<u64, (Event, Timestamp)>) -> Vec<Event> {
+    let mut later_answered = Timestamp::MAX;
+    let mut events: Vec<Event> = Vec::new();
+    for (event, answered) in writes.into_values().rev() {
+        if event.at <= later_answered {
+            later_answered = later_answered.min(answered);
+            events.push(event);
+        }
+    }
+    events.reverse();
+    for next in 1..events.len() {
+        events[next].at = events[next].at.max(events[next - 1].at);
+    }
+    events
 }
 
 /// When which pods of a controller were on which node. `zero` is the observer's start.
@@ -181,4 +197,30 @@ pub(super) fn pods(history: &History, zero: Timestamp) -> Vec<PodStay> {
         }
     }
     stays.into_values().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn second(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
+    }
+
+    fn read(at: i64, node: &str) -> Event {
+        Event { at: second(at), what: What::NodeRead(node.to_owned()) }
+    }
+
+    #[test]
+    fn a_write_that_changed_nothing_moves_no_other() {
+        // Revision 5 is of a status of long ago, which the log does not name; at 20 somebody writes what is there.
+        let writes = BTreeMap::from([
+            (5, (read(20, "nothing changed"), second(21))),
+            (6, (read(8, "a"), second(10))),
+            (7, (read(7, "b"), second(9))),
+        ]);
+        let order: Vec<_> =
+            in_order(writes).iter().map(|event| format!("{} {:?}", event.at, event.what)).collect();
+        assert_eq!(order, ["1970-01-01T00:00:08Z NodeRead(\"a\")", "1970-01-01T00:00:08Z NodeRead(\"b\")",]);
+    }
 }
