@@ -116,7 +116,14 @@ impl Status {
 }
 
 /// Phase and reasons in one line, the phase first; without a reason to wait, what is being done.
+///
+/// Reasons hold words of others: of whoever inhibits a shutdown, or writes an annotation. A line break among them
+/// would begin a message of its own to systemd, in our name.
 pub fn line(decision: &Decision) -> String {
+    text(decision).replace(char::is_control, " ")
+}
+
+fn text(decision: &Decision) -> String {
     let phase = decision.phase.word();
     let reasons: Vec<String> = decision.reasons.iter().map(ToString::to_string).collect();
     match (&decision.next, decision.phase) {
@@ -124,5 +131,24 @@ pub fn line(decision: &Decision) -> String {
         (Next::Act(effect), _) => format!("{phase}: {effect}"),
         (_, Phase::Idle) => format!("{phase}: nothing asks for a reboot"),
         _ => phase.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::{Inhibitor, Reason, Watches};
+
+    #[test]
+    fn words_of_others_stay_on_the_line() {
+        let inhibitor = Inhibitor { who: "x".into(), why: "y\nMAINPID=1".into(), delays: false };
+        let decision = Decision {
+            phase: Phase::Waiting,
+            reasons: vec![Reason::Inhibited { inhibitor }],
+            next: Next::Wait(None),
+            watches: Watches::default(),
+        };
+        let line = line(&decision);
+        assert!(line.contains("y MAINPID=1") && !line.contains('\n'), "{line}");
     }
 }
