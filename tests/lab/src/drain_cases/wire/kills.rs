@@ -62,7 +62,8 @@ async fn wire_killed_with_evictions_that_never_arrive(case: &mut Case) -> Result
     Ok(())
 }
 
-/// The next one asks for the same pods: a pod that is leaving is asked for once more, and nothing comes of it.
+/// The next one asks for the same pods. What the killed one had asked for comes to a pod that is leaving, or that has
+/// left by then: nothing comes of it.
 async fn wire_killed_with_evictions_that_arrive_late(case: &mut Case) -> Result<()> {
     let (pods, held) = killed_with_five_in_flight(case, Action::Hold).await?;
     case.wait_line(&["draining: 7 of 7 pods left"]).await?;
@@ -70,7 +71,8 @@ async fn wire_killed_with_evictions_that_arrive_late(case: &mut Case) -> Result<
     ends(case, &pods).await?;
     for pod in &pods {
         let codes = case.eviction_codes(pod)?;
-        ensure!(codes == [201] || codes == [201, 201], "{}: {codes:?}", pod.name);
+        let known = codes.len() <= 2 && codes.iter().all(|code| matches!(code, 201 | 404));
+        ensure!(known && codes.contains(&201), "{}: {codes:?}", pod.name);
     }
     Ok(())
 }
