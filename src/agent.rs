@@ -64,6 +64,7 @@ struct Watching {
     node: Option<Watch>,
     pods: Option<Watch>,
     kubelet: Option<Watch>,
+    annotations: Option<Watch>,
 }
 
 /// What was last reported, so that nothing is said twice.
@@ -189,7 +190,8 @@ impl Agent {
         if reads.cluster {
             self.observe(Event::LookBegun);
             if self.look_at_cluster(reads).await.is_err() {
-                self.watching = Watching::default();
+                let annotations = self.watching.annotations.take();
+                self.watching = Watching { annotations, ..Watching::default() };
             }
             self.observe(Event::LookEnded(reads));
         } else if reads.pods {
@@ -387,7 +389,12 @@ impl Agent {
         // A watch follows a list: before there is a whole look there is nothing to start from.
         let from_here = self.has_looked();
         let Some(api) = &mut self.api else { return };
-        let Watching { slots, node, pods, kubelet } = &mut self.watching;
+        let Watching { slots, node, pods, kubelet, annotations } = &mut self.watching;
+        if !wanted.annotations {
+            *annotations = None;
+        } else if annotations.is_none() {
+            *annotations = Some(api.watch_annotations());
+        }
         for (wanted, watch, target) in [
             (wanted.slots, slots, WatchTarget::Slots),
             (wanted.node, node, WatchTarget::Node),
@@ -499,6 +506,7 @@ enum Woken {
 }
 
 impl Watching {
+    /// Whether any but that of the annotations, which has a connection of its own.
     fn any(&self) -> bool {
         [&self.slots, &self.node, &self.pods, &self.kubelet].into_iter().any(Option::is_some)
     }
@@ -510,10 +518,11 @@ impl Watching {
             event = next(&mut self.node) => event,
             event = next(&mut self.pods) => event,
             event = next(&mut self.kubelet) => event,
+            event = next(&mut self.annotations) => event,
         };
         if event == Event::WatchEnded {
             // The look that follows starts them all anew, from one point.
-            *self = Watching::default();
+            *self = Watching { annotations: self.annotations.take(), ..Watching::default() };
         }
         event
     }

@@ -275,8 +275,13 @@ mod tests {
             line(&held),
             "worker-1 (pool worker): not stamped, claimed at 2026-11-23T12:55:25Z, asked to step back by root@admin"
         );
-        held.slot.stamp =
-            Some(Stamp { boot_id, attempt: 1, at: Duration::ZERO, unready: Default::default() });
+        held.slot.stamp = Some(Stamp {
+            boot_id,
+            attempt: 1,
+            at: Duration::ZERO,
+            unready: Default::default(),
+            request: None,
+        });
         assert!(line(&held).contains("stamped for its reboot at 2026"));
     }
 }

@@ -248,6 +248,11 @@ impl Api {
         Ok(Watch::start(client, target, &self.node, &self.versions))
     }
 
+    /// Starts to watch what people annotate the own Node with.
+    pub fn watch_annotations(&self) -> Watch {
+        Watch::annotations(self.access.clone(), &self.node)
+    }
+
     /// Writes a slot under the resourceVersion and the uid that the write names.
     pub async fn write_slot(&mut self, write: &SlotWrite) -> Outcome {
         let path = format!("/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{}", write.slot);

@@ -18,6 +18,9 @@ const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
 /// A dead server is noticed by an unanswered HTTP/2 ping, on connections with a request or a watch open.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// On a connection that is to wake nobody the kernel asks instead, seldom.
+const QUIET_KEEP_ALIVE: Duration = Duration::from_secs(300);
+const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
 /// Why a request did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -93,17 +96,29 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(access: &ApiAccess) -> Result<Client, ApiError> {
+        Client::with(access, |builder| {
+            builder.http2_keep_alive_interval(PING_INTERVAL).http2_keep_alive_timeout(PING_TIMEOUT)
+        })
+    }
+
+    /// A client whose connection makes no noise of its own: for an answer that lasts, and is in no hurry.
+    pub(super) fn quiet(access: &ApiAccess) -> Result<Client, ApiError> {
+        Client::with(access, |builder| builder.tcp_keepalive(QUIET_KEEP_ALIVE))
+    }
+
+    fn with(
+        access: &ApiAccess,
+        connection: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+    ) -> Result<Client, ApiError> {
         let mut files = Vec::new();
         let authority = pem(&access.certificate_authority, &mut files)?;
         let authorities = Certificate::from_pem_bundle(&authority)
             .map_err(|error| unusable(&access.certificate_authority, &error))?;
-        let mut builder = reqwest::Client::builder()
+        let mut builder = connection(reqwest::Client::builder())
             .user_agent(concat!("rebootd/", env!("CARGO_PKG_VERSION")))
             .no_proxy()
             .tls_certs_only(authorities)
             .connect_timeout(CONNECT_TIMEOUT)
-            .http2_keep_alive_interval(PING_INTERVAL)
-            .http2_keep_alive_timeout(PING_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none());
         let mut authorization = None;
         match &access.credential {
@@ -177,9 +192,13 @@ impl Client {
         answered(request).await
     }
 
+    /// Watches objects of which no more than their metadata is sent, for so long at most.
+    pub(super) async fn metadata(&self, path: &str, timeout: Duration) -> Result<Response, ApiError> {
+        answered(self.request(Method::GET, path).header(ACCEPT, METADATA).timeout(timeout)).await
+    }
+
     /// Asks whether there is an object; of one that there is, no more than its metadata is sent.
     pub(super) async fn exists(&self, path: &str) -> Result<bool, ApiError> {
-        const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
         let request = self.request(Method::GET, path).header(ACCEPT, METADATA).timeout(REQUEST_TIMEOUT);
         match answered(request).await {
             Ok(_) => Ok(true),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::decide::{Claim, KubeletLease, NodeView, SlotView, Stamp};
+use crate::decide::{Claim, Event, KubeletLease, NodeView, SlotView, Stamp};
 use crate::host::identity::plain_id;
 
 /// Where the slots are. Not kube-system: API priority and fairness treats Leases there in another way.
@@ -37,6 +37,8 @@ pub(super) const STEP_BACK: &str = "rebootd.io/step-back";
 /// Beside a stamp: the DaemonSets that were not ready then.
 pub(super) const UNREADY: &str = "rebootd.io/unready-daemonsets";
 
+/// On a Node: somebody asks for a reboot; the text says why. On a slot: what that text was at the stamp.
+pub(super) const REQUEST: &str = "rebootd.io/request";
 /// On a Node: a person wants it not to reboot; the text says why.
 const HOLD: &str = "rebootd.io/hold";
 /// Taints of nodes that are about to be removed: the cluster autoscaler's, and Karpenter's of versions 1 and 0.
@@ -187,6 +189,7 @@ impl From<Node> for NodeView {
             allocatable: node.status.allocatable,
             volumes: volumes.len(),
             hold: node.metadata.annotations.remove(HOLD),
+            request: node.metadata.annotations.remove(REQUEST),
             removal: deleted.or(taint),
             uid: node.metadata.uid,
             resource_version: node.metadata.resource_version,
@@ -239,7 +242,10 @@ impl From<Lease> for SlotView {
             reason: take(REASON).unwrap_or_default(),
         };
         SlotView {
-            stamp: take(REBOOTING).map(|text| parse_stamp(&text, &take(UNREADY).unwrap_or_default())),
+            stamp: take(REBOOTING).map(|text| {
+                let unready = take(UNREADY).unwrap_or_default();
+                Stamp { request: take(REQUEST), ..parse_stamp(&text, &unready) }
+            }),
             step_back: take(STEP_BACK),
             claim,
             pool: lease.metadata.labels.remove(POOL),
@@ -281,18 +287,28 @@ fn parse_stamp(text: &str, unready: &str) -> Stamp {
         let boot_id = words.next()?.to_owned();
         let (attempt, at) = (words.next()?.parse().ok()?, seconds(words.next()?)?);
         let unready = unready.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
-        Some(Stamp { boot_id, attempt, at, unready })
+        Some(Stamp { boot_id, attempt, at, unready, request: None })
     })();
     parsed.unwrap_or(Stamp {
         boot_id: String::new(),
         attempt: 0,
         at: Duration::ZERO,
         unready: BTreeSet::new(),
+        request: None,
     })
 }
 
 pub(super) fn format_unready(unready: &BTreeSet<String>) -> String {
     unready.iter().map(String::as_str).collect::<Vec<_>>().join(",")
+}
+
+/// What people write on the own Node, as a watch tells of it; without a word where the Node is gone.
+pub(super) fn annotations(mut event: WatchEvent<Something>) -> Event {
+    let mut take = |name: &str| event.object.metadata.annotations.remove(name);
+    let (hold, request) = (take(HOLD), take(REQUEST));
+    let gone = event.kind == "DELETED";
+    let uid = if gone { String::new() } else { event.object.metadata.uid };
+    Event::Annotations { uid, hold, request }
 }
 
 /// A watch event of any kind of object.
@@ -350,12 +366,14 @@ mod tests {
     #[test]
     fn a_slot_reads_back_what_was_written() {
         let unready = BTreeSet::from(["default/x".to_owned(), "kube-system/cni".to_owned()]);
-        let stamp = Stamp { boot_id: "b".repeat(32), attempt: 2, at: Duration::from_millis(12_345), unready };
+        let request = Some("a new kernel".to_owned());
+        let at = Duration::from_millis(12_345);
+        let stamp = Stamp { boot_id: "b".repeat(32), attempt: 2, at, unready, request };
         let quantities = BTreeMap::from([("cpu".to_owned(), "4".to_owned())]);
         let lease = serde_json::json!({
             "metadata": {"name": "worker-1", "labels": {"rebootd.io/pool": "worker"}, "annotations": {
                 REBOOTING: format_stamp(&stamp), UNREADY: format_unready(&stamp.unready), CLAIMED_AT: format_seconds(Duration::from_millis(99)),
-                ALLOCATABLE: format_quantities(&quantities), BOOT_ID: "c".repeat(32),
+                REQUEST: "a new kernel", ALLOCATABLE: format_quantities(&quantities), BOOT_ID: "c".repeat(32),
             }},
             "spec": {"holderIdentity": ""}
         });

@@ -7,11 +7,11 @@ use serde_json::{Map, Value, json};
 
 use super::objects::{
     ALLOCATABLE, BOOT_ID, CLAIMED_AT, CORDON, HEARTBEAT, MACHINE_ID, NODE_UID, NONCE, POOL, REASON,
-    REBOOTING, STEP_BACK, UNREADY, format_quantities, format_seconds, format_stamp, format_unready,
+    REBOOTING, REQUEST, STEP_BACK, UNREADY, format_quantities, format_seconds, format_stamp, format_unready,
 };
 use crate::decide::{Claim, NodeChange, NodeWrite, SlotChange, SlotView, SlotWrite};
 
-const CLAIMED: [&str; 10] = [
+const CLAIMED: [&str; 11] = [
     MACHINE_ID,
     NODE_UID,
     BOOT_ID,
@@ -21,6 +21,7 @@ const CLAIMED: [&str; 10] = [
     REASON,
     REBOOTING,
     UNREADY,
+    REQUEST,
     STEP_BACK,
 ];
 
@@ -29,8 +30,12 @@ pub(super) fn slot_patch(write: &SlotWrite, node: &str) -> Value {
         SlotChange::Claim(claim) => (claim_annotations(claim), json!({ "holderIdentity": node })),
         SlotChange::Stamp(stamp) => {
             let unready = Some(format_unready(&stamp.unready)).filter(|text| !text.is_empty());
-            let both = [(REBOOTING, json!(format_stamp(stamp))), (UNREADY, json!(unready))];
-            (Map::from_iter(both.map(|(name, value)| (name.to_owned(), value))), json!({}))
+            let all = [
+                (REBOOTING, json!(format_stamp(stamp))),
+                (UNREADY, json!(unready)),
+                (REQUEST, json!(stamp.request)),
+            ];
+            (Map::from_iter(all.map(|(name, value)| (name.to_owned(), value))), json!({}))
         }
         SlotChange::Release { .. } | SlotChange::Free { .. } => {
             let nothing = CLAIMED.map(|name| (name.to_owned(), Value::Null));
@@ -72,6 +77,7 @@ fn claim_annotations(claim: &Claim) -> Map<String, Value> {
         (REBOOTING, Value::Null),
         (STEP_BACK, Value::Null),
         (UNREADY, Value::Null),
+        (REQUEST, Value::Null),
     ];
     all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
@@ -79,6 +85,9 @@ fn claim_annotations(claim: &Claim) -> Map<String, Value> {
 pub(super) fn node_patch(write: &NodeWrite) -> Value {
     let mut annotations = Map::from_iter([(NONCE.to_owned(), json!(write.nonce))]);
     let mut spec = json!({});
+    if write.fulfils_request {
+        annotations.insert(REQUEST.to_owned(), Value::Null);
+    }
     match &write.change {
         NodeChange::Cordon { why } => {
             annotations.insert(CORDON.to_owned(), json!(why));
@@ -124,6 +133,7 @@ mod tests {
             resource_version: "7".into(),
             nonce: "n-1".into(),
             pool: "worker".into(),
+            fulfils_request: false,
             change,
         };
         let why = "x".to_owned();

@@ -2,20 +2,27 @@
 
 use std::time::Duration;
 
-use reqwest::Method;
+use reqwest::{Method, Response};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::client::{ApiError, Client};
-use super::objects::{KUBELET_LEASES, NAMESPACE, Something, WatchEvent};
+use super::objects::{KUBELET_LEASES, NAMESPACE, Something, WatchEvent, annotations};
 use super::pods::Pod;
+use crate::config::ApiAccess;
+use crate::decide::jitter::jitter;
 use crate::decide::{Event, PodView};
 
 /// The server ends a watch after this time; the next one follows a look.
 const LASTS: Duration = Duration::from_secs(600);
 /// A watch that cannot be had (a missing right, say) would else make us look without end.
 const LEAST_TIME: Duration = Duration::from_secs(5);
+/// The watch of an idle node is renewed this seldom, and begun anew this late where it cannot be had.
+const ANNOTATIONS_LAST: Duration = Duration::from_secs(1800);
+const ANNOTATIONS_RETRY_MOST: Duration = Duration::from_secs(600);
+/// The server has ended it by then, if it is still there.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Longer than any object that we watch.
 const LONGEST_LINE: usize = 8 << 20;
 
@@ -53,15 +60,43 @@ impl Watch {
         let node = node.to_owned();
         let task = tokio::spawn(async move {
             let not_before = tokio::time::sleep(LEAST_TIME);
-            let ended = match target {
-                WatchTarget::Pods => follow(&client, &path, &sender, |event| pod_event(event, &node)).await,
-                _ => follow(&client, &path, &sender, changed).await,
+            let response = client.send(Method::GET, &path, None, None).await;
+            let ended = match (target, response) {
+                (_, Err(error)) => Err(error),
+                (WatchTarget::Pods, Ok(response)) => {
+                    follow(response, &sender, |event| pod_event(event, &node)).await
+                }
+                (_, Ok(response)) => follow(response, &sender, changed).await,
             };
             if let Err(error) = ended {
                 tracing::debug!(%error, ?target, "watch ended");
             }
             not_before.await;
             let _ = sender.send(Event::WatchEnded).await;
+        });
+        Watch { events, task }
+    }
+
+    /// Watches what people annotate the own Node with, for as long as anybody listens: it ends with no event. It rests
+    /// on no look, and it wakes nobody but with news.
+    pub(super) fn annotations(access: ApiAccess, node: &str) -> Watch {
+        let (sender, events) = mpsc::channel(1);
+        let node = node.to_owned();
+        let task = tokio::spawn(async move {
+            let mut failures = 0;
+            while !sender.is_closed() {
+                match follow_annotations(&access, &node, &sender).await {
+                    Ok(()) => failures = 0,
+                    Err(error) => {
+                        failures += 1;
+                        if failures == 1 {
+                            tracing::info!("the Node's annotations are not watched for the moment: {error}");
+                        }
+                    }
+                }
+                let delay = LEAST_TIME.saturating_mul(1 << failures.min(10));
+                tokio::time::sleep(delay.min(ANNOTATIONS_RETRY_MOST)).await;
+            }
         });
         Watch { events, task }
     }
@@ -97,14 +132,26 @@ fn path(target: WatchTarget, node: &str, versions: &Versions) -> String {
     format!("{collection}?watch=1&allowWatchBookmarks=true&timeoutSeconds={seconds}{version}{selector}")
 }
 
+async fn follow_annotations(
+    access: &ApiAccess,
+    node: &str,
+    sender: &mpsc::Sender<Event>,
+) -> Result<(), ApiError> {
+    // Made anew each time: the credential may have been replaced. Without bookmarks, which come every minute.
+    let client = Client::quiet(access)?;
+    let lasts = ANNOTATIONS_LAST.mul_f64(1.0 + jitter(&[node, "annotations"]));
+    let seconds = lasts.as_secs();
+    let path = format!("/api/v1/nodes?watch=1&timeoutSeconds={seconds}&fieldSelector=metadata.name%3D{node}");
+    let response = client.metadata(&path, lasts + PATIENCE).await?;
+    follow(response, sender, |event| Some(annotations(event))).await
+}
+
 /// Reads events, one JSON object a line, until the stream or the receiver ends.
 async fn follow<T: DeserializeOwned>(
-    client: &Client,
-    path: &str,
+    mut response: Response,
     sender: &mpsc::Sender<Event>,
     meaning: impl Fn(WatchEvent<T>) -> Option<Event>,
 ) -> Result<(), ApiError> {
-    let mut response = client.send(Method::GET, path, None, None).await?;
     let mut buffer = Vec::new();
     loop {
         let chunk = response.chunk().await.map_err(|error| ApiError::NoAnswer(error.to_string()))?;

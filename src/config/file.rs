@@ -63,6 +63,7 @@ pub(super) struct HostKeys {
     pub(super) sentinel_command: Option<Spanned<Command>>,
     pub(super) sentinel_command_interval: Option<Spanned<TimeSpan>>,
     pub(super) newer_kernel: Option<Spanned<bool>>,
+    pub(super) request_annotation: Option<Spanned<bool>>,
     pub(super) max_uptime: Option<Spanned<TimeSpan>>,
 }
 
@@ -112,7 +113,17 @@ pub(super) const KNOWN_KEYS: &[(&str, &[&str])] = &[
         "api",
         &["kubeconfig", "server", "certificate_authority", "token_file", "client_certificate", "client_key"],
     ),
-    ("host", &["sentinel", "sentinel_command", "sentinel_command_interval", "newer_kernel", "max_uptime"]),
+    (
+        "host",
+        &[
+            "sentinel",
+            "sentinel_command",
+            "sentinel_command_interval",
+            "newer_kernel",
+            "request_annotation",
+            "max_uptime",
+        ],
+    ),
     (
         "policy",
         &[
@@ -299,7 +310,8 @@ mod tests {
             (
                 "[host]\nfrob = 1",
                 "f.toml:2:1: unknown key \"frob\" in [host]; known here: sentinel, \
-                 sentinel_command, sentinel_command_interval, newer_kernel, max_uptime",
+                 sentinel_command, sentinel_command_interval, newer_kernel, \
+                 request_annotation, max_uptime",
             ),
             (
                 "[policy]\nzzzz = 1\n[drain]\nzz = 1",

@@ -38,6 +38,7 @@ pub(super) struct Merged {
     pub(super) sentinel_command: Option<Located<Vec<String>>>,
     pub(super) sentinel_command_interval: Option<Located<Duration>>,
     pub(super) newer_kernel: Option<Located<bool>>,
+    pub(super) request_annotation: Option<Located<bool>>,
     pub(super) max_uptime: Option<Located<Duration>>,
     pub(super) window: Option<Located<Open>>,
     pub(super) freeze: Option<Located<Vec<Freeze>>>,
@@ -71,8 +72,14 @@ impl Merged {
         let NodeKeys { name, pool } = node;
         let ApiKeys { kubeconfig, server, certificate_authority, token_file, client_certificate, client_key } =
             api;
-        let HostKeys { sentinel, sentinel_command, sentinel_command_interval, newer_kernel, max_uptime } =
-            host;
+        let HostKeys {
+            sentinel,
+            sentinel_command,
+            sentinel_command_interval,
+            newer_kernel,
+            request_annotation,
+            max_uptime,
+        } = host;
         let PolicyKeys {
             window,
             freeze,
@@ -111,6 +118,7 @@ impl Merged {
         replace(&mut self.sentinel_command, sentinel_command, |command| command.0, place);
         replace(&mut self.sentinel_command_interval, sentinel_command_interval, |span| span.0, place);
         replace(&mut self.newer_kernel, newer_kernel, |yes| yes, place);
+        replace(&mut self.request_annotation, request_annotation, |yes| yes, place);
         replace(&mut self.max_uptime, max_uptime, |span| span.0, place);
         replace(&mut self.window, window, |it| it.0, place);
         replace(&mut self.freeze, freeze, |it| it.0, place);

@@ -144,6 +144,8 @@ pub struct Watches {
     pub pods: bool,
     /// The kubelet's Lease.
     pub kubelet: bool,
+    /// The annotations of the own Node that people write: a watch that costs next to nothing, and says what changed.
+    pub annotations: bool,
 }
 
 /// One effect on the world. A decision holds one at most.
@@ -267,6 +269,8 @@ pub struct NodeWrite {
     pub nonce: String,
     /// The pool label to keep.
     pub pool: String,
+    /// Remove the annotation that asks for a reboot: it has been.
+    pub fulfils_request: bool,
     /// What to change.
     pub change: NodeChange,
 }

@@ -151,6 +151,8 @@ pub struct NodeView {
     pub volumes: usize,
     /// A person's annotation that keeps this node from rebooting, with his words.
     pub hold: Option<String>,
+    /// A person's or a provider's annotation that asks for a reboot, with its words.
+    pub request: Option<String>,
     /// What says that the node is about to be removed from the cluster, if something does.
     pub removal: Option<String>,
 }
@@ -207,6 +209,8 @@ pub struct Stamp {
     /// The DaemonSets whose pods were not ready on this node then, as `namespace/name`; at most so many that an
     /// annotation can hold them. The return does not wait for these.
     pub unready: BTreeSet<String>,
+    /// What the Node's annotation that asks for a reboot said then: the reboot fulfils it.
+    pub request: Option<String>,
 }
 
 /// What the other nodes say of themselves, as far as it may stand in the way.

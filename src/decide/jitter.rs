@@ -1,7 +1,7 @@
 //! Jitter without randomness: a hash, so that the core stays pure.
 
 /// A number in 0..1 that is always the same for the same words.
-pub(super) fn jitter(words: &[&str]) -> f64 {
+pub(crate) fn jitter(words: &[&str]) -> f64 {
     // FNV-1a: good enough to spread hosts, and the same on every host and in every release.
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     for byte in words.iter().flat_map(|word| word.bytes().chain([0])) {

@@ -19,7 +19,7 @@ mod facts;
 mod gates;
 mod health;
 mod identity;
-mod jitter;
+pub(crate) mod jitter;
 pub mod kernel;
 mod observe;
 mod phase;

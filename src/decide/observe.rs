@@ -67,6 +67,15 @@ pub enum Event {
         /// `metadata.resourceVersion`.
         resource_version: String,
     },
+    /// A watch says what people have written on the own Node.
+    Annotations {
+        /// `metadata.uid`; empty where the Node is gone.
+        uid: String,
+        /// As in [`NodeView::hold`].
+        hold: Option<String>,
+        /// As in [`NodeView::request`].
+        request: Option<String>,
+    },
     /// A watch says what a pod is now.
     PodSeen(PodView),
     /// A watch says that a pod has left this node.
@@ -181,6 +190,7 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
         Event::Node(result) => {
             cluster.health.node(&result, &world.host.boot_id, &world.host.machine_id, now.boot);
             take(world, result, |cluster| &mut cluster.node);
+            requests::annotation_read(world);
         }
         Event::Slots(mut result) => {
             if let Ok(slots) = &mut result {
@@ -221,6 +231,14 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
             if !is_known(world, &uid, &resource_version) {
                 world.cluster.look = None;
             }
+        }
+        Event::Annotations { uid, hold, request } => {
+            cluster.node.change(|node| match node {
+                Some(node) if node.uid == uid => (node.hold, node.request) = (hold, request),
+                Some(_) => cluster.look = None,
+                None => cluster.look = cluster.look.filter(|_| uid.is_empty()),
+            });
+            requests::annotation_read(world);
         }
         Event::PodSeen(pod) => drain::pod_seen(cluster, pod, now.boot),
         Event::PodGone(key) => drain::pod_gone(cluster, &key, now.boot),

@@ -140,6 +140,9 @@ impl Here<'_> {
         if let Some(at) = self.requests.uptime_asks {
             wish.wake_at(at, self.world.now.boot);
         }
+        // People annotate, and take it back, at any time.
+        let may_matter = self.settings.host.request_annotation || idle_or_waiting == Phase::Waiting;
+        wish.watches.annotations = may_matter && !wish.watches.node && !self.world.step_back;
         wish.look_age.get_or_insert_with(|| self.heartbeat());
         wish
     }
@@ -187,7 +190,6 @@ impl Here<'_> {
         }
         // People take back what they said at any time.
         wish.watches.slots = self.world.cluster.pause.is_some();
-        wish.watches.node = self.node.hold.is_some();
         if !wish.reasons.is_empty() {
             return wish;
         }
@@ -399,6 +401,7 @@ impl Here<'_> {
             attempt,
             at: self.world.now.boot,
             unready: health::unready_daemon_sets(self.world),
+            request: self.node.request.clone(),
         }
     }
 
@@ -483,12 +486,20 @@ impl Here<'_> {
         })
     }
 
+    /// The reboot that the Node's annotation asked for has been, and it asks in the same words as at the stamp.
+    fn request_is_fulfilled(&self) -> bool {
+        let is_earlier = |held: &&Held<'_>| held.ownership == Ownership::EarlierBoot;
+        let stamp = self.proven_slot().filter(is_earlier).and_then(|held| held.slot.stamp.as_ref());
+        self.node.request.is_some() && stamp.is_some_and(|stamp| stamp.request == self.node.request)
+    }
+
     fn write_node(&self, change: NodeChange) -> Effect {
         Effect::WriteNode(NodeWrite {
             uid: self.node.uid.clone(),
             resource_version: self.node.resource_version.clone(),
             nonce: self.world.nonce(),
             pool: self.settings.pool.clone(),
+            fulfils_request: self.request_is_fulfilled(),
             change,
         })
     }

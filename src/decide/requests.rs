@@ -22,12 +22,14 @@ pub enum Source {
     Kernel,
     /// The host has been up for too long.
     Uptime,
+    /// An annotation of the Node: a person, a provider, a hypervisor.
+    Annotation,
 }
 
 impl Source {
     /// Every source.
-    pub const ALL: [Source; 4] =
-        [Source::SentinelFile, Source::SentinelCommand, Source::Kernel, Source::Uptime];
+    pub const ALL: [Source; 5] =
+        [Source::SentinelFile, Source::SentinelCommand, Source::Kernel, Source::Uptime, Source::Annotation];
 
     /// A short, stable name for scripts.
     pub fn word(self) -> &'static str {
@@ -36,6 +38,7 @@ impl Source {
             Source::SentinelCommand => "sentinel-command",
             Source::Kernel => "kernel",
             Source::Uptime => "uptime",
+            Source::Annotation => "annotation",
         }
     }
 
@@ -46,6 +49,7 @@ impl Source {
             Source::SentinelCommand => "the sentinel command",
             Source::Kernel => "the installed kernels",
             Source::Uptime => "the time since boot",
+            Source::Annotation => "the Node's annotation rebootd.io/request",
         }
     }
 }
@@ -58,7 +62,7 @@ pub(super) fn read(world: &mut World, answers: BTreeMap<Source, Answer>) {
     let rebooted = world.rebooted().is_some();
     let (host, memory) = (&mut world.host, &mut world.memory);
     host.requests.retain(|source, _| answers.contains_key(source));
-    memory.asked_since.retain(|source, _| answers.contains_key(source));
+    memory.asked_since.retain(|source, _| *source == Source::Annotation || answers.contains_key(source));
     for (source, answer) in answers {
         let reading = host.requests.entry(source).or_default();
         let Some(mut answer) = answer else { continue };
@@ -77,6 +81,24 @@ pub(super) fn read(world: &mut World, answers: BTreeMap<Source, Answer>) {
             _ => {}
         }
         reading.take(answer);
+    }
+}
+
+/// What the Node's annotation asks for, as last known.
+pub(super) fn annotation(world: &World) -> Option<&String> {
+    world.cluster.node.last()?.as_ref()?.request.as_ref()
+}
+
+/// Keeps in mind since when the Node's annotation asks. By this host's own clock: the server's may be another.
+pub(super) fn annotation_read(world: &mut World) {
+    if world.cluster.node.current().is_none() {
+        return;
+    }
+    if annotation(world).is_some() {
+        let now = Duration::from_secs(world.now.wall.as_secs());
+        world.memory.asked_since.entry(Source::Annotation).or_insert(now);
+    } else {
+        world.memory.asked_since.remove(&Source::Annotation);
     }
 }
 
@@ -110,6 +132,12 @@ impl Requests {
             let mut reading = Reading::default();
             reading.take(Ok(up_for_long(world, at)));
             sources.push((Source::Uptime, reading));
+        }
+        if settings.host.request_annotation {
+            // Whatever rests on it reads the Node in any case: here it is enough what was last known.
+            let mut reading = Reading::default();
+            reading.take(Ok(annotation(world).map(|why| annotated(world, why))));
+            sources.push((Source::Annotation, reading));
         }
         let before = world.rebooted().map(|last| &last.asked);
         let survived = sources.iter().filter(|(source, reading)| {
@@ -188,6 +216,15 @@ fn newer_kernel(newer: &NewerKernel) -> Request {
         reason: format!("kernel {} is installed", newer.release),
         packages: Vec::new(),
         since: newer.since,
+    }
+}
+
+fn annotated(world: &World, why: &str) -> Request {
+    let reason = if why.is_empty() { Source::Annotation.name() } else { why };
+    Request {
+        reason: reason.to_owned(),
+        packages: Vec::new(),
+        since: world.memory.asked_since.get(&Source::Annotation).copied(),
     }
 }
 

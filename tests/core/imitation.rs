@@ -253,8 +253,11 @@ impl Cluster {
         change(&mut host.node);
         host.node.resource_version = resource_version.clone();
         let uid = host.node.uid.clone();
+        let (hold, request) = (host.node.hold.clone(), host.node.request.clone());
         if host.watches.node {
             self.event(number, Event::Changed { uid, resource_version });
+        } else if host.watches.annotations {
+            self.event(number, Event::Annotations { uid, hold, request });
         }
     }
 
@@ -572,6 +575,9 @@ impl Cluster {
         }
         node.resource_version = version;
         node.pool_label = Some(write.pool.clone());
+        if write.fulfils_request {
+            node.request = None;
+        }
         let what = match &write.change {
             NodeChange::Cordon { why } => {
                 node.unschedulable = true;

@@ -29,8 +29,13 @@ fn in_mid_drain() -> Cluster {
 }
 
 fn stamp(cluster: &mut Cluster, boot_id: &str) {
-    let stamp =
-        Stamp { boot_id: boot_id.to_owned(), attempt: 1, at: Duration::ZERO, unready: Default::default() };
+    let stamp = Stamp {
+        boot_id: boot_id.to_owned(),
+        attempt: 1,
+        at: Duration::ZERO,
+        unready: Default::default(),
+        request: None,
+    };
     cluster.slots[0].stamp = Some(stamp);
     touch_slot(cluster);
 }

@@ -85,6 +85,8 @@ fn tell_host(cluster: &mut Cluster, number: usize, command: &str, rest: &str) ->
         "hold-unreadable" => cluster.hold(number, Err("Permission denied".into())),
         "annotate" => cluster.change_node(number, |node| node.hold = text()),
         "unannotate" => cluster.change_node(number, |node| node.hold = None),
+        "annotate-request" => cluster.change_node(number, |node| node.request = text()),
+        "unannotate-request" => cluster.change_node(number, |node| node.request = None),
         "taint" => cluster.change_node(number, |node| node.removal = Some(format!("taint {rest}"))),
         "untaint" => cluster.change_node(number, |node| node.removal = None),
         "install" => cluster.hosts[number].package_manager = text(),
@@ -100,6 +102,9 @@ fn tell_host(cluster: &mut Cluster, number: usize, command: &str, rest: &str) ->
         }
         "shutdown-cancel" => cluster.hosts[number].scheduled = None,
         "dpkg-at-stamp" => cluster.hosts[number].dpkg_at_stamp = true,
+        "min-age" => cluster.hosts[number].settings.policy.min_age = seconds(rest),
+        "min-interval" => cluster.hosts[number].settings.policy.min_interval = seconds(rest),
+        "annotation" => cluster.hosts[number].settings.host.request_annotation = rest == "on",
         "status" => {
             let host = &cluster.hosts[number];
             let decision = decide(&host.world, &host.settings);

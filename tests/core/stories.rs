@@ -313,6 +313,7 @@ fn a_garbled_slot_is_kept_and_only_our_own_cordon_under_it_is_removed() {
             attempt: 0,
             at: Duration::ZERO,
             unready: Default::default(),
+            request: None,
         });
         let node = &mut cluster.hosts[0].node;
         (node.unschedulable, node.unschedulable_is_ours, node.mark) = (true, true, Some("x".into()));

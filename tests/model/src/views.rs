@@ -25,6 +25,7 @@ pub fn node_view(node: Node, empty_boot_ids: bool) -> Option<NodeView> {
     Some(NodeView {
         volumes: 0,
         hold: None,
+        request: None,
         removal: None,
         uid: NODE.into(),
         resource_version: VERSION.into(),
@@ -65,6 +66,7 @@ fn slot_view(seen: &Seen, number: usize) -> Option<SlotView> {
         attempt,
         at: if over { LONG_AGO } else { NOW },
         unready: BTreeSet::new(),
+        request: None,
     };
     match kind {
         HolderKind::Gone | HolderKind::Free => {}

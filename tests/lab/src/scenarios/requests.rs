@@ -1,4 +1,4 @@
-//! Why a host asks: a command of the administrator's in the daemon's own sandbox, and a kernel that is installed.
+//! Why a host asks: an annotation of its Node, a command of the administrator's in the daemon's own sandbox, and a kernel that is installed.
 //!
 //! The hosts share this machine's kernel, so no reboot ever makes another one live: just what has to be told.
 
@@ -24,14 +24,22 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     stage.install_alone(host, &format!("{CONFIG}{HOST}")).await?;
     wait_phase(host, "idle", SOON).await?;
 
+    stage.lab.kubectl(&["annotate", "node", host.name(), "rebootd.io/request=new firmware"]).await?;
+    host.wait_boot_number(2, CYCLE).await?;
+    verdict::settled(stage, host).await?;
+    let request = "jsonpath={.metadata.annotations.rebootd\\.io/request}";
+    let left = stage.lab.kubectl(&["get", "node", host.name(), "-o", request]).await?;
+    ensure!(left.is_empty(), "the request outlived its reboot: {left}");
+    say("the annotation's reboot fulfilled it");
+
     host.write_file(ANSWER, "7").await?;
     let unknown =
         |status: &Status| status.phase == "idle" && status.says("unreadable", &["the sentinel command", "7"]);
     wait_status(host, "told that the command fails", unknown, SOON).await?;
-    verdict::booted(host, 1)?;
+    verdict::booted(host, 2)?;
 
     host.write_file(ANSWER, "0").await?;
-    host.wait_boot_number(2, CYCLE).await?;
+    host.wait_boot_number(3, CYCLE).await?;
     verdict::settled(stage, host).await?;
     ensure!(is_absent(host, ANSWER).await?, "the answer outlived the boot");
     say("the command's yes was a reboot");
@@ -41,11 +49,11 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     let kernel = format!("99.0-{flavour}");
     host.run_ok(&["sh", "-c", &format!("mkdir -p /boot && touch /boot/vmlinuz-{kernel}")]).await?;
     host.run_ok(&["systemctl", "reload", "rebootd"]).await?;
-    host.wait_boot_number(3, CYCLE).await?;
+    host.wait_boot_number(4, CYCLE).await?;
     let told =
         |status: &Status| status.phase == "idle" && status.says("not-live", &[&kernel, running.trim()]);
     wait_status(host, "idle, and told that the kernel is not live", told, CYCLE).await?;
     let slot = slot_of(host);
     ensure!(stage.observer.state().holder(&slot).is_none(), "the slot is kept");
-    verdict::booted(host, 3)
+    verdict::booted(host, 4)
 }
