@@ -11,9 +11,9 @@ use tokio::task::JoinSet;
 use crate::cluster::{Api, ApiError, Watch, WatchTarget};
 use crate::config::{Host, Settings};
 use crate::decide::{
-    Decision, Effect, Event, Eviction, EvictionOutcome, Failure, How, LookPart, Next, NodeChange, Outcome,
-    Phase, Planned, PodKey, Reads, Reason, Target, Verdict, Watches, World, budget_namespaces, decide,
-    holders, observe, plan, pods_have,
+    AfterReadings, Decision, Effect, Event, Eviction, EvictionOutcome, Failure, How, LookPart, Next,
+    NodeChange, Outcome, Phase, Planned, PodKey, Reads, Reason, Target, Verdict, Watches, World,
+    budget_namespaces, decide, holders, observe, plan, pods_have,
 };
 use crate::host::logind::Bus;
 use crate::host::{clock, dpkg, hold, kernel, memory};
@@ -227,6 +227,17 @@ impl Agent {
                 let _ = self.observe_read(others, Event::Others);
                 Ok(())
             }
+            LookPart::Alerts => {
+                if let Some(query) = self.settings.gates.query.clone() {
+                    let _ = self.observe_read(api.query(&query).await, Event::Alerts);
+                }
+                Ok(())
+            }
+            LookPart::After => {
+                let readings = self.read_after(api).await;
+                self.observe(Event::After(readings));
+                Ok(())
+            }
             LookPart::Node => self.observe_read(api.node().await, Event::Node),
             LookPart::Slots => self.observe_read(api.slots().await, Event::Slots),
             LookPart::Holders => {
@@ -245,6 +256,19 @@ impl Agent {
                 Ok(())
             }
         }
+    }
+
+    /// A failure of one shuts a gate, and the others are read all the same.
+    async fn read_after(&self, api: &mut Api) -> AfterReadings {
+        let mut readings = AfterReadings::default();
+        if let Some(query) = &self.settings.after.query {
+            readings.query = Some(api.query(query).await.map_err(|error| error.to_string()));
+        }
+        for object in &self.settings.after.objects {
+            systemd::alive();
+            readings.objects.push(api.values(object).await.map_err(|error| error.to_string()));
+        }
+        readings
     }
 
     fn observe_read<T>(

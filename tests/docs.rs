@@ -59,7 +59,9 @@ fn every_setback_is_explained_in_its_own_words() {
 
 #[test]
 fn links_between_documents_lead_somewhere() {
-    for document in ["README.md", "docs/architecture.md", "docs/operations.md", "docs/development.md"] {
+    for document in
+        ["README.md", "docs/architecture.md", "docs/operations.md", "docs/gates.md", "docs/development.md"]
+    {
         let text = read(document);
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(document);
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {

@@ -66,7 +66,7 @@ impl Api {
     }
 
     /// The client; made anew where a credential was replaced or a connection failed.
-    fn client(&mut self) -> Result<Client, ApiError> {
+    pub(super) fn client(&mut self) -> Result<Client, ApiError> {
         if let Some(client) = self.client.as_ref().filter(|client| !client.is_outdated()) {
             return Ok(client.clone());
         }
@@ -79,7 +79,7 @@ impl Api {
     }
 
     /// A refused or unanswered request may be the credential's or the connection's fault.
-    fn mind<T>(&mut self, result: Result<T, ApiError>) -> Result<T, ApiError> {
+    pub(super) fn mind<T>(&mut self, result: Result<T, ApiError>) -> Result<T, ApiError> {
         if matches!(&result, Err(ApiError::NoAnswer(_) | ApiError::Status { code: 401, .. })) {
             self.disconnect();
         }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use reqwest::{Certificate, Identity, Method, RequestBuilder, Response};
+use reqwest::{Certificate, ClientBuilder, Identity, Method, RequestBuilder, Response};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -96,40 +96,29 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(access: &ApiAccess) -> Result<Client, ApiError> {
-        Client::with(access, |builder| {
-            builder.http2_keep_alive_interval(PING_INTERVAL).http2_keep_alive_timeout(PING_TIMEOUT)
-        })
+        Client::with(access, |builder| builder)
     }
 
     /// A client whose connection makes no noise of its own: for an answer that lasts, and is in no hurry.
     pub(super) fn quiet(access: &ApiAccess) -> Result<Client, ApiError> {
-        Client::with(access, |builder| builder.tcp_keepalive(QUIET_KEEP_ALIVE))
+        Client::with(access, |builder| {
+            builder.http2_keep_alive_interval(None).tcp_keepalive(QUIET_KEEP_ALIVE)
+        })
     }
 
     fn with(
         access: &ApiAccess,
-        connection: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+        connection: impl FnOnce(ClientBuilder) -> ClientBuilder,
     ) -> Result<Client, ApiError> {
         let mut files = Vec::new();
         let authority = pem(&access.certificate_authority, &mut files)?;
         let authorities = Certificate::from_pem_bundle(&authority)
             .map_err(|error| unusable(&access.certificate_authority, &error))?;
-        let mut builder = connection(reqwest::Client::builder())
-            .user_agent(concat!("rebootd/", env!("CARGO_PKG_VERSION")))
-            .no_proxy()
-            .tls_certs_only(authorities)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none());
+        let mut builder = connection(builder(authorities));
         let mut authorization = None;
         match &access.credential {
             Credential::Token(token) => authorization = Some(bearer(token.expose())?),
-            Credential::TokenFile(path) => {
-                let token = String::from_utf8(read(path, &mut files)?).map_err(|_| ApiError::Credential {
-                    path: path.clone(),
-                    why: "is not a token".to_owned(),
-                })?;
-                authorization = Some(bearer(token.trim())?);
-            }
+            Credential::TokenFile(path) => authorization = Some(bearer_in(path, &mut files)?),
             Credential::ClientCertificate { certificate, key } => {
                 let mut both = pem(certificate, &mut files)?;
                 both.push(b'\n');
@@ -140,6 +129,20 @@ impl Client {
         }
         let http = builder.build().map_err(|error| ApiError::Client(chain(&error)))?;
         Ok(Client { http, server: access.server.clone(), authorization, files })
+    }
+
+    /// A client of a server that is not the API server.
+    pub(super) fn for_url(url: &str, token: Option<&Path>, authority: &Path) -> Result<Client, ApiError> {
+        let mut files = Vec::new();
+        let authorization = token.map(|path| bearer_in(path, &mut files)).transpose()?;
+        let mut authorities = Vec::new();
+        if url.starts_with("https:") {
+            let pem = read(authority, &mut files)?;
+            authorities = Certificate::from_pem_bundle(&pem)
+                .map_err(|error| unusable(&PemSource::File(authority.to_owned()), &error))?;
+        }
+        let http = builder(authorities).build().map_err(|error| ApiError::Client(chain(&error)))?;
+        Ok(Client { http, server: url.to_owned(), authorization, files })
     }
 
     /// Whether a credential's file has been replaced since.
@@ -197,6 +200,20 @@ impl Client {
         answered(self.request(Method::GET, path).header(ACCEPT, METADATA).timeout(timeout)).await
     }
 
+    /// Reads an answer whatever its status, if it is not longer than so many bytes.
+    pub(super) async fn whole(&self, path: &str, most: usize) -> Result<(u16, Vec<u8>), ApiError> {
+        let request = self.request(Method::GET, path).timeout(REQUEST_TIMEOUT);
+        let mut response = request.send().await.map_err(no_answer)?;
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(no_answer)? {
+            if body.len() + chunk.len() > most {
+                return Err(ApiError::Garbled(format!("it is longer than {} MiB", most >> 20)));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok((response.status().as_u16(), body))
+    }
+
     /// Asks whether there is an object; of one that there is, no more than its metadata is sent.
     pub(super) async fn exists(&self, path: &str) -> Result<bool, ApiError> {
         let request = self.request(Method::GET, path).header(ACCEPT, METADATA).timeout(REQUEST_TIMEOUT);
@@ -206,6 +223,17 @@ impl Client {
             Err(error) => Err(error),
         }
     }
+}
+
+fn builder(authorities: Vec<Certificate>) -> ClientBuilder {
+    reqwest::Client::builder()
+        .user_agent(concat!("rebootd/", env!("CARGO_PKG_VERSION")))
+        .no_proxy()
+        .tls_certs_only(authorities)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(PING_INTERVAL)
+        .http2_keep_alive_timeout(PING_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
 }
 
 async fn answered(request: RequestBuilder) -> Result<Response, ApiError> {
@@ -259,15 +287,25 @@ async fn status(response: Response) -> ApiError {
                 causes.iter().map(|it| it.message.as_str()).filter(|it| !it.is_empty()).collect();
             (if texts.is_empty() { message } else { texts.join("; ") }, causes)
         }
-        Err(_) => {
-            let text: String = String::from_utf8_lossy(&body).chars().take(200).collect();
-            (text.trim().to_owned(), Vec::new())
-        }
+        Err(_) => (beginning(&body), Vec::new()),
     };
     if code == 401 {
         message.push_str(" (the credential in [api] or in the kubeconfig is not accepted)");
     }
     ApiError::Status { code, message, causes, retry_after }
+}
+
+/// What the body of an error says: the message in it, or as much of it as people want to read.
+pub(super) fn text_of(body: &[u8]) -> String {
+    match serde_json::from_slice::<Status>(body) {
+        Ok(Status { message, .. }) if !message.is_empty() => message,
+        _ => beginning(body),
+    }
+}
+
+fn beginning(body: &[u8]) -> String {
+    let text: String = String::from_utf8_lossy(body).chars().take(200).collect();
+    text.trim().to_owned()
 }
 
 fn pem(source: &PemSource, files: &mut Vec<(PathBuf, Option<SystemTime>)>) -> Result<Vec<u8>, ApiError> {
@@ -286,6 +324,12 @@ fn read(path: &Path, files: &mut Vec<(PathBuf, Option<SystemTime>)>) -> Result<V
 
 fn changed_at(path: &Path) -> Option<SystemTime> {
     std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
+}
+
+fn bearer_in(path: &Path, files: &mut Vec<(PathBuf, Option<SystemTime>)>) -> Result<HeaderValue, ApiError> {
+    let not_a_token = |_| ApiError::Credential { path: path.to_owned(), why: "is not a token".to_owned() };
+    let token = String::from_utf8(read(path, files)?).map_err(not_a_token)?;
+    bearer(token.trim())
 }
 
 fn bearer(token: &str) -> Result<HeaderValue, ApiError> {

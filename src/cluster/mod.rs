@@ -1,6 +1,7 @@
 //! The cluster: adapters between the Kubernetes API and the core's facts and effects. They take no decisions.
 
 mod api;
+mod checks;
 mod client;
 mod eviction;
 mod objects;

@@ -9,9 +9,10 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::checks::{Expression, ObjectsKey, PrometheusUrl, ServicePort};
 use super::duration::TimeSpan;
 use super::error::{ConfigError, Place};
-use super::settings::{BarePods, EmptyDirPods, Mode, OnTimeout};
+use super::settings::{AtLimit, BarePods, EmptyDirPods, Mode, OnTimeout};
 use super::value::{AbsolutePath, Command, LabelSelector, Namespaces, NodeName, PoolName, ServerAddress};
 use super::windows::{FreezeKey, WindowKey};
 
@@ -36,6 +37,8 @@ pub(super) struct Keys {
     pub(super) policy: PolicyKeys,
     pub(super) drain: DrainKeys,
     pub(super) gates: GatesKeys,
+    pub(super) after: AfterKeys,
+    pub(super) prometheus: PrometheusKeys,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -102,12 +105,35 @@ pub(super) struct GatesKeys {
     pub(super) count_cordoned: Option<Spanned<bool>>,
     pub(super) min_uptime: Option<Spanned<TimeSpan>>,
     pub(super) blocking_pods: Option<Spanned<Vec<LabelSelector>>>,
+    pub(super) alerts: Option<Spanned<bool>>,
+    pub(super) ignore_alerts: Option<Spanned<Vec<String>>>,
+    pub(super) query: Option<Spanned<Expression>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table, as in [after]")]
+pub(super) struct AfterKeys {
+    pub(super) soak: Option<Spanned<TimeSpan>>,
+    pub(super) query: Option<Spanned<Expression>>,
+    pub(super) object: Option<Spanned<ObjectsKey>>,
+    pub(super) pods: Option<Spanned<Vec<LabelSelector>>>,
+    pub(super) limit: Option<Spanned<TimeSpan>>,
+    pub(super) at_limit: Option<Spanned<AtLimit>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table, as in [prometheus]")]
+pub(super) struct PrometheusKeys {
+    pub(super) url: Option<Spanned<PrometheusUrl>>,
+    pub(super) service: Option<Spanned<ServicePort>>,
+    pub(super) token_file: Option<Spanned<AbsolutePath>>,
+    pub(super) certificate_authority: Option<Spanned<AbsolutePath>>,
 }
 
 /// The keys of each table, "" being the top. A test holds them against [`Keys`],
 /// which knows the same names but does not tell them.
 pub(super) const KNOWN_KEYS: &[(&str, &[&str])] = &[
-    ("", &["mode", "node", "api", "host", "policy", "drain", "gates"]),
+    ("", &["mode", "node", "api", "host", "policy", "drain", "gates", "after", "prometheus"]),
     ("node", &["name", "pool"]),
     (
         "api",
@@ -154,7 +180,21 @@ pub(super) const KNOWN_KEYS: &[(&str, &[&str])] = &[
             "volume_timeout",
         ],
     ),
-    ("gates", &["max_nodes_not_ready", "count_cordoned", "min_uptime", "blocking_pods"]),
+    (
+        "gates",
+        &[
+            "max_nodes_not_ready",
+            "count_cordoned",
+            "min_uptime",
+            "blocking_pods",
+            "alerts",
+            "ignore_alerts",
+            "query",
+        ],
+    ),
+    ("after", &["soak", "query", "object", "pods", "limit", "at_limit"]),
+    ("after.object", &["path", "field", "equals"]),
+    ("prometheus", &["url", "service", "token_file", "certificate_authority"]),
 ];
 
 impl File {

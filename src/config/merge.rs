@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use toml::Spanned;
 
+use super::checks::ServicePort;
 use super::error::Place;
-use super::file::{ApiKeys, DrainKeys, File, GatesKeys, HostKeys, Keys, NodeKeys, PolicyKeys};
-use super::settings::{BarePods, EmptyDirPods, Mode, OnTimeout};
+use super::file::{
+    AfterKeys, ApiKeys, DrainKeys, File, GatesKeys, HostKeys, Keys, NodeKeys, PolicyKeys, PrometheusKeys,
+};
+use super::settings::{AtLimit, BarePods, EmptyDirPods, Mode, ObjectField, OnTimeout};
 use super::value::LabelSelector;
 use crate::decide::{Freeze, Open, Selector};
 
@@ -62,13 +65,26 @@ pub(super) struct Merged {
     pub(super) count_cordoned: Option<Located<bool>>,
     pub(super) min_uptime: Option<Located<Duration>>,
     pub(super) blocking_pods: Option<Located<Vec<Selector>>>,
+    pub(super) alerts: Option<Located<bool>>,
+    pub(super) ignore_alerts: Option<Located<Vec<String>>>,
+    pub(super) query: Option<Located<String>>,
+    pub(super) after_soak: Option<Located<Duration>>,
+    pub(super) after_query: Option<Located<String>>,
+    pub(super) after_objects: Option<Located<Vec<ObjectField>>>,
+    pub(super) after_pods: Option<Located<Vec<Selector>>>,
+    pub(super) after_limit: Option<Located<Duration>>,
+    pub(super) at_limit: Option<Located<AtLimit>>,
+    pub(super) prometheus_url: Option<Located<String>>,
+    pub(super) prometheus_service: Option<Located<ServicePort>>,
+    pub(super) prometheus_token_file: Option<Located<PathBuf>>,
+    pub(super) prometheus_authority: Option<Located<PathBuf>>,
 }
 
 impl Merged {
     /// Lets what `file` says win over what was read before.
     pub(super) fn add(&mut self, file: File) {
         // Taken apart in full: a key that is forgotten below does not compile quietly.
-        let Keys { mode, node, api, host, policy, drain, gates } = file.keys;
+        let Keys { mode, node, api, host, policy, drain, gates, after, prometheus } = file.keys;
         let NodeKeys { name, pool } = node;
         let ApiKeys { kubeconfig, server, certificate_authority, token_file, client_certificate, client_key } =
             api;
@@ -102,7 +118,22 @@ impl Merged {
             delete_namespaces,
             volume_timeout,
         } = drain;
-        let GatesKeys { max_nodes_not_ready, count_cordoned, min_uptime, blocking_pods } = gates;
+        let GatesKeys {
+            max_nodes_not_ready,
+            count_cordoned,
+            min_uptime,
+            blocking_pods,
+            alerts,
+            ignore_alerts,
+            query,
+        } = gates;
+        let AfterKeys { soak, query: after_query, object, pods, limit, at_limit } = after;
+        let PrometheusKeys {
+            url,
+            service,
+            token_file: prometheus_token_file,
+            certificate_authority: prometheus_authority,
+        } = prometheus;
 
         let place = |span| Place::in_text(&file.path, &file.text, span);
         replace(&mut self.mode, mode, |mode| mode, place);
@@ -143,6 +174,19 @@ impl Merged {
         replace(&mut self.min_uptime, min_uptime, |span| span.0, place);
         let selectors = |given: Vec<LabelSelector>| given.into_iter().map(|selector| selector.0).collect();
         replace(&mut self.blocking_pods, blocking_pods, selectors, place);
+        replace(&mut self.alerts, alerts, |yes| yes, place);
+        replace(&mut self.ignore_alerts, ignore_alerts, |names| names, place);
+        replace(&mut self.query, query, |it| it.0, place);
+        replace(&mut self.after_soak, soak, |span| span.0, place);
+        replace(&mut self.after_query, after_query, |it| it.0, place);
+        replace(&mut self.after_objects, object, |it| it.0, place);
+        replace(&mut self.after_pods, pods, selectors, place);
+        replace(&mut self.after_limit, limit, |span| span.0, place);
+        replace(&mut self.at_limit, at_limit, |it| it, place);
+        replace(&mut self.prometheus_url, url, |url| url.0, place);
+        replace(&mut self.prometheus_service, service, |it| it, place);
+        replace(&mut self.prometheus_token_file, prometheus_token_file, |path| path.0, place);
+        replace(&mut self.prometheus_authority, prometheus_authority, |path| path.0, place);
         self.sources.push(file.path);
     }
 }

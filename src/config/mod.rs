@@ -6,6 +6,7 @@
 //! program sees [`Settings`] only.
 
 mod base64;
+mod checks;
 mod duration;
 mod error;
 mod file;
@@ -25,8 +26,8 @@ pub use error::{ConfigError, Place, Position};
 pub use kubeconfig::read_persons as read_persons_kubeconfig;
 pub use secret::Secret;
 pub use settings::{
-    ApiAccess, BarePods, Credential, DeleteRefused, Drain, EmptyDirPods, Gates, Host, Mode, OnTimeout,
-    PemSource, Policy, Settings,
+    After, ApiAccess, AtLimit, BarePods, Credential, DeleteRefused, Drain, EmptyDirPods, Gates, Host, Mode,
+    ObjectField, OnTimeout, PemSource, Policy, Prometheus, Query, Settings,
 };
 pub use windows::zones;
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::checks;
 use super::error::ConfigError;
 use super::kubeconfig;
 use super::merge::{Located, Merged};
@@ -33,6 +34,8 @@ pub struct Settings {
     pub drain: Drain,
     /// What else has to be well.
     pub gates: Gates,
+    /// What has to be well again after a reboot.
+    pub after: After,
     /// The files that these settings were read from: those of the configuration in
     /// their order, then the kubeconfig. Files that these merely name are not among them.
     pub sources: Vec<PathBuf>,
@@ -189,6 +192,97 @@ pub struct Gates {
     pub min_uptime: Duration,
     /// No pod that one of these selects may be on this node.
     pub blocking_pods: Vec<Selector>,
+    /// Nothing may be found by this.
+    pub query: Option<Query>,
+}
+
+/// What has to be well after a reboot and the uncordon, before the next node may go down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct After {
+    /// Nothing is asked before so much time has passed since the uncordon.
+    pub soak: Duration,
+    /// Nothing may be found by this.
+    pub query: Option<Query>,
+    /// These have to be as they are wanted.
+    pub objects: Vec<ObjectField>,
+    /// Of each of these a pod has to be on this node, and all that are have to be ready.
+    pub pods: Vec<Selector>,
+    /// How long that may take once the soak is over.
+    pub limit: Duration,
+    /// What happens to the slot then.
+    pub at_limit: AtLimit,
+}
+
+impl Default for After {
+    fn default() -> After {
+        After {
+            soak: Duration::ZERO,
+            query: None,
+            objects: Vec::new(),
+            pods: Vec::new(),
+            limit: DEFAULT_AFTER_LIMIT,
+            at_limit: AtLimit::Keep,
+        }
+    }
+}
+
+impl After {
+    /// Whether the slot is given back as soon as the node is uncordoned.
+    pub fn is_empty(&self) -> bool {
+        let After { soak, query, objects, pods, limit: _, at_limit: _ } = self;
+        soak.is_zero() && query.is_none() && objects.is_empty() && pods.is_empty()
+    }
+}
+
+/// What happens to the slot of a node after whose reboot something does not become well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum AtLimit {
+    /// It is kept until a person has looked.
+    Keep,
+    /// It is given back: the next node may reboot.
+    Release,
+}
+
+/// A field of a Kubernetes object, and what it has to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectField {
+    /// Of the object, or of a list, at the API server.
+    pub path: String,
+    /// Names from the top down, with points between them; `*` is each item of a list.
+    pub field: String,
+    /// One of these.
+    pub equals: Vec<String>,
+}
+
+/// A question to Prometheus.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Query {
+    /// In PromQL.
+    pub expression: String,
+    /// Who is asked.
+    pub server: Prometheus,
+}
+
+/// How Prometheus is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Prometheus {
+    /// Directly.
+    Url {
+        /// `http://` or `https://`, without a slash at the end.
+        url: String,
+        /// The bearer token is in this file, which may be replaced at any time.
+        token_file: Option<PathBuf>,
+        /// Who must have signed its certificate.
+        certificate_authority: PathBuf,
+    },
+    /// As a Service, through the API server and with the credential for it.
+    Service {
+        /// Its namespace.
+        namespace: String,
+        /// `NAME:PORT` or `SCHEME:NAME:PORT`, as a request for it has to name it.
+        port: String,
+    },
 }
 
 /// How to reach the API server.
@@ -247,6 +341,8 @@ const DEFAULT_SETTLE: Duration = Duration::from_secs(60);
 const DEFAULT_REBOOT_TIMEOUT: Duration = Duration::from_secs(600);
 const DEFAULT_REBOOT_TRIES: u32 = 2;
 const DEFAULT_RETURN_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+/// Storage that rebuilds for longer is worth a look.
+const DEFAULT_AFTER_LIMIT: Duration = Duration::from_secs(30 * 60);
 /// A volume that takes longer is stuck.
 const DEFAULT_VOLUME_TIMEOUT: Duration = Duration::from_secs(2 * 60);
 
@@ -282,11 +378,14 @@ pub(super) fn complete(
     let host = host(&merged, administrators)?;
     let policy = policy(&merged)?;
     let drain = drain(&merged)?;
+    checks::prometheus(&merged)?;
+    let after = checks::after(&merged)?;
     let gates = Gates {
         max_nodes_not_ready: merged.max_nodes_not_ready.as_ref().map_or(0, |number| number.value),
         count_cordoned: merged.count_cordoned.as_ref().is_some_and(|yes| yes.value),
         min_uptime: within("min_uptime", &merged.min_uptime, Duration::ZERO)?.unwrap_or_default(),
         blocking_pods: merged.blocking_pods.as_ref().map(|given| given.value.clone()).unwrap_or_default(),
+        query: checks::before(&merged)?,
     };
     let node_name = match merged.node_name {
         Some(name) => name.value,
@@ -301,6 +400,7 @@ pub(super) fn complete(
         policy,
         drain,
         gates,
+        after,
         sources: merged.sources.into_iter().chain(kubeconfig).collect(),
     })
 }
@@ -398,7 +498,7 @@ fn delete_refused(merged: &Merged) -> Result<Option<DeleteRefused>, ConfigError>
 }
 
 /// Checks that a time, if one is given, is at least `shortest` and not absurd.
-fn within(
+pub(super) fn within(
     key: &str,
     given: &Option<Located<Duration>>,
     shortest: Duration,

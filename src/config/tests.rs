@@ -92,7 +92,9 @@ fn nothing_configured_gives_the_defaults() {
             count_cordoned: false,
             min_uptime: Duration::ZERO,
             blocking_pods: vec![],
+            query: None,
         },
+        after: After::default(),
         sources: vec![],
     };
     assert_eq!(settings, expected);
@@ -363,8 +365,13 @@ fn the_sample_loads_with_every_key_set() {
     let by_token = ["server", "certificate_authority", "token_file"];
     let by_certificate = ["server", "certificate_authority", "client_certificate", "client_key"];
     let mut tried = std::collections::BTreeSet::new();
-    for access in [&["kubeconfig"][..], &by_token, &by_certificate] {
-        let wanted = |key: &str| !all_access_keys().contains(&key) || access.contains(&key);
+    // Prometheus is asked either directly or as a Service, for alerts or with an expression.
+    let (directly, as_service) = (["service", "query"], ["url", "alerts", "ignore_alerts"]);
+    for (access, left_out) in
+        [(&["kubeconfig"][..], &as_service[..]), (&by_token, &directly), (&by_certificate, &directly)]
+    {
+        let is_access = |key: &str| !all_access_keys().contains(&key) || access.contains(&key);
+        let wanted = |key: &str| is_access(key) && !left_out.contains(&key);
         let text: Vec<&str> = sample.lines().map(|line| uncomment(line, wanted)).collect();
         let text = text.join("\n").replace("/etc/rebootd/kubeconfig", "/nowhere/kubeconfig");
         directory.write("etc/config.toml", &text);

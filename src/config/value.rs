@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::settings::{BarePods, EmptyDirPods, Mode, OnTimeout};
+use super::settings::{AtLimit, BarePods, EmptyDirPods, Mode, OnTimeout};
 use crate::decide::Selector;
 
 /// A path from the root; a daemon has no directory to be relative to.
@@ -47,18 +47,22 @@ impl TryFrom<String> for ServerAddress {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        // The text is not repeated: a password may stand in it.
-        let url =
-            reqwest::Url::parse(&text).map_err(|error| format!("not the address of a server: {error}"))?;
-        if url.scheme() != "https" {
-            return Err("the server's address must begin with https://".to_owned());
-        }
-        let has_user = !url.username().is_empty() || url.password().is_some();
-        if has_user || url.query().is_some() || url.fragment().is_some() {
-            return Err("the server's address may have a host, a port and a path only".to_owned());
-        }
-        Ok(Self(url.as_str().trim_end_matches('/').to_owned()))
+        server_address(&text, &["https"]).map(Self)
     }
+}
+
+/// The address of a server, without a slash at the end, if it begins with one of these.
+pub(super) fn server_address(text: &str, schemes: &[&str]) -> Result<String, String> {
+    // The text is not repeated: a password may stand in it.
+    let url = reqwest::Url::parse(text).map_err(|error| format!("not the address of a server: {error}"))?;
+    if !schemes.contains(&url.scheme()) {
+        return Err(format!("the server's address must begin with {}://", schemes.join(":// or ")));
+    }
+    let has_user = !url.username().is_empty() || url.password().is_some();
+    if has_user || url.query().is_some() || url.fragment().is_some() {
+        return Err("the server's address may have a host, a port and a path only".to_owned());
+    }
+    Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
 /// The name of a Kubernetes Node.
@@ -169,6 +173,14 @@ impl TryFrom<String> for OnTimeout {
 
     fn try_from(text: String) -> Result<Self, String> {
         one_of(&text, &[("abort", Self::Abort), ("reboot", Self::Reboot)])
+    }
+}
+
+impl TryFrom<String> for AtLimit {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        one_of(&text, &[("keep", Self::Keep), ("release", Self::Release)])
     }
 }
 

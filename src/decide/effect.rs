@@ -79,6 +79,8 @@ pub enum Next {
 pub struct Reads {
     /// The other nodes of the pool and, for a node of the control plane, the control plane elsewhere.
     pub others: bool,
+    /// What the gates after a reboot ask for.
+    pub after: bool,
     /// The own Node, then the slots, both without resourceVersion.
     pub cluster: bool,
     /// The kubelet's Lease in `kube-node-lease`.
@@ -98,6 +100,10 @@ pub struct Reads {
 pub enum LookPart {
     /// The other nodes.
     Others,
+    /// The alerts, where they are a gate.
+    Alerts,
+    /// What the gates after a reboot ask for.
+    After,
     /// The own Node.
     Node,
     /// The slots.
@@ -117,11 +123,13 @@ impl Reads {
     ///
     /// The own Node before the slots: a slot that was lost after the Node was read must not go unseen, or the
     /// Node's state would be judged under it. The slots before their holders' Nodes: a claim made after its Node
-    /// was missed would be freed. The pods before the budgets that may cover them. The other nodes first: their list
-    /// takes longest, and what was read before it would be old.
+    /// was missed would be freed. The pods before the budgets that may cover them. The other nodes first, and what
+    /// others than the API server answer: that takes longest, and what was read before it would be old.
     pub fn in_order(self) -> impl Iterator<Item = LookPart> {
         let parts = [
             (self.others, LookPart::Others),
+            (self.others, LookPart::Alerts),
+            (self.after, LookPart::After),
             (self.cluster, LookPart::Node),
             (self.cluster, LookPart::Slots),
             (self.holders, LookPart::Holders),

@@ -263,6 +263,15 @@ impl std::fmt::Display for Names {
     }
 }
 
+/// What the gates after a reboot found, as far as they are configured.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct AfterReadings {
+    /// What Prometheus finds.
+    pub query: Option<Result<Names, String>>,
+    /// The values of each object's field, in the order of the settings; `None` where there is no such object or field.
+    pub objects: Vec<Result<Vec<Option<String>>, String>>,
+}
+
 /// The kubelet's own Lease in `kube-node-lease`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct KubeletLease {

@@ -9,7 +9,7 @@ use crate::config::Settings;
 
 pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Of many nodes that are not well, so many are named.
-const MOST_NAMED: usize = 3;
+pub(super) const MOST_NAMED: usize = 3;
 
 /// A gate that a person or the calendar shuts. Nothing starts beside it, and a drain that has begun is undone.
 pub(super) struct Shut {
@@ -145,6 +145,16 @@ pub(super) fn others(world: &World, settings: &Settings) -> Vec<Reason> {
         closed.push(Reason::OtherNodesNotReady { pool, nodes, allowed });
     }
     closed
+}
+
+/// What Prometheus finds beside which nothing starts; asked when the other nodes are.
+pub(super) fn alerts(world: &World, settings: &Settings) -> Option<Reason> {
+    settings.gates.query.as_ref()?;
+    match read("Prometheus", &world.cluster.alerts) {
+        Ok(found) if found.count() == 0 => None,
+        Ok(found) => Some(Reason::Alerts { found: found.clone().shortened(MOST_NAMED) }),
+        Err(reason) => Some(reason),
+    }
 }
 
 /// Gates that hold back only a new claim, and when each opens by itself, in time since boot.

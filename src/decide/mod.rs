@@ -42,8 +42,8 @@ pub use effect::{
     SlotChange, SlotWrite, Watches,
 };
 pub use facts::{
-    Budget, Claim, Inhibitor, Kernel, KubeletLease, Names, NewerKernel, NodeView, Now, Others, Owner, PodKey,
-    PodView, Reading, Request, ScheduledShutdown, SlotView, Stamp,
+    AfterReadings, Budget, Claim, Inhibitor, Kernel, KubeletLease, Names, NewerKernel, NodeView, Now, Others,
+    Owner, PodKey, PodView, Reading, Request, ScheduledShutdown, SlotView, Stamp,
 };
 pub use health::Health;
 pub use observe::{Event, Failure, Outcome, PAUSE, Target, observe};
@@ -53,4 +53,4 @@ pub use requests::{Answer, Source, requests};
 pub use schedule::decide;
 pub use selector::{Operator, Requirement, Selector};
 pub use windows::{Closed, Freeze, Judgement, Open, SHORTEST_WINDOW, Window, Windows};
-pub use world::{FirstStart, LastReboot, Memory, Missing, Setback, World};
+pub use world::{FirstStart, LastReboot, Memory, Missing, Setback, Uncordoned, World};

@@ -6,10 +6,11 @@ use std::time::Duration;
 use super::drain::{self, Drain, EvictionOutcome};
 use super::gates::DAY;
 use super::jitter::jitter;
-use super::world::{Cluster, FirstStart, LastReboot, Look, Pending, SECOND_LOOK, Setback, World};
+use super::world::{Cluster, FirstStart, LastReboot, Look, Pending, SECOND_LOOK, Setback, Uncordoned, World};
 use super::{
-    AbortReason, Answer, Budget, Effect, How, Inhibitor, Kernel, KubeletLease, NodeChange, NodeView, Now,
-    Others, PodKey, PodView, Reading, Reads, ScheduledShutdown, SlotChange, SlotView, SlotWrite, Source,
+    AbortReason, AfterReadings, Answer, Budget, Effect, How, Inhibitor, Kernel, KubeletLease, Names,
+    NodeChange, NodeView, Now, Others, PodKey, PodView, Reading, Reads, ScheduledShutdown, SlotChange,
+    SlotView, SlotWrite, Source,
 };
 use super::{reclaim, requests};
 
@@ -52,6 +53,10 @@ pub enum Event {
     },
     /// The other nodes were read.
     Others(Result<Others, Failure>),
+    /// Prometheus was asked for what keeps a reboot from starting.
+    Alerts(Result<Names, Failure>),
+    /// What the gates after a reboot ask for was read.
+    After(AfterReadings),
     /// The kubelet's Lease was read.
     Kubelet(Result<KubeletLease, Failure>),
     /// The pods of this node were read.
@@ -179,6 +184,7 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
                 begun: now.boot,
                 ended: None,
                 others: false,
+                after: false,
                 kubelet: false,
                 pods: false,
                 budgets: false,
@@ -210,6 +216,8 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
         }
         // Not like a failed look: it shuts a gate, and holds up neither evictions nor an abort.
         Event::Others(result) => cluster.others.take(result.map_err(|failure| failure.message)),
+        Event::Alerts(result) => cluster.alerts.take(result.map_err(|failure| failure.message)),
+        Event::After(readings) => cluster.after = readings,
         Event::Kubelet(result) => {
             cluster.health.kubelet(&result, now.boot);
             if let Err(failure) = result {
@@ -372,6 +380,7 @@ fn look_ended(world: &mut World, reads: Reads) {
     if let Some(look) = &mut cluster.look {
         look.ended = Some(world.now.boot);
         look.others = reads.others;
+        look.after = reads.after;
         look.kubelet = reads.kubelet;
         look.pods = reads.pods;
         look.budgets = reads.budgets;
@@ -443,8 +452,11 @@ fn applied(world: &mut World, effect: &Effect, sent: Duration, look: Option<Look
                 cordoned(&mut world.cluster, why, look);
                 world.host.read_at = None;
             }
-            NodeChange::Uncordon { because } => set_back(world, *because),
-            NodeChange::RemoveMark | NodeChange::Confirm => {}
+            NodeChange::Uncordon { because } => {
+                remember_uncordon(world);
+                set_back(world, *because);
+            }
+            NodeChange::RemoveMark | NodeChange::Confirm => remember_uncordon(world),
         },
         Effect::Evict(_) | Effect::Reboot { .. } => {}
     }
@@ -461,6 +473,14 @@ fn cordoned(cluster: &mut Cluster, why: &str, look: Option<Look>) {
             node.mark = Some(why.to_owned());
         }
     });
+}
+
+/// The first of this boot: a later write, as after a restart, does not begin the soak anew.
+fn remember_uncordon(world: &mut World) {
+    let boot_id = &world.host.boot_id;
+    if world.memory.uncordoned.as_ref().is_none_or(|it| it.boot_id != *boot_id) {
+        world.memory.uncordoned = Some(Uncordoned { boot_id: boot_id.clone(), at: world.now.boot });
+    }
 }
 
 fn set_back(world: &mut World, because: Option<AbortReason>) {

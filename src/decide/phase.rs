@@ -1,5 +1,6 @@
 //! The phase, derived from what is known, and what it wants to happen.
 
+mod after;
 mod draining;
 
 use std::time::Duration;
@@ -15,6 +16,7 @@ use super::{
     SlotWrite, Stamp, Watches, gates, health, reclaim,
 };
 use crate::config::{Mode, Settings};
+use after::After;
 
 /// See [`Here::heartbeat`].
 const HEARTBEAT_LOOK: Duration = Duration::from_secs(6 * 60 * 60);
@@ -358,11 +360,14 @@ impl Here<'_> {
         }
     }
 
-    /// The closed gates of other nodes. A look that did not read them says nothing: whoever asks wants them read, so
+    /// The closed gates of other nodes, and of alerts. A look that did not read them says nothing: whoever asks wants them read, so
     /// that comes first.
     fn closed_by_others(&self) -> Vec<Reason> {
         match self.world.cluster.look {
-            Some(look) if look.others => gates::others(self.world, self.settings),
+            Some(look) if look.others => {
+                let alerts = gates::alerts(self.world, self.settings);
+                gates::others(self.world, self.settings).into_iter().chain(alerts).collect()
+            }
             _ => Vec::new(),
         }
     }
@@ -409,6 +414,10 @@ impl Here<'_> {
 
     fn returning(&self, slot: &SlotView) -> Wish {
         let policy = &self.settings.policy;
+        let after = self.after(slot);
+        if let After::Held(wish) = after {
+            return wish;
+        }
         let healthy = health::healthy(self.world, self.node, policy.settle, Some(&slot.claim));
         // The pods are read only once their kubelet is known to be well.
         let pods = healthy.is_ok();
@@ -417,7 +426,10 @@ impl Here<'_> {
             Err(reason) => self.wait_for_health(Phase::Returning, reason),
             Ok(()) => Wish::new(Phase::Returning).act(self.give_back(slot, None)),
         };
-        wish.reads = Reads { pods, ..WITH_KUBELET };
+        wish.reads = Reads { pods, after: matches!(after, After::Asked { .. }), ..WITH_KUBELET };
+        if let After::Asked { given_up } = after {
+            wish.reasons.splice(0..0, given_up);
+        }
         let limit = policy.return_timeout;
         let first_start = self.world.memory.first_start.as_ref();
         match first_start.map(|first| first.at + limit) {

@@ -47,6 +47,7 @@ pub enum Reason {
     SlotUnproven { slot: String },
     OtherNodesNotReady { pool: String, nodes: Names, allowed: u32 },
     ControlPlaneNotReady { parts: Names },
+    Alerts { found: Names },
     PodsRefused { first: String, more: usize },
     WouldBeBlocked { pod: String, by: String, left: Duration },
     PodsLeft { left: usize, total: usize, refused: Option<String>, more: usize },
@@ -65,6 +66,10 @@ pub enum Reason {
     FewerResources { resource: String, before: String, after: String },
     DaemonSetPods { pods: Names },
     ReturnOverdue { limit: Duration },
+    Soaking { left: Duration },
+    AfterCheck { why: String },
+    AfterOverdue { limit: Duration },
+    AfterGivenUp { limit: Duration },
     Aborting { because: AbortReason },
     Observing { would: String },
     SteppedBack,
@@ -73,7 +78,13 @@ pub enum Reason {
 impl Reason {
     /// Whether somebody should be woken: nothing goes on until a person has looked.
     pub fn is_alarm(&self) -> bool {
-        matches!(self, Reason::ReturnOverdue { .. } | Reason::GoesOn { .. })
+        matches!(
+            self,
+            Reason::ReturnOverdue { .. }
+                | Reason::GoesOn { .. }
+                | Reason::AfterOverdue { .. }
+                | Reason::AfterGivenUp { .. }
+        )
     }
 
     /// A short, stable name for scripts and metrics.
@@ -114,6 +125,7 @@ impl Reason {
             Reason::SlotUnproven { .. } => "slot-unproven",
             Reason::OtherNodesNotReady { .. } => "other-nodes-not-ready",
             Reason::ControlPlaneNotReady { .. } => "control-plane-not-ready",
+            Reason::Alerts { .. } => "alerts",
             Reason::PodsRefused { .. } => "pods-refused",
             Reason::WouldBeBlocked { .. } => "would-be-blocked",
             Reason::PodsLeft { .. } => "pods-left",
@@ -132,6 +144,10 @@ impl Reason {
             Reason::FewerResources { .. } => "fewer-resources",
             Reason::DaemonSetPods { .. } => "daemonset-pods",
             Reason::ReturnOverdue { .. } => "return-overdue",
+            Reason::Soaking { .. } => "soaking",
+            Reason::AfterCheck { .. } => "after-check",
+            Reason::AfterOverdue { .. } => "after-overdue",
+            Reason::AfterGivenUp { .. } => "after-given-up",
             Reason::Aborting { .. } => "aborting",
             Reason::Observing { .. } => "observing",
             Reason::SteppedBack => "stepped-back",
@@ -270,6 +286,9 @@ impl fmt::Display for Reason {
                 f,
                 "the control plane is not whole without this node: {parts}; it must be before this one goes down"
             ),
+            Reason::Alerts { found } => {
+                write!(f, "Prometheus finds {found}; no reboot beside it ([gates] says what counts)")
+            }
             Reason::PodsRefused { first, more } => {
                 let more = if *more > 0 { format!(" (and {more} more pods)") } else { String::new() };
                 write!(f, "a pod stands in the way of the drain{more}: {first}")
@@ -321,6 +340,26 @@ impl fmt::Display for Reason {
             Reason::ReturnOverdue { limit } => write!(
                 f,
                 "not healthy {} after the reboot: a person has to look; the slot is kept until the node is well",
+                span(*limit)
+            ),
+            Reason::Soaking { left } => write!(
+                f,
+                "rebooted and uncordoned; the slot is kept for another {} (`soak` in [after])",
+                span(*left)
+            ),
+            Reason::AfterCheck { why } => {
+                write!(f, "the slot is kept until this is well: {why}")
+            }
+            Reason::AfterOverdue { limit } => write!(
+                f,
+                "what [after] asks for is not well {} after the uncordon and the soak: a person has to look; the slot is \
+                 kept until it is, or until rebootctl release",
+                span(*limit)
+            ),
+            Reason::AfterGivenUp { limit } => write!(
+                f,
+                "what [after] asks for is not well {} after the uncordon and the soak: the slot is given back all the \
+                 same, as `at_limit` says",
                 span(*limit)
             ),
             Reason::Aborting { because } => write!(f, "{because}"),

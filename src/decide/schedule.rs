@@ -21,6 +21,7 @@ pub(super) const OTHERS_LOOK: Duration = Duration::from_secs(30);
 
 pub(super) const NOTHING: Reads = Reads {
     others: false,
+    after: false,
     cluster: false,
     kubelet: false,
     pods: false,
@@ -173,8 +174,10 @@ fn look_is_due(world: &World, wish: &Wish, effect: Option<&Effect>) -> bool {
     let cluster = &world.cluster;
     let Some(look) = cluster.look else { return true };
     let now = world.now.boot;
-    let Reads { others, cluster: _, kubelet, pods, budgets, holders: _, confirms_drained } = wish.reads;
+    let Reads { others, after, cluster: _, kubelet, pods, budgets, holders: _, confirms_drained } =
+        wish.reads;
     let lacks = (others && !look.others)
+        || (after && !look.after)
         || (kubelet && !look.kubelet)
         || (pods && !look.pods)
         || (budgets && !look.budgets)

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::drain::Drain;
 use super::health::Health;
 use super::{
-    AbortReason, Budget, Inhibitor, Kernel, NodeView, Now, Others, PodView, Reading, Request,
-    ScheduledShutdown, SlotView, Source, Target,
+    AbortReason, AfterReadings, Budget, Inhibitor, Kernel, Names, NodeView, Now, Others, PodView, Reading,
+    Request, ScheduledShutdown, SlotView, Source, Target,
 };
 
 /// How long ago a look may have ended when a write to a slot or the Node rests on it.
@@ -72,6 +72,10 @@ pub struct Cluster {
     pub pause: Option<String>,
     /// The other nodes.
     pub others: Reading<Others>,
+    /// What Prometheus finds that keeps a reboot from starting.
+    pub alerts: Reading<Names>,
+    /// What the gates after a reboot found.
+    pub after: AfterReadings,
     /// The pods of this node by uid.
     pub pods: Reading<BTreeMap<String, PodView>>,
     /// The budgets that may cover bare pods of this node.
@@ -130,8 +134,10 @@ pub struct Look {
     pub begun: Duration,
     /// When it ended.
     pub ended: Option<Duration>,
-    /// The other nodes were part of it.
+    /// The other nodes were part of it, and the alerts.
     pub others: bool,
+    /// What the gates after a reboot ask for was part of it.
+    pub after: bool,
     /// The kubelet's Lease was part of it.
     pub kubelet: bool,
     /// The pods were part of it, or were listed since.
@@ -169,6 +175,8 @@ pub struct Memory {
     pub earlier_reboots: Vec<Duration>,
     /// Since when this boot is known.
     pub first_start: Option<FirstStart>,
+    /// Since when no cordon of ours is on the Node after this boot: the soak counts from here.
+    pub uncordoned: Option<Uncordoned>,
     /// Since when those sources ask that do not say so themselves: wall time since 1970, by this host's clock.
     pub asked_since: BTreeMap<Source, Duration>,
 }
@@ -176,6 +184,15 @@ pub struct Memory {
 /// The first start of the agent in a boot. Not the boot itself: a container's clock is that of its host.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FirstStart {
+    /// The boot.
+    pub boot_id: String,
+    /// When, in time since that boot.
+    pub at: Duration,
+}
+
+/// The first answered write to the Node in a boot that left no cordon of ours on it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Uncordoned {
     /// The boot.
     pub boot_id: String,
     /// When, in time since that boot.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::decide::{AbortReason, FirstStart, LastReboot, Memory, Setback, Source};
+use crate::decide::{AbortReason, FirstStart, LastReboot, Memory, Setback, Source, Uncordoned};
 
 const VERSION: u32 = 1;
 
@@ -21,6 +21,8 @@ struct Stored {
     last_reboot: Option<StoredReboot>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     first_start: Option<StoredStart>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    uncordoned: Option<StoredStart>,
     /// Seconds since 1970.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     earlier_reboots: Vec<u64>,
@@ -94,6 +96,9 @@ pub fn load(path: &Path) -> io::Result<Memory> {
         first_start: stored
             .first_start
             .map(|it| FirstStart { boot_id: it.boot_id, at: Duration::from_secs(it.seconds_since_boot) }),
+        uncordoned: stored
+            .uncordoned
+            .map(|it| Uncordoned { boot_id: it.boot_id, at: Duration::from_secs(it.seconds_since_boot) }),
         asked_since: stored
             .asked_since
             .into_iter()
@@ -125,6 +130,10 @@ pub fn store(path: &Path, memory: &Memory) -> io::Result<()> {
         earlier_reboots: memory.earlier_reboots.iter().map(Duration::as_secs).collect(),
         first_start: memory
             .first_start
+            .as_ref()
+            .map(|it| StoredStart { boot_id: it.boot_id.clone(), seconds_since_boot: it.at.as_secs() }),
+        uncordoned: memory
+            .uncordoned
             .as_ref()
             .map(|it| StoredStart { boot_id: it.boot_id.clone(), seconds_since_boot: it.at.as_secs() }),
         asked_since: memory
@@ -172,6 +181,7 @@ mod tests {
             }),
             earlier_reboots: vec![Duration::from_secs(1_600_000_000)],
             first_start: Some(FirstStart { boot_id: "b".into(), at: Duration::from_secs(3) }),
+            uncordoned: Some(Uncordoned { boot_id: "b".into(), at: Duration::from_secs(90) }),
             asked_since: BTreeMap::from([(Source::SentinelCommand, Duration::from_secs(1_700_000_000))]),
         };
         store(&path, &memory).unwrap();

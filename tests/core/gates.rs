@@ -11,7 +11,7 @@ use crate::imitation::Cluster;
 use crate::scenarios::tell;
 
 /// Name, and the commands of a scenario that shut and open it.
-const GATES: [(&str, &str, &str); 14] = [
+const GATES: [(&str, &str, &str); 16] = [
     ("hold", "hold n1 why", "unhold n1"),
     ("annotation", "annotate n1 why", "unannotate n1"),
     ("hold unreadable", "hold-unreadable n1", "unhold n1"),
@@ -25,6 +25,8 @@ const GATES: [(&str, &str, &str); 14] = [
     ("blocking pod", "block-by n1 app=web", "block-by-nothing n1"),
     ("other node", "node-down n9", "node-up"),
     ("others unreadable", "others-unreadable", "node-up"),
+    ("alert", "alert n1 NodeDown", "alert-over n1"),
+    ("alerts unreadable", "alerts-unreadable n1", "alert-over n1"),
     ("API", "api-down", "api-up"),
 ];
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rebootd::config::{self, ApiAccess, Credential, Drain, Gates, Mode, PemSource, Policy, Settings};
+use rebootd::config::{self, After, ApiAccess, Credential, Drain, Gates, Mode, PemSource, Policy, Settings};
 use rebootd::decide::*;
 
 pub fn id(letter: char) -> String {
@@ -35,6 +35,7 @@ pub fn settings(name: &str) -> Settings {
         },
         drain: Drain::default(),
         gates: Gates::default(),
+        after: After::default(),
         sources: vec![],
     }
 }
@@ -77,6 +78,10 @@ pub struct Host {
     /// The answers about some pods, by name; the others may go, unless all are kept.
     pub answers: BTreeMap<String, EvictionOutcome>,
     pub inhibitors: Vec<Inhibitor>,
+    /// What Prometheus finds before a reboot.
+    pub alerts: Result<Names, String>,
+    /// What the gates after a reboot find.
+    pub after: AfterReadings,
     /// No object of a pod ever goes.
     pub finalizers: bool,
     /// Pods that a budget keeps.
@@ -162,6 +167,8 @@ impl Cluster {
                 stays_up: false,
                 never_returns: false,
                 dpkg_at_stamp: false,
+                alerts: Ok(Names::default()),
+                after: AfterReadings::default(),
                 up: true,
                 node_gone: false,
                 node: NodeView {
@@ -349,6 +356,13 @@ impl Cluster {
                 if reads.others {
                     let others = self.others_of(number);
                     self.event(number, Event::Others(others));
+                    let failed = |message| Failure { message, retry_after: None };
+                    let alerts = self.hosts[number].alerts.clone().map_err(failed);
+                    self.event(number, Event::Alerts(alerts));
+                }
+                if reads.after {
+                    let readings = self.hosts[number].after.clone();
+                    self.event(number, Event::After(readings));
                 }
                 let host = &self.hosts[number];
                 let node = (!host.node_gone).then(|| host.node.clone());

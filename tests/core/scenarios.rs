@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use rebootd::config::OnTimeout;
+use rebootd::config::{AtLimit, ObjectField, OnTimeout, Prometheus, Query};
 use rebootd::decide::*;
 use rebootd::report::status::line;
 
@@ -110,9 +110,49 @@ fn tell_host(cluster: &mut Cluster, number: usize, command: &str, rest: &str) ->
             let decision = decide(&host.world, &host.settings);
             return vec![line(&decision)];
         }
-        _ => panic!("unknown command {command} of a node"),
+        _ => tell_checks(cluster, number, command, rest),
     }
     Vec::new()
+}
+
+/// What Prometheus and other objects say, before a reboot and after it.
+fn tell_checks(cluster: &mut Cluster, number: usize, command: &str, rest: &str) {
+    let host = &mut cluster.hosts[number];
+    let (gates, after) = (&mut host.settings.gates, &mut host.settings.after);
+    let server = Prometheus::Service { namespace: "monitoring".into(), port: "prometheus:9090".into() };
+    let query = Some(Query { expression: "x".into(), server });
+    match command {
+        "alert" => (gates.query, host.alerts) = (query, Ok(names(rest))),
+        "alerts-unreadable" => (gates.query, host.alerts) = (query, Err("connection refused".into())),
+        "alert-over" => host.alerts = Ok(Names::default()),
+        "soak" => after.soak = seconds(rest),
+        "after-limit" => after.limit = seconds(rest),
+        "after-release" => after.at_limit = AtLimit::Release,
+        "after-pods" => after.pods = vec![rest.parse().unwrap()],
+        "after-query" => {
+            let found = if rest.is_empty() { Names::default() } else { names(rest) };
+            (after.query, host.after.query) = (query, Some(Ok(found)));
+        }
+        "after-query-fails" => (after.query, host.after.query) = (query, Some(Err(rest.into()))),
+        "after-object" => {
+            let path = "/apis/ceph.rook.io/v1/namespaces/rook-ceph/cephclusters/main".into();
+            let field = "status.ceph.health".into();
+            after.objects = vec![ObjectField { path, field, equals: vec!["HEALTH_OK".into()] }];
+            host.after.objects = vec![Ok(vec![(!rest.is_empty()).then(|| rest.into())])];
+        }
+        "unready" | "ready" => {
+            let pod = host.pods.values_mut().find(|pod| pod.key.name == rest).unwrap();
+            pod.ready = command == "ready";
+        }
+        "restart" => cluster.restart(number),
+        "crash" => cluster.power_cycle(number),
+        "asked-to-step-back" => {
+            let name = host.settings.node_name.clone();
+            let slot = cluster.slots.iter_mut().find(|slot| slot.holder.as_ref() == Some(&name)).unwrap();
+            slot.step_back = Some(rest.into());
+        }
+        _ => panic!("unknown command {command} of a node"),
+    }
 }
 
 fn names(text: &str) -> Names {

@@ -18,7 +18,7 @@ use crate::network::{self, HostNetwork, LAB_ADDRESS};
 use crate::observer::{Observer, ObserverConfig};
 use crate::progress::say;
 use crate::proxy::{Proxy, ProxyConfig};
-use crate::{kubelet, namespaces, rebootd};
+use crate::{kubelet, namespaces, prometheus, rebootd};
 
 /// How long a host may take to boot and its Node to become Ready, on a slow machine.
 const READY_LIMIT: Duration = Duration::from_secs(180);
@@ -58,6 +58,7 @@ pub struct Lab {
 /// Makes everything that needs the network and takes long, before the lab's namespaces hide the network.
 pub async fn prepare(config: &LabConfig) -> Result<()> {
     Binaries::find_or_build().await?;
+    prometheus::fetch().await?;
     let mut images = JoinSet::new();
     for suite in suites(config) {
         images.spawn(images::host(suite));

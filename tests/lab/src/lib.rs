@@ -29,6 +29,7 @@ pub mod package;
 pub mod pki;
 pub mod processes;
 pub mod progress;
+pub mod prometheus;
 pub mod proxy;
 pub mod rebootd;
 pub mod rollout;

@@ -7,6 +7,7 @@ mod admin_cordon_stays;
 mod after_boot;
 mod after_reboot;
 mod by_hand;
+mod checks;
 mod configured;
 mod credentials;
 mod delay_inhibitor;
@@ -184,6 +185,22 @@ pub const ALL: &[Scenario] = &[
         limit: minutes(6),
         long: false,
         run: |stage| Box::pin(requests::run(stage)),
+    },
+    Scenario {
+        name: "alerts",
+        expects: "alerts of a real Prometheus keep a node from its cordon, and so does one that does not answer",
+        hosts: 1,
+        limit: minutes(6),
+        long: false,
+        run: |stage| Box::pin(checks::alerts(stage)),
+    },
+    Scenario {
+        name: "after",
+        expects: "a node keeps its slot after the uncordon until what [after] asks for is well",
+        hosts: 2,
+        limit: minutes(10),
+        long: false,
+        run: |stage| Box::pin(checks::after(stage)),
     },
     Scenario {
         name: "three_hosts",

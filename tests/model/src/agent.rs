@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
 
-use rebootd::config::{self, ApiAccess, Credential, Drain, Gates, Mode, PemSource, Policy, Settings};
+use rebootd::config::{self, After, ApiAccess, Credential, Drain, Gates, Mode, PemSource, Policy, Settings};
 use rebootd::decide::{
     Effect, Event, Eviction, EvictionOutcome, EvictionRefusal, Failure, Health, KubeletLease, LookPart,
     Memory, Next, NodeChange, NodeView, Now, Others, Outcome, Phase, Reads, Refuser, Request, SlotChange,
@@ -45,6 +45,7 @@ pub const POOLS: [&str; 2] = ["a", "b"];
 /// Reads everything there is, so that no second look is needed for a part.
 const EVERYTHING: Reads = Reads {
     others: true,
+    after: true,
     cluster: true,
     kubelet: true,
     pods: true,
@@ -648,6 +649,7 @@ fn settings(pool: &str, reboot_tries: u32) -> Settings {
         },
         drain: Drain::default(),
         gates: Gates::default(),
+        after: After::default(),
         sources: Vec::new(),
     }
 }

@@ -1,0 +1,252 @@
+//! What gates ask besides what the drain needs: Prometheus, and fields of any Kubernetes object.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+
+use super::api::Api;
+use super::client::{ApiError, Client, text_of};
+use crate::config::{ObjectField, Prometheus, Query};
+use crate::decide::Names;
+
+/// Longer is no answer to a question whose answer should be empty.
+const LONGEST_ANSWER: usize = 1 << 20;
+/// A list of objects, such as all volumes, may be longer.
+const LONGEST_OBJECT: usize = 8 << 20;
+/// Prometheus gives up then, sooner than we do.
+const TIMEOUT: &str = "10s";
+/// Of a series with many labels this much is told.
+const LONGEST_SERIES: usize = 200;
+
+impl Api {
+    /// Asks Prometheus; gives the series that it finds.
+    pub async fn query(&mut self, query: &Query) -> Result<Names, ApiError> {
+        let parameters = [("query", query.expression.as_str()), ("timeout", TIMEOUT)];
+        let url = reqwest::Url::parse_with_params("http://prometheus/api/v1/query", parameters);
+        let url = url.map_err(|error| ApiError::Client(error.to_string()))?;
+        let path = format!("{}?{}", url.path(), url.query().unwrap_or_default());
+        let (code, body) = match &query.server {
+            // Made anew each time: it is asked seldom, and so reads a token that was replaced.
+            Prometheus::Url { url, token_file, certificate_authority } => {
+                let client = Client::for_url(url, token_file.as_deref(), certificate_authority)?;
+                client.whole(&path, LONGEST_ANSWER).await?
+            }
+            Prometheus::Service { namespace, port } => {
+                let path = format!("/api/v1/namespaces/{namespace}/services/{port}/proxy{path}");
+                self.whole(&path, LONGEST_ANSWER).await?
+            }
+        };
+        found(code, &body)
+    }
+
+    /// Reads the values of a field; `None` where it, or the whole object, is missing.
+    pub async fn values(&mut self, object: &ObjectField) -> Result<Vec<Option<String>>, ApiError> {
+        match self.whole(&object.path, LONGEST_OBJECT).await? {
+            (200, body) => {
+                let read: Value =
+                    serde_json::from_slice(&body).map_err(|error| ApiError::Garbled(error.to_string()))?;
+                Ok(values(&read, &object.field))
+            }
+            (404, _) => Ok(vec![None]),
+            (code, body) => Err(refused(code, &body)),
+        }
+    }
+
+    async fn whole(&mut self, path: &str, most: usize) -> Result<(u16, Vec<u8>), ApiError> {
+        let result = self.client()?.whole(path, most).await;
+        self.mind(result)
+    }
+}
+
+/// All values at this place. Whatever is no single value is told as it is written, and equals nothing.
+fn values(value: &Value, field: &str) -> Vec<Option<String>> {
+    let (name, rest) = match field.split_once('.') {
+        Some((name, rest)) => (name, Some(rest)),
+        None => (field, None),
+    };
+    let below: Vec<&Value> = match (value, name) {
+        (Value::Array(items), "*") => items.iter().collect(),
+        (Value::Array(items), _) => {
+            name.parse().ok().and_then(|at: usize| items.get(at)).into_iter().collect()
+        }
+        (value, _) => value.get(name).into_iter().collect(),
+    };
+    // Of a list without items nothing is wrong; what is not there is missing.
+    if below.is_empty() && !(name == "*" && value.is_array()) {
+        return vec![None];
+    }
+    let each = |below: &Value| match (rest, below) {
+        (Some(rest), below) => values(below, rest),
+        (None, Value::Null) => vec![None],
+        (None, Value::String(text)) => vec![Some(text.clone())],
+        (None, other) => vec![Some(other.to_string().chars().take(LONGEST_SERIES).collect())],
+    };
+    below.into_iter().flat_map(each).collect()
+}
+
+/// An answer of Prometheus, but for the result; or of an API server that did not get through to it.
+#[derive(Deserialize)]
+struct Head {
+    status: String,
+    #[serde(default)]
+    error: String,
+    #[serde(default)]
+    warnings: Vec<String>,
+    data: Option<Kind>,
+}
+
+#[derive(Deserialize)]
+struct Kind {
+    #[serde(rename = "resultType")]
+    kind: String,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    data: Vector,
+}
+
+#[derive(Deserialize)]
+struct Vector {
+    result: Vec<Series>,
+}
+
+#[derive(Deserialize)]
+struct Series {
+    metric: BTreeMap<String, String>,
+    /// Time and value; histograms have none.
+    value: Option<(IgnoredAny, String)>,
+}
+
+/// The series in an answer. Anything but a whole, successful answer to an instant query is an error.
+fn found(code: u16, body: &[u8]) -> Result<Names, ApiError> {
+    let garbled = |error: serde_json::Error| ApiError::Garbled(error.to_string());
+    let Ok(head) = serde_json::from_slice::<Head>(body) else { return Err(refused(code, body)) };
+    if code != 200 || head.status != "success" {
+        let told = if head.error.is_empty() { return Err(refused(code, body)) } else { head.error };
+        return Err(ApiError::Status { code, message: told, causes: Vec::new(), retry_after: None });
+    }
+    // Notes on the expression begin like this; what else there is says that not everybody has answered.
+    if let Some(warning) = head.warnings.iter().find(|warning| !warning.starts_with("PromQL ")) {
+        return Err(ApiError::Garbled(format!("it may not be whole: {warning}")));
+    }
+    match head.data {
+        Some(Kind { kind }) if kind == "vector" => {}
+        Some(Kind { kind }) => {
+            let message = format!("the expression gives a {kind}, not an instant vector");
+            return Err(ApiError::Garbled(message));
+        }
+        None => return Err(ApiError::Garbled("it holds no data".to_owned())),
+    }
+    let answer: Answer = serde_json::from_slice(body).map_err(garbled)?;
+    let mut found = Names::default();
+    answer.data.result.into_iter().for_each(|series| found.push(told(series)));
+    Ok(found)
+}
+
+fn refused(code: u16, body: &[u8]) -> ApiError {
+    ApiError::Status { code, message: text_of(body), causes: Vec::new(), retry_after: None }
+}
+
+/// A series as PromQL names it, with its value; of an alert its name and labels only.
+fn told(Series { metric: mut labels, value }: Series) -> String {
+    let alert = labels.remove("alertname");
+    let metric = labels.remove("__name__").unwrap_or_default();
+    labels.retain(|name, _| alert.is_none() || name != "alertstate");
+    let labels: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+    let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+    let text = match (alert, value) {
+        (Some(alert), _) => format!("{alert}{labels}"),
+        (None, Some((_, value))) => format!("{metric}{labels} {value}").trim_start().to_owned(),
+        (None, None) => format!("{metric}{labels}"),
+    };
+    text.chars().take(LONGEST_SERIES).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn answer(code: u16, body: &str) -> Result<Vec<String>, String> {
+        found(code, body.as_bytes()).map(|found| found.first).map_err(|error| error.to_string())
+    }
+
+    fn vector(result: &str) -> String {
+        format!(r#"{{"status":"success","data":{{"resultType":"vector","result":{result}}}}}"#)
+    }
+
+    #[test]
+    fn what_is_found_is_told_as_promql_names_it() {
+        assert_eq!(answer(200, &vector("[]")), Ok(vec![]));
+        let alert = r#"[{"metric":{"__name__":"ALERTS","alertname":"NodeDown","alertstate":"firing","node":"n\n2"},
+            "value":[1763905185.781,"1"]}]"#;
+        assert_eq!(answer(200, &vector(alert)), Ok(vec![r#"NodeDown{node="n\n2"}"#.to_owned()]));
+        let others = r#"[{"metric":{"__name__":"up","job":"a"},"value":[1,"0"]},{"metric":{},"value":[1,"NaN"]},
+            {"metric":{"__name__":"h"},"histogram":[1,{"count":"1"}]}]"#;
+        let told = [r#"up{job="a"} 0"#, "NaN", "h"].map(str::to_owned).to_vec();
+        assert_eq!(answer(200, &vector(others)), Ok(told));
+    }
+
+    #[test]
+    fn whatever_else_is_answered_is_an_error() {
+        let scalar = r#"{"status":"success","data":{"resultType":"scalar","result":[1,"1"]}}"#;
+        let partial = vector("[]").replace("{\"status\"", "{\"warnings\":[\"store a: down\"],\"status\"");
+        for (code, body, text) in [
+            (
+                400,
+                r#"{"status":"error","errorType":"bad_data","error":"parse error: unexpected \"}\""}"#,
+                "400 parse error: unexpected \"}\"",
+            ),
+            (200, r#"{"status":"error","error":"query timed out"}"#, "200 query timed out"),
+            (
+                503,
+                r#"{"kind":"Status","status":"Failure","message":"no endpoints available for service \"p\""}"#,
+                "503 no endpoints available for service \"p\"",
+            ),
+            (302, "<a href=\"/login\">Found</a>", "302 <a href=\"/login\">Found</a>"),
+            (200, "<html>", "200 <html>"),
+            (500, &vector("[]"), "500 "),
+            (200, "", "200"),
+            (
+                200,
+                scalar,
+                "the answer cannot be understood: the expression gives a scalar, not an instant vector",
+            ),
+            (200, r#"{"status":"success"}"#, "the answer cannot be understood: it holds no data"),
+            (200, &partial, "the answer cannot be understood: it may not be whole: store a: down"),
+        ] {
+            let error = answer(code, body).unwrap_err();
+            assert!(error.starts_with(text), "{error}");
+        }
+        assert!(answer(200, &vector(r#"[{"metric":1}]"#)).is_err());
+        assert!(answer(200, &vector("null")).is_err());
+        let noted = vector("[]").replace("{\"status\"", "{\"warnings\":[\"PromQL warning: x\"],\"status\"");
+        assert_eq!(answer(200, &noted), Ok(vec![]));
+    }
+
+    #[test]
+    fn a_field_is_found_or_missing() {
+        let object = json!({"status": {
+            "ceph": {"health": "HEALTH_OK"}, "ready": 3, "done": true, "nothing": null,
+            "items": [{"a": "x"}, {"a": "y"}, {}], "none": [],
+        }});
+        let at = |field: &str| values(&object, field);
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(at("status.ceph.health"), [some("HEALTH_OK")]);
+        assert_eq!((at("status.ready"), at("status.done")), (vec![some("3")], vec![some("true")]));
+        for missing in
+            ["status.ceph.no", "no.ceph", "status.nothing", "status.ceph.health.x", "status.items.9.a"]
+        {
+            assert_eq!(at(missing), [None], "{missing}");
+        }
+        assert_eq!(at("status.items.*.a"), [some("x"), some("y"), None]);
+        assert_eq!(at("status.items.1.a"), [some("y")]);
+        assert_eq!(at("status.none.*.a"), []);
+        assert_eq!(at("status.ceph.*"), [None]);
+        assert_eq!(at("status.ceph"), [some("{\"health\":\"HEALTH_OK\"}")]);
+    }
+}

@@ -1,0 +1,115 @@
+//! The gates after a reboot: the node is uncordoned, and keeps its slot while what was moved or rebuilt because of it is
+//! not well again, so that the next node does not go down meanwhile.
+
+use std::time::Duration;
+
+use super::super::schedule::{OTHERS_LOOK, WAITING_LOOK, Wish};
+use super::super::{Names, Phase, Reads, Reason, Selector, SlotView, Watches, gates};
+use super::{Here, WITH_KUBELET};
+use crate::config::{AtLimit, ObjectField};
+
+/// How a node on its way back stands with these gates.
+pub(super) enum After {
+    /// They do not hold, or it is too early to ask.
+    Unasked,
+    /// They hold the slot.
+    Held(Wish),
+    /// They let it go, provided that the look before the release says so again.
+    Asked {
+        /// Where that is only because their time is over: what to say.
+        given_up: Vec<Reason>,
+    },
+}
+
+impl Here<'_> {
+    /// The gates after the reboot that gave this slot its stamp. They are asked once the uncordon is answered; a person
+    /// who wants the slot back, or takes rebootd off this host, gets it.
+    pub(super) fn after(&self, slot: &SlotView) -> After {
+        let uncordoned = !self.cordon_is_ours() && self.world.is_settled(&self.node.uid);
+        let after = &self.settings.after;
+        let wanted_back = slot.step_back.is_some() || self.world.step_back;
+        if !uncordoned || after.is_empty() || slot.stamp.is_none() || wanted_back {
+            return After::Unasked;
+        }
+        let now = self.world.now.boot;
+        let begun = self.world.memory.uncordoned.as_ref().map_or(Duration::ZERO, |it| it.at);
+        let soaked = begun + after.soak;
+        let wish =
+            Wish { watches: Watches { slots: true, ..Watches::default() }, ..Wish::new(Phase::Returning) };
+        if now < soaked {
+            let wish = Wish { look_age: Some(WAITING_LOOK), until: Some(soaked), ..wish };
+            return After::Held(wish.because(Reason::Soaking { left: soaked - now }));
+        }
+        let mut reasons = self.closed_after();
+        let (limit, overdue) = (after.limit, soaked + after.limit);
+        if reasons.is_empty() {
+            return After::Asked { given_up: reasons };
+        }
+        if overdue <= now {
+            if after.at_limit == AtLimit::Release {
+                reasons.insert(0, Reason::AfterGivenUp { limit });
+                return After::Asked { given_up: reasons };
+            }
+            reasons.insert(0, Reason::AfterOverdue { limit });
+        }
+        After::Held(Wish {
+            reasons,
+            reads: Reads { after: true, pods: !after.pods.is_empty(), ..WITH_KUBELET },
+            look_age: Some(OTHERS_LOOK),
+            until: Some(overdue).filter(|at| *at > now),
+            ..wish
+        })
+    }
+
+    /// What is not well. A look that did not read it says nothing: whoever asks wants it read, so that comes first.
+    fn closed_after(&self) -> Vec<Reason> {
+        let Some(look) = self.world.cluster.look.filter(|look| look.after) else { return Vec::new() };
+        let after = &self.settings.after;
+        let read = &self.world.cluster.after;
+        let query = after.query.as_ref().and_then(|_| match &read.query {
+            Some(Ok(found)) if found.count() == 0 => None,
+            Some(Ok(found)) => {
+                Some(format!("Prometheus finds {}", found.clone().shortened(gates::MOST_NAMED)))
+            }
+            Some(Err(why)) => Some(format!("cannot read Prometheus: {why}")),
+            None => Some("Prometheus was not asked yet".to_owned()),
+        });
+        let objects = after.objects.iter().enumerate();
+        let objects = objects.filter_map(|(number, object)| match read.objects.get(number) {
+            Some(Ok(values)) => not_as_asked(object, values),
+            Some(Err(why)) => Some(format!("cannot read {}: {why}", object.path)),
+            None => Some(format!("{} was not read yet", object.path)),
+        });
+        let pods = after.pods.iter().filter(|_| look.pods).filter_map(|selector| self.not_ready(selector));
+        query.into_iter().chain(objects).chain(pods).map(|why| Reason::AfterCheck { why }).collect()
+    }
+
+    /// The pods of this node that this selects and that are not ready. That there is none yet counts, too: what had to
+    /// leave comes back only after the uncordon.
+    fn not_ready(&self, selector: &Selector) -> Option<String> {
+        let Some(pods) = self.world.cluster.pods.current() else {
+            return Some("cannot read the pods of this node".to_owned());
+        };
+        let there = |pod: &&super::super::PodView| !pod.finished && !pod.terminating;
+        let mut selected = pods.values().filter(there).filter(|pod| selector.selects(&pod.labels)).peekable();
+        if selected.peek().is_none() {
+            return Some(format!("no pod {selector} is on this node"));
+        }
+        let mut names = Names::default();
+        selected.filter(|pod| !pod.ready).for_each(|pod| names.push(pod.key.to_string()));
+        names.first.sort();
+        let names = names.shortened(gates::MOST_NAMED);
+        (names.count() > 0).then(|| format!("pods of this node are not ready: {names}"))
+    }
+}
+
+/// What is wrong with the first value that is none of those asked for.
+fn not_as_asked(object: &ObjectField, values: &[Option<String>]) -> Option<String> {
+    let ObjectField { path, field, equals } = object;
+    let wrong = values.iter().find(|value| value.as_ref().is_none_or(|value| !equals.contains(value)))?;
+    let wanted = equals.join(" or ");
+    Some(match wrong {
+        Some(value) => format!("{field} of {path} is {value}, not {wanted}"),
+        None => format!("there is no {field} in {path}; it has to be {wanted}"),
+    })
+}

@@ -1,0 +1,142 @@
+//! A real Prometheus, out of Debian's package, at the lab's address.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
+use tokio::process::{Child, Command};
+
+use crate::control_plane::ControlPlane;
+use crate::lab::Lab;
+use crate::network::LAB_ADDRESS;
+use crate::{cache, command};
+
+const PORT: u16 = 9090;
+/// Debian's name of the package, and of what is in it.
+const PACKAGE: &str = "prometheus";
+
+/// Where a host finds it.
+pub fn url() -> String {
+    format!("https://{LAB_ADDRESS}:{PORT}")
+}
+
+/// Downloads the package with this machine's apt, once, and unpacks it; it is not installed.
+pub async fn fetch() -> Result<PathBuf> {
+    let finished = cache::directory()?.join(PACKAGE);
+    let program = finished.join("usr/bin/prometheus");
+    let _lock = cache::lock(PACKAGE)?;
+    if !program.is_file() {
+        let unfinished = cache::unfinished(&finished)?;
+        fs::create_dir_all(&unfinished)?;
+        let urls = command::run("apt-get", &["download", "--print-uris", PACKAGE]).await?;
+        let file =
+            urls.split_whitespace().nth(1).context("apt knows no package prometheus: apt-get update")?;
+        let deb = unfinished.join(file);
+        let downloaded = Command::new("apt-get")
+            .args(["download", "-qq", PACKAGE])
+            .current_dir(&unfinished)
+            .stderr(Stdio::null())
+            .status()
+            .await?;
+        ensure!(downloaded.success(), "apt-get download {PACKAGE}: {downloaded}");
+        let deb = deb.display().to_string();
+        command::run("dpkg-deb", &["-x", &deb, &unfinished.display().to_string()]).await?;
+        fs::remove_file(&deb)?;
+        fs::rename(&unfinished, &finished)?;
+    }
+    Ok(program)
+}
+
+/// A Prometheus that serves TLS with a certificate of the cluster's authority, and scrapes nothing.
+pub struct Prometheus {
+    program: PathBuf,
+    directory: PathBuf,
+    process: Option<Child>,
+}
+
+impl Prometheus {
+    /// Writes its configuration; nothing runs yet.
+    pub async fn new(lab: &Lab) -> Result<Self> {
+        let program = fetch().await?;
+        let directory = lab.directory().join(PACKAGE);
+        fs::create_dir_all(&directory)?;
+        let identity = lab.control_plane.pki.server(PACKAGE)?;
+        let tls = format!(
+            "tls_server_config:\n  cert_file: {}\n  key_file: {}\n",
+            identity.certificate.display(),
+            identity.key.display()
+        );
+        fs::write(directory.join("web.yml"), tls)?;
+        fs::write(
+            directory.join("prometheus.yml"),
+            "global: {evaluation_interval: 1s}\nrule_files: [rules.yml]\n",
+        )?;
+        Ok(Self { program, directory, process: None })
+    }
+
+    /// Starts it, where these alerts fire, and these series are.
+    pub async fn start(&mut self, alerts: &[&str], series: &[&str]) -> Result<()> {
+        self.stop().await?;
+        let alerts = alerts.iter().map(|name| format!("  - {{alert: {name}, expr: vector(1)}}\n"));
+        let series = series.iter().map(|name| format!("  - {{record: {name}, expr: vector(3)}}\n"));
+        let rules: String = alerts.chain(series).collect();
+        let rules = if rules.is_empty() { " []\n".to_owned() } else { format!("\n{rules}") };
+        fs::write(self.directory.join("rules.yml"), format!("groups:\n- name: lab\n  rules:{rules}"))?;
+        // Nothing is left of what was found before.
+        let data = self.directory.join("data");
+        if data.exists() {
+            fs::remove_dir_all(&data)?;
+        }
+        self.process = Some(spawn(&self.program, &self.directory)?);
+        Ok(())
+    }
+
+    /// Ends it.
+    pub async fn stop(&mut self) -> Result<()> {
+        if let Some(mut process) = self.process.take() {
+            process.kill().await?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes a Service in the namespace `monitoring` that leads to it. The API server asks nobody but pods: one stands there for
+/// this process, with its address, on no node.
+pub async fn serve(control_plane: &ControlPlane) -> Result<()> {
+    let container = "{name: web, image: none}";
+    control_plane
+        .apply(&format!(
+            "{{apiVersion: v1, kind: Namespace, metadata: {{name: monitoring}}}}\n---\n\
+             {{apiVersion: v1, kind: ServiceAccount, metadata: {{name: default, namespace: monitoring}}}}\n---\n\
+             {{apiVersion: v1, kind: Service, metadata: {{name: {PACKAGE}, namespace: monitoring}}, \
+             spec: {{ports: [{{name: web, port: {PORT}}}]}}}}\n---\n\
+             {{apiVersion: v1, kind: Pod, metadata: {{name: {PACKAGE}, namespace: monitoring}}, \
+             spec: {{schedulerName: nobody, containers: [{container}]}}}}\n---\n\
+             {{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {{name: {PACKAGE}-1, \
+             namespace: monitoring, labels: {{kubernetes.io/service-name: {PACKAGE}}}}}, addressType: IPv4, \
+             ports: [{{name: web, port: {PORT}, protocol: TCP}}], endpoints: [{{addresses: ['{LAB_ADDRESS}'], \
+             conditions: {{ready: true}}, targetRef: {{kind: Pod, name: {PACKAGE}, namespace: monitoring}}}}]}}\n"
+        ))
+        .await?;
+    let status =
+        format!("{{\"status\":{{\"podIP\":\"{LAB_ADDRESS}\",\"podIPs\":[{{\"ip\":\"{LAB_ADDRESS}\"}}]}}}}");
+    let pod = ["patch", "pod", PACKAGE, "--namespace=monitoring", "--subresource=status"];
+    control_plane.kubectl(&[&pod[..], &["--type=merge", "--patch", &status]].concat()).await?;
+    Ok(())
+}
+
+fn spawn(program: &Path, directory: &Path) -> Result<Child> {
+    let log = File::options().create(true).append(true).open(directory.join("prometheus.log"))?;
+    Command::new(program)
+        .args(["--config.file=prometheus.yml", "--web.config.file=web.yml", "--storage.tsdb.path=data"])
+        .arg(format!("--web.listen-address={LAB_ADDRESS}:{PORT}"))
+        .current_dir(directory)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .context("cannot start prometheus")
+}
