@@ -74,7 +74,7 @@ pub(super) async fn after(stage: &Stage) -> Result<()> {
 
     // Neither right is there yet.
     waits(first, "after-check", &["Prometheus", "403"]).await?;
-    let manifest = first.run_ok(&["cat", "/usr/share/rebootd/manifests/prometheus.yaml"]).await?;
+    let manifest = first.run_ok(&["cat", "/usr/share/rebootd/manifests/optional/prometheus.yaml"]).await?;
     ensure!(manifest.contains("\"prometheus:9090\""), "the manifest names another Service:\n{manifest}");
     let manifest = manifest.replace("\"prometheus:9090\"", "\"https:prometheus:web\"");
     let apply = ["apply", "--namespace=monitoring", "-f", "-"];
