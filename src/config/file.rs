@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 use super::checks::{Expression, ObjectsKey, PrometheusUrl, ServicePort};
 use super::duration::TimeSpan;
 use super::error::{ConfigError, Place};
-use super::settings::{AtLimit, BarePods, EmptyDirPods, Mode, OnTimeout};
+use super::settings::{AtLimit, BarePods, EmptyDirPods, Mode, OnTimeout, Yielding};
 use super::value::{AbsolutePath, Command, LabelSelector, Namespaces, NodeName, PoolName, ServerAddress};
 use super::windows::{FreezeKey, WindowKey};
 
@@ -79,6 +79,8 @@ pub(super) struct PolicyKeys {
     pub(super) min_interval: Option<Spanned<TimeSpan>>,
     pub(super) max_reboots_per_day: Option<Spanned<u32>>,
     pub(super) min_age: Option<Spanned<TimeSpan>>,
+    pub(super) deadline: Option<Spanned<TimeSpan>>,
+    pub(super) give_up_after_deadline: Option<Spanned<Vec<Yielding>>>,
     pub(super) settle: Option<Spanned<TimeSpan>>,
     pub(super) reboot_timeout: Option<Spanned<TimeSpan>>,
     pub(super) reboot_tries: Option<Spanned<u32>>,
@@ -159,6 +161,8 @@ pub(super) const KNOWN_KEYS: &[(&str, &[&str])] = &[
             "min_interval",
             "max_reboots_per_day",
             "min_age",
+            "deadline",
+            "give_up_after_deadline",
             "settle",
             "reboot_timeout",
             "reboot_tries",
@@ -356,7 +360,7 @@ mod tests {
             (
                 "[policy]\nzzzz = 1\n[drain]\nzz = 1",
                 "f.toml:2:1: unknown key \"zzzz\" in [policy]; known here: window, freeze, window_left, min_interval, \
-                 max_reboots_per_day, min_age, settle, reboot_timeout, reboot_tries, return_timeout",
+                 max_reboots_per_day, min_age, deadline, give_up_after_deadline, settle, reboot_timeout, reboot_tries, return_timeout",
             ),
             (
                 "[gates]\nmax_nodes_notready = 1",

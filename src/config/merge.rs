@@ -12,7 +12,7 @@ use super::error::Place;
 use super::file::{
     AfterKeys, ApiKeys, DrainKeys, File, GatesKeys, HostKeys, Keys, NodeKeys, PolicyKeys, PrometheusKeys,
 };
-use super::settings::{AtLimit, BarePods, EmptyDirPods, Mode, ObjectField, OnTimeout};
+use super::settings::{AtLimit, BarePods, EmptyDirPods, Mode, ObjectField, OnTimeout, Yielding};
 use super::value::LabelSelector;
 use crate::decide::{Freeze, Open, Selector};
 
@@ -49,6 +49,8 @@ pub(super) struct Merged {
     pub(super) min_interval: Option<Located<Duration>>,
     pub(super) max_reboots_per_day: Option<Located<u32>>,
     pub(super) min_age: Option<Located<Duration>>,
+    pub(super) deadline: Option<Located<Duration>>,
+    pub(super) yielding: Option<Located<Vec<Yielding>>>,
     pub(super) settle: Option<Located<Duration>>,
     pub(super) reboot_timeout: Option<Located<Duration>>,
     pub(super) reboot_tries: Option<Located<u32>>,
@@ -103,6 +105,8 @@ impl Merged {
             min_interval,
             max_reboots_per_day,
             min_age,
+            deadline,
+            give_up_after_deadline,
             settle,
             reboot_timeout,
             reboot_tries,
@@ -156,6 +160,8 @@ impl Merged {
         replace(&mut self.window_left, window_left, |span| span.0, place);
         replace(&mut self.min_interval, min_interval, |span| span.0, place);
         replace(&mut self.max_reboots_per_day, max_reboots_per_day, |number| number, place);
+        replace(&mut self.deadline, deadline, |span| span.0, place);
+        replace(&mut self.yielding, give_up_after_deadline, |gates| gates, place);
         replace(&mut self.min_age, min_age, |span| span.0, place);
         replace(&mut self.settle, settle, |span| span.0, place);
         replace(&mut self.reboot_timeout, reboot_timeout, |span| span.0, place);

@@ -27,7 +27,7 @@ pub use kubeconfig::read_persons as read_persons_kubeconfig;
 pub use secret::Secret;
 pub use settings::{
     After, ApiAccess, AtLimit, BarePods, Credential, DeleteRefused, Drain, EmptyDirPods, Gates, Host, Mode,
-    ObjectField, OnTimeout, PemSource, Policy, Prometheus, Query, Settings,
+    ObjectField, OnTimeout, PemSource, Policy, Prometheus, Query, Settings, Yielding,
 };
 pub use windows::zones;
 

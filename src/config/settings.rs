@@ -97,6 +97,10 @@ pub struct Policy {
     pub max_reboots_per_day: Option<u32>,
     /// A request waits so long before anything is done about it.
     pub min_age: Duration,
+    /// A request that has been open for longer is told as overdue; None for never.
+    pub deadline: Option<Duration>,
+    /// The gates that no longer hold an overdue request.
+    pub yielding: Vec<Yielding>,
     /// How long the node must be healthy without a gap before it counts as back.
     pub settle: Duration,
     /// How long a reboot that was asked for may take to begin.
@@ -105,6 +109,39 @@ pub struct Policy {
     pub reboot_tries: u32,
     /// How long a rebooted node may take to be healthy before a person is told to look.
     pub return_timeout: Duration,
+}
+
+/// A gate that may yield to a request that is overdue. Not among them: what people say just now (hold, pause), what is
+/// at work on the host, the other nodes, and what keeps a host from rebooting again and again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Yielding {
+    /// The window, where one is configured.
+    Window,
+    /// Freezes.
+    Freeze,
+    /// How long the host has been up.
+    MinUptime,
+    /// Pods that must not be interrupted.
+    BlockingPods,
+    /// What Prometheus finds.
+    Alerts,
+}
+
+impl Yielding {
+    /// Its word in the configuration.
+    pub fn word(self) -> &'static str {
+        match self {
+            Yielding::Window => "window",
+            Yielding::Freeze => "freeze",
+            Yielding::MinUptime => "min_uptime",
+            Yielding::BlockingPods => "blocking_pods",
+            Yielding::Alerts => "alerts",
+        }
+    }
+
+    pub(super) const ALL: [Yielding; 5] =
+        [Yielding::Window, Yielding::Freeze, Yielding::MinUptime, Yielding::BlockingPods, Yielding::Alerts];
 }
 
 /// How to drain.
@@ -337,6 +374,7 @@ const DEFAULT_POOL: &str = "worker";
 const DEFAULT_COMMAND_INTERVAL: Duration = Duration::from_secs(10 * 60);
 const DEFAULT_WINDOW_LEFT: Duration = Duration::from_secs(30 * 60);
 const DEFAULT_MIN_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+const DEFAULT_DEADLINE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 const DEFAULT_SETTLE: Duration = Duration::from_secs(60);
 const DEFAULT_REBOOT_TIMEOUT: Duration = Duration::from_secs(600);
 const DEFAULT_REBOOT_TRIES: u32 = 2;
@@ -446,11 +484,26 @@ fn policy(merged: &Merged) -> Result<Policy, ConfigError> {
         min_interval: min_interval.unwrap_or(DEFAULT_MIN_INTERVAL),
         max_reboots_per_day: max_reboots_per_day(&merged.max_reboots_per_day)?,
         min_age: min_age.unwrap_or_default(),
+        deadline: deadline(merged)?,
+        yielding: merged.yielding.as_ref().map(|gates| gates.value.clone()).unwrap_or_default(),
         settle: settle.unwrap_or(DEFAULT_SETTLE),
         reboot_timeout: reboot_timeout.unwrap_or(DEFAULT_REBOOT_TIMEOUT),
         reboot_tries: reboot_tries(&merged.reboot_tries)?,
         return_timeout: return_timeout.unwrap_or(DEFAULT_RETURN_TIMEOUT),
     })
+}
+
+/// Zero is none.
+fn deadline(merged: &Merged) -> Result<Option<Duration>, ConfigError> {
+    let given = within("deadline", &merged.deadline, Duration::ZERO)?;
+    let deadline = Some(given.unwrap_or(DEFAULT_DEADLINE)).filter(|deadline| !deadline.is_zero());
+    match &merged.yielding {
+        Some(yielding) if deadline.is_none() && !yielding.value.is_empty() => {
+            let message = "\"give_up_after_deadline\" has no effect where \"deadline\" is 0";
+            Err(ConfigError::at(yielding.place.clone(), message))
+        }
+        _ => Ok(deadline),
+    }
 }
 
 /// What is configured, else the drain's timeout where that is.

@@ -56,6 +56,8 @@ fn nothing_configured_gives_the_defaults() {
         window_left: Duration::from_secs(30 * 60),
         min_interval: Duration::from_secs(86_400),
         max_reboots_per_day: None,
+        deadline: Some(Duration::from_secs(14 * 86_400)),
+        yielding: vec![],
         min_age: Duration::ZERO,
         settle: Duration::from_secs(60),
         reboot_timeout: Duration::from_secs(600),

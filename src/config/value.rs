@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::settings::{AtLimit, BarePods, EmptyDirPods, Mode, OnTimeout};
+use super::settings::{AtLimit, BarePods, EmptyDirPods, Mode, OnTimeout, Yielding};
 use crate::decide::Selector;
 
 /// A path from the root; a daemon has no directory to be relative to.
@@ -173,6 +173,14 @@ impl TryFrom<String> for OnTimeout {
 
     fn try_from(text: String) -> Result<Self, String> {
         one_of(&text, &[("abort", Self::Abort), ("reboot", Self::Reboot)])
+    }
+}
+
+impl TryFrom<String> for Yielding {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        one_of(&text, &Self::ALL.map(|gate| (gate.word(), gate)))
     }
 }
 

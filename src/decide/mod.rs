@@ -22,6 +22,7 @@ mod identity;
 pub(crate) mod jitter;
 pub mod kernel;
 mod observe;
+mod overdue;
 mod phase;
 mod reason;
 mod reclaim;

@@ -32,6 +32,7 @@ pub enum Reason {
     RebootedRecently { left: Duration },
     TooManyReboots { most: u32, left: Duration },
     RequestTooNew { left: Duration },
+    RequestOverdue { open: Duration, given_up: String },
     NotLive { kernel: String, running: String },
     SurvivedReboot { what: &'static str },
     BackingOff { left: Duration, because: AbortReason },
@@ -82,6 +83,7 @@ impl Reason {
             self,
             Reason::ReturnOverdue { .. }
                 | Reason::GoesOn { .. }
+                | Reason::RequestOverdue { .. }
                 | Reason::AfterOverdue { .. }
                 | Reason::AfterGivenUp { .. }
         )
@@ -110,6 +112,7 @@ impl Reason {
             Reason::RebootedRecently { .. } => "rebooted-recently",
             Reason::TooManyReboots { .. } => "too-many-reboots",
             Reason::RequestTooNew { .. } => "request-too-new",
+            Reason::RequestOverdue { .. } => "request-overdue",
             Reason::NotLive { .. } => "not-live",
             Reason::SurvivedReboot { .. } => "survived-reboot",
             Reason::BackingOff { .. } => "backing-off",
@@ -190,6 +193,10 @@ impl fmt::Display for Reason {
             ),
             Reason::RequestTooNew { left } => {
                 write!(f, "the request is younger than `min_age`; {} left", span(*left))
+            }
+            Reason::RequestOverdue { open, given_up } => {
+                write!(f, "the reboot has been asked for {} ago, longer than `deadline` in [policy]", span(*open))?;
+                if given_up.is_empty() { Ok(()) } else { write!(f, "; not held by {given_up} any more") }
             }
             Reason::NotLive { kernel, running } => write!(
                 f,

@@ -149,10 +149,15 @@ impl Requests {
 
     /// How long until the oldest of those that ask is old enough.
     pub(super) fn too_new(&self, world: &World, min_age: Duration) -> Option<Duration> {
+        self.age(world).and_then(|age| min_age.checked_sub(age)).filter(|left| !left.is_zero())
+    }
+
+    /// How long the oldest of those that ask has done so.
+    pub(super) fn age(&self, world: &World) -> Option<Duration> {
         let ages = self
             .asking()
             .map(|(_, request)| request.since.map_or(Duration::ZERO, |at| world.elapsed_since(at)));
-        ages.max().and_then(|age| min_age.checked_sub(age)).filter(|left| !left.is_zero())
+        ages.max()
     }
 
     /// Whether a source could not be read.

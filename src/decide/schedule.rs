@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::overdue::{Overdue, relaxed};
 use super::phase;
 use super::requests::Requests;
 use super::world::World;
@@ -95,10 +96,20 @@ pub fn decide(world: &World, settings: &Settings) -> Decision {
             watches: Watches::default(),
         };
     }
+    let overdue = Overdue::of(world, settings);
+    let relaxed = overdue.as_ref().filter(|it| it.is_now()).map(|_| relaxed(settings));
+    let settings = relaxed.as_ref().unwrap_or(settings);
     if let Some(reboot) = reboot_now(world, settings) {
         return reboot;
     }
-    allow(world, settings, phase::wish(world, settings))
+    let mut wish = phase::wish(world, settings);
+    if let Some(overdue) = overdue {
+        wish.wake_at(world.now.boot + overdue.left, world.now.boot);
+        // On the way back it is still there, and has had its reboot.
+        let is_ahead = !matches!(wish.phase, Phase::Rebooting | Phase::GoingDown | Phase::Returning);
+        wish.reasons.extend(overdue.reason(settings).filter(|_| is_ahead));
+    }
+    allow(world, settings, wish)
 }
 
 /// The answered stamp allows the reboot, for a moment. The cluster was read before it; the host, which takes

@@ -67,6 +67,7 @@ fn tell_host(cluster: &mut Cluster, number: usize, command: &str, rest: &str) ->
         }
         "end" => cluster.hosts[number].pods.retain(|_, pod| pod.key.name != rest),
         "window" => cluster.windows(number).open = Open::During(vec![window(rest)]),
+        "no-window" => cluster.hosts[number].settings.policy.windows = None,
         "window-always" => cluster.windows(number).open = Open::Always,
         "thaw" => cluster.windows(number).freezes.clear(),
         "block-by-nothing" => cluster.hosts[number].settings.gates.blocking_pods.clear(),
@@ -103,6 +104,12 @@ fn tell_host(cluster: &mut Cluster, number: usize, command: &str, rest: &str) ->
         "shutdown-cancel" => cluster.hosts[number].scheduled = None,
         "dpkg-at-stamp" => cluster.hosts[number].dpkg_at_stamp = true,
         "min-age" => cluster.hosts[number].settings.policy.min_age = seconds(rest),
+        "deadline" => {
+            let mut words = rest.split_whitespace();
+            let policy = &mut cluster.hosts[number].settings.policy;
+            policy.deadline = words.next().map(seconds);
+            policy.yielding = words.map(|word| word.to_owned().try_into().unwrap()).collect();
+        }
         "min-interval" => cluster.hosts[number].settings.policy.min_interval = seconds(rest),
         "annotation" => cluster.hosts[number].settings.host.request_annotation = rest == "on",
         "status" => {

@@ -641,6 +641,8 @@ fn settings(pool: &str, reboot_tries: u32) -> Settings {
             window_left: Duration::from_secs(30 * 60),
             min_interval: Duration::ZERO,
             max_reboots_per_day: None,
+            deadline: None,
+            yielding: vec![],
             min_age: Duration::ZERO,
             settle: Duration::from_secs(60),
             reboot_timeout: Duration::from_secs(600),

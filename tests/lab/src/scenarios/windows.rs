@@ -50,6 +50,19 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     host.run_ok(&["rm", SENTINEL]).await?;
     verdict::booted(host, 2)?;
 
+    say("the window yields to a request that is overdue");
+    stage.lab.kubectl(&["delete", "deployment,pdb", "--all"]).await?;
+    let closed = window(after(Timestamp::now(), 3600));
+    configure(host, &format!("{closed}deadline = \"14d\"\ngive_up_after_deadline = [\"freeze\"]\n")).await?;
+    host.run_ok(&["touch", "--date=20 days ago", SENTINEL]).await?;
+    let overdue = |status: &Status| {
+        status.says("window-closed", &["opens in"]) && status.says("request-overdue", &["20d", "freeze"])
+    };
+    wait_status(host, "overdue, and held by the window", overdue, SOON).await?;
+    configure(host, &format!("{closed}give_up_after_deadline = [\"window\"]\n")).await?;
+    host.wait_boot_number(3, CYCLE).await?;
+    verdict::settled(stage, host).await?;
+
     say("expressions can be tried");
     let first_saturdays = ["rebootctl", "windows", "--calendar", "Sat *-*-1..7 02:00 UTC"];
     let base = ["--base-time", "2026-11-23T20:00:00Z", "--iterations", "2"];
