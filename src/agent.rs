@@ -2,6 +2,7 @@
 
 mod requests;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::cluster::{Api, ApiError, Watch, WatchTarget};
-use crate::config::{Host, Settings};
+use crate::config::{ConfigError, Files, FleetPolicy, Host, Settings};
 use crate::decide::{
     AfterReadings, Decision, Effect, Event, Eviction, EvictionOutcome, Failure, How, LookPart, Next,
     NodeChange, Outcome, Phase, Planned, PodKey, Reads, Reason, Target, Verdict, Watches, World,
@@ -28,15 +29,22 @@ const DISCONNECT_WHEN_WAITING_LONGER_THAN: Duration = Duration::from_secs(30);
 pub struct Places {
     /// The file of [`memory`].
     pub memory: Option<PathBuf>,
+    /// The file of [`crate::config::Files::store`].
+    pub configuration: Option<PathBuf>,
     /// The file of [`status`].
     pub status: Option<PathBuf>,
 }
 
-/// Reads the settings anew; the error is the text for people.
-pub type Reload = Box<dyn Fn() -> Result<Settings, String>>;
+/// Reads the configuration anew, with the settings that it makes; the error is the text for people.
+pub type Reload = Box<dyn Fn() -> Result<(Files, Settings), String>>;
 
 /// The daemon's loop and everything that it holds.
 pub struct Agent {
+    files: Files,
+    /// The latest that was understood, and the labels that it was last applied for.
+    fleet: Option<FleetPolicy>,
+    labels: BTreeMap<String, String>,
+    /// What the files say, and over them the fleet's policy.
     settings: Settings,
     reload: Reload,
     places: Places,
@@ -65,6 +73,7 @@ struct Watching {
     pods: Option<Watch>,
     kubelet: Option<Watch>,
     annotations: Option<Watch>,
+    policy: Option<Watch>,
 }
 
 /// What was last reported, so that nothing is said twice.
@@ -77,8 +86,16 @@ struct Reported {
 
 impl Agent {
     /// An agent that has seen nothing yet. Fails where signals cannot be received.
-    pub fn new(settings: Settings, reload: Reload, places: Places, world: World) -> std::io::Result<Agent> {
+    pub fn new(
+        (files, settings): (Files, Settings),
+        reload: Reload,
+        places: Places,
+        world: World,
+    ) -> std::io::Result<Agent> {
         Ok(Agent {
+            files,
+            fleet: None,
+            labels: BTreeMap::new(),
             requests: Requests::new(&settings.host),
             api: api(&settings),
             hangup: signal(SignalKind::hangup())?,
@@ -96,6 +113,7 @@ impl Agent {
     /// Runs until `stop` resolves: then nothing is undone, since our own shutdown stops us too.
     pub async fn run(mut self, stop: impl Future<Output = ()>) {
         tokio::pin!(stop);
+        self.keep_configuration();
         self.observe_requests();
         systemd::ready();
         loop {
@@ -175,6 +193,18 @@ impl Agent {
         }
     }
 
+    /// What works is there for a start beside files that do not.
+    fn keep_configuration(&self) {
+        let Some(path) =
+            self.places.configuration.as_ref().filter(|_| self.world.host.configuration.is_none())
+        else {
+            return;
+        };
+        if let Err(error) = self.files.store(path) {
+            tracing::warn!(%error, path = %path.display(), "cannot keep the configuration");
+        }
+    }
+
     fn observe_requests(&mut self) {
         let idle = self.reported.as_ref().is_none_or(|reported| reported.phase == Phase::Idle);
         let answers = self.requests.read(!idle);
@@ -219,6 +249,10 @@ impl Agent {
 
     async fn read_part(&mut self, api: &mut Api, part: LookPart) -> Result<(), ()> {
         match part {
+            LookPart::Policy => {
+                self.read_policy(api).await;
+                Ok(())
+            }
             LookPart::Others => {
                 let node = self.world.cluster.node.last().and_then(Option::as_ref);
                 let control_plane = node.is_some_and(|node| node.control_plane);
@@ -238,7 +272,11 @@ impl Agent {
                 self.observe(Event::After(readings));
                 Ok(())
             }
-            LookPart::Node => self.observe_read(api.node().await, Event::Node),
+            LookPart::Node => {
+                self.observe_read(api.node().await, Event::Node)?;
+                self.see_labels();
+                Ok(())
+            }
             LookPart::Slots => self.observe_read(api.slots().await, Event::Slots),
             LookPart::Holders => {
                 for name in holders(&self.world, &self.settings) {
@@ -256,6 +294,51 @@ impl Agent {
                 Ok(())
             }
         }
+    }
+
+    /// A policy that cannot be read or understood shuts a gate, and what it said before stays.
+    async fn read_policy(&mut self, api: &mut Api) {
+        let understood = match api.policy().await {
+            Ok(data) => data.as_ref().map(FleetPolicy::from_config_map).transpose(),
+            Err(error) => {
+                let failure = Failure::from(error);
+                let message = format!("cannot read ConfigMap rebootd/policy: {}", failure.message);
+                return self.observe(Event::Policy(Err(Failure { message, ..failure })));
+            }
+        };
+        match understood {
+            Ok(fleet) => {
+                self.fleet = fleet;
+                self.apply_policy();
+            }
+            Err(error) => self.refuse_policy(&error),
+        }
+    }
+
+    /// By its labels the policy may name this node.
+    fn see_labels(&mut self) {
+        let Some(Some(node)) = self.world.cluster.node.last() else { return };
+        if node.labels != self.labels {
+            self.labels = node.labels.clone();
+            if self.world.cluster.policy.current().is_some() {
+                self.apply_policy();
+            }
+        }
+    }
+
+    fn apply_policy(&mut self) {
+        match self.files.policy(self.fleet.as_ref(), &self.labels) {
+            Ok(policy) => {
+                self.settings.policy = policy;
+                self.observe(Event::Policy(Ok(())));
+            }
+            Err(error) => self.refuse_policy(&error),
+        }
+    }
+
+    fn refuse_policy(&mut self, error: &ConfigError) {
+        let failure = Failure { message: error.to_string(), retry_after: None };
+        self.observe(Event::Policy(Err(failure)));
     }
 
     /// A failure of one shuts a gate, and the others are read all the same.
@@ -413,7 +496,8 @@ impl Agent {
         // A watch follows a list: before there is a whole look there is nothing to start from.
         let from_here = self.has_looked();
         let Some(api) = &mut self.api else { return };
-        let Watching { slots, node, pods, kubelet, annotations } = &mut self.watching;
+        let knows_policy = api.knows_policy();
+        let Watching { slots, node, pods, kubelet, annotations, policy } = &mut self.watching;
         if !wanted.annotations {
             *annotations = None;
         } else if annotations.is_none() {
@@ -424,6 +508,8 @@ impl Agent {
             (wanted.node, node, WatchTarget::Node),
             (wanted.pods, pods, WatchTarget::Pods),
             (wanted.kubelet, kubelet, WatchTarget::Kubelet),
+            // Without a list there is nothing to watch from.
+            (wanted.policy && knows_policy, policy, WatchTarget::Policy),
         ] {
             if !wanted {
                 *watch = None;
@@ -460,7 +546,10 @@ impl Agent {
         match woken {
             Woken::Requests => self.observe_requests(),
             Woken::Hangup => self.reload(),
-            Woken::Event(event) => self.observe(event),
+            Woken::Event(event) => {
+                self.observe(event);
+                self.see_labels();
+            }
             Woken::Eviction(None) => {}
             Woken::Eviction(Some(asked)) => self.evicted(asked),
         }
@@ -468,13 +557,18 @@ impl Agent {
 
     fn reload(&mut self) {
         match (self.reload)() {
-            Err(error) => tracing::error!("the new configuration is not used: {error}"),
-            Ok(settings) => {
+            Err(error) => {
+                tracing::error!("the new configuration is not used: {error}");
+                self.observe(Event::Configuration(Some(error)));
+            }
+            Ok((files, settings)) => {
                 tracing::info!("configuration reloaded");
                 self.requests = Requests::new(&settings.host);
                 self.api = api(&settings);
                 self.watching = Watching::default();
-                self.settings = settings;
+                (self.files, self.fleet, self.settings) = (files, None, settings);
+                self.observe(Event::Configuration(None));
+                self.keep_configuration();
                 self.observe(Event::Reloaded);
                 self.observe_requests();
             }
@@ -532,7 +626,7 @@ enum Woken {
 impl Watching {
     /// Whether any but that of the annotations, which has a connection of its own.
     fn any(&self) -> bool {
-        [&self.slots, &self.node, &self.pods, &self.kubelet].into_iter().any(Option::is_some)
+        [&self.slots, &self.node, &self.pods, &self.kubelet, &self.policy].into_iter().any(Option::is_some)
     }
 
     /// The next event of any of them. Waits for ever where there is none.
@@ -543,6 +637,7 @@ impl Watching {
             event = next(&mut self.pods) => event,
             event = next(&mut self.kubelet) => event,
             event = next(&mut self.annotations) => event,
+            event = next(&mut self.policy) => event,
         };
         if event == Event::WatchEnded {
             // The look that follows starts them all anew, from one point.

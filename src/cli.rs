@@ -66,6 +66,20 @@ pub enum DaemonCommand {
     },
 }
 
+/// What else can be done with configurations.
+#[derive(Debug, Clone, PartialEq, Subcommand)]
+pub enum ConfigCommand {
+    /// Say what is wrong with configuration files and policies; exits with 1 if something is
+    ///
+    /// Without files, with those of this host. A file may be a host's configuration, the text of a
+    /// policy, or a manifest (.yaml) with the ConfigMap "policy". Asks neither host nor cluster.
+    Check {
+        /// The files
+        #[arg(value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+}
+
 /// Where the configuration is.
 #[derive(Debug, Clone, PartialEq, Args)]
 pub struct ConfigDirectories {
@@ -123,6 +137,21 @@ pub enum ControlCommand {
         /// How many windows or starts
         #[arg(long, value_name = "N", default_value_t = 5)]
         iterations: usize,
+        /// Where the configuration is.
+        #[command(flatten)]
+        config: ConfigDirectories,
+    },
+    /// Show the configuration of this node, each value with its origin
+    ///
+    /// The files of this host, and over them the fleet's policy in the cluster, for which it needs the
+    /// host's credential: run it as root. `config check` checks files.
+    Config {
+        /// Check files instead.
+        #[command(subcommand)]
+        command: Option<ConfigCommand>,
+        /// Print JSON, for programs
+        #[arg(long)]
+        json: bool,
         /// Where the configuration is.
         #[command(flatten)]
         config: ConfigDirectories,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Parser;
 use rebootd::agent::{Agent, Places, Reload};
 use rebootd::cli::{ConfigDirectories, Daemon, DaemonCommand};
-use rebootd::config::{self, Settings};
+use rebootd::config::{Files, Settings};
 use rebootd::decide::{Memory, World};
 use rebootd::host::{clock, identity, memory};
 use rebootd::report::{status, systemd, telemetry};
@@ -33,16 +33,23 @@ fn main() -> ExitCode {
 
 fn run(boot_id: String, config: ConfigDirectories) -> ExitCode {
     telemetry::start();
-    let settings = match load(&config) {
-        Ok(settings) => settings,
-        Err(error) => return bad_configuration(&error),
+    let state = |name: &str| place("STATE_DIRECTORY").map(|directory| directory.join(name));
+    let kept = state("configuration.json");
+    let (loaded, problem) = match load(&config) {
+        Ok(loaded) => (loaded, None),
+        // Whoever is on the way back finishes that; nothing else begins.
+        Err(error) => match kept.as_deref().and_then(load_kept) {
+            Some(loaded) => (loaded, Some(error)),
+            None => return bad_configuration(&error),
+        },
     };
     let places = Places {
-        memory: place("STATE_DIRECTORY").map(|directory| directory.join("state.json")),
+        memory: state("state.json"),
+        configuration: kept,
         status: Some(PathBuf::from(status::PATH)),
     };
     let reload: Reload = Box::new(move || load(&config));
-    exit(start(settings, reload, places, boot_id, |agent| async {
+    exit(start(loaded, problem, reload, places, boot_id, |agent| async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let stop = async {
@@ -57,8 +64,8 @@ fn run(boot_id: String, config: ConfigDirectories) -> ExitCode {
 }
 
 fn step_back(timeout: Duration, config: &ConfigDirectories) -> ExitCode {
-    let settings = match load(config) {
-        Ok(settings) => settings,
+    let (files, settings) = match load(config) {
+        Ok(loaded) => loaded,
         Err(error) => return bad_configuration(&error),
     };
     if settings.api.is_none() {
@@ -70,7 +77,7 @@ fn step_back(timeout: Duration, config: &ConfigDirectories) -> ExitCode {
         Err(error) => return exit(Err(error.into())),
     };
     let no_reload: Reload = Box::new(|| Err("not while stepping back".to_owned()));
-    exit(start(settings, no_reload, Places::default(), boot_id, |agent| async move {
+    exit(start((files, settings), None, no_reload, Places::default(), boot_id, |agent| async move {
         match tokio::time::timeout(timeout, agent.step_back()).await {
             Ok(()) => Ok(ExitCode::SUCCESS),
             Err(_elapsed) => {
@@ -96,7 +103,8 @@ fn left_behind(node: &str) -> String {
 
 /// Makes an agent and runs it on a single thread.
 fn start<F: Future<Output = anyhow::Result<ExitCode>>>(
-    settings: Settings,
+    loaded: (Files, Settings),
+    problem: Option<String>,
     reload: Reload,
     places: Places,
     boot_id: String,
@@ -105,9 +113,10 @@ fn start<F: Future<Output = anyhow::Result<ExitCode>>>(
     // Fails only where it was done before.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let remembered = places.memory.as_deref().map(remembered).unwrap_or_default();
-    let world = World::new(clock::now(), clock::random()?, boot_id, identity::machine_id()?, remembered);
+    let mut world = World::new(clock::now(), clock::random()?, boot_id, identity::machine_id()?, remembered);
+    world.host.configuration = problem;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let code = runtime.block_on(async { run(Agent::new(settings, reload, places, world)?).await });
+    let code = runtime.block_on(async { run(Agent::new(loaded, reload, places, world)?).await });
     // A name that is still being resolved must not hold up our end.
     runtime.shutdown_background();
     code
@@ -121,10 +130,21 @@ fn remembered(path: &Path) -> Memory {
     })
 }
 
-fn load(config: &ConfigDirectories) -> Result<Settings, String> {
+fn load(config: &ConfigDirectories) -> Result<(Files, Settings), String> {
     let directories: Vec<&Path> = config.directories.iter().map(PathBuf::as_path).collect();
+    complete(Files::read(&directories).map_err(|error| error.to_string())?)
+}
+
+/// The configuration that was understood last, if by it there may be something to finish.
+fn load_kept(path: &Path) -> Option<(Files, Settings)> {
+    let kept = complete(Files::load(path).ok()?).ok()?;
+    kept.1.api.is_some().then_some(kept)
+}
+
+fn complete(files: Files) -> Result<(Files, Settings), String> {
     let host_name = identity::host_name().map_err(|error| format!("cannot read the host's name: {error}"))?;
-    config::load(&directories, &host_name).map_err(|error| error.to_string())
+    let settings = files.settings(&host_name).map_err(|error| error.to_string())?;
+    Ok((files, settings))
 }
 
 fn bad_configuration(error: &str) -> ExitCode {

@@ -1,14 +1,17 @@
 //! The control program's command line.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Parser;
-use rebootd::cli::{Control, ControlCommand, FleetCommand};
+use rebootd::cli::{ConfigCommand, Control, ControlCommand, FleetCommand};
 use rebootd::cluster::Api;
-use rebootd::config::{ApiAccess, load_windows, read_persons_kubeconfig, zones};
+use rebootd::config::{
+    ApiAccess, Effective, Files, FleetPolicy, check_file, effective, read_persons_kubeconfig, zones,
+};
 use rebootd::decide::{Calendar, Outcome};
 use rebootd::host::clock::now;
 use rebootd::host::{hold, identity};
@@ -21,6 +24,8 @@ use tokio::runtime::Runtime;
 const ADMIN_KUBECONFIG: &str = "/etc/kubernetes/admin.conf";
 /// Somebody has to confirm, and nobody is there.
 const NEEDS_CONFIRMATION: u8 = 2;
+/// Whoever asks for the configuration sits there and waits.
+const CLUSTER_TIMEOUT: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
     let result = match Control::parse().command {
@@ -32,6 +37,12 @@ fn main() -> ExitCode {
                 None => print_windows(&config.directories, base, iterations, json),
             }
             .map(|()| ExitCode::SUCCESS)
+        }
+        ControlCommand::Config { command: Some(ConfigCommand::Check { files }), config, .. } => {
+            check(&files, &config.directories)
+        }
+        ControlCommand::Config { command: None, json, config } => {
+            print_config(&config.directories, json).map(|()| ExitCode::SUCCESS)
         }
         ControlCommand::Hold { reason } => {
             hold(&reason).with_context(not_changed).map(|()| ExitCode::SUCCESS)
@@ -111,6 +122,30 @@ fn release(release: &Release, kubeconfig: Option<PathBuf>) -> anyhow::Result<Exi
     })
 }
 
+type Labels = BTreeMap<String, String>;
+
+/// What the cluster says about the configuration of this node.
+#[derive(Default)]
+struct InCluster {
+    fleet: Option<FleetPolicy>,
+    labels: Labels,
+}
+
+/// Asks with the credential of this host for the policy's data and the labels of the Node.
+fn in_cluster(files: &Files) -> anyhow::Result<(Option<Labels>, Labels)> {
+    let settings = files.settings(&identity::host_name()?)?;
+    let access = settings.api.context("there is no way to the cluster configured")?;
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut api = Api::new(access, settings.node_name);
+    runtime.block_on(async {
+        let read = async { anyhow::Ok((api.policy().await?, api.node().await?)) };
+        let (data, node) =
+            tokio::time::timeout(CLUSTER_TIMEOUT, read).await.context("no answer in time")??;
+        Ok((data, node.map(|node| node.labels).unwrap_or_default()))
+    })
+}
+
 /// The way to the cluster that kubectl would take as well.
 fn access(given: Option<PathBuf>) -> anyhow::Result<ApiAccess> {
     let path = match given.or_else(|| variable("KUBECONFIG")) {
@@ -156,13 +191,9 @@ fn print_starts(expression: &str, mut base: Duration, count: usize) -> anyhow::R
 }
 
 fn print_windows(directories: &[PathBuf], base: Duration, count: usize, json: bool) -> anyhow::Result<()> {
-    let directories: Vec<&Path> = directories.iter().map(PathBuf::as_path).collect();
-    let windows = load_windows(&directories).map_err(|error| {
-        let text = error.to_string();
-        // The package's file is for everybody to read; an administrator's may not be.
-        let hint = if text.contains("Permission denied") { "\ntry: sudo rebootctl windows" } else { "" };
-        anyhow::anyhow!("{text}{hint}")
-    })?;
+    let files = read_files(directories)?;
+    let policy = policy_in_cluster(&files)?;
+    let windows = files.windows(policy.fleet.as_ref(), &policy.labels);
     let zone = zones().local;
     let outlook = Outlook::new(windows.as_ref(), base, count, &zone);
     if json {
@@ -170,6 +201,62 @@ fn print_windows(directories: &[PathBuf], base: Duration, count: usize, json: bo
         return Ok(());
     }
     outlook.lines(&zone).iter().for_each(|line| println!("{line}"));
+    Ok(())
+}
+
+fn read_files(directories: &[PathBuf]) -> anyhow::Result<Files> {
+    let directories: Vec<&Path> = directories.iter().map(PathBuf::as_path).collect();
+    Files::read(&directories).map_err(|error| {
+        let text = error.to_string();
+        // The package's file is for everybody to read; an administrator's may not be.
+        let hint = if text.contains("Permission denied") { "\ntry it with sudo" } else { "" };
+        anyhow::anyhow!("{text}{hint}")
+    })
+}
+
+/// The fleet's policy, for this node. Where it cannot be read, that is said beside what is known.
+fn policy_in_cluster(files: &Files) -> anyhow::Result<InCluster> {
+    match in_cluster(files) {
+        Ok((data, labels)) => {
+            let fleet = data.as_ref().map(FleetPolicy::from_config_map).transpose();
+            let fleet = fleet.context("the fleet's policy is not understood, so nothing starts")?;
+            Ok(InCluster { fleet, labels })
+        }
+        Err(error) => {
+            eprintln!("rebootctl: without the fleet's policy, which cannot be read: {error:#}");
+            Ok(InCluster::default())
+        }
+    }
+}
+
+fn check(files: &[PathBuf], directories: &[PathBuf]) -> anyhow::Result<ExitCode> {
+    let mut problems = Vec::new();
+    if files.is_empty() {
+        problems.extend(read_files(directories)?.check().err().map(|error| error.to_string()));
+    }
+    problems.extend(files.iter().filter_map(|path| check_file(path).err()).map(|error| error.to_string()));
+    problems.iter().for_each(|problem| eprintln!("{problem}"));
+    if problems.is_empty() {
+        println!("ok");
+        return Ok(ExitCode::SUCCESS);
+    }
+    Ok(ExitCode::FAILURE)
+}
+
+fn print_config(directories: &[PathBuf], json: bool) -> anyhow::Result<()> {
+    let files = read_files(directories)?;
+    let policy = policy_in_cluster(&files)?;
+    let values = effective(&files, policy.fleet.as_ref(), &policy.labels);
+    if json {
+        println!("{}", serde_json::to_string_pretty(&values)?);
+        return Ok(());
+    }
+    let text = |value: &Effective| value.value.as_ref().map_or("-".to_owned(), ToString::to_string);
+    let width = values.iter().map(|value| value.key.len()).max().unwrap_or_default();
+    for value in &values {
+        let origin = value.place.as_deref().unwrap_or(value.origin);
+        println!("{:<width$}  {}  # {origin}", value.key, text(value));
+    }
     Ok(())
 }
 

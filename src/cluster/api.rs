@@ -1,6 +1,6 @@
 //! What rebootd asks of the API server, request by request.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use reqwest::Method;
@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use super::client::{ApiError, Client};
 use super::eviction;
 use super::objects::{
-    CONTROL_PLANE, FIELD_MANAGER, KUBELET_LEASES, Lease, List, NAMESPACE, Node, PERSONS_FIELD_MANAGER, POOL,
+    CONTROL_PLANE, ConfigMap, FIELD_MANAGER, KUBELET_LEASES, Lease, List, NAMESPACE, Node,
+    PERSONS_FIELD_MANAGER, POLICY_MAPS, POLICY_SELECTOR, POOL,
 };
 use super::patches::{node_patch, slot_patch, step_back_patch};
 use super::pods::{DisruptionBudget, Pod};
@@ -138,6 +139,21 @@ impl Api {
         let list: List<Lease> = self.get(&path).await?;
         self.versions.slots = list.metadata.resource_version;
         Ok(list.items.unwrap_or_default())
+    }
+
+    /// Reads the data of the fleet's policy, where there is one. A list, since it has a version to watch from even where
+    /// there is none.
+    pub async fn policy(&mut self) -> Result<Option<BTreeMap<String, String>>, ApiError> {
+        self.versions.policy.clear();
+        let list: List<ConfigMap> =
+            self.get(&format!("{POLICY_MAPS}?fieldSelector={POLICY_SELECTOR}")).await?;
+        self.versions.policy = list.metadata.resource_version;
+        Ok(list.items.into_iter().flatten().next().map(|map| map.data))
+    }
+
+    /// Whether the latest attempt to read the fleet's policy succeeded, understood or not.
+    pub fn knows_policy(&self) -> bool {
+        !self.versions.policy.is_empty()
     }
 
     /// Whether there is a Node of this name, read without resourceVersion.

@@ -37,6 +37,10 @@ pub(super) const STEP_BACK: &str = "rebootd.io/step-back";
 /// Beside a stamp: the DaemonSets that were not ready then.
 pub(super) const UNREADY: &str = "rebootd.io/unready-daemonsets";
 
+/// Where the fleet's policy is: one ConfigMap.
+pub(super) const POLICY_MAPS: &str = "/api/v1/namespaces/rebootd/configmaps";
+pub(super) const POLICY_SELECTOR: &str = "metadata.name%3Dpolicy";
+
 /// On a Node: somebody asks for a reboot; the text says why. On a slot: what that text was at the stamp.
 pub(super) const REQUEST: &str = "rebootd.io/request";
 /// On a Node: a person wants it not to reboot; the text says why.
@@ -178,8 +182,9 @@ impl From<Node> for NodeView {
             unschedulable: node.spec.unschedulable,
             unschedulable_is_ours: node.metadata.managed_fields.iter().any(ours),
             mark: node.metadata.annotations.remove(CORDON),
-            pool_label: node.metadata.labels.remove(POOL),
+            pool_label: node.metadata.labels.get(POOL).cloned(),
             control_plane: node.metadata.labels.contains_key(CONTROL_PLANE),
+            labels: node.metadata.labels,
             boot_id: plain_id(&node.status.node_info.boot_id),
             machine_id: plain_id(&node.status.node_info.machine_id),
             ready: ready.is_some_and(|condition| condition.status == "True"),
@@ -308,7 +313,14 @@ pub(super) fn annotations(mut event: WatchEvent<Something>) -> Event {
     let (hold, request) = (take(HOLD), take(REQUEST));
     let gone = event.kind == "DELETED";
     let uid = if gone { String::new() } else { event.object.metadata.uid };
-    Event::Annotations { uid, hold, request }
+    Event::Annotations { uid, hold, request, labels: event.object.metadata.labels }
+}
+
+/// As much of a ConfigMap as the fleet's policy has.
+#[derive(Deserialize)]
+pub(super) struct ConfigMap {
+    #[serde(default)]
+    pub(super) data: BTreeMap<String, String>,
 }
 
 /// A watch event of any kind of object.

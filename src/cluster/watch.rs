@@ -8,7 +8,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::client::{ApiError, Client};
-use super::objects::{KUBELET_LEASES, NAMESPACE, Something, WatchEvent, annotations};
+use super::objects::{
+    KUBELET_LEASES, NAMESPACE, POLICY_MAPS, POLICY_SELECTOR, Something, WatchEvent, annotations,
+};
 use super::pods::Pod;
 use crate::config::ApiAccess;
 use crate::decide::jitter::jitter;
@@ -37,11 +39,14 @@ pub enum WatchTarget {
     Pods,
     /// The kubelet's Lease.
     Kubelet,
+    /// The fleet's policy.
+    Policy,
 }
 
 /// The resourceVersion of the latest list of each kind that is listed.
 #[derive(Debug, Default)]
 pub(super) struct Versions {
+    pub(super) policy: String,
     pub(super) slots: String,
     pub(super) pods: String,
 }
@@ -65,6 +70,9 @@ impl Watch {
                 (_, Err(error)) => Err(error),
                 (WatchTarget::Pods, Ok(response)) => {
                     follow(response, &sender, |event| pod_event(event, &node)).await
+                }
+                (WatchTarget::Policy, Ok(response)) => {
+                    follow(response, &sender, |_: WatchEvent<Something>| Some(Event::PolicyChanged)).await
                 }
                 (_, Ok(response)) => follow(response, &sender, changed).await,
             };
@@ -125,6 +133,9 @@ fn path(target: WatchTarget, node: &str, versions: &Versions) -> String {
         WatchTarget::Pods => {
             let on_node = format!("&fieldSelector=spec.nodeName%3D{node}");
             ("/api/v1/pods".to_owned(), on_node, from(&versions.pods))
+        }
+        WatchTarget::Policy => {
+            (POLICY_MAPS.to_owned(), format!("&fieldSelector={POLICY_SELECTOR}"), from(&versions.policy))
         }
         WatchTarget::Kubelet => (leases(KUBELET_LEASES), by_name, String::new()),
     };

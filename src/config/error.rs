@@ -30,6 +30,13 @@ impl ConfigError {
         Self::at(Place::file(path), format!("cannot be read: {error}"))
     }
 
+    /// The same error in a file that holds that text after so many lines, each after so many columns.
+    pub(super) fn moved(self, path: &Path, lines: u64, columns: u64) -> Self {
+        let position = self.place.and_then(|place| place.position);
+        let position = position.map(|at| Position { line: at.line + lines, column: at.column + columns });
+        Self { place: Some(Place { path: path.to_owned(), position }), message: self.message }
+    }
+
     /// Where the error is, unless no file is to blame.
     pub fn place(&self) -> Option<&Place> {
         self.place.as_ref()

@@ -70,7 +70,7 @@ pub(super) struct HostKeys {
     pub(super) max_uptime: Option<Spanned<TimeSpan>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table, as in [policy]")]
 pub(super) struct PolicyKeys {
     pub(super) window: Option<Spanned<WindowKey>>,
@@ -221,10 +221,13 @@ impl File {
 }
 
 /// What is wrong with the text, and in which bytes of it.
-struct Problem {
-    span: Range<usize>,
-    message: String,
+pub(super) struct Problem {
+    pub(super) span: Range<usize>,
+    pub(super) message: String,
 }
+
+/// Tables by name, each with the keys that it may have.
+pub(super) type Known = [(String, &'static [&'static str])];
 
 impl From<toml::de::Error> for Problem {
     fn from(error: toml::de::Error) -> Self {
@@ -233,15 +236,16 @@ impl From<toml::de::Error> for Problem {
 }
 
 fn parse_keys(text: &str) -> Result<Keys, Problem> {
-    check_keys(DeTable::parse(text)?.get_ref())?;
+    let known: Vec<_> = KNOWN_KEYS.iter().map(|(table, keys)| ((*table).to_owned(), *keys)).collect();
+    check_keys(DeTable::parse(text)?.get_ref(), &known)?;
     Ok(toml::from_str(text)?)
 }
 
 /// Finds the unknown key that stands first, at the top or in a known table.
-fn check_keys(document: &DeTable) -> Result<(), Problem> {
-    let unknown = KNOWN_KEYS.iter().flat_map(|(name, _)| {
+pub(super) fn check_keys(document: &DeTable, known: &Known) -> Result<(), Problem> {
+    let unknown = known.iter().flat_map(|(name, _)| {
         let tables = tables(document, name).into_iter();
-        tables.flat_map(|content| unknown_keys(name, content))
+        tables.flat_map(|content| unknown_keys(known, name, content))
     });
     match unknown.min_by_key(|problem| problem.span.start) {
         Some(first) => Err(first),
@@ -250,7 +254,7 @@ fn check_keys(document: &DeTable) -> Result<(), Problem> {
 }
 
 /// The tables of this name, which are several where they stand in an array.
-fn tables<'a>(document: &'a DeTable<'a>, name: &str) -> Vec<&'a DeTable<'a>> {
+pub(super) fn tables<'a>(document: &'a DeTable<'a>, name: &str) -> Vec<&'a DeTable<'a>> {
     if name.is_empty() {
         return vec![document];
     }
@@ -264,41 +268,44 @@ fn tables<'a>(document: &'a DeTable<'a>, name: &str) -> Vec<&'a DeTable<'a>> {
     values.flat_map(in_value).collect()
 }
 
-fn unknown_keys(table: &str, content: &DeTable) -> Vec<Problem> {
-    let known = known_keys(table);
-    let unknown = content.iter().filter(|(key, _)| !known.contains(&key.get_ref().as_ref()));
+fn unknown_keys(known: &Known, table: &str, content: &DeTable) -> Vec<Problem> {
+    let here = keys_of(known, table);
+    let unknown = content.iter().filter(|(key, _)| !here.contains(&key.get_ref().as_ref()));
     unknown
         .map(|(key, value)| Problem {
             span: key.span(),
-            message: explain_unknown(table, key.get_ref(), value.get_ref().is_table()),
+            message: explain_unknown(known, table, key.get_ref(), value.get_ref().is_table()),
         })
         .collect()
 }
 
-fn known_keys(table: &str) -> &'static [&'static str] {
-    KNOWN_KEYS.iter().find(|(name, _)| *name == table).map_or(&[], |(_, keys)| keys)
+fn keys_of(known: &Known, table: &str) -> &'static [&'static str] {
+    known.iter().find(|(name, _)| name == table).map_or(&[], |(_, keys)| keys)
 }
 
 /// Says that the key is unknown and which one may be meant.
-fn explain_unknown(table: &str, key: &str, is_table: bool) -> String {
+fn explain_unknown(known: &Known, table: &str, key: &str, is_table: bool) -> String {
     let what = match (table, is_table) {
         ("", true) => format!("unknown table [{key}]"),
         ("", false) => format!("unknown key \"{key}\""),
         (_, true) => format!("unknown table [{table}.{key}]"),
         (_, false) => format!("unknown key \"{key}\" in [{table}]"),
     };
-    let elsewhere = KNOWN_KEYS.iter().find(|(name, keys)| *name != table && keys.contains(&key));
-    let hint = match (nearest(key, known_keys(table)), elsewhere) {
+    let here = keys_of(known, table);
+    let has = |name: &str, keys: &[&str]| name != table && keys.contains(&key);
+    let below = known.iter().find(|(name, keys)| name.starts_with(&format!("{table}.")) && has(name, keys));
+    let elsewhere = below.or_else(|| known.iter().find(|(name, keys)| has(name, keys)));
+    let hint = match (nearest(key, here), elsewhere.map(|(name, _)| name.as_str())) {
         (Some(near), _) => format!("did you mean \"{near}\"?"),
-        (None, Some(("", _))) => format!("\"{key}\" belongs to the top of the file, before any table"),
-        (None, Some((other, _))) => format!("\"{key}\" belongs in [{other}]"),
-        (None, None) => format!("known here: {}", known_keys(table).join(", ")),
+        (None, Some("")) => format!("\"{key}\" belongs to the top of the file, before any table"),
+        (None, Some(other)) => format!("\"{key}\" belongs in [{other}]"),
+        (None, None) => format!("known here: {}", here.join(", ")),
     };
     format!("{what}; {hint}")
 }
 
 /// The candidate that is the fewest edits away, if it is near enough to be meant.
-fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
+pub(super) fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
     let (distance, candidate) =
         candidates.iter().map(|candidate| (edit_distance(word, candidate), *candidate)).min()?;
     // One edit in three letters; with more, any short word is near to any other.

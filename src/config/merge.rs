@@ -24,7 +24,7 @@ pub(super) struct Located<T> {
 }
 
 /// What all files together say.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Merged {
     /// The files that were read, in this order.
     pub(super) sources: Vec<PathBuf>,

@@ -3,14 +3,19 @@
 //! [`file`] reads one TOML file, [`merge`] lets later files win key by key and
 //! remembers where each value came from, [`settings`] adds the defaults, checks
 //! what only the whole can tell, and reads the kubeconfig. The rest of the
-//! program sees [`Settings`] only.
+//! program sees [`Settings`] only. [`fleet`] is the policy in the cluster, which
+//! [`files`] lays over the files whenever it changes.
 
 mod base64;
 mod checks;
 mod duration;
+mod effective;
 mod error;
 mod file;
+mod files;
+mod fleet;
 mod kubeconfig;
+mod manifest;
 mod merge;
 mod secret;
 mod settings;
@@ -19,11 +24,13 @@ mod windows;
 
 use std::path::{Path, PathBuf};
 
-use crate::decide::Windows;
-
 pub use duration::{TimeSpanError, parse_time_span};
+pub use effective::{Effective, effective};
 pub use error::{ConfigError, Place, Position};
+pub use files::Files;
+pub use fleet::FleetPolicy;
 pub use kubeconfig::read_persons as read_persons_kubeconfig;
+pub use manifest::check as check_file;
 pub use secret::Secret;
 pub use settings::{
     After, ApiAccess, AtLimit, BarePods, Credential, DeleteRefused, Drain, EmptyDirPods, Gates, Host, Mode,
@@ -35,34 +42,10 @@ pub use windows::zones;
 /// distribution's first, the administrator's last, because later values win.
 pub const DEFAULT_DIRECTORIES: [&str; 2] = ["/usr/lib/rebootd", "/etc/rebootd"];
 
-/// Reads `config.toml` and then `config.d/*.toml` of each directory, in this
-/// order, and completes them to settings. What is missing is skipped.
-///
-/// `host_name` is the name of this host (`uname -n`), from which the name of the
-/// node is taken unless it is configured. The kubeconfig is looked for in the
-/// last directory unless it is configured.
+/// Reads the files of these directories, and completes them to settings without the fleet's policy: see
+/// [`Files::read`] and [`Files::settings`].
 pub fn load(directories: &[&Path], host_name: &str) -> Result<Settings, ConfigError> {
-    let merged = read(directories)?;
-    let administrators = directories.last().copied().unwrap_or(Path::new(DEFAULT_DIRECTORIES[1]));
-    settings::complete(merged, host_name, administrators)
-}
-
-/// Reads what [`load`] reads, but only for the windows and freezes: whoever asks for them may not be allowed to read
-/// the kubeconfig.
-pub fn load_windows(directories: &[&Path]) -> Result<Option<Windows>, ConfigError> {
-    Ok(settings::windows(&read(directories)?))
-}
-
-fn read(directories: &[&Path]) -> Result<merge::Merged, ConfigError> {
-    let mut merged = merge::Merged::default();
-    for directory in directories {
-        for path in file_paths(directory)? {
-            if let Some(file) = file::File::read(&path)? {
-                merged.add(file);
-            }
-        }
-    }
-    Ok(merged)
+    Files::read(directories)?.settings(host_name)
 }
 
 /// The files that one configuration directory may have, in the order in which

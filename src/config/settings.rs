@@ -418,20 +418,15 @@ pub(super) fn complete(
     let drain = drain(&merged)?;
     checks::prometheus(&merged)?;
     let after = checks::after(&merged)?;
-    let gates = Gates {
-        max_nodes_not_ready: merged.max_nodes_not_ready.as_ref().map_or(0, |number| number.value),
-        count_cordoned: merged.count_cordoned.as_ref().is_some_and(|yes| yes.value),
-        min_uptime: within("min_uptime", &merged.min_uptime, Duration::ZERO)?.unwrap_or_default(),
-        blocking_pods: merged.blocking_pods.as_ref().map(|given| given.value.clone()).unwrap_or_default(),
-        query: checks::before(&merged)?,
-    };
+    let gates = gates(&merged)?;
+    let pool = pool(&merged).to_owned();
     let node_name = match merged.node_name {
         Some(name) => name.value,
         None => node_name_of(host_name)?,
     };
     Ok(Settings {
         node_name,
-        pool: value_or(merged.pool, DEFAULT_POOL.to_owned()),
+        pool,
         mode: value_or(merged.mode, Mode::Active),
         api,
         host,
@@ -472,7 +467,36 @@ fn host(merged: &Merged, administrators: &Path) -> Result<Host, ConfigError> {
     })
 }
 
-fn policy(merged: &Merged) -> Result<Policy, ConfigError> {
+/// Checks all that can be checked without this host and its credential.
+pub(super) fn check(merged: &Merged, administrators: &Path) -> Result<(), ConfigError> {
+    match &merged.server {
+        Some(server) => drop(access_by_keys(merged, server)?),
+        None => refuse_without_server(merged)?,
+    }
+    host(merged, administrators)?;
+    policy(merged)?;
+    drain(merged)?;
+    checks::prometheus(merged)?;
+    checks::after(merged)?;
+    gates(merged)?;
+    Ok(())
+}
+
+pub(super) fn pool(merged: &Merged) -> &str {
+    merged.pool.as_ref().map_or(DEFAULT_POOL, |pool| &pool.value)
+}
+
+fn gates(merged: &Merged) -> Result<Gates, ConfigError> {
+    Ok(Gates {
+        max_nodes_not_ready: merged.max_nodes_not_ready.as_ref().map_or(0, |number| number.value),
+        count_cordoned: merged.count_cordoned.as_ref().is_some_and(|yes| yes.value),
+        min_uptime: within("min_uptime", &merged.min_uptime, Duration::ZERO)?.unwrap_or_default(),
+        blocking_pods: merged.blocking_pods.as_ref().map(|given| given.value.clone()).unwrap_or_default(),
+        query: checks::before(merged)?,
+    })
+}
+
+pub(super) fn policy(merged: &Merged) -> Result<Policy, ConfigError> {
     let min_interval = within("min_interval", &merged.min_interval, Duration::ZERO)?;
     let min_age = within("min_age", &merged.min_age, Duration::ZERO)?;
     let settle = within("settle", &merged.settle, SHORTEST_SETTLE)?;

@@ -81,6 +81,8 @@ pub struct Reads {
     pub others: bool,
     /// What the gates after a reboot ask for.
     pub after: bool,
+    /// The fleet's policy.
+    pub policy: bool,
     /// The own Node, then the slots, both without resourceVersion.
     pub cluster: bool,
     /// The kubelet's Lease in `kube-node-lease`.
@@ -98,6 +100,8 @@ pub struct Reads {
 /// One part of a look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LookPart {
+    /// The fleet's policy.
+    Policy,
     /// The other nodes.
     Others,
     /// The alerts, where they are a gate.
@@ -127,6 +131,7 @@ impl Reads {
     /// others than the API server answer: that takes longest, and what was read before it would be old.
     pub fn in_order(self) -> impl Iterator<Item = LookPart> {
         let parts = [
+            (self.policy, LookPart::Policy),
             (self.others, LookPart::Others),
             (self.others, LookPart::Alerts),
             (self.after, LookPart::After),
@@ -152,6 +157,8 @@ pub struct Watches {
     pub pods: bool,
     /// The kubelet's Lease.
     pub kubelet: bool,
+    /// The fleet's policy.
+    pub policy: bool,
     /// The annotations of the own Node that people write: a watch that costs next to nothing, and says what changed.
     pub annotations: bool,
 }

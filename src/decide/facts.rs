@@ -153,6 +153,8 @@ pub struct NodeView {
     pub hold: Option<String>,
     /// A person's or a provider's annotation that asks for a reboot, with its words.
     pub request: Option<String>,
+    /// Its labels, by which the fleet's policy may name it.
+    pub labels: BTreeMap<String, String>,
     /// What says that the node is about to be removed from the cluster, if something does.
     pub removal: Option<String>,
 }

@@ -67,6 +67,15 @@ pub(super) fn window_ends_soon(world: &World, settings: &Settings) -> Option<Dur
     window_left(world, settings).filter(|left| *left < settings.policy.window_left)
 }
 
+/// What keeps the settings from being what people want them to be: a freeze with a typo must not be a reboot.
+/// A policy that was not read yet is read before any effect: see `phase::wish`.
+pub(super) fn policy(world: &World) -> Option<Reason> {
+    if let Some(why) = &world.host.configuration {
+        return Some(Reason::ConfigurationUnreadable { why: why.clone() });
+    }
+    world.cluster.policy.failure().map(|why| Reason::PolicyUnreadable { why: why.to_owned() })
+}
+
 /// The gates of the own Node, asked whenever those of the host are.
 pub(super) fn node(node: &NodeView) -> Option<Reason> {
     node.removal.as_ref().map(|by| Reason::NodeIsRemoved { by: by.clone() })

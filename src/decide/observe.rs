@@ -53,6 +53,12 @@ pub enum Event {
     },
     /// The other nodes were read.
     Others(Result<Others, Failure>),
+    /// The fleet's policy was read, and is in the settings from now on; or why it is not.
+    Policy(Result<(), Failure>),
+    /// A watch says that the fleet's policy is another.
+    PolicyChanged,
+    /// The host's configuration was read anew: what is wrong with it, if something is. The settings are those of before.
+    Configuration(Option<String>),
     /// Prometheus was asked for what keeps a reboot from starting.
     Alerts(Result<Names, Failure>),
     /// What the gates after a reboot ask for was read.
@@ -80,6 +86,8 @@ pub enum Event {
         hold: Option<String>,
         /// As in [`NodeView::request`].
         request: Option<String>,
+        /// As in [`NodeView::labels`].
+        labels: BTreeMap<String, String>,
     },
     /// A watch says what a pod is now.
     PodSeen(PodView),
@@ -185,6 +193,7 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
                 ended: None,
                 others: false,
                 after: false,
+                policy: false,
                 kubelet: false,
                 pods: false,
                 budgets: false,
@@ -216,6 +225,12 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
         }
         // Not like a failed look: it shuts a gate, and holds up neither evictions nor an abort.
         Event::Others(result) => cluster.others.take(result.map_err(|failure| failure.message)),
+        Event::Policy(result) => cluster.policy.take(result.map_err(|failure| failure.message)),
+        Event::PolicyChanged => {
+            cluster.policy = Reading::default();
+            cluster.look = None;
+        }
+        Event::Configuration(problem) => world.host.configuration = problem,
         Event::Alerts(result) => cluster.alerts.take(result.map_err(|failure| failure.message)),
         Event::After(readings) => cluster.after = readings,
         Event::Kubelet(result) => {
@@ -240,9 +255,11 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
                 world.cluster.look = None;
             }
         }
-        Event::Annotations { uid, hold, request } => {
+        Event::Annotations { uid, hold, request, labels } => {
             cluster.node.change(|node| match node {
-                Some(node) if node.uid == uid => (node.hold, node.request) = (hold, request),
+                Some(node) if node.uid == uid => {
+                    (node.hold, node.request, node.labels) = (hold, request, labels);
+                }
                 Some(_) => cluster.look = None,
                 None => cluster.look = cluster.look.filter(|_| uid.is_empty()),
             });
@@ -250,7 +267,10 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
         }
         Event::PodSeen(pod) => drain::pod_seen(cluster, pod, now.boot),
         Event::PodGone(key) => drain::pod_gone(cluster, &key, now.boot),
-        Event::WatchEnded => cluster.look = None,
+        Event::WatchEnded => {
+            cluster.policy = Reading::default();
+            cluster.look = None;
+        }
         Event::WriteBegun(target) => {
             let settled = cluster.settled.remove(&target.0);
             cluster.pending = Some(Pending { target, settled, look: cluster.look.take() });
@@ -381,6 +401,7 @@ fn look_ended(world: &mut World, reads: Reads) {
         look.ended = Some(world.now.boot);
         look.others = reads.others;
         look.after = reads.after;
+        look.policy = reads.policy;
         look.kubelet = reads.kubelet;
         look.pods = reads.pods;
         look.budgets = reads.budgets;

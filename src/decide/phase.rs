@@ -62,7 +62,12 @@ pub(super) fn wish(world: &World, settings: &Settings) -> Wish {
         .map(|slot| Held { slot, ownership: identity::ownership(world, slot) })
         .collect();
     let here = Here { world, settings, node, requests, held };
-    here.wish(idle_or_waiting, slots)
+    let mut wish = here.wish(idle_or_waiting, slots);
+    // Who waits for a turn or has it goes by the fleet's policy; who comes back finishes whatever it says.
+    if matches!(wish.phase, Phase::Waiting | Phase::Cordoning | Phase::Draining) {
+        wish.reads.policy = world.cluster.policy.current().is_none();
+    }
+    wish
 }
 
 /// A slot under our node's name.
@@ -177,6 +182,11 @@ impl Here<'_> {
     fn waiting(&self, slots: &[SlotView]) -> Wish {
         let mut wish = Wish::new(Phase::Waiting);
         wish.reasons = self.requests.closed();
+        wish.watches.policy = true;
+        if let Some(reason) = gates::policy(self.world) {
+            wish.look_age = Some(WAITING_LOOK);
+            wish.reasons.push(reason);
+        }
         if !wish.reasons.is_empty() {
             wish.host_age = Some(TROUBLE_LOOK);
         }
@@ -337,7 +347,7 @@ impl Here<'_> {
         let closed = self.closed();
         if !closed.is_empty() {
             // The gates may stay closed for long: meanwhile the slot may be taken away, or wanted back.
-            let watches = Watches { slots: true, node: true, ..Watches::default() };
+            let watches = Watches { slots: true, node: true, policy: true, ..Watches::default() };
             let (look_age, host_age) = (Some(DRAIN_LOOK), Some(GATE_LOOK));
             return Wish { reasons: closed, look_age, host_age, watches, ..wish };
         }
@@ -354,7 +364,7 @@ impl Here<'_> {
             closed if closed.is_empty() => wish.act(self.cordon()),
             closed => {
                 let until = Some(self.deadline(slot));
-                let watches = Watches { slots: true, ..Watches::default() };
+                let watches = Watches { slots: true, policy: true, ..Watches::default() };
                 Wish { reasons: closed, look_age: Some(OTHERS_LOOK), until, watches, ..wish }
             }
         }
@@ -373,15 +383,16 @@ impl Here<'_> {
     }
 
     fn is_held_up(&self) -> bool {
-        !gates::host(self.world).is_empty()
+        gates::policy(self.world).is_some()
+            || !gates::host(self.world).is_empty()
             || gates::node(self.node).is_some()
             || !self.closed_by_others().is_empty()
     }
 
     /// What holds up a node that has its slot: requests that cannot be read, and closed gates.
     fn closed(&self) -> Vec<Reason> {
-        let unreadable = self.requests.closed();
-        unreadable.into_iter().chain(gates::host(self.world)).chain(gates::node(self.node)).collect()
+        let unreadable = self.requests.closed().into_iter().chain(gates::policy(self.world));
+        unreadable.chain(gates::host(self.world)).chain(gates::node(self.node)).collect()
     }
 
     fn cordon(&self) -> Effect {

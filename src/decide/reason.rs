@@ -33,6 +33,8 @@ pub enum Reason {
     TooManyReboots { most: u32, left: Duration },
     RequestTooNew { left: Duration },
     RequestOverdue { open: Duration, given_up: String },
+    PolicyUnreadable { why: String },
+    ConfigurationUnreadable { why: String },
     NotLive { kernel: String, running: String },
     SurvivedReboot { what: &'static str },
     BackingOff { left: Duration, because: AbortReason },
@@ -84,6 +86,8 @@ impl Reason {
             Reason::ReturnOverdue { .. }
                 | Reason::GoesOn { .. }
                 | Reason::RequestOverdue { .. }
+                | Reason::PolicyUnreadable { .. }
+                | Reason::ConfigurationUnreadable { .. }
                 | Reason::AfterOverdue { .. }
                 | Reason::AfterGivenUp { .. }
         )
@@ -113,6 +117,8 @@ impl Reason {
             Reason::TooManyReboots { .. } => "too-many-reboots",
             Reason::RequestTooNew { .. } => "request-too-new",
             Reason::RequestOverdue { .. } => "request-overdue",
+            Reason::PolicyUnreadable { .. } => "policy-unreadable",
+            Reason::ConfigurationUnreadable { .. } => "configuration-unreadable",
             Reason::NotLive { .. } => "not-live",
             Reason::SurvivedReboot { .. } => "survived-reboot",
             Reason::BackingOff { .. } => "backing-off",
@@ -197,6 +203,12 @@ impl fmt::Display for Reason {
             Reason::RequestOverdue { open, given_up } => {
                 write!(f, "the reboot has been asked for {} ago, longer than `deadline` in [policy]", span(*open))?;
                 if given_up.is_empty() { Ok(()) } else { write!(f, "; not held by {given_up} any more") }
+            }
+            Reason::PolicyUnreadable { why } => {
+                write!(f, "the fleet's policy is not understood, so nothing starts: {why}")
+            }
+            Reason::ConfigurationUnreadable { why } => {
+                write!(f, "the configuration of this host is not understood, so nothing starts: {why}")
             }
             Reason::NotLive { kernel, running } => write!(
                 f,

@@ -23,6 +23,7 @@ pub(super) const OTHERS_LOOK: Duration = Duration::from_secs(30);
 pub(super) const NOTHING: Reads = Reads {
     others: false,
     after: false,
+    policy: false,
     cluster: false,
     kubelet: false,
     pods: false,
@@ -123,7 +124,12 @@ fn reboot_now(world: &World, settings: &Settings) -> Option<Decision> {
     let going_down_is_no = world.host.going_down.current() == Some(&false);
     let next = if world.host.read_at.is_none() {
         Next::Read(NOTHING)
-    } else if going_down_is_no && gates::host(world).is_empty() && gates::shut(world, settings).is_empty() {
+    } else if going_down_is_no
+        && world.cluster.policy.current().is_some()
+        && gates::policy(world).is_none()
+        && gates::host(world).is_empty()
+        && gates::shut(world, settings).is_empty()
+    {
         Next::Act(Effect::Reboot { not_after })
     } else {
         return None;
@@ -135,7 +141,9 @@ fn reboot_now(world: &World, settings: &Settings) -> Option<Decision> {
 fn allow(world: &World, settings: &Settings, mut wish: Wish) -> Decision {
     let acting = wish.effect.is_some();
     let next = next_step(world, settings, &mut wish);
-    let notes = Requests::of(world, settings).notes().into_iter().filter(|note| !wish.reasons.contains(note));
+    let configuration = world.host.configuration.clone().map(|why| Reason::ConfigurationUnreadable { why });
+    let notes = Requests::of(world, settings).notes().into_iter().chain(configuration);
+    let notes = notes.filter(|note| !wish.reasons.contains(note));
     let notes: Vec<Reason> = notes.collect();
     wish.reasons.extend(notes);
     if let Some(why) = trouble_with_api(world, acting) {
@@ -185,10 +193,11 @@ fn look_is_due(world: &World, wish: &Wish, effect: Option<&Effect>) -> bool {
     let cluster = &world.cluster;
     let Some(look) = cluster.look else { return true };
     let now = world.now.boot;
-    let Reads { others, after, cluster: _, kubelet, pods, budgets, holders: _, confirms_drained } =
+    let Reads { others, after, policy, cluster: _, kubelet, pods, budgets, holders: _, confirms_drained } =
         wish.reads;
     let lacks = (others && !look.others)
         || (after && !look.after)
+        || (policy && !look.policy)
         || (kubelet && !look.kubelet)
         || (pods && !look.pods)
         || (budgets && !look.budgets)

@@ -43,6 +43,8 @@ pub struct Host {
     pub machine_id: String,
     /// Why it should reboot, if it should, by source.
     pub requests: BTreeMap<Source, Reading<Option<Request>>>,
+    /// What is wrong with the configuration of this host; the settings are those of before.
+    pub configuration: Option<String>,
     /// What the file of a person who holds this node says, if there is one.
     pub hold: Reading<Option<String>>,
     /// Which kernel runs, and which would after a reboot.
@@ -72,6 +74,9 @@ pub struct Cluster {
     pub pause: Option<String>,
     /// The other nodes.
     pub others: Reading<Others>,
+    /// Whether the fleet's policy is understood: what it says is in the settings. Not current before it is read, and
+    /// once a watch has told that it is another.
+    pub policy: Reading<()>,
     /// What Prometheus finds that keeps a reboot from starting.
     pub alerts: Reading<Names>,
     /// What the gates after a reboot found.
@@ -138,6 +143,8 @@ pub struct Look {
     pub others: bool,
     /// What the gates after a reboot ask for was part of it.
     pub after: bool,
+    /// The fleet's policy was part of it.
+    pub policy: bool,
     /// The kubelet's Lease was part of it.
     pub kubelet: bool,
     /// The pods were part of it, or were listed since.
@@ -235,6 +242,7 @@ impl World {
                 boot_id,
                 machine_id,
                 requests: BTreeMap::from([(Source::SentinelFile, Reading::default())]),
+                configuration: None,
                 hold: Reading::default(),
                 kernel: Reading::default(),
                 going_down: Reading::default(),

@@ -11,7 +11,7 @@ use crate::imitation::Cluster;
 use crate::scenarios::tell;
 
 /// Name, and the commands of a scenario that shut and open it.
-const GATES: [(&str, &str, &str); 16] = [
+const GATES: [(&str, &str, &str); 18] = [
     ("hold", "hold n1 why", "unhold n1"),
     ("annotation", "annotate n1 why", "unannotate n1"),
     ("hold unreadable", "hold-unreadable n1", "unhold n1"),
@@ -27,6 +27,8 @@ const GATES: [(&str, &str, &str); 16] = [
     ("others unreadable", "others-unreadable", "node-up"),
     ("alert", "alert n1 NodeDown", "alert-over n1"),
     ("alerts unreadable", "alerts-unreadable n1", "alert-over n1"),
+    ("policy", "policy-typo n1 unknown key", "policy-mended n1"),
+    ("configuration", "configuration-typo n1 unknown key", "configuration-mended n1"),
     ("API", "api-down", "api-up"),
 ];
 

@@ -80,6 +80,8 @@ pub struct Host {
     /// The answers about some pods, by name; the others may go, unless all are kept.
     pub answers: BTreeMap<String, EvictionOutcome>,
     pub inhibitors: Vec<Inhibitor>,
+    /// Whether the fleet's policy is understood.
+    pub policy: Result<(), String>,
     /// What Prometheus finds before a reboot.
     pub alerts: Result<Names, String>,
     /// What the gates after a reboot find.
@@ -169,6 +171,7 @@ impl Cluster {
                 stays_up: false,
                 never_returns: false,
                 dpkg_at_stamp: false,
+                policy: Ok(()),
                 alerts: Ok(Names::default()),
                 after: AfterReadings::default(),
                 up: true,
@@ -262,15 +265,24 @@ impl Cluster {
         change(&mut host.node);
         host.node.resource_version = resource_version.clone();
         let uid = host.node.uid.clone();
-        let (hold, request) = (host.node.hold.clone(), host.node.request.clone());
+        let (hold, request, labels) =
+            (host.node.hold.clone(), host.node.request.clone(), host.node.labels.clone());
         if host.watches.node {
             self.event(number, Event::Changed { uid, resource_version });
         } else if host.watches.annotations {
-            self.event(number, Event::Annotations { uid, hold, request });
+            self.event(number, Event::Annotations { uid, hold, request, labels });
         }
     }
 
     /// The windows of a host, for a change of its configuration.
+    /// Somebody has edited the fleet's policy.
+    pub fn policy(&mut self, number: usize, policy: Result<(), String>) {
+        self.hosts[number].policy = policy;
+        if self.hosts[number].watches.policy {
+            self.event(number, Event::PolicyChanged);
+        }
+    }
+
     pub fn windows(&mut self, number: usize) -> &mut Windows {
         self.hosts[number].settings.policy.windows.get_or_insert_with(Windows::always)
     }
@@ -355,6 +367,11 @@ impl Cluster {
             if self.api_down {
                 self.event(number, Event::Node(Err(failure())));
             } else {
+                if reads.policy {
+                    let failed = |message| Failure { message, retry_after: None };
+                    let policy = self.hosts[number].policy.clone().map_err(failed);
+                    self.event(number, Event::Policy(policy));
+                }
                 if reads.others {
                     let others = self.others_of(number);
                     self.event(number, Event::Others(others));

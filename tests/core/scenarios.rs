@@ -151,6 +151,10 @@ fn tell_checks(cluster: &mut Cluster, number: usize, command: &str, rest: &str) 
             let pod = host.pods.values_mut().find(|pod| pod.key.name == rest).unwrap();
             pod.ready = command == "ready";
         }
+        "policy-typo" => cluster.policy(number, Err(rest.into())),
+        "policy-mended" => cluster.policy(number, Ok(())),
+        "configuration-typo" => cluster.event(number, Event::Configuration(Some(rest.into()))),
+        "configuration-mended" => cluster.event(number, Event::Configuration(None)),
         "restart" => cluster.restart(number),
         "crash" => cluster.power_cycle(number),
         "asked-to-step-back" => {

@@ -138,7 +138,7 @@ impl Here<'_> {
             look_age: Some(DRAIN_LOOK),
             host_age: Some(GATE_LOOK),
             until: Some(self.deadline(slot)).filter(|at| *at > now),
-            watches: Watches { slots: long, node: long, pods: true, ..Watches::default() },
+            watches: Watches { slots: long, node: long, policy: long, pods: true, ..Watches::default() },
             ..Wish::new(Phase::Draining)
         };
         wish.wake_at(long_from, now);

@@ -23,6 +23,7 @@ mod outage;
 mod package_manager;
 mod pdb_allows_nothing;
 mod places;
+mod policy;
 mod reclaim;
 mod release;
 mod remains;
@@ -185,6 +186,14 @@ pub const ALL: &[Scenario] = &[
         limit: minutes(6),
         long: false,
         run: |stage| Box::pin(requests::run(stage)),
+    },
+    Scenario {
+        name: "policy",
+        expects: "the fleet's policy holds and opens; a typo in it, or in the host's file, starts nothing and keeps nobody away",
+        hosts: 1,
+        limit: minutes(8),
+        long: false,
+        run: |stage| Box::pin(policy::run(stage)),
     },
     Scenario {
         name: "alerts",

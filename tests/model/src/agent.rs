@@ -46,6 +46,7 @@ pub const POOLS: [&str; 2] = ["a", "b"];
 const EVERYTHING: Reads = Reads {
     others: true,
     after: true,
+    policy: true,
     cluster: true,
     kubelet: true,
     pods: true,
@@ -408,6 +409,7 @@ impl Agents {
                     world.cluster.may_call_until = None;
                 }
                 let mut see = |event| observe(&mut world, event, TIME);
+                see(Event::Policy(Ok(())));
                 see(Event::Others(others(around.readings)));
                 match seen.node {
                     Some(node) => see(Event::Node(Ok(node_view(node, self.empty_boot_ids)))),

@@ -25,6 +25,7 @@ pub fn node_view(node: Node, empty_boot_ids: bool) -> Option<NodeView> {
     Some(NodeView {
         volumes: 0,
         hold: None,
+        labels: BTreeMap::new(),
         request: None,
         removal: None,
         uid: NODE.into(),

@@ -1,0 +1,117 @@
+//! Configuration files that are no host's own: a policy as it is kept beside other manifests, for whoever checks it before
+//! it is applied.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+
+use super::error::{ConfigError, Place};
+use super::file::File;
+use super::files::Files;
+use super::fleet::{DATA_KEY, FleetPolicy};
+
+/// Any manifest; of a ConfigMap, its data.
+#[derive(Deserialize)]
+struct Manifest {
+    #[serde(default)]
+    kind: String,
+    #[serde(default)]
+    metadata: Metadata,
+    #[serde(default)]
+    data: Option<BTreeMap<String, Spanned<String>>>,
+}
+
+#[derive(Deserialize, Default)]
+struct Metadata {
+    #[serde(default)]
+    name: String,
+}
+
+/// Checks a file by what it is: manifests (`.yaml`, `.yml`, `.json`) that hold the fleet's policy, its text (with a
+/// `version` at the top), or a host's configuration. Whether what it names exists on some host is not asked.
+pub fn check(path: &Path) -> Result<(), ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|error| ConfigError::unreadable(path, &error))?;
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    if matches!(extension, Some("yaml" | "yml" | "json")) {
+        return check_manifests(path, &text);
+    }
+    let is_policy = toml::from_str::<toml::Table>(&text).is_ok_and(|table| table.contains_key("version"));
+    if is_policy {
+        return FleetPolicy::parse(path, text).map(drop);
+    }
+    File::parse(path, text.clone())?;
+    Files::from_texts(vec![(path.to_owned(), text)], Path::new("/etc/rebootd"))?.check()
+}
+
+fn check_manifests(path: &Path, text: &str) -> Result<(), ConfigError> {
+    let refused = |message: String| ConfigError::at(Place::file(path), message);
+    let manifests: Vec<Manifest> = serde_saphyr::from_multiple(text).map_err(|error| {
+        refused(format!("these are no manifests: {}", error.to_string().replace('\n', " ")))
+    })?;
+    let is_policy = |it: &&Manifest| it.kind == "ConfigMap" && it.metadata.name == "policy";
+    let Some(policy) = manifests.iter().find(is_policy) else {
+        return Err(refused("has no ConfigMap with the name \"policy\"".to_owned()));
+    };
+    let data = policy.data.as_ref().map(|data| data.iter().collect()).unwrap_or_else(BTreeMap::new);
+    let plain = data.iter().map(|(key, text)| ((*key).clone(), text.value.clone())).collect();
+    FleetPolicy::from_config_map(&plain).map(drop).map_err(|error| {
+        let content = data.get(&DATA_KEY.to_owned());
+        let (lines, columns) = content.map_or((0, 0), |content| begin(text, content));
+        error.moved(path, lines, columns)
+    })
+}
+
+/// How many lines and columns of the manifest stand before the content of a block.
+fn begin(manifest: &str, content: &Spanned<String>) -> (u64, u64) {
+    let first = content.value.lines().next().unwrap_or_default();
+    let from = content.referenced.line().saturating_sub(1);
+    let lines = manifest.lines().enumerate().skip(usize::try_from(from).unwrap_or_default());
+    let found = lines.take(2).find(|(_, line)| line.trim_start() == first);
+    let found = found.map(|(number, line)| (number as u64, (line.len() - line.trim_start().len()) as u64));
+    found.unwrap_or((from, 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(policy: &str) -> Result<(), String> {
+        let indented: String = policy.lines().map(|line| format!("    {line}\n")).collect();
+        let text = format!(
+            "kind: Namespace\nmetadata: {{name: rebootd}}\n---\napiVersion: v1\nkind: ConfigMap\n\
+             metadata:\n  name: policy\ndata:\n  # a comment\n  policy.toml: |\n{indented}"
+        );
+        check_manifests(Path::new("m.yaml"), &text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn errors_name_the_line_of_the_manifest() {
+        assert_eq!(manifest("version = 1\n[policy]\nwindow = 'always'\n"), Ok(()));
+        assert_eq!(
+            manifest("version = 1\n\n[policy]\nfreze = []\n"),
+            Err("m.yaml:14:5: unknown key \"freze\" in [policy]; did you mean \"freeze\"?".to_owned())
+        );
+    }
+
+    #[test]
+    fn what_is_no_policy_is_told() {
+        let check = |text: &str| check_manifests(Path::new("m"), text).unwrap_err().to_string();
+        assert_eq!(
+            check("kind: ConfigMap\nmetadata: {name: other}"),
+            "m: has no ConfigMap with the name \"policy\""
+        );
+        assert!(check("{").starts_with("m: these are no manifests"));
+        let odd = "kind: ConfigMap\nmetadata: {name: policy}\ndata: {policy.tml: x}";
+        assert_eq!(check(odd), "m: unknown key \"policy.tml\" in its data; did you mean \"policy.toml\"");
+    }
+
+    #[test]
+    fn all_samples_are_valid() {
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging");
+        for sample in ["etc/rebootd/config.toml", "usr/share/rebootd/manifests/optional/policy.yaml"] {
+            assert_eq!(check(&shipped.join(sample)), Ok(()), "{sample}");
+        }
+    }
+}
