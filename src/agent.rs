@@ -14,10 +14,10 @@ use crate::config::{ConfigError, Files, FleetPolicy, Host, Settings};
 use crate::decide::{
     AfterReadings, Decision, Effect, Event, Eviction, EvictionOutcome, Failure, How, LookPart, Next,
     NodeChange, Outcome, Phase, Planned, PodKey, Reads, Reason, Target, Verdict, Watches, World,
-    budget_namespaces, decide, holders, observe, plan, pods_have,
+    budget_namespaces, clock_matters, decide, holders, observe, plan, pods_have,
 };
 use crate::host::logind::Bus;
-use crate::host::{clock, dpkg, hold, kernel, memory};
+use crate::host::{clock, dpkg, hold, hooks, kernel, memory};
 use crate::report::{status, systemd};
 use requests::Requests;
 
@@ -378,6 +378,18 @@ impl Agent {
             // The bus may have been restarted: connect anew next time.
             self.bus = Bus::default();
         }
+        if clock_matters(&self.world, &self.settings) {
+            let synchronized = self.bus.clock_synchronized().await.map_err(text);
+            self.observe(Event::Clock(synchronized));
+        }
+        if self.settings.gates.sessions.is_some() {
+            let sessions = self.bus.sessions().await.map_err(text);
+            self.observe(Event::Sessions(sessions));
+        }
+        if !self.settings.hooks.wanted.is_empty() {
+            let units = hooks::read(&self.bus, &self.settings.hooks.wanted).await;
+            self.observe(Event::Hooks(units));
+        }
         let package_manager = dpkg::held_lock();
         self.observe(Event::Host { going_down, package_manager, inhibitors, may_reboot, scheduled });
     }
@@ -403,6 +415,15 @@ impl Agent {
                 self.written(effect, sent, outcome);
             }
             Effect::Evict(eviction) => self.evict(eviction),
+            Effect::StartHook { hook, turn } => {
+                // First written down: a daemon that dies here sees whether the unit has begun since.
+                self.observe(Event::HookBegun { hook: *hook, turn: *turn });
+                start_unit(hook.word());
+            }
+            Effect::TellPeople => {
+                self.observe(Event::PeopleTold);
+                start_unit(hooks::WALL);
+            }
             Effect::Reboot { not_after } => self.reboot(*not_after).await,
         }
     }
@@ -613,6 +634,13 @@ impl Agent {
             tracing::info!(node, phase, "{}", new.line);
         }
         self.reported = Some(new);
+    }
+}
+
+/// What is not started is seen not to run, and asked for again.
+fn start_unit(name: &str) {
+    if let Err(error) = hooks::start(name) {
+        tracing::warn!(%error, "cannot have systemd start rebootd-{name}.service");
     }
 }
 

@@ -55,10 +55,19 @@ max_nodes_not_ready = 0
 count_cordoned = false
 min_uptime = "0"
 alerts = false
+sessions = "ignore"
+require_synchronized_clock = true
 [after]
 soak = "0"
 limit = "30min"
 at_limit = "keep"
+[hooks]
+before_drain = false
+before_reboot = false
+after_boot = false
+timeout = "5min"
+on_failure = "stop"
+on_failure_after_boot = "stop"
 "#;
 
 /// Every key that there is, in the order of the manual.

@@ -12,8 +12,10 @@ use toml::de::{DeTable, DeValue};
 use super::checks::{Expression, ObjectsKey, PrometheusUrl, ServicePort};
 use super::duration::TimeSpan;
 use super::error::{ConfigError, Place};
-use super::settings::{AtLimit, BarePods, EmptyDirPods, Mode, OnTimeout, Yielding};
-use super::value::{AbsolutePath, Command, LabelSelector, Namespaces, NodeName, PoolName, ServerAddress};
+use super::settings::{AtLimit, BarePods, EmptyDirPods, Mode, OnHookFailure, OnTimeout, Yielding};
+use super::value::{
+    AbsolutePath, Command, LabelSelector, Namespaces, NodeName, PoolName, ServerAddress, Sessions,
+};
 use super::windows::{FreezeKey, WindowKey};
 
 /// A configuration file that was read and understood.
@@ -39,6 +41,7 @@ pub(super) struct Keys {
     pub(super) gates: GatesKeys,
     pub(super) after: AfterKeys,
     pub(super) prometheus: PrometheusKeys,
+    pub(super) hooks: HooksKeys,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -110,6 +113,8 @@ pub(super) struct GatesKeys {
     pub(super) alerts: Option<Spanned<bool>>,
     pub(super) ignore_alerts: Option<Spanned<Vec<String>>>,
     pub(super) query: Option<Spanned<Expression>>,
+    pub(super) sessions: Option<Spanned<Sessions>>,
+    pub(super) require_synchronized_clock: Option<Spanned<bool>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -132,10 +137,21 @@ pub(super) struct PrometheusKeys {
     pub(super) certificate_authority: Option<Spanned<AbsolutePath>>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table, as in [hooks]")]
+pub(super) struct HooksKeys {
+    pub(super) before_drain: Option<Spanned<bool>>,
+    pub(super) before_reboot: Option<Spanned<bool>>,
+    pub(super) after_boot: Option<Spanned<bool>>,
+    pub(super) timeout: Option<Spanned<TimeSpan>>,
+    pub(super) on_failure: Option<Spanned<OnHookFailure>>,
+    pub(super) on_failure_after_boot: Option<Spanned<OnHookFailure>>,
+}
+
 /// The keys of each table, "" being the top. A test holds them against [`Keys`],
 /// which knows the same names but does not tell them.
 pub(super) const KNOWN_KEYS: &[(&str, &[&str])] = &[
-    ("", &["mode", "node", "api", "host", "policy", "drain", "gates", "after", "prometheus"]),
+    ("", &["mode", "node", "api", "host", "policy", "drain", "gates", "after", "prometheus", "hooks"]),
     ("node", &["name", "pool"]),
     (
         "api",
@@ -194,11 +210,17 @@ pub(super) const KNOWN_KEYS: &[(&str, &[&str])] = &[
             "alerts",
             "ignore_alerts",
             "query",
+            "sessions",
+            "require_synchronized_clock",
         ],
     ),
     ("after", &["soak", "query", "object", "pods", "limit", "at_limit"]),
     ("after.object", &["path", "field", "equals"]),
     ("prometheus", &["url", "service", "token_file", "certificate_authority"]),
+    (
+        "hooks",
+        &["before_drain", "before_reboot", "after_boot", "timeout", "on_failure", "on_failure_after_boot"],
+    ),
 ];
 
 impl File {

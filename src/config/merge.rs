@@ -10,9 +10,12 @@ use toml::Spanned;
 use super::checks::ServicePort;
 use super::error::Place;
 use super::file::{
-    AfterKeys, ApiKeys, DrainKeys, File, GatesKeys, HostKeys, Keys, NodeKeys, PolicyKeys, PrometheusKeys,
+    AfterKeys, ApiKeys, DrainKeys, File, GatesKeys, HooksKeys, HostKeys, Keys, NodeKeys, PolicyKeys,
+    PrometheusKeys,
 };
-use super::settings::{AtLimit, BarePods, EmptyDirPods, Mode, ObjectField, OnTimeout, Yielding};
+use super::settings::{
+    AtLimit, BarePods, EmptyDirPods, Mode, ObjectField, OnHookFailure, OnTimeout, Yielding,
+};
 use super::value::LabelSelector;
 use crate::decide::{Freeze, Open, Selector};
 
@@ -80,13 +83,21 @@ pub(super) struct Merged {
     pub(super) prometheus_service: Option<Located<ServicePort>>,
     pub(super) prometheus_token_file: Option<Located<PathBuf>>,
     pub(super) prometheus_authority: Option<Located<PathBuf>>,
+    pub(super) sessions: Option<Located<Option<Duration>>>,
+    pub(super) require_synchronized_clock: Option<Located<bool>>,
+    pub(super) before_drain: Option<Located<bool>>,
+    pub(super) before_reboot: Option<Located<bool>>,
+    pub(super) after_boot: Option<Located<bool>>,
+    pub(super) hook_timeout: Option<Located<Duration>>,
+    pub(super) on_hook_failure: Option<Located<OnHookFailure>>,
+    pub(super) on_failure_after_boot: Option<Located<OnHookFailure>>,
 }
 
 impl Merged {
     /// Lets what `file` says win over what was read before.
     pub(super) fn add(&mut self, file: File) {
         // Taken apart in full: a key that is forgotten below does not compile quietly.
-        let Keys { mode, node, api, host, policy, drain, gates, after, prometheus } = file.keys;
+        let Keys { mode, node, api, host, policy, drain, gates, after, prometheus, hooks } = file.keys;
         let NodeKeys { name, pool } = node;
         let ApiKeys { kubeconfig, server, certificate_authority, token_file, client_certificate, client_key } =
             api;
@@ -130,6 +141,8 @@ impl Merged {
             alerts,
             ignore_alerts,
             query,
+            sessions,
+            require_synchronized_clock,
         } = gates;
         let AfterKeys { soak, query: after_query, object, pods, limit, at_limit } = after;
         let PrometheusKeys {
@@ -138,6 +151,14 @@ impl Merged {
             token_file: prometheus_token_file,
             certificate_authority: prometheus_authority,
         } = prometheus;
+        let HooksKeys {
+            before_drain,
+            before_reboot,
+            after_boot,
+            timeout: hook_timeout,
+            on_failure,
+            on_failure_after_boot,
+        } = hooks;
 
         let place = |span| Place::in_text(&file.path, &file.text, span);
         replace(&mut self.mode, mode, |mode| mode, place);
@@ -193,6 +214,14 @@ impl Merged {
         replace(&mut self.prometheus_service, service, |it| it, place);
         replace(&mut self.prometheus_token_file, prometheus_token_file, |path| path.0, place);
         replace(&mut self.prometheus_authority, prometheus_authority, |path| path.0, place);
+        replace(&mut self.sessions, sessions, |it| it.0, place);
+        replace(&mut self.require_synchronized_clock, require_synchronized_clock, |yes| yes, place);
+        replace(&mut self.before_drain, before_drain, |yes| yes, place);
+        replace(&mut self.before_reboot, before_reboot, |yes| yes, place);
+        replace(&mut self.after_boot, after_boot, |yes| yes, place);
+        replace(&mut self.hook_timeout, hook_timeout, |span| span.0, place);
+        replace(&mut self.on_hook_failure, on_failure, |it| it, place);
+        replace(&mut self.on_failure_after_boot, on_failure_after_boot, |it| it, place);
         self.sources.push(file.path);
     }
 }

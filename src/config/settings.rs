@@ -13,7 +13,7 @@ use super::kubeconfig;
 use super::merge::{Located, Merged};
 use super::secret::Secret;
 use super::value::NodeName;
-use crate::decide::{Selector, Windows};
+use crate::decide::{Hook, Selector, Windows};
 
 /// Everything that a person can set, with the defaults filled in.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +36,8 @@ pub struct Settings {
     pub gates: Gates,
     /// What has to be well again after a reboot.
     pub after: After,
+    /// Steps of the administrator's own.
+    pub hooks: Hooks,
     /// The files that these settings were read from: those of the configuration in
     /// their order, then the kubeconfig. Files that these merely name are not among them.
     pub sources: Vec<PathBuf>,
@@ -231,6 +233,10 @@ pub struct Gates {
     pub blocking_pods: Vec<Selector>,
     /// Nothing may be found by this.
     pub query: Option<Query>,
+    /// How long people who are logged in are waited for; None for not at all.
+    pub sessions: Option<Duration>,
+    /// Whether windows and freezes need a clock that is synchronised.
+    pub require_synchronized_clock: bool,
 }
 
 /// What has to be well after a reboot and the uncordon, before the next node may go down.
@@ -322,6 +328,40 @@ pub enum Prometheus {
     },
 }
 
+/// Steps of the administrator's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hooks {
+    /// Those that there are.
+    pub wanted: BTreeSet<Hook>,
+    /// How long each may take.
+    pub timeout: Duration,
+    /// What a failure before the reboot means.
+    pub on_failure: OnHookFailure,
+    /// What one after the boot means.
+    pub on_failure_after_boot: OnHookFailure,
+}
+
+/// What happens when a hook fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum OnHookFailure {
+    /// Before the reboot the turn is undone; after the boot node and slot are kept until a person has looked.
+    Stop,
+    /// It goes on as if there were no hook.
+    Continue,
+}
+
+impl Default for Hooks {
+    fn default() -> Hooks {
+        Hooks {
+            wanted: BTreeSet::new(),
+            timeout: DEFAULT_HOOK_TIMEOUT,
+            on_failure: OnHookFailure::Stop,
+            on_failure_after_boot: OnHookFailure::Stop,
+        }
+    }
+}
+
 /// How to reach the API server.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ApiAccess {
@@ -378,12 +418,14 @@ const DEFAULT_DEADLINE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 const DEFAULT_SETTLE: Duration = Duration::from_secs(60);
 const DEFAULT_REBOOT_TIMEOUT: Duration = Duration::from_secs(600);
 const DEFAULT_REBOOT_TRIES: u32 = 2;
+const DEFAULT_HOOK_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 const DEFAULT_RETURN_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 /// Storage that rebuilds for longer is worth a look.
 const DEFAULT_AFTER_LIMIT: Duration = Duration::from_secs(30 * 60);
 /// A volume that takes longer is stuck.
 const DEFAULT_VOLUME_TIMEOUT: Duration = Duration::from_secs(2 * 60);
 
+const SHORTEST_HOOK_TIMEOUT: Duration = Duration::from_secs(1);
 const SHORTEST_SETTLE: Duration = Duration::from_secs(1);
 /// Sooner, every return would cry for a person.
 const SHORTEST_RETURN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -420,6 +462,7 @@ pub(super) fn complete(
     let after = checks::after(&merged)?;
     let gates = gates(&merged)?;
     let pool = pool(&merged).to_owned();
+    let hooks = hooks(&merged)?;
     let node_name = match merged.node_name {
         Some(name) => name.value,
         None => node_name_of(host_name)?,
@@ -434,6 +477,7 @@ pub(super) fn complete(
         drain,
         gates,
         after,
+        hooks,
         sources: merged.sources.into_iter().chain(kubeconfig).collect(),
     })
 }
@@ -479,6 +523,7 @@ pub(super) fn check(merged: &Merged, administrators: &Path) -> Result<(), Config
     checks::prometheus(merged)?;
     checks::after(merged)?;
     gates(merged)?;
+    hooks(merged)?;
     Ok(())
 }
 
@@ -493,6 +538,8 @@ fn gates(merged: &Merged) -> Result<Gates, ConfigError> {
         min_uptime: within("min_uptime", &merged.min_uptime, Duration::ZERO)?.unwrap_or_default(),
         blocking_pods: merged.blocking_pods.as_ref().map(|given| given.value.clone()).unwrap_or_default(),
         query: checks::before(merged)?,
+        sessions: merged.sessions.as_ref().and_then(|wait| wait.value),
+        require_synchronized_clock: merged.require_synchronized_clock.as_ref().is_none_or(|yes| yes.value),
     })
 }
 
@@ -554,6 +601,26 @@ fn drain(merged: &Merged) -> Result<Drain, ConfigError> {
         grace_period: within("grace_period", &merged.grace_period, SHORTEST_GRACE_PERIOD)?,
         delete: delete_refused(merged)?,
         volume_timeout: volume_timeout.unwrap_or(default.volume_timeout),
+    })
+}
+
+fn hooks(merged: &Merged) -> Result<Hooks, ConfigError> {
+    let default = Hooks::default();
+    let keys = [
+        (Hook::BeforeDrain, &merged.before_drain),
+        (Hook::BeforeReboot, &merged.before_reboot),
+        (Hook::AfterBoot, &merged.after_boot),
+    ];
+    let wanted = keys.into_iter().filter(|(_, given)| given.as_ref().is_some_and(|yes| yes.value));
+    let timeout = within("timeout", &merged.hook_timeout, SHORTEST_HOOK_TIMEOUT)?;
+    Ok(Hooks {
+        wanted: wanted.map(|(hook, _)| hook).collect(),
+        timeout: timeout.unwrap_or(default.timeout),
+        on_failure: merged.on_hook_failure.as_ref().map_or(default.on_failure, |it| it.value),
+        on_failure_after_boot: merged
+            .on_failure_after_boot
+            .as_ref()
+            .map_or(default.on_failure_after_boot, |it| it.value),
     })
 }
 

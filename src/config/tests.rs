@@ -95,8 +95,11 @@ fn nothing_configured_gives_the_defaults() {
             min_uptime: Duration::ZERO,
             blocking_pods: vec![],
             query: None,
+            sessions: None,
+            require_synchronized_clock: true,
         },
         after: After::default(),
+        hooks: Hooks::default(),
         sources: vec![],
     };
     assert_eq!(settings, expected);

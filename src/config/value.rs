@@ -3,10 +3,12 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::settings::{AtLimit, BarePods, EmptyDirPods, Mode, OnTimeout, Yielding};
+use super::duration::parse_time_span;
+use super::settings::{AtLimit, BarePods, EmptyDirPods, Mode, OnHookFailure, OnTimeout, Yielding};
 use crate::decide::Selector;
 
 /// A path from the root; a daemon has no directory to be relative to.
@@ -189,6 +191,31 @@ impl TryFrom<String> for AtLimit {
 
     fn try_from(text: String) -> Result<Self, String> {
         one_of(&text, &[("keep", Self::Keep), ("release", Self::Release)])
+    }
+}
+
+impl TryFrom<String> for OnHookFailure {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        one_of(&text, &[("stop", Self::Stop), ("continue", Self::Continue)])
+    }
+}
+
+/// How long people who are logged in are waited for; None for not at all.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Sessions(pub(super) Option<Duration>);
+
+impl TryFrom<String> for Sessions {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text == "ignore" {
+            return Ok(Self(None));
+        }
+        let wait = parse_time_span(&text).map_err(|error| format!("{error}; or write \"ignore\""))?;
+        Ok(Self(Some(wait)))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Claim, PodKey, Reason, Stamp};
+use super::{Claim, Hook, PodKey, Reason, Stamp};
 
 /// Where this node stands. Never stored: derived from the World at each decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -172,6 +172,15 @@ pub enum Effect {
     WriteNode(NodeWrite),
     /// Ask for the eviction of pods.
     Evict(Eviction),
+    /// Ask systemd for the administrator's unit.
+    StartHook {
+        /// Which.
+        hook: Hook,
+        /// For which turn, see [`super::HookRun`].
+        turn: Duration,
+    },
+    /// Ask those who are logged in to log out.
+    TellPeople,
     /// Ask logind for the reboot, not later than this time since boot.
     Reboot {
         /// Later than this the write that allowed it is too old.
@@ -212,6 +221,8 @@ impl std::fmt::Display for Effect {
                 }
                 Ok(())
             }
+            Effect::StartHook { hook, .. } => write!(f, "start {}", hook.unit()),
+            Effect::TellPeople => f.write_str("ask those who are logged in to log out"),
             Effect::Reboot { .. } => f.write_str("ask logind to reboot"),
         }
     }
@@ -338,6 +349,8 @@ pub enum AbortReason {
     AskedToStepBack,
     /// A pod stands in the way, which was not there before the claim.
     PodsRefused,
+    /// An administrator's own step failed, or took too long.
+    HookFailed,
 }
 
 impl AbortReason {
@@ -348,7 +361,8 @@ impl AbortReason {
             | AbortReason::DrainDeadline
             | AbortReason::RebootFailed
             | AbortReason::SlotLost
-            | AbortReason::AskedToStepBack => true,
+            | AbortReason::AskedToStepBack
+            | AbortReason::HookFailed => true,
             AbortReason::RequestGone
             | AbortReason::WindowClosed
             | AbortReason::Frozen
@@ -377,6 +391,7 @@ impl std::fmt::Display for AbortReason {
             AbortReason::SteppingBack => "rebootd was asked to step back",
             AbortReason::AskedToStepBack => "a person asked it to step back",
             AbortReason::PodsRefused => "a pod stands in the way",
+            AbortReason::HookFailed => "a hook failed",
         })
     }
 }

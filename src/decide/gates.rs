@@ -3,13 +3,16 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::requests::requests;
 use super::world::World;
-use super::{AbortReason, Closed, Inhibitor, Judgement, Names, NodeView, Reading, Reason};
+use super::{AbortReason, Closed, Inhibitor, Judgement, Names, NodeView, Open, Reading, Reason, Windows};
 use crate::config::Settings;
 
 pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Of many nodes that are not well, so many are named.
 pub(super) const MOST_NAMED: usize = 3;
+/// For so long after the wait nobody is asked to log out once more.
+const TOLD_HOLDS: Duration = Duration::from_secs(60 * 60);
 
 /// A gate that a person or the calendar shuts. Nothing starts beside it, and a drain that has begun is undone.
 pub(super) struct Shut {
@@ -82,8 +85,9 @@ pub(super) fn node(node: &NodeView) -> Option<Reason> {
 }
 
 /// The gates of this host, asked before the claim, before the cordon and right before the reboot.
-pub(super) fn host(world: &World) -> Vec<Reason> {
+pub(super) fn host(world: &World, settings: &Settings) -> Vec<Reason> {
     let mut closed = Vec::new();
+    closed.extend(clock(world, settings));
     let host = &world.host;
     if let Err(reason) = read("whether the host is shutting down", &host.going_down) {
         closed.push(reason);
@@ -120,6 +124,57 @@ pub(super) fn host(world: &World) -> Vec<Reason> {
         Err(reason) => closed.push(reason),
     }
     closed
+}
+
+/// Whether it matters that the clock is right: windows or freezes are in force, and something asks for a reboot.
+pub fn clock_matters(world: &World, settings: &Settings) -> bool {
+    is_by_the_clock(settings) && !requests(world, settings).is_empty()
+}
+
+fn is_by_the_clock(settings: &Settings) -> bool {
+    let by_calendar = |windows: &Windows| windows.open != Open::Always || !windows.freezes.is_empty();
+    settings.gates.require_synchronized_clock && settings.policy.windows.as_ref().is_some_and(by_calendar)
+}
+
+fn clock(world: &World, settings: &Settings) -> Option<Reason> {
+    if !is_by_the_clock(settings) {
+        return None;
+    }
+    let what = "whether the clock is synchronised (`require_synchronized_clock` in [gates])";
+    match read(what, &world.host.clock_synchronized) {
+        Ok(true) => None,
+        Ok(false) => Some(Reason::ClockNotSynchronized),
+        Err(reason) => Some(reason),
+    }
+}
+
+/// What people who are logged in mean for a claim.
+pub(super) enum People {
+    /// Nothing.
+    Open,
+    /// They have to be asked to log out first.
+    Tell(Reason),
+    /// They are waited for, until this time since boot at most.
+    Wait(Reason, Option<Duration>),
+}
+
+/// Whoever is logged in is asked to log out and then waited for, not for ever.
+pub(super) fn people(world: &World, settings: &Settings) -> People {
+    let Some(limit) = settings.gates.sessions else { return People::Open };
+    let sessions = match read("who is logged in", &world.host.sessions) {
+        Ok(sessions) if sessions.is_empty() => return People::Open,
+        Ok(sessions) => sessions,
+        Err(reason) => return People::Wait(reason, None),
+    };
+    let mut who = Names::default();
+    sessions.iter().for_each(|session| who.push(session.clone()));
+    let who = who.shortened(MOST_NAMED);
+    let now = world.now.boot;
+    match world.host.people_told.map(|at| at + limit) {
+        Some(until) if now < until => People::Wait(Reason::LoggedIn { who, left: until - now }, Some(until)),
+        Some(until) if now < until + TOLD_HOLDS => People::Open,
+        _ => People::Tell(Reason::LoggedIn { who, left: limit }),
+    }
 }
 
 /// The gates of other nodes, asked by whoever holds the slot, before the cordon and before the stamp.

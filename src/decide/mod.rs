@@ -18,6 +18,7 @@ mod effect;
 mod facts;
 mod gates;
 mod health;
+mod hooks;
 mod identity;
 pub(crate) mod jitter;
 pub mod kernel;
@@ -46,7 +47,9 @@ pub use facts::{
     AfterReadings, Budget, Claim, Inhibitor, Kernel, KubeletLease, Names, NewerKernel, NodeView, Now, Others,
     Owner, PodKey, PodView, Reading, Request, ScheduledShutdown, SlotView, Stamp,
 };
+pub use gates::clock_matters;
 pub use health::Health;
+pub use hooks::{Hook, HookRun, HookUnit, UnitState};
 pub use observe::{Event, Failure, Outcome, PAUSE, Target, observe};
 pub use reason::Reason;
 pub use reclaim::holders;

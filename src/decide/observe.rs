@@ -8,11 +8,11 @@ use super::gates::DAY;
 use super::jitter::jitter;
 use super::world::{Cluster, FirstStart, LastReboot, Look, Pending, SECOND_LOOK, Setback, Uncordoned, World};
 use super::{
-    AbortReason, AfterReadings, Answer, Budget, Effect, How, Inhibitor, Kernel, KubeletLease, Names,
-    NodeChange, NodeView, Now, Others, PodKey, PodView, Reading, Reads, ScheduledShutdown, SlotChange,
+    AbortReason, AfterReadings, Answer, Budget, Effect, Hook, HookUnit, How, Inhibitor, Kernel, KubeletLease,
+    Names, NodeChange, NodeView, Now, Others, PodKey, PodView, Reading, Reads, ScheduledShutdown, SlotChange,
     SlotView, SlotWrite, Source,
 };
-use super::{reclaim, requests};
+use super::{hooks, reclaim, requests};
 
 /// Something that happened, as told by the edge.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,12 @@ pub enum Event {
     Hold(Result<Option<String>, String>),
     /// Which kernel runs, and which is installed, was read.
     Kernel(Result<Kernel, String>),
+    /// Whether the clock is synchronised was read.
+    Clock(Result<bool, String>),
+    /// Who is logged in was read.
+    Sessions(Result<Vec<String>, String>),
+    /// The units of the hooks were read, all that are wanted.
+    Hooks(BTreeMap<Hook, Result<HookUnit, String>>),
     /// The rest of the host was read.
     Host {
         /// logind or systemd says that the host is shutting down.
@@ -37,6 +43,15 @@ pub enum Event {
         may_reboot: Result<bool, String>,
         /// The shutdown that somebody has scheduled.
         scheduled: Result<Option<ScheduledShutdown>, String>,
+    },
+    /// The daemon is about to ask those who are logged in to log out.
+    PeopleTold,
+    /// The daemon is about to ask systemd for a hook, in the turn of the slot claimed then.
+    HookBegun {
+        /// Which.
+        hook: Hook,
+        /// See [`super::HookRun`].
+        turn: Duration,
     },
     /// A look begins: what follows was read after this.
     LookBegun,
@@ -178,6 +193,16 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
         Event::Requests(answers) => requests::read(world, answers),
         Event::Hold(result) => world.host.hold.take(result),
         Event::Kernel(result) => world.host.kernel.take(result),
+        Event::Clock(result) => world.host.clock_synchronized.take(result),
+        Event::Sessions(result) => world.host.sessions.take(result),
+        Event::Hooks(units) => {
+            world.host.hooks.retain(|hook, _| units.contains_key(hook));
+            for (hook, result) in units {
+                world.host.hooks.entry(hook).or_default().take(result);
+            }
+        }
+        Event::PeopleTold => world.host.people_told = Some(now.boot),
+        Event::HookBegun { hook, turn } => hooks::begun(world, hook, turn),
         Event::Host { going_down, package_manager, inhibitors, may_reboot, scheduled } => {
             world.host.going_down.take(going_down);
             world.host.package_manager.take(package_manager);
@@ -479,7 +504,7 @@ fn applied(world: &mut World, effect: &Effect, sent: Duration, look: Option<Look
             }
             NodeChange::RemoveMark | NodeChange::Confirm => remember_uncordon(world),
         },
-        Effect::Evict(_) | Effect::Reboot { .. } => {}
+        Effect::Evict(_) | Effect::Reboot { .. } | Effect::StartHook { .. } | Effect::TellPeople => {}
     }
 }
 

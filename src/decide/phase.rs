@@ -5,11 +5,14 @@ mod draining;
 
 use std::time::Duration;
 
+use super::hooks::{self, Hook, Step};
 use super::identity::{self, Ownership};
 use super::jitter::jitter;
 use super::reclaim::Absence;
 use super::requests::Requests;
-use super::schedule::{CLUSTER, GATE_LOOK, GOING_DOWN_LOOK, OTHERS_LOOK, TROUBLE_LOOK, WAITING_LOOK, Wish};
+use super::schedule::{
+    CLUSTER, GATE_LOOK, GOING_DOWN_LOOK, HOOK_LOOK, OTHERS_LOOK, TROUBLE_LOOK, WAITING_LOOK, Wish,
+};
 use super::world::World;
 use super::{
     AbortReason, Claim, Effect, NodeChange, NodeView, NodeWrite, Phase, Reads, Reason, SlotChange, SlotView,
@@ -205,7 +208,8 @@ impl Here<'_> {
         if !wish.reasons.is_empty() {
             return wish;
         }
-        wish.reasons = gates::host(self.world);
+        wish.reasons = gates::host(self.world, self.settings);
+        wish.reasons.extend(hooks::not_ready(self.world, self.settings));
         if !wish.reasons.is_empty() {
             return Wish { host_age: Some(GATE_LOOK), ..wish };
         }
@@ -215,6 +219,13 @@ impl Here<'_> {
         }
         if let Err(reason) = identity::node_is_this_boot(self.world, self.node) {
             return wish.trouble(reason);
+        }
+        match gates::people(self.world, self.settings) {
+            gates::People::Open => {}
+            gates::People::Tell(reason) => return wish.because(reason).act(Effect::TellPeople),
+            gates::People::Wait(reason, until) => {
+                return Wish { host_age: Some(GATE_LOOK), until, ..wish }.because(reason);
+            }
         }
         wish.watches.slots = true;
         wish.look_age = Some(WAITING_LOOK);
@@ -318,6 +329,7 @@ impl Here<'_> {
             (slot.pool.as_ref() != Some(&self.settings.pool)).then_some(AbortReason::PoolChanged),
             uncordoned.then_some(AbortReason::CordonRemoved),
             self.requests.are_gone().then_some(AbortReason::RequestGone),
+            hooks::abort(self.world, self.settings, turn_of(slot)),
             shut,
             reboot_failed.then_some(AbortReason::RebootFailed),
             self.drain_has_failed(slot, stamp).then_some(AbortReason::DrainDeadline),
@@ -333,9 +345,9 @@ impl Here<'_> {
             AbortReason::DrainDeadline if can_tell => WITH_PODS,
             _ => CLUSTER,
         };
-        Wish { reads, ..Wish::new(Phase::Aborting) }
-            .because(Reason::Aborting { because })
-            .act(self.give_back(slot, Some(because)))
+        let mut wish = Wish { reads, ..Wish::new(Phase::Aborting) };
+        wish.reasons.extend(hooks::failed(self.world, self.settings, turn_of(slot)));
+        wish.because(Reason::Aborting { because }).act(self.give_back(slot, Some(because)))
     }
 
     fn cordoning(&self, slot: &SlotView) -> Wish {
@@ -351,7 +363,8 @@ impl Here<'_> {
             let (look_age, host_age) = (Some(DRAIN_LOOK), Some(GATE_LOOK));
             return Wish { reasons: closed, look_age, host_age, watches, ..wish };
         }
-        if gates::window_ends_soon(self.world, self.settings).is_some() {
+        let has_begun = hooks::asked_for(self.world, Hook::BeforeDrain, turn_of(slot)).is_some();
+        if !has_begun && gates::window_ends_soon(self.world, self.settings).is_some() {
             return self.aborting(slot, AbortReason::WindowClosed);
         }
         // Before anything is touched it is known what becomes of each pod.
@@ -361,7 +374,12 @@ impl Here<'_> {
         let wish = Wish { reads: WITH_ALL, ..wish };
         let closed = self.closed_by_others().into_iter().chain(self.refused()).collect::<Vec<_>>();
         match closed {
-            closed if closed.is_empty() => wish.act(self.cordon()),
+            closed if closed.is_empty() => {
+                let watches = Watches { slots: true, node: true, ..Watches::default() };
+                let wish =
+                    Wish { look_age: Some(DRAIN_LOOK), until: Some(self.deadline(slot)), watches, ..wish };
+                self.once_run(Hook::BeforeDrain, turn_of(slot), wish, self.cordon())
+            }
             closed => {
                 let until = Some(self.deadline(slot));
                 let watches = Watches { slots: true, policy: true, ..Watches::default() };
@@ -384,7 +402,7 @@ impl Here<'_> {
 
     fn is_held_up(&self) -> bool {
         gates::policy(self.world).is_some()
-            || !gates::host(self.world).is_empty()
+            || !gates::host(self.world, self.settings).is_empty()
             || gates::node(self.node).is_some()
             || !self.closed_by_others().is_empty()
     }
@@ -392,7 +410,8 @@ impl Here<'_> {
     /// What holds up a node that has its slot: requests that cannot be read, and closed gates.
     fn closed(&self) -> Vec<Reason> {
         let unreadable = self.requests.closed().into_iter().chain(gates::policy(self.world));
-        unreadable.chain(gates::host(self.world)).chain(gates::node(self.node)).collect()
+        let host = gates::host(self.world, self.settings);
+        unreadable.chain(host).chain(gates::node(self.node)).collect()
     }
 
     fn cordon(&self) -> Effect {
@@ -435,7 +454,10 @@ impl Here<'_> {
         let mut wish = match healthy.and_then(|()| health::daemon_sets_ready(self.world, slot.stamp.as_ref()))
         {
             Err(reason) => self.wait_for_health(Phase::Returning, reason),
-            Ok(()) => Wish::new(Phase::Returning).act(self.give_back(slot, None)),
+            Ok(()) => {
+                let wish = self.follow_health(Phase::Returning);
+                self.once_run(Hook::AfterBoot, Duration::ZERO, wish, self.give_back(slot, None))
+            }
         };
         wish.reads = Reads { pods, after: matches!(after, After::Asked { .. }), ..WITH_KUBELET };
         if let After::Asked { given_up } = after {
@@ -454,19 +476,36 @@ impl Here<'_> {
     }
 
     fn wait_for_health(&self, phase: Phase, reason: Reason) -> Wish {
-        let settle = self.settings.policy.settle;
         let until = match &reason {
             Reason::Settling { left } => Some(self.world.now.boot + *left),
             _ => None,
         };
+        Wish { until, ..self.follow_health(phase) }.because(reason)
+    }
+
+    fn follow_health(&self, phase: Phase) -> Wish {
+        let settle = self.settings.policy.settle;
         Wish {
             reads: WITH_KUBELET,
             look_age: Some((settle / 3).clamp(HEALTH_LOOK_LEAST, HEALTH_LOOK_MOST)),
-            until,
             watches: Watches { node: true, kubelet: true, ..Watches::default() },
             ..Wish::new(phase)
         }
-        .because(reason)
+    }
+
+    // ---- hooks ----
+
+    /// The effect comes once the hook has done its work, and rests on readings that come after that.
+    fn once_run(&self, hook: Hook, turn: Duration, wish: Wish, then: Effect) -> Wish {
+        let reason = match hooks::step(self.world, self.settings, hook, turn) {
+            Step::Done => return wish.act(then),
+            Step::Start => {
+                let wish = wish.because(Reason::HookStarting { hook }).act(Effect::StartHook { hook, turn });
+                return Wish { host_age: Some(HOOK_LOOK), ..wish };
+            }
+            Step::Wait(reason) | Step::Failed(reason) => reason,
+        };
+        Wish { host_age: Some(HOOK_LOOK), ..wish }.because(reason)
     }
 
     // ---- writes ----
@@ -526,6 +565,11 @@ impl Here<'_> {
             change,
         })
     }
+}
+
+/// What tells one turn from another, where a hook is asked for in each.
+fn turn_of(slot: &SlotView) -> Duration {
+    Duration::from_secs(slot.claim.at.unwrap_or_default().as_secs())
 }
 
 /// Slot, holder, and what the holder is doing, as far as the slot tells.

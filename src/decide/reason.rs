@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{AbortReason, Inhibitor, Names};
+use super::{AbortReason, Hook, Inhibitor, Names};
 
 /// One thing that this node waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -41,6 +41,12 @@ pub enum Reason {
     PackageManager { lock: String },
     Inhibited { inhibitor: Inhibitor },
     MayNotReboot,
+    ClockNotSynchronized,
+    LoggedIn { who: Names, left: Duration },
+    HookNotReady { hook: Hook, why: String },
+    HookStarting { hook: Hook },
+    HookRuns { hook: Hook, since: Duration, left: Duration },
+    HookFailed { hook: Hook, why: String },
     NoSlots { pool: String },
     NoFreeSlot { pool: String, held: Vec<(String, String, String)> },
     HolderMissing { slot: String, holder: String, left: Duration },
@@ -85,6 +91,7 @@ impl Reason {
             self,
             Reason::ReturnOverdue { .. }
                 | Reason::GoesOn { .. }
+                | Reason::HookFailed { .. }
                 | Reason::RequestOverdue { .. }
                 | Reason::PolicyUnreadable { .. }
                 | Reason::ConfigurationUnreadable { .. }
@@ -125,6 +132,12 @@ impl Reason {
             Reason::PackageManager { .. } => "package-manager",
             Reason::Inhibited { .. } => "inhibited",
             Reason::MayNotReboot => "may-not-reboot",
+            Reason::ClockNotSynchronized => "clock-not-synchronized",
+            Reason::LoggedIn { .. } => "logged-in",
+            Reason::HookNotReady { .. } => "hook-not-ready",
+            Reason::HookStarting { .. } => "hook-starting",
+            Reason::HookRuns { .. } => "hook-runs",
+            Reason::HookFailed { .. } => "hook-failed",
             Reason::NoSlots { .. } => "no-slots",
             Reason::NoFreeSlot { .. } => "no-free-slot",
             Reason::HolderMissing { .. } => "holder-missing",
@@ -229,6 +242,32 @@ impl fmt::Display for Reason {
                 "logind would not let rebootd reboot; is polkit installed, with the rule of this package, and \
                  reboot.target not masked?",
             ),
+            Reason::ClockNotSynchronized => f.write_str(
+                "the clock is not synchronised, so nobody knows whether a window is open; see timedatectl, or set \
+                 `require_synchronized_clock = false` in [gates]",
+            ),
+            Reason::LoggedIn { who, left } => write!(
+                f,
+                "somebody is logged in: {who}; was asked to log out, and is waited for for {} more",
+                span(*left)
+            ),
+            Reason::HookNotReady { hook, why } => {
+                write!(f, "hook {} cannot be started ({}): {why}", hook.word(), hook.unit())
+            }
+            Reason::HookStarting { hook } => {
+                write!(f, "hook {} is being started ({})", hook.word(), hook.unit())
+            }
+            Reason::HookRuns { hook, since, left } => write!(
+                f,
+                "hook {} runs since {} ({}), {} left for it",
+                hook.word(),
+                span(*since),
+                hook.unit(),
+                span(*left)
+            ),
+            Reason::HookFailed { hook, why } => {
+                write!(f, "hook {} failed: {why}; see: journalctl -u {}", hook.word(), hook.unit())
+            }
             Reason::NoSlots { pool } => write!(
                 f,
                 "pool {pool} has no slots; see /usr/share/rebootd/manifests/slots.yaml, or `pool` in [node]"

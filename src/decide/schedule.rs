@@ -11,6 +11,8 @@ use crate::config::{Mode, Settings};
 
 /// How often a closed gate of this host is looked at: neither dpkg nor logind tell when they are done.
 pub(super) const GATE_LOOK: Duration = Duration::from_secs(5);
+/// How often a hook that was asked for is looked at.
+pub(super) const HOOK_LOOK: Duration = Duration::from_secs(1);
 /// How often a host that goes down is looked at: somebody may call the shutdown off.
 pub(super) const GOING_DOWN_LOOK: Duration = Duration::from_secs(10);
 /// While waiting for a slot the watch tells of changes; this is for a watch that lies.
@@ -127,7 +129,7 @@ fn reboot_now(world: &World, settings: &Settings) -> Option<Decision> {
     } else if going_down_is_no
         && world.cluster.policy.current().is_some()
         && gates::policy(world).is_none()
-        && gates::host(world).is_empty()
+        && gates::host(world, settings).is_empty()
         && gates::shut(world, settings).is_empty()
     {
         Next::Act(Effect::Reboot { not_after })
@@ -174,7 +176,7 @@ fn next_step(world: &World, settings: &Settings, wish: &mut Wish) -> Next {
     match effect {
         // Unreadable counts as going down: then nothing is written.
         Some(_) if world.host.going_down.current() != Some(&false) => {
-            wish.reasons.extend(gates::host(world));
+            wish.reasons.extend(gates::host(world, settings));
             Next::Wait(Some(now + GATE_LOOK))
         }
         Some(effect) => unless_backing_off(world, Next::Act(effect)),
@@ -213,7 +215,8 @@ fn look_is_due(world: &World, wish: &Wish, effect: Option<&Effect>) -> bool {
                 || (frees && !reclaim::is_missing_since(world, &write.uid, look.begun))
         }
         Some(Effect::WriteNode(_)) => !world.look_is_fresh() || (pods && look.pods_changed),
-        Some(Effect::Evict(_) | Effect::Reboot { .. }) | None => false,
+        Some(Effect::Evict(_) | Effect::Reboot { .. } | Effect::StartHook { .. } | Effect::TellPeople)
+        | None => false,
     };
     lacks || old || second || too_old_to_write
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::drain::Drain;
 use super::health::Health;
 use super::{
-    AbortReason, AfterReadings, Budget, Inhibitor, Kernel, Names, NodeView, Now, Others, PodView, Reading,
-    Request, ScheduledShutdown, SlotView, Source, Target,
+    AbortReason, AfterReadings, Budget, Hook, HookRun, HookUnit, Inhibitor, Kernel, Names, NodeView, Now,
+    Others, PodView, Reading, Request, ScheduledShutdown, SlotView, Source, Target,
 };
 
 /// How long ago a look may have ended when a write to a slot or the Node rests on it.
@@ -59,6 +59,16 @@ pub struct Host {
     pub may_reboot: Reading<bool>,
     /// The shutdown that somebody has scheduled.
     pub scheduled: Reading<Option<ScheduledShutdown>>,
+    /// Whether the clock is synchronised, as last asked; see [`super::clock_matters`].
+    pub clock_synchronized: Reading<bool>,
+    /// Who is logged in, where that matters.
+    pub sessions: Reading<Vec<String>>,
+    /// When those who are logged in were last asked to log out.
+    pub people_told: Option<Duration>,
+    /// The units of the hooks that are wanted.
+    pub hooks: BTreeMap<Hook, Reading<HookUnit>>,
+    /// The hook that this process asked for last, and when.
+    pub hook_told: Option<(Hook, Duration)>,
     /// When all of these were last read.
     pub read_at: Option<Duration>,
 }
@@ -186,6 +196,8 @@ pub struct Memory {
     pub uncordoned: Option<Uncordoned>,
     /// Since when those sources ask that do not say so themselves: wall time since 1970, by this host's clock.
     pub asked_since: BTreeMap<Source, Duration>,
+    /// The latest time that each hook was asked for.
+    pub hooks: BTreeMap<Hook, HookRun>,
 }
 
 /// The first start of the agent in a boot. Not the boot itself: a container's clock is that of its host.
@@ -250,6 +262,11 @@ impl World {
                 inhibitors: Reading::default(),
                 may_reboot: Reading::default(),
                 scheduled: Reading::default(),
+                clock_synchronized: Reading::default(),
+                sessions: Reading::default(),
+                people_told: None,
+                hooks: BTreeMap::new(),
+                hook_told: None,
                 read_at: None,
             },
             cluster: Cluster { second_look: Some(now.boot + SECOND_LOOK), ..Cluster::default() },

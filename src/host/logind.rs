@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use tokio::sync::OnceCell;
+use zbus::OwnedObjectPath;
 use zbus::{Connection, connection, proxy};
 
 use crate::decide::{Inhibitor, ScheduledShutdown};
@@ -21,6 +22,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 trait Login {
     fn reboot(&self, interactive: bool) -> zbus::Result<()>;
     fn can_reboot(&self) -> zbus::Result<String>;
+    #[allow(clippy::type_complexity, reason = "the signature is logind's")]
+    fn list_sessions(&self) -> zbus::Result<Vec<(String, u32, String, String, OwnedObjectPath)>>;
     #[allow(clippy::type_complexity, reason = "the signature is logind's")]
     fn list_inhibitors(&self) -> zbus::Result<Vec<(String, String, String, String, u32, u32)>>;
     #[zbus(property(emits_changed_signal = "false"))]
@@ -39,6 +42,28 @@ trait Systemd {
     fn system_state(&self) -> zbus::Result<String>;
 }
 
+#[proxy(interface = "org.freedesktop.login1.Session", default_service = "org.freedesktop.login1")]
+trait Session {
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn class(&self) -> zbus::Result<String>;
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn state(&self) -> zbus::Result<String>;
+    #[zbus(property(emits_changed_signal = "false"), name = "TTY")]
+    fn tty(&self) -> zbus::Result<String>;
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn remote_host(&self) -> zbus::Result<String>;
+}
+
+#[proxy(
+    interface = "org.freedesktop.timedate1",
+    default_service = "org.freedesktop.timedate1",
+    default_path = "/org/freedesktop/timedate1"
+)]
+trait Timedate {
+    #[zbus(property(emits_changed_signal = "false"), name = "NTPSynchronized")]
+    fn ntp_synchronized(&self) -> zbus::Result<bool>;
+}
+
 /// A connection to the system bus, made when first needed.
 #[derive(Debug, Default)]
 pub struct Bus {
@@ -46,7 +71,7 @@ pub struct Bus {
 }
 
 impl Bus {
-    async fn connection(&self) -> zbus::Result<&Connection> {
+    pub(super) async fn connection(&self) -> zbus::Result<&Connection> {
         self.connection
             .get_or_try_init(|| async { connection::Builder::system().method_timeout(TIMEOUT).build().await })
             .await
@@ -88,6 +113,36 @@ impl Bus {
         // Without one the kind is empty. `dry-` ones only tell people (`shutdown -k`).
         let is_one = !kind.is_empty() && !kind.starts_with("dry-");
         Ok(is_one.then(|| ScheduledShutdown { kind, at: Duration::from_micros(at) }))
+    }
+
+    /// Who is logged in: people at a terminal, from elsewhere or on a desktop, not services and what runs for the absent.
+    pub async fn sessions(&self) -> zbus::Result<Vec<String>> {
+        let mut people = Vec::new();
+        for (_, _, user, _, path) in self.login().await?.list_sessions().await? {
+            let session = SessionProxy::builder(self.connection().await?)
+                .path(path)
+                .cache_properties(zbus::proxy::CacheProperties::No)
+                .build()
+                .await?;
+            // `user-early` and `user-light` are people, too; `manager` and `background` are not.
+            if !session.class().await?.starts_with("user") || session.state().await? == "closing" {
+                continue;
+            }
+            let places = [session.tty().await?, session.remote_host().await?];
+            let places: Vec<String> = places.into_iter().filter(|place| !place.is_empty()).collect();
+            people.push(if places.is_empty() { user } else { format!("{user} ({})", places.join(", ")) });
+        }
+        people.sort();
+        Ok(people)
+    }
+
+    /// Whether the clock is synchronised. The service that answers is started for it and ends by itself.
+    pub async fn clock_synchronized(&self) -> zbus::Result<bool> {
+        let timedate = TimedateProxy::builder(self.connection().await?)
+            .cache_properties(zbus::proxy::CacheProperties::No)
+            .build()
+            .await?;
+        timedate.ntp_synchronized().await
     }
 
     /// Whether logind would let us reboot now. It says no to everybody while shutdown is inhibited.

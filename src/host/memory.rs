@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::decide::{AbortReason, FirstStart, LastReboot, Memory, Setback, Source, Uncordoned};
+use crate::decide::{
+    AbortReason, FirstStart, Hook, HookRun, LastReboot, Memory, Setback, Source, Uncordoned,
+};
 
 const VERSION: u32 = 1;
 
@@ -29,6 +31,18 @@ struct Stored {
     /// Source → seconds since 1970.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     asked_since: BTreeMap<String, u64>,
+    /// By the hook's word.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    hooks: BTreeMap<String, StoredHook>,
+}
+
+/// Times are seconds since that boot.
+#[derive(Serialize, Deserialize)]
+struct StoredHook {
+    boot_id: String,
+    turn: u64,
+    asked: u64,
+    before: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -56,17 +70,40 @@ struct StoredReboot {
 }
 
 /// Each reason that is remembered, and its name in the file.
-const SETBACKS: [(AbortReason, &str); 5] = [
+const SETBACKS: [(AbortReason, &str); 6] = [
     (AbortReason::CordonRemoved, "cordon-removed"),
     (AbortReason::DrainDeadline, "drain-deadline"),
     (AbortReason::RebootFailed, "reboot-failed"),
     (AbortReason::SlotLost, "slot-lost"),
     (AbortReason::AskedToStepBack, "asked-to-step-back"),
+    (AbortReason::HookFailed, "hook-failed"),
 ];
 
 /// A source that another version knew is forgotten.
 fn source(word: &str) -> Option<Source> {
     Source::ALL.into_iter().find(|source| source.word() == word)
+}
+
+fn hook(word: &str) -> Option<Hook> {
+    Hook::ALL.into_iter().find(|hook| hook.word() == word)
+}
+
+fn run(stored: StoredHook) -> HookRun {
+    HookRun {
+        boot_id: stored.boot_id,
+        turn: Duration::from_secs(stored.turn),
+        asked: Duration::from_secs(stored.asked),
+        before: stored.before,
+    }
+}
+
+fn stored_hook(run: &HookRun) -> StoredHook {
+    StoredHook {
+        boot_id: run.boot_id.clone(),
+        turn: run.turn.as_secs(),
+        asked: run.asked.as_secs(),
+        before: run.before.clone(),
+    }
 }
 
 /// Reads the file; a missing one is an empty memory.
@@ -104,6 +141,7 @@ pub fn load(path: &Path) -> io::Result<Memory> {
             .into_iter()
             .filter_map(|(word, since)| Some((source(&word)?, Duration::from_secs(since))))
             .collect(),
+        hooks: stored.hooks.into_iter().filter_map(|(word, it)| Some((hook(&word)?, run(it)))).collect(),
     })
 }
 
@@ -141,6 +179,7 @@ pub fn store(path: &Path, memory: &Memory) -> io::Result<()> {
             .iter()
             .map(|(source, since)| (source.word().to_owned(), since.as_secs()))
             .collect(),
+        hooks: memory.hooks.iter().map(|(hook, run)| (hook.word().to_owned(), stored_hook(run))).collect(),
     };
     let new = path.with_extension("json.new");
     let mut file = File::create(&new)?;
@@ -183,6 +222,15 @@ mod tests {
             first_start: Some(FirstStart { boot_id: "b".into(), at: Duration::from_secs(3) }),
             uncordoned: Some(Uncordoned { boot_id: "b".into(), at: Duration::from_secs(90) }),
             asked_since: BTreeMap::from([(Source::SentinelCommand, Duration::from_secs(1_700_000_000))]),
+            hooks: BTreeMap::from([(
+                Hook::BeforeDrain,
+                HookRun {
+                    boot_id: "b".into(),
+                    turn: Duration::from_secs(5),
+                    asked: Duration::from_secs(6),
+                    before: "i".into(),
+                },
+            )]),
         };
         store(&path, &memory).unwrap();
         assert_eq!(load(&path).unwrap(), memory);

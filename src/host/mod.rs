@@ -4,6 +4,7 @@ pub mod clock;
 pub mod command;
 pub mod dpkg;
 pub mod hold;
+pub mod hooks;
 pub mod identity;
 pub mod kernel;
 pub mod logind;

@@ -11,7 +11,7 @@ use crate::imitation::Cluster;
 use crate::scenarios::tell;
 
 /// Name, and the commands of a scenario that shut and open it.
-const GATES: [(&str, &str, &str); 18] = [
+const GATES: [(&str, &str, &str); 19] = [
     ("hold", "hold n1 why", "unhold n1"),
     ("annotation", "annotate n1 why", "unannotate n1"),
     ("hold unreadable", "hold-unreadable n1", "unhold n1"),
@@ -30,6 +30,7 @@ const GATES: [(&str, &str, &str); 18] = [
     ("policy", "policy-typo n1 unknown key", "policy-mended n1"),
     ("configuration", "configuration-typo n1 unknown key", "configuration-mended n1"),
     ("API", "api-down", "api-up"),
+    ("hook unit", "hook-missing n1 before-reboot", "hook-unwanted n1 before-reboot"),
 ];
 
 /// A node whose only pod is kept by a budget, and may be named by its label.

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rebootd::config::{self, After, ApiAccess, Credential, Drain, Gates, Mode, PemSource, Policy, Settings};
+use rebootd::config::{
+    self, After, ApiAccess, Credential, Drain, Gates, Hooks, Mode, PemSource, Policy, Settings,
+};
 use rebootd::decide::*;
 
 pub fn id(letter: char) -> String {
@@ -38,6 +40,7 @@ pub fn settings(name: &str) -> Settings {
         drain: Drain::default(),
         gates: Gates::default(),
         after: After::default(),
+        hooks: Hooks::default(),
         sources: vec![],
     }
 }
@@ -86,6 +89,11 @@ pub struct Host {
     pub alerts: Result<Names, String>,
     /// What the gates after a reboot find.
     pub after: AfterReadings,
+    pub clock_synchronized: Result<bool, String>,
+    pub sessions: Vec<String>,
+    pub hooks: BTreeMap<Hook, HookUnit>,
+    /// Hooks that systemd does not start, for a condition of theirs.
+    pub deaf: bool,
     /// No object of a pod ever goes.
     pub finalizers: bool,
     /// Pods that a budget keeps.
@@ -195,6 +203,10 @@ impl Cluster {
                 asked: vec![],
                 answers: BTreeMap::new(),
                 inhibitors: vec![],
+                clock_synchronized: Ok(true),
+                sessions: vec![],
+                hooks: BTreeMap::new(),
+                deaf: false,
                 finalizers: false,
                 kept: false,
                 unready_after_boot: vec![],
@@ -422,6 +434,12 @@ impl Cluster {
         self.event(number, Event::Kernel(Ok(kernel)));
         let inhibitors = Ok(self.hosts[number].inhibitors.clone());
         let scheduled = Ok(self.hosts[number].scheduled.clone());
+        let host = &self.hosts[number];
+        let (clock, sessions) = (host.clock_synchronized.clone(), host.sessions.clone());
+        let hooks = host.hooks.iter().map(|(hook, unit)| (*hook, Ok(unit.clone()))).collect();
+        self.event(number, Event::Clock(clock));
+        self.event(number, Event::Sessions(Ok(sessions)));
+        self.event(number, Event::Hooks(hooks));
         let host = Event::Host { going_down, package_manager, inhibitors, may_reboot: Ok(true), scheduled };
         self.event(number, host);
     }
@@ -494,6 +512,19 @@ impl Cluster {
                 self.event(number, Event::WriteEnded { effect: effect.clone(), sent, outcome });
             }
             Effect::Evict(eviction) => self.evict(number, eviction),
+            Effect::TellPeople => {
+                self.tell(format!("{name} asks people to log out"));
+                self.event(number, Event::PeopleTold);
+            }
+            Effect::StartHook { hook, turn } => {
+                self.tell(format!("{name} starts {}", hook.unit()));
+                self.event(number, Event::HookBegun { hook: *hook, turn: *turn });
+                let (version, host) = (self.bump(), &mut self.hosts[number]);
+                let unit = host.hooks.get_mut(hook).unwrap();
+                if !host.deaf && unit.state != UnitState::Runs {
+                    (unit.invocation, unit.state) = (version, UnitState::Runs);
+                }
+            }
             Effect::Reboot { .. } => {
                 self.tell(format!("{name} calls Reboot"));
                 self.event(number, Event::RebootBegun);
@@ -537,6 +568,10 @@ impl Cluster {
         host.boot += 1;
         host.booted_at = time;
         host.requests.insert(Source::SentinelFile, Some(Ok(None)));
+        host.sessions.clear();
+        for unit in host.hooks.values_mut() {
+            (unit.invocation, unit.state) = (String::new(), UnitState::Ended { failure: None });
+        }
         for uid in std::mem::take(&mut host.unready_after_boot) {
             host.pods.get_mut(&uid).unwrap().ready = false;
         }

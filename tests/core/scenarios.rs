@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use rebootd::config::{AtLimit, ObjectField, OnTimeout, Prometheus, Query};
+use rebootd::config::{AtLimit, ObjectField, OnHookFailure, OnTimeout, Prometheus, Query};
 use rebootd::decide::*;
 use rebootd::report::status::line;
 
@@ -102,6 +102,45 @@ fn tell_host(cluster: &mut Cluster, number: usize, command: &str, rest: &str) ->
             cluster.hosts[number].scheduled = Some(ScheduledShutdown { kind: "reboot".into(), at });
         }
         "shutdown-cancel" => cluster.hosts[number].scheduled = None,
+        "clock" => cluster.hosts[number].clock_synchronized = Ok(rest == "synchronised"),
+        "need-clock" => cluster.hosts[number].settings.gates.require_synchronized_clock = true,
+        "wait-for-people" => cluster.hosts[number].settings.gates.sessions = Some(seconds(rest)),
+        "login" => cluster.hosts[number].sessions = vec![rest.to_owned()],
+        "logout" => cluster.hosts[number].sessions.clear(),
+        "hook-missing" => {
+            tell_host(cluster, number, "hook", rest);
+            tell_host(cluster, number, "hook-gone", rest);
+        }
+        "hook-unwanted" => drop(cluster.hosts[number].settings.hooks.wanted.remove(&hook(rest))),
+        "hook" => {
+            let unit = HookUnit {
+                obstacle: None,
+                invocation: String::new(),
+                state: UnitState::Ended { failure: None },
+            };
+            cluster.hosts[number].hooks.insert(hook(rest), unit);
+            cluster.hosts[number].settings.hooks.wanted.insert(hook(rest));
+        }
+        "hook-ends" => unit(cluster, number, rest).state = UnitState::Ended { failure: None },
+        "hook-fails" => {
+            unit(cluster, number, rest).state = UnitState::Ended { failure: Some("exit-code (1)".into()) };
+        }
+        "hook-gone" => unit(cluster, number, rest).obstacle = Some("not-found".into()),
+        "hook-back" => unit(cluster, number, rest).obstacle = None,
+        "hook-by-hand" => {
+            let unit = unit(cluster, number, rest);
+            (unit.invocation, unit.state) = ("by-hand".into(), UnitState::Ended { failure: None });
+        }
+        "deaf" => cluster.hosts[number].deaf = true,
+        "hearing" => cluster.hosts[number].deaf = false,
+        "hook-timeout" => cluster.hosts[number].settings.hooks.timeout = seconds(rest),
+        "hooks-continue" => {
+            let hooks = &mut cluster.hosts[number].settings.hooks;
+            (hooks.on_failure, hooks.on_failure_after_boot) =
+                (OnHookFailure::Continue, OnHookFailure::Continue);
+        }
+        "restart" => cluster.restart(number),
+        "power-cycle" => cluster.power_cycle(number),
         "dpkg-at-stamp" => cluster.hosts[number].dpkg_at_stamp = true,
         "min-age" => cluster.hosts[number].settings.policy.min_age = seconds(rest),
         "deadline" => {
@@ -155,8 +194,6 @@ fn tell_checks(cluster: &mut Cluster, number: usize, command: &str, rest: &str) 
         "policy-mended" => cluster.policy(number, Ok(())),
         "configuration-typo" => cluster.event(number, Event::Configuration(Some(rest.into()))),
         "configuration-mended" => cluster.event(number, Event::Configuration(None)),
-        "restart" => cluster.restart(number),
-        "crash" => cluster.power_cycle(number),
         "asked-to-step-back" => {
             let name = host.settings.node_name.clone();
             let slot = cluster.slots.iter_mut().find(|slot| slot.holder.as_ref() == Some(&name)).unwrap();
@@ -164,6 +201,14 @@ fn tell_checks(cluster: &mut Cluster, number: usize, command: &str, rest: &str) 
         }
         _ => panic!("unknown command {command} of a node"),
     }
+}
+
+fn hook(word: &str) -> Hook {
+    Hook::ALL.into_iter().find(|hook| hook.word() == word).unwrap()
+}
+
+fn unit<'a>(cluster: &'a mut Cluster, number: usize, word: &str) -> &'a mut HookUnit {
+    cluster.hosts[number].hooks.get_mut(&hook(word)).unwrap()
 }
 
 fn names(text: &str) -> Names {

@@ -8,8 +8,10 @@ use super::super::drain::rehearsal::{self, Rehearsed};
 use super::super::drain::{self, Planned, Verdict};
 use super::super::gates;
 use super::super::schedule::{GATE_LOOK, OTHERS_LOOK, TROUBLE_LOOK, Wish};
-use super::super::{Effect, Eviction, How, Phase, PodView, Reason, SlotChange, SlotView, Stamp, Watches};
-use super::{DRAIN_LOOK, Here, WITH_PODS};
+use super::super::{
+    Effect, Eviction, Hook, How, Phase, PodView, Reason, SlotChange, SlotView, Stamp, Watches,
+};
+use super::{DRAIN_LOOK, Here, WITH_PODS, turn_of};
 use crate::config::OnTimeout;
 
 const LEAST_TIMEOUT: Duration = Duration::from_secs(15 * 60);
@@ -187,7 +189,10 @@ impl Here<'_> {
                 wish.wake_at(until, now);
                 wish.because(Reason::VolumesInUse { count, left: until - now })
             }
-            None => wish.act(self.write_slot(slot, SlotChange::Stamp(self.stamp(attempt)))),
+            None => {
+                let stamp = self.write_slot(slot, SlotChange::Stamp(self.stamp(attempt)));
+                self.once_run(Hook::BeforeReboot, turn_of(slot), wish, stamp)
+            }
         }
     }
 

@@ -13,6 +13,7 @@ mod credentials;
 mod delay_inhibitor;
 mod drain_zoo;
 mod faults;
+mod hooks;
 mod inhibitor;
 mod kill_in_each_phase;
 mod never_comes_back;
@@ -194,6 +195,30 @@ pub const ALL: &[Scenario] = &[
         limit: minutes(8),
         long: false,
         run: |stage| Box::pin(policy::run(stage)),
+    },
+    Scenario {
+        name: "hooks",
+        expects: "an administrator's units run at their moments, once each; one that fails or hangs does what is configured",
+        hosts: 2,
+        limit: minutes(12),
+        long: false,
+        run: |stage| Box::pin(hooks::run(stage)),
+    },
+    Scenario {
+        name: "logged_in",
+        expects: "somebody who is logged in reads on his terminal that a reboot is near, and is waited for",
+        hosts: 1,
+        limit: minutes(6),
+        long: false,
+        run: |stage| Box::pin(hooks::people(stage)),
+    },
+    Scenario {
+        name: "unsynchronized_clock",
+        expects: "a clock that systemd calls unsynchronised shuts the window, unless it is told not to matter",
+        hosts: 1,
+        limit: minutes(6),
+        long: false,
+        run: |stage| Box::pin(hooks::clock(stage)),
     },
     Scenario {
         name: "alerts",

@@ -11,7 +11,9 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
 
-use rebootd::config::{self, After, ApiAccess, Credential, Drain, Gates, Mode, PemSource, Policy, Settings};
+use rebootd::config::{
+    self, After, ApiAccess, Credential, Drain, Gates, Hooks, Mode, PemSource, Policy, Settings,
+};
 use rebootd::decide::{
     Effect, Event, Eviction, EvictionOutcome, EvictionRefusal, Failure, Health, KubeletLease, LookPart,
     Memory, Next, NodeChange, NodeView, Now, Others, Outcome, Phase, Reads, Refuser, Request, SlotChange,
@@ -194,6 +196,8 @@ pub enum Readings {
     OtherNodeDown,
     /// The other nodes cannot be read.
     NoOthers,
+    /// The fleet's policy is not understood.
+    NoPolicy,
 }
 
 /// What a step needs to know of the world around the agent.
@@ -409,7 +413,7 @@ impl Agents {
                     world.cluster.may_call_until = None;
                 }
                 let mut see = |event| observe(&mut world, event, TIME);
-                see(Event::Policy(Ok(())));
+                see(Event::Policy(policy(around.readings)));
                 see(Event::Others(others(around.readings)));
                 match seen.node {
                     Some(node) => see(Event::Node(Ok(node_view(node, self.empty_boot_ids)))),
@@ -538,8 +542,12 @@ impl Agents {
                 }
                 Next::Act(effect) => {
                     let (write, nonce, target) = reduce(&effect);
-                    did.broke =
-                        did.broke.or(unread(around, is_progress(world, write), needs_others(world, write)));
+                    let is_progress = is_progress(world, write);
+                    did.broke = did.broke.or(unread(around, is_progress, needs_others(world, write)));
+                    // Read in a look only, on which each write rests.
+                    if around.readings == Readings::NoPolicy && is_progress {
+                        did.broke = Some("P8: it goes on beside a policy that is not understood");
+                    }
                     observe(world, Event::WriteBegun(target), TIME);
                     let fresh = nonce == NEXT_NONCE && world.cluster.writes == 1;
                     let stage = Stage::Pending { write, fresh };
@@ -654,6 +662,7 @@ fn settings(pool: &str, reboot_tries: u32) -> Settings {
         drain: Drain::default(),
         gates: Gates::default(),
         after: After::default(),
+        hooks: Hooks::default(),
         sources: Vec::new(),
     }
 }
@@ -711,6 +720,13 @@ fn others(readings: Readings) -> Result<Others, Failure> {
         _ => {}
     }
     Ok(others)
+}
+
+fn policy(readings: Readings) -> Result<(), Failure> {
+    match readings {
+        Readings::NoPolicy => Err(Failure { message: "unknown key".into(), retry_after: None }),
+        _ => Ok(()),
+    }
 }
 
 fn evict(world: &mut World, Eviction { pods, how, grace: _ }: Eviction, may_evict: bool) {
@@ -786,6 +802,8 @@ fn reduce(effect: &Effect) -> (Write, String, Target) {
             };
             (reduced, write.nonce.clone(), target(&write.uid))
         }
-        Effect::Evict(_) | Effect::Reboot { .. } => (Write::Confirm, String::new(), target("")),
+        Effect::Evict(_) | Effect::Reboot { .. } | Effect::StartHook { .. } | Effect::TellPeople => {
+            (Write::Confirm, String::new(), target(""))
+        }
     }
 }

@@ -111,6 +111,7 @@ fn around_told(around: Around) -> &'static str {
         Readings::NoLocks => ", cannot read the locks",
         Readings::OtherNodeDown => ", finds another node down",
         Readings::NoOthers => ", cannot read the other nodes",
+        Readings::NoPolicy => ", finds a policy that it does not understand",
     }
 }
 

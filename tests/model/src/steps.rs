@@ -251,7 +251,7 @@ impl<'a> Steps<'a> {
 
     /// The ways in which the readings of the host may end.
     fn readings(&self) -> &'static [Readings] {
-        const ALL: [Readings; 9] = [
+        const ALL: [Readings; 10] = [
             Readings::Open,
             Readings::Closed,
             Readings::Held,
@@ -261,6 +261,7 @@ impl<'a> Steps<'a> {
             Readings::NoLocks,
             Readings::NoHold,
             Readings::NoOthers,
+            Readings::NoPolicy,
         ];
         match (self.search.faults.gates, self.search.faults.unreadable) {
             (_, true) => &ALL,
@@ -432,8 +433,9 @@ impl<'a> Steps<'a> {
         let agent = state.agents[number];
         let believed = self.agents.pods_seen(agent.local);
         // The other nodes are read in a look only.
-        let of_look =
-            |around: &Around| matches!(around.readings, Readings::OtherNodeDown | Readings::NoOthers);
+        let of_look = |around: &Around| {
+            matches!(around.readings, Readings::OtherNodeDown | Readings::NoOthers | Readings::NoPolicy)
+        };
         for around in self.arounds(&agent).filter(|around| !of_look(around)) {
             let (local, mut did) = self.agents.wake(agent.local, around);
             // A pod that came later is not the one that was asked to leave.

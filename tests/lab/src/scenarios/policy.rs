@@ -11,8 +11,7 @@ use crate::host::Host;
 use crate::progress::say;
 
 const FILE: &str = "/etc/rebootd/config.toml";
-const CONFIG: &str =
-    "[node]\npool = \"node1\"\n[policy]\nwindow = \"always\"\nmin_interval = \"0\"\nsettle = \"15s\"\n";
+const CONFIG: &str = "[gates]\nrequire_synchronized_clock = false\n[node]\npool = \"node1\"\n[policy]\nwindow = \"always\"\nmin_interval = \"0\"\nsettle = \"15s\"\n";
 const FROZEN: &str = "[[nodes]]\nselector = \"disk=slow\"\n[nodes.policy]\n\
     freeze = { from = \"2020-01-01\", to = \"2120-01-01\", why = \"slow disks\" }\n";
 
@@ -90,7 +89,7 @@ async fn origins(host: &Host) -> Result<()> {
     };
     for (key, expected) in [
         ("policy.freeze", "ConfigMap rebootd/policy, policy.toml:5:10"),
-        ("policy.settle", "/etc/rebootd/config.toml:6:10"),
+        ("policy.settle", "/etc/rebootd/config.toml:8:10"),
         ("policy.reboot_tries", "default"),
     ] {
         ensure!(origin(key).as_deref() == Some(expected), "{key} comes from {:?}", origin(key));

@@ -1,0 +1,195 @@
+//! Hooks: units of the administrator's that are started at their moment of a turn, and waited for.
+//!
+//! All that is remembered is when a hook was asked for, and which start of its unit was the latest before. Whether it has
+//! run since and how it ended is systemd's to tell: so a daemon that is started anew asks for nothing twice that it can
+//! see to have begun.
+
+use std::time::Duration;
+
+use super::world::World;
+use super::{AbortReason, Reason};
+use crate::config::{OnHookFailure, Settings};
+
+/// A unit that does not begin within this time is asked for again: whoever asked may have died just before.
+const START_WITHIN: Duration = Duration::from_secs(10);
+
+/// When an administrator's own unit is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Hook {
+    /// With the slot claimed, before the cordon.
+    BeforeDrain,
+    /// With the node drained, before the slot is stamped.
+    BeforeReboot,
+    /// After the boot, once the node is healthy, before the uncordon.
+    AfterBoot,
+}
+
+impl Hook {
+    /// Every hook.
+    pub const ALL: [Hook; 3] = [Hook::BeforeDrain, Hook::BeforeReboot, Hook::AfterBoot];
+
+    /// The word for it, as in the names of its units.
+    pub fn word(self) -> &'static str {
+        match self {
+            Hook::BeforeDrain => "before-drain",
+            Hook::BeforeReboot => "before-reboot",
+            Hook::AfterBoot => "after-boot",
+        }
+    }
+
+    /// The administrator's unit.
+    pub fn unit(self) -> String {
+        format!("rebootd-{}.service", self.word())
+    }
+
+    /// The unit that lets us start that one.
+    pub fn socket(self) -> String {
+        format!("rebootd-hook@{}.socket", self.word())
+    }
+}
+
+/// What systemd says of a hook's unit.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct HookUnit {
+    /// Why we could not start it now.
+    pub obstacle: Option<String>,
+    /// The id of its latest start; empty where there was none in this boot.
+    pub invocation: String,
+    /// What became of that.
+    pub state: UnitState,
+}
+
+/// What became of a unit's latest start.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum UnitState {
+    /// It still runs.
+    Runs,
+    /// It has ended, or there was none.
+    Ended {
+        /// What went wrong, if something did.
+        failure: Option<String>,
+    },
+}
+
+/// A hook that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct HookRun {
+    /// The boot.
+    pub boot_id: String,
+    /// For which turn: when its slot was claimed, in whole seconds since that boot; zero after a boot.
+    pub turn: Duration,
+    /// When it was first asked for, in time since that boot.
+    pub asked: Duration,
+    /// The latest start of its unit before that.
+    pub before: String,
+}
+
+/// Where a hook stands.
+pub(super) enum Step {
+    /// There is none, it has done its work, or it has failed and that is to stop nothing.
+    Done,
+    /// It is to be started.
+    Start,
+    /// It has to be waited for.
+    Wait(Reason),
+    /// It has failed, in these words.
+    Failed(Reason),
+}
+
+/// Where the hook of this turn stands.
+pub(super) fn step(world: &World, settings: &Settings, hook: Hook, turn: Duration) -> Step {
+    if !settings.hooks.wanted.contains(&hook) {
+        return Step::Done;
+    }
+    let unit = match read(world, hook) {
+        Ok(unit) => unit,
+        Err(reason) => return Step::Wait(reason),
+    };
+    let now = world.now.boot;
+    let Some(run) = asked_for(world, hook, turn) else {
+        let runs = (unit.state == UnitState::Runs).then(|| "it already runs, not at our wish".to_owned());
+        return match runs.or_else(|| unit.obstacle.clone()) {
+            Some(why) => Step::Wait(Reason::HookNotReady { hook, why }),
+            None => Step::Start,
+        };
+    };
+    let timeout = settings.hooks.timeout;
+    let left = (run.asked + timeout).saturating_sub(now);
+    let begun = unit.invocation != run.before && !unit.invocation.is_empty();
+    let told = world.host.hook_told.filter(|(told, _)| *told == hook).map(|(_, at)| at);
+    let why = match &unit.state {
+        UnitState::Ended { failure: None } if begun => return Step::Done,
+        UnitState::Ended { failure: Some(why) } if begun => why.clone(),
+        UnitState::Runs if begun && !left.is_zero() => {
+            return Step::Wait(Reason::HookRuns { hook, since: now.saturating_sub(run.asked), left });
+        }
+        UnitState::Runs if begun => "it takes longer than `timeout` in [hooks]".to_owned(),
+        _ if left.is_zero() => "it does not begin; is a condition of the unit not met?".to_owned(),
+        _ if told.is_some_and(|at| now < at + START_WITHIN) => {
+            return Step::Wait(Reason::HookStarting { hook });
+        }
+        _ => return Step::Start,
+    };
+    match goes_on(settings, hook) {
+        true => Step::Done,
+        false => Step::Failed(Reason::HookFailed { hook, why }),
+    }
+}
+
+fn goes_on(settings: &Settings, hook: Hook) -> bool {
+    let hooks = &settings.hooks;
+    let on_failure = if hook == Hook::AfterBoot { hooks.on_failure_after_boot } else { hooks.on_failure };
+    on_failure == OnHookFailure::Continue
+}
+
+/// The hook that ends this turn, if one has failed.
+pub(super) fn failed(world: &World, settings: &Settings, turn: Duration) -> Option<Reason> {
+    [Hook::BeforeDrain, Hook::BeforeReboot].into_iter().find_map(|hook| {
+        match step(world, settings, hook, turn) {
+            Step::Failed(reason) => Some(reason),
+            Step::Done | Step::Start | Step::Wait(_) => None,
+        }
+    })
+}
+
+/// The same, as what it makes of the turn.
+pub(super) fn abort(world: &World, settings: &Settings, turn: Duration) -> Option<AbortReason> {
+    failed(world, settings, turn).map(|_| AbortReason::HookFailed)
+}
+
+/// Hooks that are wanted and could not be started: a node does not take a slot for these.
+pub(super) fn not_ready(world: &World, settings: &Settings) -> Vec<Reason> {
+    let closed = |hook: &Hook| match read(world, *hook) {
+        Ok(unit) => unit.obstacle.clone().map(|why| Reason::HookNotReady { hook: *hook, why }),
+        Err(reason) => Some(reason),
+    };
+    settings.hooks.wanted.iter().filter_map(closed).collect()
+}
+
+/// When the hook was asked for in this turn, if it was.
+pub(super) fn asked_for(world: &World, hook: Hook, turn: Duration) -> Option<&HookRun> {
+    let run = world.memory.hooks.get(&hook)?;
+    (run.boot_id == world.host.boot_id && run.turn == turn).then_some(run)
+}
+
+/// Folds that the hook is about to be asked for, perhaps once more.
+pub(super) fn begun(world: &mut World, hook: Hook, turn: Duration) {
+    let now = world.now.boot;
+    world.host.hook_told = Some((hook, now));
+    if asked_for(world, hook, turn).is_none() {
+        let unit = world.host.hooks.get(&hook).and_then(|reading| reading.last());
+        let before = unit.map(|unit| unit.invocation.clone()).unwrap_or_default();
+        // In whole seconds, as remembered.
+        let asked = Duration::from_secs(now.as_secs());
+        let run = HookRun { boot_id: world.host.boot_id.clone(), turn, asked, before };
+        world.memory.hooks.insert(hook, run);
+    }
+}
+
+fn read(world: &World, hook: Hook) -> Result<&HookUnit, Reason> {
+    let reading = world.host.hooks.get(&hook);
+    reading.and_then(|reading| reading.current()).ok_or_else(|| Reason::Unreadable {
+        what: "the units of the hooks",
+        why: reading.and_then(|reading| reading.failure()).unwrap_or("not read yet").to_owned(),
+    })
+}
