@@ -7,46 +7,11 @@
 use std::time::Duration;
 
 use super::world::World;
-use super::{AbortReason, Reason};
+use super::{AbortReason, Hook, Reason};
 use crate::config::{OnHookFailure, Settings};
 
 /// A unit that does not begin within this time is asked for again: whoever asked may have died just before.
 const START_WITHIN: Duration = Duration::from_secs(10);
-
-/// When an administrator's own unit is started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Hook {
-    /// With the slot claimed, before the cordon.
-    BeforeDrain,
-    /// With the node drained, before the slot is stamped.
-    BeforeReboot,
-    /// After the boot, once the node is healthy, before the uncordon.
-    AfterBoot,
-}
-
-impl Hook {
-    /// Every hook.
-    pub const ALL: [Hook; 3] = [Hook::BeforeDrain, Hook::BeforeReboot, Hook::AfterBoot];
-
-    /// The word for it, as in the names of its units.
-    pub fn word(self) -> &'static str {
-        match self {
-            Hook::BeforeDrain => "before-drain",
-            Hook::BeforeReboot => "before-reboot",
-            Hook::AfterBoot => "after-boot",
-        }
-    }
-
-    /// The administrator's unit.
-    pub fn unit(self) -> String {
-        format!("rebootd-{}.service", self.word())
-    }
-
-    /// The unit that lets us start that one.
-    pub fn socket(self) -> String {
-        format!("rebootd-hook@{}.socket", self.word())
-    }
-}
 
 /// What systemd says of a hook's unit.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

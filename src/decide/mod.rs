@@ -18,6 +18,7 @@ mod effect;
 mod facts;
 mod gates;
 mod health;
+mod hook;
 mod hooks;
 mod identity;
 pub(crate) mod jitter;
@@ -49,7 +50,8 @@ pub use facts::{
 };
 pub use gates::clock_matters;
 pub use health::Health;
-pub use hooks::{Hook, HookRun, HookUnit, UnitState};
+pub use hook::Hook;
+pub use hooks::{HookRun, HookUnit, UnitState};
 pub use observe::{Event, Failure, Outcome, PAUSE, Target, observe};
 pub use reason::Reason;
 pub use reclaim::holders;

@@ -5,7 +5,7 @@ mod draining;
 
 use std::time::Duration;
 
-use super::hooks::{self, Hook, Step};
+use super::hooks::{self, Step};
 use super::identity::{self, Ownership};
 use super::jitter::jitter;
 use super::reclaim::Absence;
@@ -15,8 +15,8 @@ use super::schedule::{
 };
 use super::world::World;
 use super::{
-    AbortReason, Claim, Effect, NodeChange, NodeView, NodeWrite, Phase, Reads, Reason, SlotChange, SlotView,
-    SlotWrite, Stamp, Watches, gates, health, reclaim,
+    AbortReason, Claim, Effect, Hook, NodeChange, NodeView, NodeWrite, Phase, Reads, Reason, SlotChange,
+    SlotView, SlotWrite, Stamp, Watches, gates, health, reclaim,
 };
 use crate::config::{Mode, Settings};
 use after::After;

@@ -141,7 +141,7 @@ impl Workshop {
         copy(&crate_directory().join("../../src/decide"), &sources.join("decide"))?;
         // The mutant's own core in the place of the daemon's; its settings are the daemon's, and so is what they are
         // made of.
-        for module in ["calendar", "selector", "windows"] {
+        for module in ["calendar", "hook", "selector", "windows"] {
             let (own, daemons) = (format!("\nmod {module};"), format!("\nuse rebootd::decide as {module};"));
             replace(&sources.join("decide/mod.rs"), &own, &daemons)?;
         }

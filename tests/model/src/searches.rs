@@ -37,6 +37,8 @@ pub struct Faults {
     pub gates: bool,
     /// Readings fail.
     pub unreadable: bool,
+    /// The fleet's policy is not understood.
+    pub policy: bool,
     /// The drain's deadline passes.
     pub deadlines: bool,
     /// Pods come to the node.
@@ -63,6 +65,7 @@ impl Faults {
         requests: false,
         gates: false,
         unreadable: false,
+        policy: false,
         deadlines: false,
         pods: false,
     };
@@ -85,6 +88,7 @@ impl Faults {
         requests: true,
         gates: true,
         unreadable: true,
+        policy: false,
         deadlines: true,
         pods: true,
     };
@@ -148,7 +152,8 @@ pub fn all() -> Vec<Search> {
     let two_slots = Search { slots: 2, ..alone.clone() };
     let several = Search { outside: false, requests_kept: false, faults: crashes, ..alone.clone() };
     vec![
-        alone.clone(),
+        // The gate of the policy is the same whatever else there is, and doubles the states.
+        Search { faults: Faults { policy: true, ..alone.faults }, ..alone.clone() },
         Search {
             name: "drain",
             shows: "the same, with pods that come and go",

@@ -264,7 +264,8 @@ impl<'a> Steps<'a> {
             Readings::NoPolicy,
         ];
         match (self.search.faults.gates, self.search.faults.unreadable) {
-            (_, true) => &ALL,
+            (_, true) if self.search.faults.policy => &ALL,
+            (_, true) => &ALL[..9],
             (true, false) => &ALL[..4],
             (false, false) => &ALL[..1],
         }
