@@ -249,10 +249,7 @@ impl Agent {
 
     async fn read_part(&mut self, api: &mut Api, part: LookPart) -> Result<(), ()> {
         match part {
-            LookPart::Policy => {
-                self.read_policy(api).await;
-                Ok(())
-            }
+            LookPart::Policy => self.read_policy(api).await,
             LookPart::Others => {
                 let node = self.world.cluster.node.last().and_then(Option::as_ref);
                 let control_plane = node.is_some_and(|node| node.control_plane);
@@ -296,23 +293,28 @@ impl Agent {
         }
     }
 
-    /// A policy that cannot be read or understood shuts a gate, and what it said before stays.
-    async fn read_policy(&mut self, api: &mut Api) {
-        let understood = match api.policy().await {
-            Ok(data) => data.as_ref().map(FleetPolicy::from_config_map).transpose(),
+    /// A policy that is not understood, or that we may not read, shuts a gate, and what it said before stays. One for which
+    /// there is no answer ends the look, as everything does then.
+    async fn read_policy(&mut self, api: &mut Api) -> Result<(), ()> {
+        systemd::alive();
+        match api.policy().await {
+            Ok(data) => match data.as_ref().map(FleetPolicy::from_config_map).transpose() {
+                Ok(fleet) => {
+                    self.fleet = fleet;
+                    self.apply_policy();
+                }
+                Err(error) => self.refuse_policy(&error),
+            },
+            Err(error) if error.is_about_the_request() => {
+                let why = format!("cannot read ConfigMap rebootd/policy: {error}");
+                self.observe(Event::Policy(Err(why)));
+            }
             Err(error) => {
-                let failure = Failure::from(error);
-                let message = format!("cannot read ConfigMap rebootd/policy: {}", failure.message);
-                return self.observe(Event::Policy(Err(Failure { message, ..failure })));
+                self.observe(Event::PolicyUnanswered(error.into()));
+                return Err(());
             }
-        };
-        match understood {
-            Ok(fleet) => {
-                self.fleet = fleet;
-                self.apply_policy();
-            }
-            Err(error) => self.refuse_policy(&error),
         }
+        Ok(())
     }
 
     /// By its labels the policy may name this node.
@@ -337,8 +339,7 @@ impl Agent {
     }
 
     fn refuse_policy(&mut self, error: &ConfigError) {
-        let failure = Failure { message: error.to_string(), retry_after: None };
-        self.observe(Event::Policy(Err(failure)));
+        self.observe(Event::Policy(Err(error.to_string())));
     }
 
     /// A failure of one shuts a gate, and the others are read all the same.

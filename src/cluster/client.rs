@@ -57,6 +57,16 @@ pub enum ApiError {
 }
 
 impl ApiError {
+    /// Whether only this request fails, and others may well be answered: no right, no such thing, an odd answer.
+    pub fn is_about_the_request(&self) -> bool {
+        match self {
+            // The credential, the time, the load: they concern all.
+            ApiError::Status { code, .. } => (400..500).contains(code) && ![401, 408, 429].contains(code),
+            ApiError::Garbled(_) => true,
+            ApiError::Credential { .. } | ApiError::Client(_) | ApiError::NoAnswer(_) => false,
+        }
+    }
+
     /// How a write that ended like this ended.
     pub fn outcome(self) -> Outcome {
         match &self {

@@ -68,8 +68,11 @@ pub enum Event {
     },
     /// The other nodes were read.
     Others(Result<Others, Failure>),
-    /// The fleet's policy was read, and is in the settings from now on; or why it is not.
-    Policy(Result<(), Failure>),
+    /// The fleet's policy was read, and is in the settings from now on; or why it is not: it is not understood, or we may
+    /// not read it.
+    Policy(Result<(), String>),
+    /// The API server did not answer the question for the fleet's policy: the look has failed.
+    PolicyUnanswered(Failure),
     /// A watch says that the fleet's policy is another.
     PolicyChanged,
     /// The host's configuration was read anew: what is wrong with it, if something is. The settings are those of before.
@@ -250,7 +253,8 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
         }
         // Not like a failed look: it shuts a gate, and holds up neither evictions nor an abort.
         Event::Others(result) => cluster.others.take(result.map_err(|failure| failure.message)),
-        Event::Policy(result) => cluster.policy.take(result.map_err(|failure| failure.message)),
+        Event::Policy(result) => cluster.policy.take(result),
+        Event::PolicyUnanswered(failure) => read_failed(world, &failure),
         Event::PolicyChanged => {
             cluster.policy = Reading::default();
             cluster.look = None;

@@ -380,8 +380,7 @@ impl Cluster {
                 self.event(number, Event::Node(Err(failure())));
             } else {
                 if reads.policy {
-                    let failed = |message| Failure { message, retry_after: None };
-                    let policy = self.hosts[number].policy.clone().map_err(failed);
+                    let policy = self.hosts[number].policy.clone();
                     self.event(number, Event::Policy(policy));
                 }
                 if reads.others {

@@ -108,11 +108,11 @@ pub async fn serve(control_plane: &ControlPlane) -> Result<()> {
     control_plane
         .apply(&format!(
             "{{apiVersion: v1, kind: Namespace, metadata: {{name: monitoring}}}}\n---\n\
-             {{apiVersion: v1, kind: ServiceAccount, metadata: {{name: default, namespace: monitoring}}}}\n---\n\
+             {{apiVersion: v1, kind: ServiceAccount, metadata: {{name: {PACKAGE}, namespace: monitoring}}}}\n---\n\
              {{apiVersion: v1, kind: Service, metadata: {{name: {PACKAGE}, namespace: monitoring}}, \
              spec: {{ports: [{{name: web, port: {PORT}}}]}}}}\n---\n\
              {{apiVersion: v1, kind: Pod, metadata: {{name: {PACKAGE}, namespace: monitoring}}, \
-             spec: {{schedulerName: nobody, containers: [{container}]}}}}\n---\n\
+             spec: {{schedulerName: nobody, serviceAccountName: {PACKAGE}, containers: [{container}]}}}}\n---\n\
              {{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {{name: {PACKAGE}-1, \
              namespace: monitoring, labels: {{kubernetes.io/service-name: {PACKAGE}}}}}, addressType: IPv4, \
              ports: [{{name: web, port: {PORT}, protocol: TCP}}], endpoints: [{{addresses: ['{LAB_ADDRESS}'], \

@@ -722,9 +722,9 @@ fn others(readings: Readings) -> Result<Others, Failure> {
     Ok(others)
 }
 
-fn policy(readings: Readings) -> Result<(), Failure> {
+fn policy(readings: Readings) -> Result<(), String> {
     match readings {
-        Readings::NoPolicy => Err(Failure { message: "unknown key".into(), retry_after: None }),
+        Readings::NoPolicy => Err("unknown key".into()),
         _ => Ok(()),
     }
 }
