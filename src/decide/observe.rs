@@ -254,7 +254,11 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
         // Not like a failed look: it shuts a gate, and holds up neither evictions nor an abort.
         Event::Others(result) => cluster.others.take(result.map_err(|failure| failure.message)),
         Event::Policy(result) => cluster.policy.take(result),
-        Event::PolicyUnanswered(failure) => read_failed(world, &failure),
+        Event::PolicyUnanswered(failure) => {
+            // What was read before is not what this look read.
+            cluster.look = None;
+            read_failed(world, &failure);
+        }
         Event::PolicyChanged => {
             cluster.policy = Reading::default();
             cluster.look = None;

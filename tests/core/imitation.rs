@@ -377,7 +377,15 @@ impl Cluster {
         if reads.cluster {
             self.event(number, Event::LookBegun);
             if self.api_down {
-                self.event(number, Event::Node(Err(failure())));
+                // The policy comes first.
+                self.event(
+                    number,
+                    if reads.policy {
+                        Event::PolicyUnanswered(failure())
+                    } else {
+                        Event::Node(Err(failure()))
+                    },
+                );
             } else {
                 if reads.policy {
                     let policy = self.hosts[number].policy.clone();
