@@ -172,10 +172,11 @@ impl Api {
     }
 
     async fn read_others(&mut self, pool: &str, control_plane: bool) -> Result<Others, ApiError> {
-        let mut others = Others::default();
+        let mut others = Others { only_node: true, only_control_plane: control_plane, ..Others::default() };
         let nodes =
             |label: String| format!("/api/v1/nodes?labelSelector={label}&fieldSelector=metadata.name");
         self.rows(&nodes(format!("{POOL}%3D{pool}")), ["Name", "Status"], |[name, status]| {
+            others.only_node = false;
             match table::node_state(status)? {
                 NodeState::Ready => {}
                 NodeState::Cordoned => others.cordoned.push(name.to_owned()),
@@ -184,10 +185,14 @@ impl Api {
             Ok(())
         })
         .await?;
+        if others.only_node {
+            others.only_node = !self.is_there_another_node().await?;
+        }
         if !control_plane {
             return Ok(others);
         }
         self.rows(&nodes(CONTROL_PLANE.to_owned()), ["Name", "Status"], |[name, status]| {
+            others.only_control_plane = false;
             if table::node_state(status)? == NodeState::NotReady {
                 others.control_plane.push(format!("node {name} ({status})"));
             }
@@ -206,6 +211,22 @@ impl Api {
         })
         .await?;
         Ok(others)
+    }
+
+    /// Whether there is any other node, of whichever pool, with a rebootd or without.
+    async fn is_there_another_node(&mut self) -> Result<bool, ApiError> {
+        let path = format!(
+            "/api/v1/nodes?fieldSelector=metadata.name%21%3D{}&limit=1&includeObject=None",
+            self.node
+        );
+        let page = self.client()?.table::<Table>(&path).await;
+        let page = self.mind(page)?;
+        let mut found = page.next().is_some();
+        page.each(["Name"], |[_]| {
+            found = true;
+            Ok(())
+        })?;
+        Ok(found)
     }
 
     /// Reads a list page by page, so that it never is in memory as a whole. `path` ends with a field selector for

@@ -6,8 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::Value;
 
-use crate::decide::{Claim, Event, KubeletLease, NodeView, SlotView, Stamp};
+use crate::decide::{
+    ADDED, Claim, Event, KEEP_FROM_AUTOSCALERS, KubeletLease, NodeView, SlotView, Stamp, WAITING,
+};
 use crate::host::identity::plain_id;
 
 /// Where the slots are. Not kube-system: API priority and fairness treats Leases there in another way.
@@ -119,13 +122,7 @@ pub(super) struct Node {
 #[serde(default)]
 struct NodeSpec {
     unschedulable: bool,
-    taints: Option<Vec<Taint>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Taint {
-    key: String,
+    taints: Option<Vec<Value>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -171,9 +168,16 @@ impl From<Node> for NodeView {
         let attached = node.status.volumes_attached.into_iter().flatten().map(|volume| volume.name);
         let volumes: BTreeSet<String> =
             node.status.volumes_in_use.into_iter().flatten().chain(attached).collect();
-        let mut taints = node.spec.taints.into_iter().flatten().map(|taint| taint.key);
-        let taint =
-            taints.find(|key| REMOVAL_TAINTS.contains(&key.as_str())).map(|key| format!("taint {key}"));
+        let key = |taint: &Value| taint.get("key").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (our_taints, taints): (Vec<Value>, Vec<Value>) =
+            node.spec.taints.into_iter().flatten().partition(|taint| key(taint) == WAITING);
+        let taint = taints.iter().map(key).find(|key| REMOVAL_TAINTS.contains(&key.as_str()));
+        let taint = taint.map(|key| format!("taint {key}"));
+        let annotations = &node.metadata.annotations;
+        let keeping = KEEP_FROM_AUTOSCALERS.into_iter().filter(|name| annotations.contains_key(*name));
+        let keeping = keeping.map(str::to_owned).collect();
+        let added = annotations.get(ADDED).map(String::as_str).unwrap_or_default();
+        let added = added.split_whitespace().map(str::to_owned).collect();
         let deleted = node.metadata.deletion_timestamp.map(|at| format!("deleted at {at}"));
         let ours = |managed: &ManagedFields| {
             managed.manager == FIELD_MANAGER && managed.fields_v1.spec.unschedulable.is_some()
@@ -195,6 +199,10 @@ impl From<Node> for NodeView {
             volumes: volumes.len(),
             hold: node.metadata.annotations.remove(HOLD),
             request: node.metadata.annotations.remove(REQUEST),
+            annotations: keeping,
+            added,
+            waiting_taint: !our_taints.is_empty(),
+            taints: taints.iter().map(Value::to_string).collect(),
             removal: deleted.or(taint),
             uid: node.metadata.uid,
             resource_version: node.metadata.resource_version,

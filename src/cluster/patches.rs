@@ -9,7 +9,9 @@ use super::objects::{
     ALLOCATABLE, BOOT_ID, CLAIMED_AT, CORDON, HEARTBEAT, MACHINE_ID, NODE_UID, NONCE, POOL, REASON,
     REBOOTING, REQUEST, STEP_BACK, UNREADY, format_quantities, format_seconds, format_stamp, format_unready,
 };
-use crate::decide::{Claim, NodeChange, NodeWrite, SlotChange, SlotView, SlotWrite};
+use crate::decide::{
+    Claim, NodeChange, NodeWrite, SignsWrite, SlotChange, SlotView, SlotWrite, Taints, WAITING,
+};
 
 const CLAIMED: [&str; 11] = [
     MACHINE_ID,
@@ -84,7 +86,11 @@ fn claim_annotations(claim: &Claim) -> Map<String, Value> {
 
 pub(super) fn node_patch(write: &NodeWrite) -> Value {
     let mut annotations = Map::from_iter([(NONCE.to_owned(), json!(write.nonce))]);
+    let mut labels = Map::from_iter([(POOL.to_owned(), json!(write.pool))]);
     let mut spec = json!({});
+    let SignsWrite { labels: signs, annotations: others, taints } = &write.signs;
+    labels.extend(signs.iter().map(|(name, value)| (name.clone(), json!(value))));
+    annotations.extend(others.iter().map(|(name, value)| (name.clone(), json!(value))));
     if write.fulfils_request {
         annotations.insert(REQUEST.to_owned(), Value::Null);
     }
@@ -100,17 +106,28 @@ pub(super) fn node_patch(write: &NodeWrite) -> Value {
         NodeChange::RemoveMark => {
             annotations.insert(CORDON.to_owned(), Value::Null);
         }
-        NodeChange::Confirm => {}
+        NodeChange::Confirm { .. } => {}
+    }
+    if let Some(taints) = taints {
+        spec["taints"] = taint_list(taints);
     }
     json!({
         "metadata": {
             "uid": write.uid,
             "resourceVersion": write.resource_version,
-            "labels": { POOL: write.pool },
+            "labels": labels,
             "annotations": annotations,
         },
         "spec": spec,
     })
+}
+
+/// The whole list: the API has no other way to write it.
+fn taint_list(taints: &Taints) -> Value {
+    // What was JSON when it was read is so still.
+    let others = taints.others.iter().filter_map(|taint| serde_json::from_str(taint).ok());
+    let ours = taints.waiting.then(|| json!({ "key": WAITING, "effect": "PreferNoSchedule" }));
+    Value::Array(others.chain(ours).collect())
 }
 
 #[cfg(test)]
@@ -134,6 +151,7 @@ mod tests {
             nonce: "n-1".into(),
             pool: "worker".into(),
             fulfils_request: false,
+            signs: SignsWrite::default(),
             change,
         };
         let why = "x".to_owned();
@@ -141,7 +159,7 @@ mod tests {
             NodeChange::Cordon { why },
             NodeChange::Uncordon { because: None },
             NodeChange::RemoveMark,
-            NodeChange::Confirm,
+            NodeChange::Confirm { in_turn: false },
         ] {
             let patch = node_patch(&write(change));
             assert_eq!(patch["metadata"]["resourceVersion"], "7");

@@ -30,6 +30,8 @@ pub(super) const DEFAULTS: &str = r#"
 mode = "active"
 [node]
 pool = "worker"
+waiting_label = true
+waiting_taint = false
 [host]
 sentinel = "/run/reboot-required"
 sentinel_command_interval = "10min"
@@ -37,6 +39,7 @@ newer_kernel = false
 request_annotation = true
 [policy]
 window_left = "30min"
+drain = "auto"
 min_interval = "1d"
 min_age = "0"
 deadline = "14d"
@@ -50,6 +53,8 @@ on_timeout = "abort"
 bare_pods = "leave"
 empty_dir_pods = "evict"
 volume_timeout = "2min"
+labels = {}
+keep_from_autoscalers = true
 [gates]
 max_nodes_not_ready = 0
 count_cordoned = false

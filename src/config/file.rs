@@ -12,9 +12,9 @@ use toml::de::{DeTable, DeValue};
 use super::checks::{Expression, ObjectsKey, PrometheusUrl, ServicePort};
 use super::duration::TimeSpan;
 use super::error::{ConfigError, Place};
-use super::settings::{AtLimit, BarePods, EmptyDirPods, Mode, OnHookFailure, OnTimeout, Yielding};
+use super::settings::{AtLimit, BarePods, DrainMode, EmptyDirPods, Mode, OnHookFailure, OnTimeout, Yielding};
 use super::value::{
-    AbsolutePath, Command, LabelSelector, Namespaces, NodeName, PoolName, ServerAddress, Sessions,
+    AbsolutePath, Command, LabelSelector, Labels, Namespaces, NodeName, PoolName, ServerAddress, Sessions,
 };
 use super::windows::{FreezeKey, WindowKey};
 
@@ -49,6 +49,8 @@ pub(super) struct Keys {
 pub(super) struct NodeKeys {
     pub(super) name: Option<Spanned<NodeName>>,
     pub(super) pool: Option<Spanned<PoolName>>,
+    pub(super) waiting_label: Option<Spanned<bool>>,
+    pub(super) waiting_taint: Option<Spanned<bool>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -79,6 +81,7 @@ pub(super) struct PolicyKeys {
     pub(super) window: Option<Spanned<WindowKey>>,
     pub(super) freeze: Option<Spanned<FreezeKey>>,
     pub(super) window_left: Option<Spanned<TimeSpan>>,
+    pub(super) drain: Option<Spanned<DrainMode>>,
     pub(super) min_interval: Option<Spanned<TimeSpan>>,
     pub(super) max_reboots_per_day: Option<Spanned<u32>>,
     pub(super) min_age: Option<Spanned<TimeSpan>>,
@@ -101,6 +104,9 @@ pub(super) struct DrainKeys {
     pub(super) delete_after: Option<Spanned<TimeSpan>>,
     pub(super) delete_namespaces: Option<Spanned<Namespaces>>,
     pub(super) volume_timeout: Option<Spanned<TimeSpan>>,
+    pub(super) labels: Option<Spanned<Labels>>,
+    pub(super) leave_load_balancers: Option<Spanned<TimeSpan>>,
+    pub(super) keep_from_autoscalers: Option<Spanned<bool>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -152,7 +158,7 @@ pub(super) struct HooksKeys {
 /// which knows the same names but does not tell them.
 pub(super) const KNOWN_KEYS: &[(&str, &[&str])] = &[
     ("", &["mode", "node", "api", "host", "policy", "drain", "gates", "after", "prometheus", "hooks"]),
-    ("node", &["name", "pool"]),
+    ("node", &["name", "pool", "waiting_label", "waiting_taint"]),
     (
         "api",
         &["kubeconfig", "server", "certificate_authority", "token_file", "client_certificate", "client_key"],
@@ -174,6 +180,7 @@ pub(super) const KNOWN_KEYS: &[(&str, &[&str])] = &[
             "window",
             "freeze",
             "window_left",
+            "drain",
             "min_interval",
             "max_reboots_per_day",
             "min_age",
@@ -198,6 +205,9 @@ pub(super) const KNOWN_KEYS: &[(&str, &[&str])] = &[
             "delete_after",
             "delete_namespaces",
             "volume_timeout",
+            "labels",
+            "leave_load_balancers",
+            "keep_from_autoscalers",
         ],
     ),
     (
@@ -316,7 +326,9 @@ fn explain_unknown(known: &Known, table: &str, key: &str, is_table: bool) -> Str
     let here = keys_of(known, table);
     let has = |name: &str, keys: &[&str]| name != table && keys.contains(&key);
     let below = known.iter().find(|(name, keys)| name.starts_with(&format!("{table}.")) && has(name, keys));
-    let elsewhere = below.or_else(|| known.iter().find(|(name, keys)| has(name, keys)));
+    // A table of the hosts' files may have the name of a key.
+    let is_host_table = is_table && KNOWN_KEYS.iter().any(|(name, _)| *name == key);
+    let elsewhere = below.or_else(|| known.iter().find(|(name, keys)| has(name, keys) && !is_host_table));
     let hint = match (nearest(key, here), elsewhere.map(|(name, _)| name.as_str())) {
         (Some(near), _) => format!("did you mean \"{near}\"?"),
         (None, Some("")) => format!("\"{key}\" belongs to the top of the file, before any table"),
@@ -374,7 +386,7 @@ mod tests {
                 "f.toml:1:12: unknown key \"setle\" in [policy]; did you mean \"settle\"?",
             ),
             ("[polcy]\n", "f.toml:1:2: unknown table [polcy]; did you mean \"policy\"?"),
-            ("[node.labels]\n", "f.toml:1:7: unknown table [node.labels]; known here: name, pool"),
+            ("[node.labels]\n", "f.toml:1:7: unknown table [node.labels]; \"labels\" belongs in [drain]"),
             ("settle = 1", "f.toml:1:1: unknown key \"settle\"; \"settle\" belongs in [policy]"),
             (
                 "[policy]\nmode = 'active'",
@@ -388,8 +400,8 @@ mod tests {
             ),
             (
                 "[policy]\nzzzz = 1\n[drain]\nzz = 1",
-                "f.toml:2:1: unknown key \"zzzz\" in [policy]; known here: window, freeze, window_left, min_interval, \
-                 max_reboots_per_day, min_age, deadline, give_up_after_deadline, settle, reboot_timeout, reboot_tries, return_timeout",
+                "f.toml:2:1: unknown key \"zzzz\" in [policy]; known here: window, freeze, window_left, drain, \
+                 min_interval, max_reboots_per_day, min_age, deadline, give_up_after_deadline, settle, reboot_timeout, reboot_tries, return_timeout",
             ),
             (
                 "[gates]\nmax_nodes_notready = 1",

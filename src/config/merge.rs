@@ -1,7 +1,7 @@
 //! The merge of all files: what is read later wins, key by key, and every value
 //! remembers where it was written, so that later complaints can say so.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::file::{
     PrometheusKeys,
 };
 use super::settings::{
-    AtLimit, BarePods, EmptyDirPods, Mode, ObjectField, OnHookFailure, OnTimeout, Yielding,
+    AtLimit, BarePods, DrainMode, EmptyDirPods, Mode, ObjectField, OnHookFailure, OnTimeout, Yielding,
 };
 use super::value::LabelSelector;
 use crate::decide::{Freeze, Open, Selector};
@@ -34,6 +34,8 @@ pub(super) struct Merged {
     pub(super) mode: Option<Located<Mode>>,
     pub(super) node_name: Option<Located<String>>,
     pub(super) pool: Option<Located<String>>,
+    pub(super) waiting_label: Option<Located<bool>>,
+    pub(super) waiting_taint: Option<Located<bool>>,
     pub(super) kubeconfig: Option<Located<PathBuf>>,
     pub(super) server: Option<Located<String>>,
     pub(super) certificate_authority: Option<Located<PathBuf>>,
@@ -49,6 +51,7 @@ pub(super) struct Merged {
     pub(super) window: Option<Located<Open>>,
     pub(super) freeze: Option<Located<Vec<Freeze>>>,
     pub(super) window_left: Option<Located<Duration>>,
+    pub(super) drain: Option<Located<DrainMode>>,
     pub(super) min_interval: Option<Located<Duration>>,
     pub(super) max_reboots_per_day: Option<Located<u32>>,
     pub(super) min_age: Option<Located<Duration>>,
@@ -66,6 +69,9 @@ pub(super) struct Merged {
     pub(super) delete_after: Option<Located<Duration>>,
     pub(super) delete_namespaces: Option<Located<BTreeSet<String>>>,
     pub(super) volume_timeout: Option<Located<Duration>>,
+    pub(super) drain_labels: Option<Located<BTreeMap<String, String>>>,
+    pub(super) leave_load_balancers: Option<Located<Duration>>,
+    pub(super) keep_from_autoscalers: Option<Located<bool>>,
     pub(super) max_nodes_not_ready: Option<Located<u32>>,
     pub(super) count_cordoned: Option<Located<bool>>,
     pub(super) min_uptime: Option<Located<Duration>>,
@@ -98,7 +104,7 @@ impl Merged {
     pub(super) fn add(&mut self, file: File) {
         // Taken apart in full: a key that is forgotten below does not compile quietly.
         let Keys { mode, node, api, host, policy, drain, gates, after, prometheus, hooks } = file.keys;
-        let NodeKeys { name, pool } = node;
+        let NodeKeys { name, pool, waiting_label, waiting_taint } = node;
         let ApiKeys { kubeconfig, server, certificate_authority, token_file, client_certificate, client_key } =
             api;
         let HostKeys {
@@ -113,6 +119,7 @@ impl Merged {
             window,
             freeze,
             window_left,
+            drain: drain_mode,
             min_interval,
             max_reboots_per_day,
             min_age,
@@ -132,6 +139,9 @@ impl Merged {
             delete_after,
             delete_namespaces,
             volume_timeout,
+            labels,
+            leave_load_balancers,
+            keep_from_autoscalers,
         } = drain;
         let GatesKeys {
             max_nodes_not_ready,
@@ -164,6 +174,8 @@ impl Merged {
         replace(&mut self.mode, mode, |mode| mode, place);
         replace(&mut self.node_name, name, |name| name.0, place);
         replace(&mut self.pool, pool, |pool| pool.0, place);
+        replace(&mut self.waiting_label, waiting_label, |yes| yes, place);
+        replace(&mut self.waiting_taint, waiting_taint, |yes| yes, place);
         replace(&mut self.kubeconfig, kubeconfig, |path| path.0, place);
         replace(&mut self.server, server, |address| address.0, place);
         replace(&mut self.certificate_authority, certificate_authority, |path| path.0, place);
@@ -179,6 +191,7 @@ impl Merged {
         replace(&mut self.window, window, |it| it.0, place);
         replace(&mut self.freeze, freeze, |it| it.0, place);
         replace(&mut self.window_left, window_left, |span| span.0, place);
+        replace(&mut self.drain, drain_mode, |it| it, place);
         replace(&mut self.min_interval, min_interval, |span| span.0, place);
         replace(&mut self.max_reboots_per_day, max_reboots_per_day, |number| number, place);
         replace(&mut self.deadline, deadline, |span| span.0, place);
@@ -196,6 +209,9 @@ impl Merged {
         replace(&mut self.delete_after, delete_after, |span| span.0, place);
         replace(&mut self.delete_namespaces, delete_namespaces, |it| it.0, place);
         replace(&mut self.volume_timeout, volume_timeout, |span| span.0, place);
+        replace(&mut self.drain_labels, labels, |it| it.0, place);
+        replace(&mut self.leave_load_balancers, leave_load_balancers, |span| span.0, place);
+        replace(&mut self.keep_from_autoscalers, keep_from_autoscalers, |yes| yes, place);
         replace(&mut self.max_nodes_not_ready, max_nodes_not_ready, |number| number, place);
         replace(&mut self.count_cordoned, count_cordoned, |yes| yes, place);
         replace(&mut self.min_uptime, min_uptime, |span| span.0, place);

@@ -33,8 +33,9 @@ pub use kubeconfig::read_persons as read_persons_kubeconfig;
 pub use manifest::check as check_file;
 pub use secret::Secret;
 pub use settings::{
-    After, ApiAccess, AtLimit, BarePods, Credential, DeleteRefused, Drain, EmptyDirPods, Gates, Hooks, Host,
-    Mode, ObjectField, OnHookFailure, OnTimeout, PemSource, Policy, Prometheus, Query, Settings, Yielding,
+    After, ApiAccess, AtLimit, BarePods, Credential, DeleteRefused, Drain, DrainMode, EmptyDirPods, Gates,
+    Hooks, Host, Mode, ObjectField, OnHookFailure, OnTimeout, PemSource, Policy, Prometheus, Query, Settings,
+    Signs, Yielding,
 };
 pub use windows::zones;
 

@@ -1,7 +1,7 @@
 //! The settings: complete, checked, and the only part of the configuration that
 //! the rest of the program sees.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -32,6 +32,8 @@ pub struct Settings {
     pub policy: Policy,
     /// How to drain.
     pub drain: Drain,
+    /// What the Node shows to others.
+    pub signs: Signs,
     /// What else has to be well.
     pub gates: Gates,
     /// What has to be well again after a reboot.
@@ -91,6 +93,8 @@ impl Default for Host {
 pub struct Policy {
     /// When reboots may start; None means never, because nobody said when.
     pub windows: Option<Windows>,
+    /// Whether pods leave before a reboot.
+    pub drain: DrainMode,
     /// A drain starts only with so much of the window left.
     pub window_left: Duration,
     /// At most one reboot of our own in this time; zero for no limit.
@@ -111,6 +115,18 @@ pub struct Policy {
     pub reboot_tries: u32,
     /// How long a rebooted node may take to be healthy before a person is told to look.
     pub return_timeout: Duration,
+}
+
+/// Whether pods leave before a reboot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum DrainMode {
+    /// They do; the only node of a cluster or of its control plane does not reboot.
+    Auto,
+    /// They do, and any node reboots.
+    Always,
+    /// They stay, and the reboot ends them.
+    Never,
 }
 
 /// A gate that may yield to a request that is overdue. Not among them: what people say just now (hold, pause), what is
@@ -216,6 +232,34 @@ impl Default for Drain {
             grace_period: None,
             delete: None,
             volume_timeout: DEFAULT_VOLUME_TIMEOUT,
+        }
+    }
+}
+
+/// What the Node shows to others while a reboot is ahead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signs {
+    /// A label while the node waits.
+    pub waiting_label: bool,
+    /// A taint while it waits, so that the scheduler prefers others.
+    pub waiting_taint: bool,
+    /// Labels from the cordon to the uncordon.
+    pub labels: BTreeMap<String, String>,
+    /// The label for load balancers outside the cluster is one of them, and they have so much time before the first pod
+    /// leaves.
+    pub leave_load_balancers: Option<Duration>,
+    /// Annotations from the cordon to the uncordon: an empty node is what autoscalers remove.
+    pub keep_from_autoscalers: bool,
+}
+
+impl Default for Signs {
+    fn default() -> Signs {
+        Signs {
+            waiting_label: true,
+            waiting_taint: false,
+            labels: BTreeMap::new(),
+            leave_load_balancers: None,
+            keep_from_autoscalers: true,
         }
     }
 }
@@ -458,6 +502,7 @@ pub(super) fn complete(
     let host = host(&merged, administrators)?;
     let policy = policy(&merged)?;
     let drain = drain(&merged)?;
+    let signs = signs(&merged)?;
     checks::prometheus(&merged)?;
     let after = checks::after(&merged)?;
     let gates = gates(&merged)?;
@@ -475,6 +520,7 @@ pub(super) fn complete(
         host,
         policy,
         drain,
+        signs,
         gates,
         after,
         hooks,
@@ -520,6 +566,7 @@ pub(super) fn check(merged: &Merged, administrators: &Path) -> Result<(), Config
     host(merged, administrators)?;
     policy(merged)?;
     drain(merged)?;
+    signs(merged)?;
     checks::prometheus(merged)?;
     checks::after(merged)?;
     gates(merged)?;
@@ -551,6 +598,7 @@ pub(super) fn policy(merged: &Merged) -> Result<Policy, ConfigError> {
     let return_timeout = within("return_timeout", &merged.return_timeout, SHORTEST_RETURN_TIMEOUT)?;
     Ok(Policy {
         windows: windows(merged),
+        drain: merged.drain.as_ref().map_or(DrainMode::Auto, |it| it.value),
         window_left: window_left(merged)?,
         min_interval: min_interval.unwrap_or(DEFAULT_MIN_INTERVAL),
         max_reboots_per_day: max_reboots_per_day(&merged.max_reboots_per_day)?,
@@ -601,6 +649,28 @@ fn drain(merged: &Merged) -> Result<Drain, ConfigError> {
         grace_period: within("grace_period", &merged.grace_period, SHORTEST_GRACE_PERIOD)?,
         delete: delete_refused(merged)?,
         volume_timeout: volume_timeout.unwrap_or(default.volume_timeout),
+    })
+}
+
+fn signs(merged: &Merged) -> Result<Signs, ConfigError> {
+    let default = Signs::default();
+    let leave = within("leave_load_balancers", &merged.leave_load_balancers, Duration::ZERO)?;
+    if let (Some(given), Some(timeout)) = (&merged.leave_load_balancers, &merged.drain_timeout)
+        && given.value >= timeout.value
+    {
+        let message =
+            "\"leave_load_balancers\" must be shorter than \"timeout\": nothing leaves before it is over";
+        return Err(ConfigError::at(given.place.clone(), message));
+    }
+    Ok(Signs {
+        waiting_label: merged.waiting_label.as_ref().map_or(default.waiting_label, |yes| yes.value),
+        waiting_taint: merged.waiting_taint.as_ref().map_or(default.waiting_taint, |yes| yes.value),
+        labels: merged.drain_labels.as_ref().map_or(default.labels, |labels| labels.value.clone()),
+        leave_load_balancers: leave,
+        keep_from_autoscalers: merged
+            .keep_from_autoscalers
+            .as_ref()
+            .map_or(default.keep_from_autoscalers, |yes| yes.value),
     })
 }
 

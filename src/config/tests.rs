@@ -53,6 +53,7 @@ fn nothing_configured_gives_the_defaults() {
     let settings = directory.load().unwrap();
     let policy = Policy {
         windows: None,
+        drain: DrainMode::Auto,
         window_left: Duration::from_secs(30 * 60),
         min_interval: Duration::from_secs(86_400),
         max_reboots_per_day: None,
@@ -89,6 +90,13 @@ fn nothing_configured_gives_the_defaults() {
         },
         policy,
         drain,
+        signs: Signs {
+            waiting_label: true,
+            waiting_taint: false,
+            labels: [].into(),
+            leave_load_balancers: None,
+            keep_from_autoscalers: true,
+        },
         gates: Gates {
             max_nodes_not_ready: 0,
             count_cordoned: false,

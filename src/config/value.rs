@@ -1,14 +1,14 @@
 //! Single values of the configuration that are more than text, checked where they
 //! are read so that the error names their line.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::duration::parse_time_span;
-use super::settings::{AtLimit, BarePods, EmptyDirPods, Mode, OnHookFailure, OnTimeout, Yielding};
+use super::settings::{AtLimit, BarePods, DrainMode, EmptyDirPods, Mode, OnHookFailure, OnTimeout, Yielding};
 use crate::decide::Selector;
 
 /// A path from the root; a daemon has no directory to be relative to.
@@ -97,9 +97,7 @@ impl TryFrom<String> for PoolName {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric();
-        let allowed_inside = |byte| allowed(byte) || b"-_.".contains(&byte);
-        if text.len() <= 63 && framed(&text, allowed, allowed_inside) {
+        if is_label_part(&text) {
             return Ok(Self(text));
         }
         Err(format!(
@@ -127,6 +125,43 @@ impl TryFrom<Vec<String>> for Namespaces {
             None => Ok(Self(names.into_iter().collect())),
         }
     }
+}
+
+/// Labels of a Node, by name.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "BTreeMap<String, String>")]
+pub(super) struct Labels(pub(super) BTreeMap<String, String>);
+
+impl TryFrom<BTreeMap<String, String>> for Labels {
+    type Error = String;
+
+    fn try_from(labels: BTreeMap<String, String>) -> Result<Self, String> {
+        for (name, value) in &labels {
+            let (prefix, short) =
+                name.split_once('/').map_or((None, name.as_str()), |(it, rest)| (Some(it), rest));
+            let prefix_is_one = prefix.is_none_or(|prefix| NodeName::try_from(prefix.to_owned()).is_ok());
+            if !prefix_is_one || !is_label_part(short) {
+                return Err(format!(
+                    "\"{name}\" cannot be the name of a label, such as \"example.com/maintenance\""
+                ));
+            }
+            if prefix == Some("rebootd.io") {
+                return Err(format!(
+                    "\"{name}\" is not yours to set: what begins with rebootd.io/ is rebootd's own"
+                ));
+            }
+            if !value.is_empty() && !is_label_part(value) {
+                return Err(format!("\"{value}\" cannot be the value of label \"{name}\""));
+            }
+        }
+        Ok(Self(labels))
+    }
+}
+
+/// Whether Kubernetes takes this as the name of a label, without its prefix, or as a value that is not empty.
+fn is_label_part(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric();
+    text.len() <= 63 && framed(text, allowed, |byte| allowed(byte) || b"-_.".contains(&byte))
 }
 
 /// A label selector as `kubectl -l` takes it.
@@ -175,6 +210,14 @@ impl TryFrom<String> for OnTimeout {
 
     fn try_from(text: String) -> Result<Self, String> {
         one_of(&text, &[("abort", Self::Abort), ("reboot", Self::Reboot)])
+    }
+}
+
+impl TryFrom<String> for DrainMode {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        one_of(&text, &[("auto", Self::Auto), ("always", Self::Always), ("never", Self::Never)])
     }
 }
 

@@ -54,6 +54,8 @@ pub struct Drain {
     pub gone: Vec<GonePod>,
     /// When the last one did, in time since boot.
     pub last_gone: Duration,
+    /// When this process first saw its cordon answered in this turn, or its confirmation of a person's.
+    pub cordoned: Option<Duration>,
     /// What the dry run before this try said.
     pub rehearsal: Option<Rehearsal>,
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Claim, Hook, PodKey, Reason, Stamp};
+use super::{Claim, Hook, PodKey, Reason, SignsWrite, Stamp};
 
 /// Where this node stands. Never stored: derived from the World at each decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -208,7 +208,7 @@ impl std::fmt::Display for Effect {
                 NodeChange::Cordon { .. } => f.write_str("cordon the Node"),
                 NodeChange::Uncordon { .. } => f.write_str("uncordon the Node"),
                 NodeChange::RemoveMark => f.write_str("remove our cordon mark from the Node"),
-                NodeChange::Confirm => write!(f, "confirm the Node as it is, in pool {}", write.pool),
+                NodeChange::Confirm { .. } => write!(f, "confirm the Node as it is, in pool {}", write.pool),
             },
             Effect::Evict(eviction) => {
                 f.write_str(match eviction.how {
@@ -297,6 +297,8 @@ pub struct NodeWrite {
     pub pool: String,
     /// Remove the annotation that asks for a reboot: it has been.
     pub fulfils_request: bool,
+    /// What others shall see.
+    pub signs: SignsWrite,
     /// What to change.
     pub change: NodeChange,
 }
@@ -316,8 +318,11 @@ pub enum NodeChange {
     },
     /// Remove only our mark: the cordon is a person's, or gone.
     RemoveMark,
-    /// Change nothing but the nonce and the pool label: settles earlier writes.
-    Confirm,
+    /// Change nothing but the nonce, the pool label and the signs: settles earlier writes.
+    Confirm {
+        /// It is our turn, under the cordon of a person.
+        in_turn: bool,
+    },
 }
 
 /// Why a slot is given back without a reboot.
@@ -351,6 +356,8 @@ pub enum AbortReason {
     PodsRefused,
     /// An administrator's own step failed, or took too long.
     HookFailed,
+    /// There is no other node that could stand in for this one.
+    OnlyOne,
 }
 
 impl AbortReason {
@@ -370,7 +377,8 @@ impl AbortReason {
             | AbortReason::Paused
             | AbortReason::PoolChanged
             | AbortReason::SteppingBack
-            | AbortReason::PodsRefused => false,
+            | AbortReason::PodsRefused
+            | AbortReason::OnlyOne => false,
         }
     }
 }
@@ -392,6 +400,7 @@ impl std::fmt::Display for AbortReason {
             AbortReason::AskedToStepBack => "a person asked it to step back",
             AbortReason::PodsRefused => "a pod stands in the way",
             AbortReason::HookFailed => "a hook failed",
+            AbortReason::OnlyOne => "there is no other node of its kind",
         })
     }
 }

@@ -155,6 +155,14 @@ pub struct NodeView {
     pub request: Option<String>,
     /// Its labels, by which the fleet's policy may name it.
     pub labels: BTreeMap<String, String>,
+    /// Which of [`super::KEEP_FROM_AUTOSCALERS`] it has.
+    pub annotations: BTreeSet<String>,
+    /// The labels and annotations that are there because we have put them there, as [`super::ADDED`] names them.
+    pub added: BTreeSet<String>,
+    /// It has our taint, [`super::WAITING`].
+    pub waiting_taint: bool,
+    /// Its other taints, each in JSON as it was read, opaque.
+    pub taints: Vec<String>,
     /// What says that the node is about to be removed from the cluster, if something does.
     pub removal: Option<String>,
 }
@@ -222,6 +230,10 @@ pub struct Others {
     pub not_ready: Names,
     /// Nodes of the pool that are Ready, and cordoned.
     pub cordoned: Names,
+    /// There is no other node in the cluster.
+    pub only_node: bool,
+    /// This node is one of the control plane, and there is no other.
+    pub only_control_plane: bool,
     /// Where this node is one of the control plane: which nodes and pods of the control plane elsewhere are not
     /// ready, each with its state.
     pub control_plane: Names,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::requests::requests;
 use super::world::World;
 use super::{AbortReason, Closed, Inhibitor, Judgement, Names, NodeView, Open, Reading, Reason, Windows};
-use crate::config::Settings;
+use crate::config::{DrainMode, Settings};
 
 pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Of many nodes that are not well, so many are named.
@@ -209,6 +209,15 @@ pub(super) fn others(world: &World, settings: &Settings) -> Vec<Reason> {
         closed.push(Reason::OtherNodesNotReady { pool, nodes, allowed });
     }
     closed
+}
+
+/// Whether this node is the only one of its kind, as last known.
+pub(super) fn only_one(world: &World, settings: &Settings) -> Option<Reason> {
+    let others = world.cluster.others.last().filter(|_| settings.policy.drain == DrainMode::Auto)?;
+    if others.only_node {
+        return Some(Reason::OnlyNode);
+    }
+    others.only_control_plane.then_some(Reason::OnlyControlPlane)
 }
 
 /// What Prometheus finds beside which nothing starts; asked when the other nodes are.

@@ -31,6 +31,7 @@ mod reclaim;
 mod requests;
 mod schedule;
 mod selector;
+mod signs;
 mod windows;
 mod world;
 
@@ -58,5 +59,6 @@ pub use reclaim::holders;
 pub use requests::{Answer, Source, requests};
 pub use schedule::decide;
 pub use selector::{Operator, Requirement, Selector};
+pub use signs::{ADDED, KEEP_FROM_AUTOSCALERS, SignsWrite, Taints, WAITING};
 pub use windows::{Closed, Freeze, Judgement, Open, SHORTEST_WINDOW, Window, Windows};
 pub use world::{FirstStart, LastReboot, Memory, Missing, Setback, Uncordoned, World};

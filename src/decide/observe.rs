@@ -503,14 +503,23 @@ fn applied(world: &mut World, effect: &Effect, sent: Duration, look: Option<Look
         },
         Effect::WriteNode(write) => match &write.change {
             NodeChange::Cordon { why } => {
+                world.cluster.drain.cordoned.get_or_insert(world.now.boot);
                 cordoned(&mut world.cluster, why, look);
                 world.host.read_at = None;
             }
             NodeChange::Uncordon { because } => {
+                world.cluster.drain.cordoned = None;
                 remember_uncordon(world);
                 set_back(world, *because);
             }
-            NodeChange::RemoveMark | NodeChange::Confirm => remember_uncordon(world),
+            NodeChange::Confirm { in_turn } => {
+                world.cluster.shown = Some(world.now.boot);
+                if *in_turn {
+                    world.cluster.drain.cordoned.get_or_insert(world.now.boot);
+                }
+                remember_uncordon(world);
+            }
+            NodeChange::RemoveMark => remember_uncordon(world),
         },
         Effect::Evict(_) | Effect::Reboot { .. } | Effect::StartHook { .. } | Effect::TellPeople => {}
     }

@@ -5,6 +5,8 @@ mod draining;
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::hooks::{self, Step};
 use super::identity::{self, Ownership};
 use super::jitter::jitter;
@@ -13,10 +15,11 @@ use super::requests::Requests;
 use super::schedule::{
     CLUSTER, GATE_LOOK, GOING_DOWN_LOOK, HOOK_LOOK, OTHERS_LOOK, TROUBLE_LOOK, WAITING_LOOK, Wish,
 };
+use super::signs::{self, Waiting};
 use super::world::World;
 use super::{
-    AbortReason, Claim, Effect, Hook, NodeChange, NodeView, NodeWrite, Phase, Reads, Reason, SlotChange,
-    SlotView, SlotWrite, Stamp, Watches, gates, health, reclaim,
+    AbortReason, Claim, Effect, Hook, NodeChange, NodeView, NodeWrite, Phase, Reads, Reason, SignsWrite,
+    SlotChange, SlotView, SlotWrite, Stamp, Watches, gates, health, reclaim,
 };
 use crate::config::{Mode, Settings};
 use after::After;
@@ -28,6 +31,8 @@ const DRAIN_LOOK: Duration = Duration::from_secs(60);
 /// A node on its way back is looked at three times while it settles, besides what the watches tell; within these.
 const HEALTH_LOOK_LEAST: Duration = Duration::from_secs(5);
 const HEALTH_LOOK_MOST: Duration = Duration::from_secs(10);
+/// What others should see is not written more often than this while nothing else is written.
+const SHOW_PAUSE: Duration = Duration::from_secs(60);
 /// Waiting nodes spread their claims over this time after a slot came free.
 const CLAIM_SPREAD: Duration = Duration::from_secs(1);
 
@@ -136,7 +141,7 @@ impl Here<'_> {
         }
         let labels = self.settings.mode == Mode::Active && !self.world.step_back;
         if labels && self.node.pool_label.as_ref() != Some(&self.settings.pool) {
-            return Wish::new(idle_or_waiting).act(self.write_node(NodeChange::Confirm));
+            return Wish::new(idle_or_waiting).act(self.write_node(NodeChange::Confirm { in_turn: false }));
         }
         let mut wish = match idle_or_waiting {
             Phase::Waiting => self.waiting(slots),
@@ -154,7 +159,35 @@ impl Here<'_> {
         let may_matter = self.settings.host.request_annotation || idle_or_waiting == Phase::Waiting;
         wish.watches.annotations = may_matter && !wish.watches.node && !self.world.step_back;
         wish.look_age.get_or_insert_with(|| self.heartbeat());
+        self.show(wish)
+    }
+
+    /// Writes what others should see, where nothing else is written just now. Not often: something else may undo it
+    /// each time.
+    fn show(&self, mut wish: Wish) -> Wish {
+        let is_about_to = wish.reasons.contains(&Reason::MyTurnComes) || wish.list_pods;
+        let may = self.settings.mode == Mode::Active || self.world.step_back;
+        if wish.effect.is_some() || is_about_to || !may || self.signs(false).is_empty() {
+            return wish;
+        }
+        match self.world.cluster.shown.map(|at| at + SHOW_PAUSE).filter(|at| self.world.now.boot < *at) {
+            Some(at) => wish.wake_at(at, self.world.now.boot),
+            None => wish.effect = Some(self.write_node(NodeChange::Confirm { in_turn: false })),
+        }
         wish
+    }
+
+    fn signs(&self, in_turn: bool) -> SignsWrite {
+        signs::write(self.node, &self.settings.signs, &self.is_waiting(), in_turn)
+    }
+
+    fn is_waiting(&self) -> Waiting {
+        let now = self.world.now.wall;
+        match self.requests.age(self.world) {
+            _ if self.world.step_back || self.requests.are_gone() => Waiting::No,
+            Some(age) => Waiting::Yes(minute(now.saturating_sub(age))),
+            None => Waiting::Unknown,
+        }
     }
 
     /// Whoever waits for nothing in the cluster still looks now and then: a claim of an earlier process may land
@@ -227,8 +260,13 @@ impl Here<'_> {
                 return Wish { host_age: Some(GATE_LOOK), until, ..wish }.because(reason);
             }
         }
-        wish.watches.slots = true;
         wish.look_age = Some(WAITING_LOOK);
+        // Known since the last turn; a node that joins is seen at the next look.
+        if let Some(reason) = gates::only_one(self.world, self.settings) {
+            wish.reads.others = true;
+            return wish.because(reason);
+        }
+        wish.watches.slots = true;
         self.claim_free_slot(wish, slots)
     }
 
@@ -372,6 +410,9 @@ impl Here<'_> {
             return self.aborting(slot, AbortReason::PodsRefused);
         }
         let wish = Wish { reads: WITH_ALL, ..wish };
+        if gates::only_one(self.world, self.settings).is_some() {
+            return self.aborting(slot, AbortReason::OnlyOne);
+        }
         let closed = self.closed_by_others().into_iter().chain(self.refused()).collect::<Vec<_>>();
         match closed {
             closed if closed.is_empty() => {
@@ -394,7 +435,8 @@ impl Here<'_> {
         match self.world.cluster.look {
             Some(look) if look.others => {
                 let alerts = gates::alerts(self.world, self.settings);
-                gates::others(self.world, self.settings).into_iter().chain(alerts).collect()
+                let others = gates::others(self.world, self.settings).into_iter();
+                others.chain(gates::only_one(self.world, self.settings)).chain(alerts).collect()
             }
             _ => Vec::new(),
         }
@@ -426,7 +468,7 @@ impl Here<'_> {
         if self.cordon_is_ours() {
             wish.act(self.cordon())
         } else {
-            wish.act(self.write_node(NodeChange::Confirm))
+            wish.act(self.write_node(NodeChange::Confirm { in_turn: true }))
         }
     }
 
@@ -515,8 +557,8 @@ impl Here<'_> {
     fn give_back(&self, slot: &SlotView, because: Option<AbortReason>) -> Effect {
         if self.cordon_is_ours() {
             self.write_node(NodeChange::Uncordon { because: None })
-        } else if !self.world.is_settled(&self.node.uid) {
-            self.write_node(NodeChange::Confirm)
+        } else if !self.world.is_settled(&self.node.uid) || !self.node.added.is_empty() {
+            self.write_node(NodeChange::Confirm { in_turn: false })
         } else {
             self.write_slot(slot, SlotChange::Release { because })
         }
@@ -562,9 +604,17 @@ impl Here<'_> {
             nonce: self.world.nonce(),
             pool: self.settings.pool.clone(),
             fulfils_request: self.request_is_fulfilled(),
+            signs: self
+                .signs(matches!(change, NodeChange::Cordon { .. } | NodeChange::Confirm { in_turn: true })),
             change,
         })
     }
+}
+
+/// A minute of UTC, in letters that the value of a label may have.
+fn minute(wall: Duration) -> String {
+    let at = i64::try_from(wall.as_secs()).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+    at.unwrap_or_default().strftime("%Y-%m-%dT%H%MZ").to_string()
 }
 
 /// What tells one turn from another, where a hook is asked for in each.

@@ -57,6 +57,9 @@ pub enum Reason {
     OtherNodesNotReady { pool: String, nodes: Names, allowed: u32 },
     ControlPlaneNotReady { parts: Names },
     Alerts { found: Names },
+    OnlyNode,
+    OnlyControlPlane,
+    LeavingLoadBalancers { left: Duration },
     PodsRefused { first: String, more: usize },
     WouldBeBlocked { pod: String, by: String, left: Duration },
     PodsLeft { left: usize, total: usize, refused: Option<String>, more: usize },
@@ -148,6 +151,9 @@ impl Reason {
             Reason::OtherNodesNotReady { .. } => "other-nodes-not-ready",
             Reason::ControlPlaneNotReady { .. } => "control-plane-not-ready",
             Reason::Alerts { .. } => "alerts",
+            Reason::OnlyNode => "only-node",
+            Reason::OnlyControlPlane => "only-control-plane",
+            Reason::LeavingLoadBalancers { .. } => "leaving-load-balancers",
             Reason::PodsRefused { .. } => "pods-refused",
             Reason::WouldBeBlocked { .. } => "would-be-blocked",
             Reason::PodsLeft { .. } => "pods-left",
@@ -347,6 +353,19 @@ impl fmt::Display for Reason {
             Reason::Alerts { found } => {
                 write!(f, "Prometheus finds {found}; no reboot beside it ([gates] says what counts)")
             }
+            Reason::OnlyNode => f.write_str(
+                "this is the only node of the cluster: pods that leave have nowhere to go; set `drain = \"never\"` in \
+                 [policy] to reboot it with them",
+            ),
+            Reason::OnlyControlPlane => f.write_str(
+                "this is the only node of the control plane: while it reboots the cluster has none; set \
+                 `drain = \"never\"` in [policy] to reboot it with its pods, or \"always\" to drain it first",
+            ),
+            Reason::LeavingLoadBalancers { left } => write!(
+                f,
+                "load balancers have another {} to notice that this node leaves (`leave_load_balancers` in [drain])",
+                span(*left)
+            ),
             Reason::PodsRefused { first, more } => {
                 let more = if *more > 0 { format!(" (and {more} more pods)") } else { String::new() };
                 write!(f, "a pod stands in the way of the drain{more}: {first}")

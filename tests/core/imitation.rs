@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rebootd::config::{
-    self, After, ApiAccess, Credential, Drain, Gates, Hooks, Mode, PemSource, Policy, Settings,
+    self, After, ApiAccess, Credential, Drain, DrainMode, Gates, Hooks, Mode, PemSource, Policy, Settings,
+    Signs,
 };
 use rebootd::decide::*;
 
@@ -27,6 +28,7 @@ pub fn settings(name: &str) -> Settings {
         policy: Policy {
             windows: Some(Windows::always()),
             window_left: Duration::from_secs(30 * 60),
+            drain: DrainMode::Auto,
             min_interval: Duration::ZERO,
             max_reboots_per_day: None,
             deadline: None,
@@ -38,6 +40,7 @@ pub fn settings(name: &str) -> Settings {
             return_timeout: Duration::from_secs(900),
         },
         drain: Drain::default(),
+        signs: Signs { waiting_label: false, keep_from_autoscalers: false, ..Signs::default() },
         gates: Gates::default(),
         after: After::default(),
         hooks: Hooks::default(),
@@ -105,6 +108,39 @@ pub struct Host {
     /// What it watched when it last decided.
     watches: Watches,
     processes: u32,
+}
+
+/// Applies what others shall see; tells it.
+fn show(node: &mut NodeView, signs: &SignsWrite) -> String {
+    let mut told = String::new();
+    for (name, value) in &signs.labels {
+        match value {
+            Some(value) => drop(node.labels.insert(name.clone(), value.clone())),
+            None => drop(node.labels.remove(name)),
+        }
+    }
+    for (name, value) in &signs.annotations {
+        if name == ADDED {
+            node.added = value.iter().flat_map(|names| names.split(' ')).map(str::to_owned).collect();
+            continue;
+        }
+        match value {
+            Some(_) => drop(node.annotations.insert(name.clone())),
+            None => drop(node.annotations.remove(name)),
+        }
+    }
+    for (name, value) in signs.labels.iter().chain(&signs.annotations).filter(|(name, _)| *name != ADDED) {
+        match value {
+            Some(value) => told.push_str(&format!(" +{name}={value}")),
+            None => told.push_str(&format!(" -{name}")),
+        }
+    }
+    if let Some(Taints { waiting, others }) = &signs.taints {
+        assert_eq!(*others, node.taints, "it changes the taints of others");
+        node.waiting_taint = *waiting;
+        told.push_str(if *waiting { " +taint" } else { " -taint" });
+    }
+    told
 }
 
 /// The cluster.
@@ -670,9 +706,10 @@ impl Cluster {
                 node.mark = None;
                 "removes its mark"
             }
-            NodeChange::Confirm => "confirms its Node",
+            NodeChange::Confirm { .. } => "confirms its Node",
         };
-        self.tell(format!("{name} {what}"));
+        let shown = show(node, &write.signs);
+        self.tell(format!("{name} {what}{shown}"));
         Outcome::Answered
     }
 

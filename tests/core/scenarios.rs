@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use rebootd::config::{AtLimit, ObjectField, OnHookFailure, OnTimeout, Prometheus, Query};
+use rebootd::config::{AtLimit, DrainMode, ObjectField, OnHookFailure, OnTimeout, Prometheus, Query};
 use rebootd::decide::*;
 use rebootd::report::status::line;
 
@@ -74,6 +74,30 @@ fn tell_host(cluster: &mut Cluster, number: usize, command: &str, rest: &str) ->
         "freeze" => {
             let freeze = Freeze { window: window(rest), name: format!("from {rest}") };
             cluster.windows(number).freezes.push(freeze);
+        }
+        "waiting-label" => cluster.hosts[number].settings.signs.waiting_label = rest == "on",
+        "waiting-taint" => cluster.hosts[number].settings.signs.waiting_taint = rest == "on",
+        "keep-from-autoscalers" => cluster.hosts[number].settings.signs.keep_from_autoscalers = rest == "on",
+        "leave-load-balancers" => {
+            cluster.hosts[number].settings.signs.leave_load_balancers = Some(seconds(rest));
+        }
+        "turn-label" => {
+            let (name, value) = rest.split_once('=').unwrap();
+            cluster.hosts[number].settings.signs.labels.insert(name.into(), value.into());
+        }
+        "node-label" => {
+            let (name, value) = rest.split_once('=').unwrap();
+            cluster.change_node(number, |node| drop(node.labels.insert(name.into(), value.into())));
+        }
+        "uncordon-by-hand" => cluster.change_node(number, |node| node.unschedulable = false),
+        "cordon-by-hand" => cluster.change_node(number, |node| node.unschedulable = true),
+        "signs" => return vec![signs(&cluster.hosts[number].node)],
+        "drain" => {
+            cluster.hosts[number].settings.policy.drain = match rest {
+                "never" => DrainMode::Never,
+                "always" => DrainMode::Always,
+                _ => DrainMode::Auto,
+            };
         }
         "min-uptime" => cluster.hosts[number].settings.gates.min_uptime = seconds(rest),
         "window-left" => cluster.hosts[number].settings.policy.window_left = seconds(rest),
@@ -203,6 +227,14 @@ fn tell_checks(cluster: &mut Cluster, number: usize, command: &str, rest: &str) 
     }
 }
 
+/// What others see of a Node.
+fn signs(node: &NodeView) -> String {
+    let labels = node.labels.iter().map(|(name, value)| format!("{name}={value}"));
+    let taint = node.waiting_taint.then(|| "taint".to_owned());
+    let all: Vec<String> = labels.chain(node.annotations.iter().cloned()).chain(taint).collect();
+    if all.is_empty() { "nothing".to_owned() } else { all.join(" ") }
+}
+
 fn hook(word: &str) -> Hook {
     Hook::ALL.into_iter().find(|hook| hook.word() == word).unwrap()
 }
@@ -235,6 +267,10 @@ fn tell_cluster(cluster: &mut Cluster, command: &str, rest: &str) {
         "pause" => cluster.pause(Some(rest)),
         "resume" => cluster.pause(None),
         "node-down" => cluster.others = Ok(Others { not_ready: names(rest), ..Others::default() }),
+        "only-node" => cluster.others = Ok(Others { only_node: true, ..Others::default() }),
+        "only-control-plane" => {
+            cluster.others = Ok(Others { only_control_plane: true, ..Others::default() });
+        }
         "node-up" => cluster.others = Ok(Others::default()),
         "others-unreadable" => cluster.others = Err("forbidden".into()),
         "api-down" => cluster.api_down = true,

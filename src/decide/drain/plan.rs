@@ -6,7 +6,7 @@ use std::fmt;
 use super::super::world::World;
 use super::super::{Budget, Owner, PodView};
 use super::awaited_until;
-use crate::config::{BarePods, EmptyDirPods, Settings};
+use crate::config::{BarePods, DrainMode, EmptyDirPods, Settings};
 
 /// A controller whose pods tolerate the cordon and have come back to this node so many times would go on for ever.
 const COMES_BACK: u32 = 3;
@@ -55,6 +55,8 @@ pub enum Leave {
     ComesBack,
     /// Nobody would make it anew; the kubelet starts it again after the reboot.
     Bare,
+    /// This node is not drained.
+    NotDrained,
 }
 
 /// Why a pod stands in the way.
@@ -91,7 +93,8 @@ enum Opinion {
 type Filter = fn(&PodView, &World, &Settings) -> Opinion;
 
 /// Asked in this order: the first that is sure decides.
-const FILTERS: [Filter; 8] = [mirror, finished, blocking, daemon_set, leaving, comes_back, empty_dir, bare];
+const FILTERS: [Filter; 9] =
+    [mirror, finished, blocking, daemon_set, not_drained, leaving, comes_back, empty_dir, bare];
 
 /// What becomes of each pod, in a steady order. `None` if the pods were never read.
 pub fn plan<'a>(world: &'a World, settings: &Settings) -> Option<Vec<Planned<'a>>> {
@@ -133,6 +136,13 @@ fn blocking(pod: &PodView, _: &World, settings: &Settings) -> Opinion {
 
 fn daemon_set(pod: &PodView, _: &World, _: &Settings) -> Opinion {
     leave_if(pod.owner == Owner::DaemonSet, Leave::DaemonSet)
+}
+
+/// Bare pods are judged as ever: the reboot may end them for good.
+fn not_drained(pod: &PodView, _: &World, settings: &Settings) -> Opinion {
+    let never = settings.policy.drain == DrainMode::Never;
+    let is_judged = pod.owner == Owner::Nobody && settings.drain.bare_pods != BarePods::Evict;
+    leave_if(never && !is_judged, Leave::NotDrained)
 }
 
 /// Whoever deletes a pod has decided; the reboot waits for its end, whatever pod it is.
@@ -241,6 +251,7 @@ impl Leave {
             Leave::Finished => "nothing of it runs any more",
             Leave::DaemonSet => "its DaemonSet would bring it straight back",
             Leave::ComesBack => "it tolerates the cordon and came back each time it was evicted",
+            Leave::NotDrained => "`drain` in [policy] is \"never\", and the reboot ends it",
             Leave::Bare => {
                 "no controller would make it anew, and the kubelet starts it again after the reboot"
             }

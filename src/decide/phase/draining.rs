@@ -101,7 +101,9 @@ impl Here<'_> {
             let grace = self.left().into_iter().map(|pod| pod.grace).max().unwrap_or_default();
             drain.grace_period.unwrap_or(grace.max(self.world.cluster.drain.longest_grace))
         };
-        let timeout = drain.timeout.unwrap_or_else(|| LEAST_TIMEOUT.max(longest() + BEYOND_GRACE));
+        let balancers = self.settings.signs.leave_load_balancers.unwrap_or_default();
+        let timeout =
+            drain.timeout.unwrap_or_else(|| LEAST_TIMEOUT.max(longest() + BEYOND_GRACE) + balancers);
         let deadline = slot.claim.at.map_or(Duration::ZERO, |at| at + timeout);
         let window_left = gates::window_left(self.world, self.settings);
         window_left.map_or(deadline, |left| deadline.min(self.world.now.boot + left))
@@ -165,6 +167,11 @@ impl Here<'_> {
             wish.reasons.splice(0..0, closed);
             return wish;
         }
+        if let Some(until) = self.balancers_leave_until().filter(|until| !goes_on && now < *until) {
+            wish.wake_at(until, now);
+            wish.reasons.insert(0, Reason::LeavingLoadBalancers { left: until - now });
+            return wish;
+        }
         let drained = goes_on || self.is_empty();
         let listed = self.world.cluster.look.is_some_and(|look| look.pods && !look.pods_changed);
         if drained && !listed {
@@ -194,6 +201,11 @@ impl Here<'_> {
                 self.once_run(Hook::BeforeReboot, turn_of(slot), wish, stamp)
             }
         }
+    }
+
+    /// Until when load balancers have time to notice the label that came with the cordon.
+    fn balancers_leave_until(&self) -> Option<Duration> {
+        Some(self.world.cluster.drain.cordoned? + self.settings.signs.leave_load_balancers?)
     }
 
     fn evicting(&self, mut wish: Wish, slot: &SlotView, left: &[&PodView]) -> Wish {

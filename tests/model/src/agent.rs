@@ -12,7 +12,8 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
 
 use rebootd::config::{
-    self, After, ApiAccess, Credential, Drain, Gates, Hooks, Mode, PemSource, Policy, Settings,
+    self, After, ApiAccess, Credential, Drain, DrainMode, Gates, Hooks, Mode, PemSource, Policy, Settings,
+    Signs,
 };
 use rebootd::decide::{
     Effect, Event, Eviction, EvictionOutcome, EvictionRefusal, Failure, Health, KubeletLease, LookPart,
@@ -584,6 +585,7 @@ impl Agents {
         cluster.drain = fresh.drain;
         cluster.budgets = fresh.budgets;
         cluster.missing.clear();
+        cluster.shown = None;
         // An answered cordon goes on with what was read before it.
         let cordons = self.drains && matches!(stage, Stage::Pending { write: Write::Cordon, .. });
         if stage != Stage::Draining && !cordons {
@@ -649,6 +651,7 @@ fn settings(pool: &str, reboot_tries: u32) -> Settings {
         policy: Policy {
             windows: Some(Windows::always()),
             window_left: Duration::from_secs(30 * 60),
+            drain: DrainMode::Auto,
             min_interval: Duration::ZERO,
             max_reboots_per_day: None,
             deadline: None,
@@ -660,6 +663,7 @@ fn settings(pool: &str, reboot_tries: u32) -> Settings {
             return_timeout: Duration::from_secs(900),
         },
         drain: Drain::default(),
+        signs: Signs { waiting_label: false, keep_from_autoscalers: false, ..Signs::default() },
         gates: Gates::default(),
         after: After::default(),
         hooks: Hooks::default(),
@@ -798,7 +802,7 @@ fn reduce(effect: &Effect) -> (Write, String, Target) {
                 NodeChange::Cordon { .. } => Write::Cordon,
                 NodeChange::Uncordon { .. } => Write::Uncordon,
                 NodeChange::RemoveMark => Write::RemoveMark,
-                NodeChange::Confirm => Write::Confirm,
+                NodeChange::Confirm { .. } => Write::Confirm,
             };
             (reduced, write.nonce.clone(), target(&write.uid))
         }

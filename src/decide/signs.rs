@@ -1,0 +1,150 @@
+//! What the Node shows to others while a reboot is ahead: to people, the scheduler, load balancers and autoscalers.
+//! Nothing of ours rests on it, so a sign is never a reason to wait, and never worth a write while there is another.
+//!
+//! Only what we have put there is taken away: what was there before is somebody else's, and stays.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::NodeView;
+use crate::config::Signs;
+
+/// The label, and the key of the taint, of a node that waits for a reboot.
+pub const WAITING: &str = "rebootd.io/waiting";
+/// The annotation that names the labels and annotations which we have put on the Node, and which are not ours by name.
+pub const ADDED: &str = "rebootd.io/added";
+/// The cluster autoscaler's and Karpenter's: this node is not to be removed, however empty it is.
+pub const KEEP_FROM_AUTOSCALERS: [&str; 2] =
+    ["cluster-autoscaler.kubernetes.io/scale-down-disabled", "karpenter.sh/do-not-disrupt"];
+/// A node with this label gets no traffic from load balancers outside the cluster.
+const LEAVE_LOAD_BALANCERS: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
+
+/// How a write to the Node changes its signs. `None` removes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct SignsWrite {
+    /// By name.
+    pub labels: BTreeMap<String, Option<String>>,
+    /// By name.
+    pub annotations: BTreeMap<String, Option<String>>,
+    /// Taints are one list, which only can be written as a whole.
+    pub taints: Option<Taints>,
+}
+
+/// All taints of a Node.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Taints {
+    /// Ours is among them: [`WAITING`], `PreferNoSchedule`.
+    pub waiting: bool,
+    /// See [`NodeView::taints`].
+    pub others: Vec<String>,
+}
+
+impl SignsWrite {
+    /// Whether the write changes none of them.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty() && self.annotations.is_empty() && self.taints.is_none()
+    }
+}
+
+/// Whether the node waits for a reboot, as far as that is known.
+pub(super) enum Waiting {
+    /// It does; the label's value is for people.
+    Yes(String),
+    No,
+    Unknown,
+}
+
+/// What has to be written for the Node to show what it should. `in_turn`: between the cordon and the uncordon.
+pub(super) fn write(node: &NodeView, signs: &Signs, waiting: &Waiting, in_turn: bool) -> SignsWrite {
+    let mut write = SignsWrite::default();
+    let has_label = node.labels.contains_key(WAITING);
+    match waiting {
+        Waiting::Yes(text) if signs.waiting_label && !has_label => {
+            write.labels.insert(WAITING.to_owned(), Some(text.clone()));
+        }
+        Waiting::No if has_label => drop(write.labels.insert(WAITING.to_owned(), None)),
+        Waiting::Yes(_) if !signs.waiting_label && has_label => {
+            write.labels.insert(WAITING.to_owned(), None);
+        }
+        _ => {}
+    }
+    let taint = match waiting {
+        Waiting::Yes(_) => signs.waiting_taint,
+        Waiting::No => false,
+        Waiting::Unknown => node.waiting_taint,
+    };
+    if taint != node.waiting_taint {
+        write.taints = Some(Taints { waiting: taint, others: node.taints.clone() });
+    }
+
+    let wanted = if in_turn { wanted(signs) } else { BTreeMap::new() };
+    let mut added: BTreeSet<String> = BTreeSet::new();
+    for (sign, value) in &wanted {
+        let is_there = match sign {
+            Sign::Label(name) => node.labels.contains_key(name),
+            Sign::Annotation(name) => node.annotations.contains(name),
+        };
+        if is_there && !node.added.contains(&sign.to_string()) {
+            continue;
+        }
+        added.insert(sign.to_string());
+        if !is_there {
+            write.set(sign, Some(value.clone()));
+        }
+    }
+    for sign in node.added.iter().filter(|sign| !added.contains(*sign)).filter_map(|sign| Sign::parse(sign)) {
+        write.set(&sign, None);
+    }
+    if added != node.added {
+        let text = added.into_iter().collect::<Vec<_>>().join(" ");
+        write.annotations.insert(ADDED.to_owned(), Some(text).filter(|text| !text.is_empty()));
+    }
+    write
+}
+
+impl SignsWrite {
+    fn set(&mut self, sign: &Sign, value: Option<String>) {
+        match sign {
+            Sign::Label(name) => self.labels.insert(name.clone(), value),
+            Sign::Annotation(name) => self.annotations.insert(name.clone(), value),
+        };
+    }
+}
+
+fn wanted(signs: &Signs) -> BTreeMap<Sign, String> {
+    let mut wanted: BTreeMap<Sign, String> =
+        signs.labels.iter().map(|(name, value)| (Sign::Label(name.clone()), value.clone())).collect();
+    if signs.leave_load_balancers.is_some() {
+        wanted.insert(Sign::Label(LEAVE_LOAD_BALANCERS.to_owned()), String::new());
+    }
+    if signs.keep_from_autoscalers {
+        let names = KEEP_FROM_AUTOSCALERS.map(|name| (Sign::Annotation(name.to_owned()), "true".to_owned()));
+        wanted.extend(names);
+    }
+    wanted
+}
+
+/// Something that is not ours by name, as [`ADDED`] has it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Sign {
+    Label(String),
+    Annotation(String),
+}
+
+impl Sign {
+    fn parse(text: &str) -> Option<Sign> {
+        match text.split_once(':')? {
+            ("label", name) => Some(Sign::Label(name.to_owned())),
+            ("annotation", name) => Some(Sign::Annotation(name.to_owned())),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Sign {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Sign::Label(name) => write!(f, "label:{name}"),
+            Sign::Annotation(name) => write!(f, "annotation:{name}"),
+        }
+    }
+}
