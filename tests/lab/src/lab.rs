@@ -23,6 +23,10 @@ use crate::{kubelet, namespaces, prometheus, rebootd};
 /// How long a host may take to boot and its Node to become Ready, on a slow machine.
 const READY_LIMIT: Duration = Duration::from_secs(180);
 
+/// A Node without a machine or a pool: the only node of a cluster does not reboot.
+pub const ELSEWHERE: &str = r#"{"apiVersion": "v1", "kind": "Node", "metadata": {"name": "elsewhere"},
+    "spec": {"taints": [{"key": "lab.rebootd.io/elsewhere", "effect": "NoSchedule"}]}}"#;
+
 /// What a lab is made of.
 #[derive(Clone, Debug)]
 pub struct LabConfig {
@@ -92,6 +96,9 @@ impl Lab {
         }
         lab.control_plane.start().await?;
         say("the control plane is ready");
+        if lab.hosts.len() == 1 {
+            lab.control_plane.apply(ELSEWHERE).await?;
+        }
         for host in &lab.hosts {
             host.wait_booted(READY_LIMIT).await?;
             lab.wait_node_ready(host.name(), READY_LIMIT).await?;

@@ -15,6 +15,7 @@ mod drain_zoo;
 mod faults;
 mod hooks;
 mod inhibitor;
+mod interrupted;
 mod kill_in_each_phase;
 mod never_comes_back;
 mod no_cluster;
@@ -33,6 +34,7 @@ mod requests;
 mod restart_in_drain;
 mod restless;
 pub mod runner;
+mod signs;
 mod soft_reboot;
 pub mod stage;
 mod status;
@@ -219,6 +221,22 @@ pub const ALL: &[Scenario] = &[
         limit: minutes(6),
         long: false,
         run: |stage| Box::pin(hooks::clock(stage)),
+    },
+    Scenario {
+        name: "signs",
+        expects: "others see that a node waits and has its turn; the only node of a cluster reboots only where that is said",
+        hosts: 1,
+        limit: minutes(8),
+        long: false,
+        run: |stage| Box::pin(signs::run(stage)),
+    },
+    Scenario {
+        name: "interrupted",
+        expects: "a host that is not up for long, or has a pod that must finish first, does not reboot",
+        hosts: 1,
+        limit: minutes(6),
+        long: false,
+        run: |stage| Box::pin(interrupted::run(stage)),
     },
     Scenario {
         name: "alerts",

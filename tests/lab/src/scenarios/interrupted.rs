@@ -1,0 +1,34 @@
+//! What must not be interrupted: a host that has not been up for long, and a pod that has to finish first.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::stage::{CONFIG, CYCLE, SOON, Stage, request_reboot};
+use super::status::{Status, wait_status};
+use super::verdict;
+
+pub(super) async fn run(stage: &Stage) -> Result<()> {
+    let host = stage.host(1);
+    // A container has the clock of the machine around it.
+    let uptime = host.run_ok(&["cat", "/proc/uptime"]).await?;
+    let uptime: f64 = uptime.split(' ').next().context("no uptime")?.parse()?;
+    let min_uptime = uptime as u64 + 45;
+    let pods = stage.pods_on(host, 1, 0).await?;
+    let gates =
+        format!("[gates]\nmin_uptime = \"{min_uptime}s\"\nblocking_pods = [\"app in ({},x)\"]\n", pods.name);
+    stage.install(host, &format!("{CONFIG}{gates}")).await?;
+    request_reboot(host).await?;
+    let too_short = |status: &Status| status.says("up-for-too-short", &["min_uptime", "left"]);
+    wait_status(host, "up-for-too-short", too_short, Duration::from_secs(40)).await?;
+    let blocked = |status: &Status| status.says("pods-refused", &["blocking_pods", &pods.name]);
+    wait_status(host, "pods-refused", blocked, SOON).await?;
+    verdict::holds_nothing(stage, host.name())?;
+    ensure!(!stage.node(host.name())?.unschedulable, "it is cordoned beside a pod that has to finish");
+    verdict::booted(host, 1)?;
+
+    stage.lab.kubectl(&["delete", "deployment", &pods.name]).await?;
+    host.wait_boot_number(2, CYCLE).await?;
+    verdict::settled(stage, host).await?;
+    verdict::booted(host, 2)
+}
