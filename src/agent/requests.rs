@@ -1,6 +1,7 @@
 //! The sources of requests on this host: when each is asked, and what they answer.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use notify::INotifyWatcher;
@@ -10,11 +11,13 @@ use tokio::task::JoinHandle;
 use super::sleep;
 use crate::config::Host;
 use crate::decide::{Answer, Request, Source};
-use crate::host::{clock, command, sentinel};
+use crate::host::{clock, command, needrestart, sentinel};
 
 /// Where the sentinel cannot be watched it is looked at this often: more often than the watchdog wakes us, since
 /// each waking begins the wait anew.
 const SENTINEL_LOOK: Duration = Duration::from_secs(20);
+/// So long after the boot needrestart may take to have run for the first time.
+const NEEDRESTART_RUNS: Duration = Duration::from_secs(10 * 60);
 /// While a reboot is under way the command is not asked less often than this.
 const COMMAND_LOOK: Duration = Duration::from_secs(60);
 
@@ -57,6 +60,9 @@ impl Requests {
         self.watch();
         let mut answers =
             BTreeMap::from([(Source::SentinelFile, Some(sentinel::read(&self.settings.sentinel)))]);
+        if self.settings.needrestart {
+            answers.insert(Source::Needrestart, self.needrestart());
+        }
         if !self.settings.sentinel_command.is_empty() {
             let oldest = if under_way { COMMAND_LOOK } else { Duration::MAX };
             if self.asked.is_none() && self.left(oldest).is_zero() {
@@ -67,6 +73,17 @@ impl Requests {
             answers.insert(Source::SentinelCommand, self.answer.clone());
         }
         answers
+    }
+
+    fn needrestart(&self) -> Answer {
+        let path = Path::new(needrestart::PATH);
+        let not_there = || {
+            let why =
+                format!("{}: is not there; see: systemctl status rebootd-needrestart.path", path.display());
+            // Its first run of a boot may still be under way.
+            (clock::now().boot >= NEEDRESTART_RUNS).then_some(Err(why))
+        };
+        needrestart::read(path).or_else(not_there)
     }
 
     /// How long until the command's answer is too old.
@@ -97,13 +114,11 @@ impl Requests {
             return;
         }
         let changed = self.changed.clone();
-        let watcher = sentinel::watch(
-            [&self.settings.sentinel, &self.settings.hold],
-            self.settings.newer_kernel,
-            move || {
-                let _ = changed.try_send(());
-            },
-        );
+        let mut files: Vec<&Path> = vec![&self.settings.sentinel, &self.settings.hold];
+        files.extend(self.settings.needrestart.then_some(Path::new(needrestart::PATH)));
+        let watcher = sentinel::watch(&files, self.settings.newer_kernel, move || {
+            let _ = changed.try_send(());
+        });
         match watcher {
             Ok(watcher) => self.watcher = Some(watcher),
             Err(error) if !self.complained => {

@@ -36,6 +36,7 @@ waiting_taint = false
 sentinel = "/run/reboot-required"
 sentinel_command_interval = "10min"
 newer_kernel = false
+needrestart = false
 request_annotation = true
 [policy]
 window_left = "30min"

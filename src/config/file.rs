@@ -71,6 +71,7 @@ pub(super) struct HostKeys {
     pub(super) sentinel_command: Option<Spanned<Command>>,
     pub(super) sentinel_command_interval: Option<Spanned<TimeSpan>>,
     pub(super) newer_kernel: Option<Spanned<bool>>,
+    pub(super) needrestart: Option<Spanned<bool>>,
     pub(super) request_annotation: Option<Spanned<bool>>,
     pub(super) max_uptime: Option<Spanned<TimeSpan>>,
 }
@@ -170,6 +171,7 @@ pub(super) const KNOWN_KEYS: &[(&str, &[&str])] = &[
             "sentinel_command",
             "sentinel_command_interval",
             "newer_kernel",
+            "needrestart",
             "request_annotation",
             "max_uptime",
         ],
@@ -395,7 +397,7 @@ mod tests {
             (
                 "[host]\nfrob = 1",
                 "f.toml:2:1: unknown key \"frob\" in [host]; known here: sentinel, \
-                 sentinel_command, sentinel_command_interval, newer_kernel, \
+                 sentinel_command, sentinel_command_interval, newer_kernel, needrestart, \
                  request_annotation, max_uptime",
             ),
             (

@@ -46,6 +46,7 @@ pub(super) struct Merged {
     pub(super) sentinel_command: Option<Located<Vec<String>>>,
     pub(super) sentinel_command_interval: Option<Located<Duration>>,
     pub(super) newer_kernel: Option<Located<bool>>,
+    pub(super) needrestart: Option<Located<bool>>,
     pub(super) request_annotation: Option<Located<bool>>,
     pub(super) max_uptime: Option<Located<Duration>>,
     pub(super) window: Option<Located<Open>>,
@@ -112,6 +113,7 @@ impl Merged {
             sentinel_command,
             sentinel_command_interval,
             newer_kernel,
+            needrestart,
             request_annotation,
             max_uptime,
         } = host;
@@ -186,6 +188,7 @@ impl Merged {
         replace(&mut self.sentinel_command, sentinel_command, |command| command.0, place);
         replace(&mut self.sentinel_command_interval, sentinel_command_interval, |span| span.0, place);
         replace(&mut self.newer_kernel, newer_kernel, |yes| yes, place);
+        replace(&mut self.needrestart, needrestart, |yes| yes, place);
         replace(&mut self.request_annotation, request_annotation, |yes| yes, place);
         replace(&mut self.max_uptime, max_uptime, |span| span.0, place);
         replace(&mut self.window, window, |it| it.0, place);

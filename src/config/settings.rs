@@ -66,6 +66,8 @@ pub struct Host {
     pub sentinel_command_interval: Duration,
     /// Whether an installed kernel that is newer than the running one asks.
     pub newer_kernel: bool,
+    /// Whether what needrestart finds outdated asks.
+    pub needrestart: bool,
     /// Whether the Node's annotation `rebootd.io/request` asks for a reboot.
     pub request_annotation: bool,
     /// A host that is up for longer asks; None for no limit.
@@ -81,6 +83,7 @@ impl Default for Host {
             sentinel_command: Vec::new(),
             sentinel_command_interval: DEFAULT_COMMAND_INTERVAL,
             newer_kernel: false,
+            needrestart: false,
             request_annotation: true,
             max_uptime: None,
             hold: PathBuf::from(crate::host::hold::PATH),
@@ -551,6 +554,7 @@ fn host(merged: &Merged, administrators: &Path) -> Result<Host, ConfigError> {
             .map_or(Vec::new(), |command| command.value.clone()),
         sentinel_command_interval: interval.unwrap_or(default.sentinel_command_interval),
         newer_kernel: merged.newer_kernel.as_ref().is_some_and(|yes| yes.value),
+        needrestart: merged.needrestart.as_ref().is_some_and(|yes| yes.value),
         request_annotation: merged.request_annotation.as_ref().is_none_or(|yes| yes.value),
         max_uptime: within("max_uptime", &merged.max_uptime, SHORTEST_MAX_UPTIME)?,
         hold: administrators.join(HOLD),

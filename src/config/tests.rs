@@ -84,6 +84,7 @@ fn nothing_configured_gives_the_defaults() {
             sentinel_command: Vec::new(),
             sentinel_command_interval: Duration::from_secs(600),
             newer_kernel: false,
+            needrestart: false,
             request_annotation: true,
             max_uptime: None,
             hold: directory.0.join("etc/hold"),

@@ -20,6 +20,8 @@ pub enum Source {
     SentinelCommand,
     /// A kernel is installed that is newer than the one that runs.
     Kernel,
+    /// needrestart finds that something outdated runs.
+    Needrestart,
     /// The host has been up for too long.
     Uptime,
     /// An annotation of the Node: a person, a provider, a hypervisor.
@@ -28,8 +30,14 @@ pub enum Source {
 
 impl Source {
     /// Every source.
-    pub const ALL: [Source; 5] =
-        [Source::SentinelFile, Source::SentinelCommand, Source::Kernel, Source::Uptime, Source::Annotation];
+    pub const ALL: [Source; 6] = [
+        Source::SentinelFile,
+        Source::SentinelCommand,
+        Source::Kernel,
+        Source::Needrestart,
+        Source::Uptime,
+        Source::Annotation,
+    ];
 
     /// A short, stable name for scripts.
     pub fn word(self) -> &'static str {
@@ -37,6 +45,7 @@ impl Source {
             Source::SentinelFile => "sentinel-file",
             Source::SentinelCommand => "sentinel-command",
             Source::Kernel => "kernel",
+            Source::Needrestart => "needrestart",
             Source::Uptime => "uptime",
             Source::Annotation => "annotation",
         }
@@ -48,6 +57,7 @@ impl Source {
             Source::SentinelFile => "the sentinel file",
             Source::SentinelCommand => "the sentinel command",
             Source::Kernel => "the installed kernels",
+            Source::Needrestart => "what needrestart finds",
             Source::Uptime => "the time since boot",
             Source::Annotation => "the Node's annotation rebootd.io/request",
         }

@@ -9,4 +9,5 @@ pub mod identity;
 pub mod kernel;
 pub mod logind;
 pub mod memory;
+pub mod needrestart;
 pub mod sentinel;

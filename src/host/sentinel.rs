@@ -47,11 +47,11 @@ fn packages(sentinel: &Path) -> Vec<String> {
 /// The directory, not the file: that may not exist yet, and is replaced rather than changed. The kernel is
 /// asked for arrivals and departures only, so that reading the file does not wake the reader.
 pub fn watch(
-    files: [&Path; 2],
+    files: &[&Path],
     kernels: bool,
     changed: impl Fn() + Send + 'static,
 ) -> Result<INotifyWatcher, notify::Error> {
-    let names = files.map(|file| file.file_name().map(ToOwned::to_owned));
+    let names: Vec<_> = files.iter().map(|file| file.file_name().map(ToOwned::to_owned)).collect();
     let mask = EventKindMask::CREATE | EventKindMask::REMOVE | EventKindMask::MODIFY_NAME;
     let of_kernel = move |name: &str| kernels && kernel::release(name).is_some();
     let concerns_us = move |path: &PathBuf| {

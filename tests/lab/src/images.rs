@@ -53,12 +53,15 @@ const HOST_PACKAGES: &[&str] = &[
     "ca-certificates",
     "curl",
     "less",
+    "needrestart",
 ];
 
 /// Names that do not exist in a release are masked all the same, which does no harm.
 const HOST_FINISH: &str = r#"
 : > /etc/machine-id
 rm -f /var/lib/dbus/machine-id
+# It would look at every process after each installation; the scenario that wants that moves it back.
+mv /etc/apt/apt.conf.d/99needrestart /root/
 # Journals of earlier boots stay.
 mkdir -p /var/log/journal
 for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer \

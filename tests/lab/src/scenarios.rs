@@ -17,6 +17,7 @@ mod hooks;
 mod inhibitor;
 mod interrupted;
 mod kill_in_each_phase;
+mod needrestart;
 mod never_comes_back;
 mod no_cluster;
 mod node_object;
@@ -221,6 +222,14 @@ pub const ALL: &[Scenario] = &[
         limit: minutes(6),
         long: false,
         run: |stage| Box::pin(hooks::clock(stage)),
+    },
+    Scenario {
+        name: "needrestart",
+        expects: "a service that runs a library which dpkg has replaced asks, until it was restarted",
+        hosts: 1,
+        limit: minutes(8),
+        long: false,
+        run: |stage| Box::pin(needrestart::run(stage)),
     },
     Scenario {
         name: "signs",

@@ -1,0 +1,122 @@
+//! What needrestart finds outdated: a unit of the package has it write its batch output to a file, since the daemon sees
+//! no other processes. The format: needrestart's `README.batch.md`.
+
+use std::fs;
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+
+use crate::decide::Request;
+
+/// Where `rebootd-needrestart.service` puts it.
+pub const PATH: &str = "/run/rebootd-needrestart";
+
+/// More than any host has to say.
+const LONGEST: u64 = 1 << 20;
+/// Of many services so many are named in the reason.
+const MOST_NAMED: usize = 3;
+
+/// Reads the request that needrestart's findings make; `None` in place of an answer where it has not run yet.
+pub fn read(path: &Path) -> Option<Result<Option<Request>, String>> {
+    let place = |error| format!("{}: {error}", path.display());
+    let file = match fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return None,
+        Err(error) => return Some(Err(place(error.to_string()))),
+    };
+    let mut text = String::new();
+    let read = file.take(LONGEST).read_to_string(&mut text).map_err(|error| error.to_string());
+    Some(read.and_then(|_| understand(&text)).map_err(place))
+}
+
+fn understand(text: &str) -> Result<Option<Request>, String> {
+    let said: Vec<(&str, &str)> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("NEEDRESTART-")?.split_once(": "))
+        .map(|(key, value)| (key, value.trim()))
+        .collect();
+    let value = |key: &str| said.iter().find(|(known, _)| *known == key).map(|(_, value)| *value);
+    if value("VER").is_none() {
+        return Err("is not what needrestart -b prints".to_owned());
+    }
+    let mut reasons = Vec::new();
+    // 2: of the same ABI, 3: of another version.
+    if matches!(value("KSTA"), Some("2" | "3")) {
+        reasons.push(format!("kernel {} is installed", value("KEXP").unwrap_or("of another version")));
+    }
+    if value("UCSTA") == Some("2") {
+        reasons.push("newer microcode is installed".to_owned());
+    }
+    let mut services: Vec<String> = said
+        .iter()
+        .filter(|(key, name)| *key == "SVC" && !is_ours(name))
+        .map(|(_, name)| (*name).to_owned())
+        .collect();
+    services.sort();
+    services.dedup();
+    match services.len() {
+        0 => {}
+        count if count <= MOST_NAMED => {
+            reasons.push(format!("outdated code runs in {}", services.join(", ")))
+        }
+        count => {
+            let first = services.iter().take(MOST_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+            reasons.push(format!("outdated code runs in {first} and {} more", count - MOST_NAMED));
+        }
+    }
+    if reasons.is_empty() {
+        return Ok(None);
+    }
+    let reason = format!("needrestart: {}", reasons.join(", "));
+    // Each run writes the file anew: since when is remembered, not read.
+    Ok(Some(Request { reason, packages: services, since: None }))
+}
+
+/// A daemon that is itself outdated needs a restart, and no reboot.
+fn is_ours(service: &str) -> bool {
+    service == "rebootd.service"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(text: &str) -> Option<String> {
+        understand(text).unwrap().map(|request| request.reason)
+    }
+
+    #[test]
+    fn what_is_outdated_asks() {
+        let nothing = "NEEDRESTART-VER: 3.6\nNEEDRESTART-KCUR: 6.1.0-40-amd64\nNEEDRESTART-KEXP: 6.1.0-40-amd64\n\
+            NEEDRESTART-KSTA: 1\nNEEDRESTART-UCSTA: 1\n";
+        assert_eq!(reason(nothing), None);
+        assert_eq!(reason("NEEDRESTART-VER: 3.6\n"), None);
+        let kernel = nothing.replace("KEXP: 6.1.0-40", "KEXP: 6.1.0-41").replace("KSTA: 1", "KSTA: 3");
+        assert_eq!(reason(&kernel).unwrap(), "needrestart: kernel 6.1.0-41-amd64 is installed");
+        let microcode = nothing.replace("UCSTA: 1", "UCSTA: 2");
+        assert_eq!(reason(&microcode).unwrap(), "needrestart: newer microcode is installed");
+        assert_eq!(reason(&format!("{nothing}NEEDRESTART-SVC: rebootd.service\n")), None);
+        // Containers and sessions are not services of the host.
+        assert_eq!(
+            reason(&format!("{nothing}NEEDRESTART-CONT: LXC web\nNEEDRESTART-SESS: ada @ session #2\n")),
+            None
+        );
+    }
+
+    #[test]
+    fn services_are_named_and_counted() {
+        let services = ["d", "b", "a", "c", "b"].map(|name| format!("NEEDRESTART-SVC: {name}.service\n"));
+        let request = understand(&format!("NEEDRESTART-VER: 3.6\n{}", services.concat())).unwrap().unwrap();
+        assert_eq!(
+            request.reason,
+            "needrestart: outdated code runs in a.service, b.service, c.service and 1 more"
+        );
+        assert_eq!(request.packages, ["a.service", "b.service", "c.service", "d.service"]);
+    }
+
+    #[test]
+    fn what_is_not_its_output_is_neither_yes_nor_no() {
+        assert!(understand("").is_err());
+        assert!(understand("sh: needrestart: not found\n").is_err());
+        assert_eq!(read(Path::new("/nonexistent/x")), None);
+    }
+}
