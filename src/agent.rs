@@ -425,7 +425,7 @@ impl Agent {
                 self.observe(Event::PeopleTold);
                 start_unit(hooks::WALL);
             }
-            Effect::Reboot { not_after } => self.reboot(*not_after).await,
+            Effect::Reboot { not_after, kexec } => self.reboot(*not_after, *kexec).await,
         }
     }
 
@@ -496,13 +496,13 @@ impl Agent {
         self.observe(Event::EvictionEnded { pod, how, outcome });
     }
 
-    async fn reboot(&mut self, not_after: Duration) {
+    async fn reboot(&mut self, not_after: Duration, kexec: bool) {
         // First written down, then done: after the call there may be no time left.
         self.observe(Event::RebootBegun);
         let result = if clock::now().boot > not_after {
             Err("the stamp is too old by now".to_owned())
         } else {
-            self.bus.reboot().await.map_err(|error| error.to_string())
+            self.bus.reboot(kexec).await.map_err(|error| error.to_string())
         };
         match &result {
             Ok(()) => tracing::info!("logind reboots this host"),

@@ -45,6 +45,7 @@ min_interval = "1d"
 min_age = "0"
 deadline = "14d"
 give_up_after_deadline = []
+kexec = false
 settle = "60s"
 reboot_timeout = "10min"
 reboot_tries = 2

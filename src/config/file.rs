@@ -88,6 +88,7 @@ pub(super) struct PolicyKeys {
     pub(super) min_age: Option<Spanned<TimeSpan>>,
     pub(super) deadline: Option<Spanned<TimeSpan>>,
     pub(super) give_up_after_deadline: Option<Spanned<Vec<Yielding>>>,
+    pub(super) kexec: Option<Spanned<bool>>,
     pub(super) settle: Option<Spanned<TimeSpan>>,
     pub(super) reboot_timeout: Option<Spanned<TimeSpan>>,
     pub(super) reboot_tries: Option<Spanned<u32>>,
@@ -188,6 +189,7 @@ pub(super) const KNOWN_KEYS: &[(&str, &[&str])] = &[
             "min_age",
             "deadline",
             "give_up_after_deadline",
+            "kexec",
             "settle",
             "reboot_timeout",
             "reboot_tries",
@@ -403,7 +405,7 @@ mod tests {
             (
                 "[policy]\nzzzz = 1\n[drain]\nzz = 1",
                 "f.toml:2:1: unknown key \"zzzz\" in [policy]; known here: window, freeze, window_left, drain, \
-                 min_interval, max_reboots_per_day, min_age, deadline, give_up_after_deadline, settle, reboot_timeout, reboot_tries, return_timeout",
+                 min_interval, max_reboots_per_day, min_age, deadline, give_up_after_deadline, kexec, settle, reboot_timeout, reboot_tries, return_timeout",
             ),
             (
                 "[gates]\nmax_nodes_notready = 1",

@@ -58,6 +58,7 @@ pub(super) struct Merged {
     pub(super) min_age: Option<Located<Duration>>,
     pub(super) deadline: Option<Located<Duration>>,
     pub(super) yielding: Option<Located<Vec<Yielding>>>,
+    pub(super) kexec: Option<Located<bool>>,
     pub(super) settle: Option<Located<Duration>>,
     pub(super) reboot_timeout: Option<Located<Duration>>,
     pub(super) reboot_tries: Option<Located<u32>>,
@@ -127,6 +128,7 @@ impl Merged {
             min_age,
             deadline,
             give_up_after_deadline,
+            kexec,
             settle,
             reboot_timeout,
             reboot_tries,
@@ -200,6 +202,7 @@ impl Merged {
         replace(&mut self.deadline, deadline, |span| span.0, place);
         replace(&mut self.yielding, give_up_after_deadline, |gates| gates, place);
         replace(&mut self.min_age, min_age, |span| span.0, place);
+        replace(&mut self.kexec, kexec, |yes| yes, place);
         replace(&mut self.settle, settle, |span| span.0, place);
         replace(&mut self.reboot_timeout, reboot_timeout, |span| span.0, place);
         replace(&mut self.reboot_tries, reboot_tries, |tries| tries, place);

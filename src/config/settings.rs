@@ -110,6 +110,8 @@ pub struct Policy {
     pub deadline: Option<Duration>,
     /// The gates that no longer hold an overdue request.
     pub yielding: Vec<Yielding>,
+    /// Whether a kernel that is loaded for kexec is started without the firmware.
+    pub kexec: bool,
     /// How long the node must be healthy without a gap before it counts as back.
     pub settle: Duration,
     /// How long a reboot that was asked for may take to begin.
@@ -609,6 +611,7 @@ pub(super) fn policy(merged: &Merged) -> Result<Policy, ConfigError> {
         min_age: min_age.unwrap_or_default(),
         deadline: deadline(merged)?,
         yielding: merged.yielding.as_ref().map(|gates| gates.value.clone()).unwrap_or_default(),
+        kexec: merged.kexec.as_ref().is_some_and(|yes| yes.value),
         settle: settle.unwrap_or(DEFAULT_SETTLE),
         reboot_timeout: reboot_timeout.unwrap_or(DEFAULT_REBOOT_TIMEOUT),
         reboot_tries: reboot_tries(&merged.reboot_tries)?,

@@ -60,6 +60,7 @@ fn nothing_configured_gives_the_defaults() {
         deadline: Some(Duration::from_secs(14 * 86_400)),
         yielding: vec![],
         min_age: Duration::ZERO,
+        kexec: false,
         settle: Duration::from_secs(60),
         reboot_timeout: Duration::from_secs(600),
         reboot_tries: 2,

@@ -185,6 +185,8 @@ pub enum Effect {
     Reboot {
         /// Later than this the write that allowed it is too old.
         not_after: Duration,
+        /// By kexec, where a kernel is loaded for it.
+        kexec: bool,
     },
 }
 
@@ -223,7 +225,10 @@ impl std::fmt::Display for Effect {
             }
             Effect::StartHook { hook, .. } => write!(f, "start {}", hook.unit()),
             Effect::TellPeople => f.write_str("ask those who are logged in to log out"),
-            Effect::Reboot { .. } => f.write_str("ask logind to reboot"),
+            Effect::Reboot { kexec: false, .. } => f.write_str("ask logind to reboot"),
+            Effect::Reboot { kexec: true, .. } => {
+                f.write_str("ask logind to reboot, by kexec if a kernel is loaded")
+            }
         }
     }
 }

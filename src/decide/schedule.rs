@@ -132,7 +132,7 @@ fn reboot_now(world: &World, settings: &Settings) -> Option<Decision> {
         && gates::host(world, settings).is_empty()
         && gates::shut(world, settings).is_empty()
     {
-        Next::Act(Effect::Reboot { not_after })
+        Next::Act(Effect::Reboot { not_after, kexec: settings.policy.kexec })
     } else {
         return None;
     };

@@ -14,6 +14,11 @@ use crate::decide::{Inhibitor, ScheduledShutdown};
 /// logind answers within milliseconds; polkit may ask its rules first.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// `SD_LOGIND_REBOOT_VIA_KEXEC` of org.freedesktop.login1(5).
+const VIA_KEXEC: u64 = 1 << 1;
+const UNKNOWN_FLAG: [&str; 2] =
+    ["org.freedesktop.DBus.Error.UnknownMethod", "org.freedesktop.DBus.Error.InvalidArgs"];
+
 #[proxy(
     interface = "org.freedesktop.login1.Manager",
     default_service = "org.freedesktop.login1",
@@ -21,6 +26,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 )]
 trait Login {
     fn reboot(&self, interactive: bool) -> zbus::Result<()>;
+    fn reboot_with_flags(&self, flags: u64) -> zbus::Result<()>;
     fn can_reboot(&self) -> zbus::Result<String>;
     #[allow(clippy::type_complexity, reason = "the signature is logind's")]
     fn list_sessions(&self) -> zbus::Result<Vec<(String, u32, String, String, OwnedObjectPath)>>;
@@ -150,8 +156,17 @@ impl Bus {
         Ok(self.login().await?.can_reboot().await? == "yes")
     }
 
-    /// Asks for the reboot. The answer comes before it happens; it may yet be delayed by minutes.
-    pub async fn reboot(&self) -> zbus::Result<()> {
-        self.login().await?.reboot(false).await
+    /// Asks for the reboot. The answer comes before it happens; it may yet be delayed by minutes. By kexec, where that is
+    /// wanted and a kernel is loaded: the same right, the same inhibitors.
+    pub async fn reboot(&self, kexec: bool) -> zbus::Result<()> {
+        let login = self.login().await?;
+        if kexec {
+            match login.reboot_with_flags(VIA_KEXEC).await {
+                // One that does not know the flag, or no flags, has refused, and done nothing.
+                Err(zbus::Error::MethodError(name, ..)) if UNKNOWN_FLAG.contains(&name.as_str()) => {}
+                answered => return answered,
+            }
+        }
+        login.reboot(false).await
     }
 }

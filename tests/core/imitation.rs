@@ -34,6 +34,7 @@ pub fn settings(name: &str) -> Settings {
             deadline: None,
             yielding: vec![],
             min_age: Duration::ZERO,
+            kexec: false,
             settle: Duration::from_secs(60),
             reboot_timeout: Duration::from_secs(600),
             reboot_tries: 2,

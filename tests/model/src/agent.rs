@@ -657,6 +657,7 @@ fn settings(pool: &str, reboot_tries: u32) -> Settings {
             deadline: None,
             yielding: vec![],
             min_age: Duration::ZERO,
+            kexec: false,
             settle: Duration::from_secs(60),
             reboot_timeout: Duration::from_secs(600),
             reboot_tries,
