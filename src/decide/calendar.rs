@@ -213,6 +213,11 @@ fn microsecond_of_minute(time: Time) -> u32 {
     u32::from(time.second().unsigned_abs()) * 1_000_000 + time.subsec_nanosecond().unsigned_abs() / 1000
 }
 
+/// A minute of UTC, in letters that the value of a Kubernetes label may have.
+pub fn minute(instant: Duration) -> String {
+    timestamp(instant).unwrap_or_default().strftime("%Y-%m-%dT%H%MZ").to_string()
+}
+
 /// The first microsecond after the instant: expressions know no finer times.
 fn tick_after(instant: Duration) -> Option<Timestamp> {
     timestamp(instant + Duration::from_micros(1))

@@ -35,7 +35,7 @@ mod signs;
 mod windows;
 mod world;
 
-pub use calendar::{Calendar, CalendarError, Zones};
+pub use calendar::{Calendar, CalendarError, Zones, minute};
 pub(crate) use drain::pods_have;
 pub use drain::{
     Drain, EvictionOutcome, EvictionRefusal, GonePod, Leave, Planned, PodDrain, Refusal, Refuser, Rehearsal,

@@ -5,8 +5,7 @@ mod draining;
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-
+use super::calendar::minute;
 use super::hooks::{self, Step};
 use super::identity::{self, Ownership};
 use super::jitter::jitter;
@@ -609,12 +608,6 @@ impl Here<'_> {
             change,
         })
     }
-}
-
-/// A minute of UTC, in letters that the value of a label may have.
-fn minute(wall: Duration) -> String {
-    let at = i64::try_from(wall.as_secs()).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
-    at.unwrap_or_default().strftime("%Y-%m-%dT%H%MZ").to_string()
 }
 
 /// What tells one turn from another, where a hook is asked for in each.

@@ -12,13 +12,13 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
 
 use rebootd::config::{
-    self, After, ApiAccess, Credential, Drain, DrainMode, Gates, Hooks, Mode, PemSource, Policy, Settings,
-    Signs,
+    self, After, ApiAccess, Credential, Drain, DrainMode, Gates, Hooks, Mode, PemSource, Policy, Prometheus,
+    Query, Settings, Signs,
 };
 use rebootd::decide::{
-    Effect, Event, Eviction, EvictionOutcome, EvictionRefusal, Failure, Health, KubeletLease, LookPart,
-    Memory, Next, NodeChange, NodeView, Now, Others, Outcome, Phase, Reads, Refuser, Request, SlotChange,
-    Source, Target, Windows, World, decide, holders, observe,
+    AfterReadings, Effect, Event, Eviction, EvictionOutcome, EvictionRefusal, Failure, Health, KubeletLease,
+    LookPart, Memory, Names, Next, NodeChange, NodeView, Now, Open, Others, Outcome, Phase, Reads, Refuser,
+    Request, SlotChange, Source, Target, Windows, World, decide, holders, observe,
 };
 
 use crate::searches::Search;
@@ -199,6 +199,10 @@ pub enum Readings {
     NoOthers,
     /// The fleet's policy is not understood.
     NoPolicy,
+    /// No window is open: that needs no reading, it may be so at any moment.
+    NoWindow,
+    /// What is asked after a reboot is not well.
+    NotWell,
 }
 
 /// What a step needs to know of the world around the agent.
@@ -267,6 +271,8 @@ pub struct Agents {
     ids: HashMap<Local, Id, Quick>,
     done: HashMap<(Id, Step), (Id, Did), Quick>,
     settings: [Settings; 2],
+    /// The same outside every window.
+    outside: [Settings; 2],
     /// Nodes report no boot id, as kubemark's and some others do.
     empty_boot_ids: bool,
     drains: bool,
@@ -274,11 +280,17 @@ pub struct Agents {
 
 impl Agents {
     pub fn new(search: &Search) -> Agents {
+        let settings = POOLS.map(|pool| settings(pool, search.reboot_tries, search.after));
+        let outside = settings.clone().map(|mut settings| {
+            settings.policy.windows = Some(Windows { open: Open::During(Vec::new()), freezes: Vec::new() });
+            settings
+        });
         Agents {
             locals: Vec::new(),
             ids: HashMap::default(),
             done: HashMap::default(),
-            settings: POOLS.map(|pool| settings(pool, search.reboot_tries)),
+            settings,
+            outside,
             empty_boot_ids: search.empty_boot_ids,
             drains: search.drains,
         }
@@ -416,6 +428,7 @@ impl Agents {
                 let mut see = |event| observe(&mut world, event, TIME);
                 see(Event::Policy(policy(around.readings)));
                 see(Event::Others(others(around.readings)));
+                see(Event::After(after(around.readings)));
                 match seen.node {
                     Some(node) => see(Event::Node(Ok(node_view(node, self.empty_boot_ids)))),
                     None => see(Event::Slots(Ok(slot_views(&seen)))),
@@ -506,7 +519,8 @@ impl Agents {
 
     /// Decides and acts until there is something to wait for.
     fn go_on(&self, world: &mut World, around: Around, did: &mut Did) -> Goes {
-        let settings = &self.settings[usize::from(around.pool)];
+        let of_now = if around.readings == Readings::NoWindow { &self.outside } else { &self.settings };
+        let settings = &of_now[usize::from(around.pool)];
         for _ in 0..8 {
             let decision = decide(world, settings);
             let keeps_health = matches!(decision.phase, Phase::Returning | Phase::Restoring);
@@ -548,6 +562,9 @@ impl Agents {
                     // Read in a look only, on which each write rests.
                     if around.readings == Readings::NoPolicy && is_progress {
                         did.broke = Some("P8: it goes on beside a policy that is not understood");
+                    }
+                    if around.readings == Readings::NotWell && hands_on(world, write) {
+                        did.broke = Some("P3: it hands its slot on while a gate after its reboot is shut");
                     }
                     observe(world, Event::WriteBegun(target), TIME);
                     let fresh = nonce == NEXT_NONCE && world.cluster.writes == 1;
@@ -637,7 +654,9 @@ impl Agents {
     }
 }
 
-fn settings(pool: &str, reboot_tries: u32) -> Settings {
+fn settings(pool: &str, reboot_tries: u32, after: bool) -> Settings {
+    let server = Prometheus::Service { namespace: "monitoring".into(), port: "prometheus:9090".into() };
+    let query = after.then(|| Query { expression: "degraded > 0".into(), server });
     Settings {
         node_name: ME.into(),
         pool: pool.into(),
@@ -666,7 +685,7 @@ fn settings(pool: &str, reboot_tries: u32) -> Settings {
         drain: Drain::default(),
         signs: Signs { waiting_label: false, keep_from_autoscalers: false, ..Signs::default() },
         gates: Gates::default(),
-        after: After::default(),
+        after: After { query, ..After::default() },
         hooks: Hooks::default(),
         sources: Vec::new(),
     }
@@ -727,6 +746,14 @@ fn others(readings: Readings) -> Result<Others, Failure> {
     Ok(others)
 }
 
+fn after(readings: Readings) -> AfterReadings {
+    let mut found = Names::default();
+    if readings == Readings::NotWell {
+        found.push("degraded".into());
+    }
+    AfterReadings { query: Some(Ok(found)), ..AfterReadings::default() }
+}
+
 fn policy(readings: Readings) -> Result<(), String> {
     match readings {
         Readings::NoPolicy => Err("unknown key".into()),
@@ -758,9 +785,18 @@ fn unread(around: Around, is_progress: bool, needs_others: bool) -> Option<&'sta
         }
         Readings::NoOthers if needs_others => Some("P8: it goes on while the other nodes cannot be read"),
         Readings::OtherNodeDown if needs_others => Some("P2: it goes on while another node is not ready"),
-        Readings::Closed | Readings::Held if is_progress => Some("P2: it goes on while a gate is shut"),
+        Readings::Closed | Readings::Held | Readings::NoWindow if is_progress => {
+            Some("P2: it goes on while a gate is shut")
+        }
         _ => None,
     }
+}
+
+/// Whether a write gives back a slot under whose stamp the host has rebooted.
+fn hands_on(world: &World, write: Write) -> bool {
+    let Write::Release { slot } = write else { return false };
+    let slot = world.cluster.slots.last().into_iter().flatten().find(|it| it.name == slot_name(slot));
+    slot.is_some_and(|slot| slot.stamp.is_some() && slot.claim.boot_id.as_deref() != Some(THIS_BOOT))
 }
 
 /// Whether a write brings the reboot nearer. A repeated one does not.

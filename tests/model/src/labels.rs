@@ -111,6 +111,8 @@ fn around_told(around: Around) -> &'static str {
         Readings::NoLocks => ", cannot read the locks",
         Readings::OtherNodeDown => ", finds another node down",
         Readings::NoOthers => ", cannot read the other nodes",
+        Readings::NoWindow => ", finds that no window is open",
+        Readings::NotWell => ", finds something not well after a reboot",
         Readings::NoPolicy => ", finds a policy that it does not understand",
     }
 }

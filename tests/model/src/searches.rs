@@ -39,6 +39,8 @@ pub struct Faults {
     pub unreadable: bool,
     /// The fleet's policy is not understood.
     pub policy: bool,
+    /// Windows end, and open again.
+    pub windows: bool,
     /// The drain's deadline passes.
     pub deadlines: bool,
     /// Pods come to the node.
@@ -66,6 +68,7 @@ impl Faults {
         gates: false,
         unreadable: false,
         policy: false,
+        windows: false,
         deadlines: false,
         pods: false,
     };
@@ -89,6 +92,7 @@ impl Faults {
         gates: true,
         unreadable: true,
         policy: false,
+        windows: false,
         deadlines: true,
         pods: true,
     };
@@ -109,6 +113,8 @@ pub struct Search {
     pub drains: bool,
     pub empty_boot_ids: bool,
     pub reboot_tries: u32,
+    /// Something is asked after a reboot, which may be well or not at any time.
+    pub after: bool,
     /// Whether there is a request is part of the state; else each reading may say either.
     pub requests_kept: bool,
     pub faults: Faults,
@@ -128,6 +134,7 @@ pub fn all() -> Vec<Search> {
         drains: false,
         empty_boot_ids: false,
         reboot_tries: 1,
+        after: false,
         requests_kept: true,
         faults: Faults { sick: false, reinstalled: false, ..Faults::ALL },
         live: true,
@@ -154,6 +161,13 @@ pub fn all() -> Vec<Search> {
     vec![
         // The gate of the policy is the same whatever else there is, and doubles the states.
         Search { faults: Faults { policy: true, ..alone.faults }, ..alone.clone() },
+        Search {
+            name: "after",
+            shows: "the same, with a gate after the reboot, and windows that end and open",
+            after: true,
+            faults: Faults { windows: true, ..alone.faults },
+            ..alone.clone()
+        },
         Search {
             name: "drain",
             shows: "the same, with pods that come and go",
@@ -246,8 +260,9 @@ pub fn large() -> Search {
         drains: true,
         empty_boot_ids: false,
         reboot_tries: 2,
+        after: true,
         requests_kept: true,
-        faults: Faults::ALL,
+        faults: Faults { windows: true, policy: true, ..Faults::ALL },
         live: false,
     }
 }

@@ -250,25 +250,18 @@ impl<'a> Steps<'a> {
     }
 
     /// The ways in which the readings of the host may end.
-    fn readings(&self) -> &'static [Readings] {
-        const ALL: [Readings; 10] = [
-            Readings::Open,
-            Readings::Closed,
-            Readings::Held,
-            Readings::OtherNodeDown,
-            Readings::NoBus,
-            Readings::NoRequest,
-            Readings::NoLocks,
-            Readings::NoHold,
-            Readings::NoOthers,
-            Readings::NoPolicy,
-        ];
-        match (self.search.faults.gates, self.search.faults.unreadable) {
-            (_, true) if self.search.faults.policy => &ALL,
-            (_, true) => &ALL[..9],
-            (true, false) => &ALL[..4],
-            (false, false) => &ALL[..1],
-        }
+    fn readings(&self) -> Vec<Readings> {
+        let faults = self.search.faults;
+        let gates = [Readings::Closed, Readings::Held, Readings::OtherNodeDown];
+        let unreadable =
+            [Readings::NoBus, Readings::NoRequest, Readings::NoLocks, Readings::NoHold, Readings::NoOthers];
+        let mut readings = vec![Readings::Open];
+        readings.extend(gates.into_iter().filter(|_| faults.gates || faults.unreadable));
+        readings.extend(unreadable.into_iter().filter(|_| faults.unreadable));
+        readings.extend(faults.policy.then_some(Readings::NoPolicy));
+        readings.extend(faults.windows.then_some(Readings::NoWindow));
+        readings.extend(self.search.after.then_some(Readings::NotWell));
+        readings
     }
 
     fn agent(&mut self, state: &State, number: usize) {
@@ -349,10 +342,10 @@ impl<'a> Steps<'a> {
         let budgets = 1 + usize::from(self.search.faults.gates && agent.pod.is_some());
         let requests = 1 + usize::from(!self.search.requests_kept);
         let readings = self.readings();
-        readings.iter().flat_map(move |readings| {
+        readings.into_iter().flat_map(move |readings| {
             BOTH[..requests].iter().flat_map(move |otherwise| {
                 BOTH[..budgets].iter().map(move |refused| Around {
-                    readings: *readings,
+                    readings,
                     request: open.request != *otherwise,
                     may_evict: !refused,
                     ..open
@@ -435,7 +428,10 @@ impl<'a> Steps<'a> {
         let believed = self.agents.pods_seen(agent.local);
         // The other nodes are read in a look only.
         let of_look = |around: &Around| {
-            matches!(around.readings, Readings::OtherNodeDown | Readings::NoOthers | Readings::NoPolicy)
+            matches!(
+                around.readings,
+                Readings::OtherNodeDown | Readings::NoOthers | Readings::NoPolicy | Readings::NotWell
+            )
         };
         for around in self.arounds(&agent).filter(|around| !of_look(around)) {
             let (local, mut did) = self.agents.wake(agent.local, around);
