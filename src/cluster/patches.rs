@@ -87,7 +87,7 @@ fn claim_annotations(claim: &Claim) -> Map<String, Value> {
 pub(super) fn node_patch(write: &NodeWrite) -> Value {
     let mut annotations = Map::from_iter([(NONCE.to_owned(), json!(write.nonce))]);
     let mut labels = Map::from_iter([(POOL.to_owned(), json!(write.pool))]);
-    let mut spec = json!({});
+    let mut spec = Map::new();
     let SignsWrite { labels: signs, annotations: others, taints } = &write.signs;
     labels.extend(signs.iter().map(|(name, value)| (name.clone(), json!(value))));
     annotations.extend(others.iter().map(|(name, value)| (name.clone(), json!(value))));
@@ -97,11 +97,11 @@ pub(super) fn node_patch(write: &NodeWrite) -> Value {
     match &write.change {
         NodeChange::Cordon { why } => {
             annotations.insert(CORDON.to_owned(), json!(why));
-            spec = json!({ "unschedulable": true });
+            spec.insert("unschedulable".to_owned(), json!(true));
         }
         NodeChange::Uncordon { .. } => {
             annotations.insert(CORDON.to_owned(), Value::Null);
-            spec = json!({ "unschedulable": null });
+            spec.insert("unschedulable".to_owned(), Value::Null);
         }
         NodeChange::RemoveMark => {
             annotations.insert(CORDON.to_owned(), Value::Null);
@@ -109,7 +109,7 @@ pub(super) fn node_patch(write: &NodeWrite) -> Value {
         NodeChange::Confirm { .. } => {}
     }
     if let Some(taints) = taints {
-        spec["taints"] = taint_list(taints);
+        spec.insert("taints".to_owned(), taint_list(taints));
     }
     json!({
         "metadata": {

@@ -126,11 +126,12 @@ prerequisites_to_build() {
     rust
 }
 
-# What the lab needs besides.
+# What the lab needs besides; with --long, or the name of what needs it, an emulator as well.
 prerequisites_of_lab() {
     is_root || die "the lab makes namespaces, mounts and machines: run this as root"
     command -v apt-get >/dev/null || die "the lab needs Debian or Ubuntu: it makes its hosts with mmdebstrap"
     packages mmdebstrap debian-archive-keyring systemd-container nftables iproute2 util-linux mount procps
+    case " $* " in *" --long "* | *" kexec "*) packages qemu-system-x86 e2fsprogs ;; esac
     # Downloaded by the lab, and not installed: for that apt has to know of it.
     [ -n "$(candidate prometheus)" ] || apt_update
     go_toolchain

@@ -52,6 +52,7 @@ const HOST_PACKAGES: &[&str] = &[
     "adduser",
     "ca-certificates",
     "curl",
+    "kexec-tools",
     "less",
     "needrestart",
 ];

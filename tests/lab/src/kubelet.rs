@@ -10,6 +10,13 @@ use crate::host::Host;
 pub const BINARY: &str = "/usr/local/bin/kubemark";
 const KUBECONFIG: &str = "/etc/kubernetes/kubelet.conf";
 
+/// Has the kubelet of a host that is off ask another server.
+pub fn move_to(host: &Host, from: &str, to: &str) -> Result<()> {
+    let path = host.root().join(KUBECONFIG.trim_start_matches('/'));
+    let text = fs::read_to_string(&path)?;
+    Ok(fs::write(&path, text.replace(from, to))?)
+}
+
 /// Installs the kubelet as a service of a host that is off.
 pub fn install(host: &Host, kubeconfig: &str) -> Result<()> {
     let root = host.root();

@@ -4,13 +4,13 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use tokio::process::{Child, Command};
 
 use crate::control_plane::ControlPlane;
+use crate::debian;
 use crate::lab::Lab;
 use crate::network::LAB_ADDRESS;
-use crate::{cache, command};
 
 const PORT: u16 = 9090;
 /// Debian's name of the package, and of what is in it.
@@ -21,31 +21,9 @@ pub fn url() -> String {
     format!("https://{LAB_ADDRESS}:{PORT}")
 }
 
-/// Downloads the package with this machine's apt, once, and unpacks it; it is not installed.
+/// Downloads the package; it is not installed.
 pub async fn fetch() -> Result<PathBuf> {
-    let finished = cache::directory()?.join(PACKAGE);
-    let program = finished.join("usr/bin/prometheus");
-    let _lock = cache::lock(PACKAGE)?;
-    if !program.is_file() {
-        let unfinished = cache::unfinished(&finished)?;
-        fs::create_dir_all(&unfinished)?;
-        let urls = command::run("apt-get", &["download", "--print-uris", PACKAGE]).await?;
-        let file =
-            urls.split_whitespace().nth(1).context("apt knows no package prometheus: apt-get update")?;
-        let deb = unfinished.join(file);
-        let downloaded = Command::new("apt-get")
-            .args(["download", "-qq", PACKAGE])
-            .current_dir(&unfinished)
-            .stderr(Stdio::null())
-            .status()
-            .await?;
-        ensure!(downloaded.success(), "apt-get download {PACKAGE}: {downloaded}");
-        let deb = deb.display().to_string();
-        command::run("dpkg-deb", &["-x", &deb, &unfinished.display().to_string()]).await?;
-        fs::remove_file(&deb)?;
-        fs::rename(&unfinished, &finished)?;
-    }
-    Ok(program)
+    Ok(debian::unpacked(PACKAGE, &[PACKAGE]).await?.join("usr/bin/prometheus"))
 }
 
 /// A Prometheus that serves TLS with a certificate of the cluster's authority, and scrapes nothing.

@@ -16,6 +16,7 @@ mod faults;
 mod hooks;
 mod inhibitor;
 mod interrupted;
+mod kexec;
 mod kill_in_each_phase;
 mod needrestart;
 mod never_comes_back;
@@ -72,6 +73,9 @@ pub struct Scenario {
     pub long: bool,
     run: Run,
 }
+
+/// The one that needs a kernel of its own.
+const KEXEC: &str = "kexec";
 
 const fn minutes(number: u64) -> Duration {
     Duration::from_secs(60 * number)
@@ -502,6 +506,14 @@ pub const ALL: &[Scenario] = &[
         limit: minutes(25),
         long: true,
         run: |stage| Box::pin(reclaim::run(stage)),
+    },
+    Scenario {
+        name: KEXEC,
+        expects: "a newer kernel asks, is loaded by the hook and started by kexec, and is live: in a virtual machine",
+        hosts: 1,
+        limit: minutes(20),
+        long: true,
+        run: |stage| Box::pin(kexec::run(stage)),
     },
     Scenario {
         name: "many_nodes",

@@ -30,7 +30,9 @@ use crate::rollout::SENTINEL;
 use crate::workload::{self, Deployment};
 use crate::{pki, rebootd};
 
-const CONFIG: &str = "[policy]\nwindow = \"always\"\nsettle = \"5s\"\nmin_interval = \"0\"\n";
+/// The pool has another node, as pools have: one that is alone would look for any other.
+const CONFIG: &str = "[policy]\nwindow = \"always\"\nsettle = \"5s\"\nmin_interval = \"0\"\n[gates]\nmax_nodes_not_ready = 1\n";
+const IN_POOL: [&str; 4] = ["label", "node", "elsewhere", "rebootd.io/pool=worker"];
 /// Seconds that pods take to end, each as many pods as the others.
 const MIXED: [u32; 6] = [0, 2, 4, 6, 8, 10];
 /// As a real kubelet: the hollow one sends ten requests a second by default and would measure itself.
@@ -86,6 +88,7 @@ pub async fn run(deb: &Path, options: &Options) -> Result<ExitCode> {
     host.kubelet = KUBELET.map(str::to_owned).to_vec();
     // A Node that is reported every 10 s would be something to look at each time.
     let lab = Lab::start(LabConfig { hosts: vec![host], fill_node_info: false }).await?;
+    lab.kubectl(&IN_POOL).await?;
     let bench = Bench::prepare(&lab, deb).await?;
 
     let mut cases = Vec::new();

@@ -14,11 +14,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
 use super::stage::Stage;
-use super::{ALL, Scenario, remains};
+use super::{ALL, KEXEC, Scenario, remains};
 use crate::lab::{self, LabConfig};
 use crate::namespaces::Inner;
 use crate::progress::say;
-use crate::{cache, command, package};
+use crate::{cache, command, package, virtual_machine};
 
 /// What a scenario says, in its directory of results.
 const OUTPUT: &str = "output.log";
@@ -85,6 +85,9 @@ pub async fn run_all(options: Options) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     lab::prepare(&LabConfig::with_hosts(2)).await?;
+    if chosen.iter().any(|scenario| scenario.name == KEXEC) {
+        virtual_machine::fetch().await?;
+    }
     let (results, _held) = options.results()?;
     let run = Run {
         package: package::given_or_built().await?,

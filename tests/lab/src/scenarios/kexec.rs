@@ -1,0 +1,76 @@
+//! A newer kernel asks, and the one that the hook before the reboot loads is started by kexec: no firmware comes between, and the boot is another.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use tokio::time::{Instant, sleep};
+
+use super::stage::{CONFIG, SLOT, SOON, Stage};
+use crate::observer::State;
+use crate::progress::say;
+use crate::virtual_machine::{self, VirtualMachine};
+
+/// An emulated processor is slow.
+const EMULATED: Duration = Duration::from_secs(300);
+
+pub(super) async fn run(stage: &Stage) -> Result<()> {
+    let host = stage.host(1);
+    let name = host.name();
+    let asks = "[host]\nnewer_kernel = true\n[hooks]\nbefore_reboot = true\n";
+    stage.install(host, &format!("{CONFIG}kexec = true\n{asks}")).await?;
+    let kernels = virtual_machine::fetch().await?;
+    let hook = format!(
+        "[Service]\nType=oneshot\nExecStart=/usr/sbin/kexec --load /boot/vmlinuz-{} \
+         --initrd=/boot/initrd.img --command-line='console=ttyS0 rw lab=kexec'\n",
+        kernels.newer
+    );
+    host.write_file("/etc/systemd/system/rebootd-before-reboot.service", hook).await?;
+    host.run_ok(&["systemctl", "enable", "rebootd-hook@before-reboot.socket"]).await?;
+    let pods = stage.pods_on(host, 2, 0).await?;
+    host.stay_down(true);
+    host.run(&["systemctl", "poweroff"]).await?;
+    host.wait_off(SOON).await?;
+
+    let work = stage.results.join("virtual-machine");
+    let server = stage.lab.server_for(name);
+    let mut machine = VirtualMachine::boot(host, &kernels, &server, &work, "lab=firmware").await?;
+    let own = name.to_owned();
+    // There no proxy adds what a hollow kubelet leaves empty.
+    let moved = move |state: &State| {
+        let node = state.node(&own);
+        node.is_some_and(|node| node.raw["status"]["nodeInfo"]["bootID"] == "")
+    };
+    stage.wait_for("the virtual machine's kubelet reports", moved, EMULATED).await?;
+    let own = name.to_owned();
+    let holds = move |state: &State| state.holder(SLOT) == Some(&own);
+    stage.wait_for("it has its turn", holds, EMULATED).await?;
+    let own = name.to_owned();
+    let is_back = move |state: &State| {
+        let node = state.node(&own).is_some_and(|node| !node.unschedulable && !node.cordon_mark);
+        node && state.holder(SLOT).is_none()
+    };
+    stage.wait_for("it is back, and has given its slot back", is_back, EMULATED).await?;
+    ensure!(machine.is_on()?, "the firmware was asked for a reboot");
+    let started = machine.started()?;
+    let wanted = [(&kernels.older, "lab=firmware"), (&kernels.newer, "lab=kexec")];
+    let is_wanted = started.len() == 2
+        && started
+            .iter()
+            .zip(wanted)
+            .all(|(it, (release, word))| it.release == *release && it.line.contains(word));
+    ensure!(is_wanted, "kernels that started: {started:?}");
+    say(format!("two kernels, and no firmware between them: {started:?}"));
+    let deadline = Instant::now() + SOON;
+    loop {
+        let status = machine.status()?.unwrap_or_default();
+        if status["phase"] == "idle" && status["reasons"].as_array().is_some_and(Vec::is_empty) {
+            break;
+        }
+        ensure!(Instant::now() < deadline, "it is not idle, with nothing to say: {status:#}");
+        sleep(Duration::from_secs(1)).await;
+    }
+    let evicted = stage.observer.history().pod_deletions();
+    ensure!(evicted.iter().any(|it| it.pod.labels.get("app") == Some(&pods.name)), "nothing was drained");
+    std::fs::remove_file(work.join("disk.img"))?;
+    Ok(())
+}
