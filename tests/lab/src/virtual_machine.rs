@@ -160,7 +160,7 @@ impl VirtualMachine {
         let console = fs::read(&self.console)?;
         let console = String::from_utf8_lossy(&console);
         let statuses = console.lines().filter_map(|line| line.split_once("status {"));
-        Ok(statuses.filter_map(|(_, text)| serde_json::from_str(&format!("{{{}", text.trim())).ok()).last())
+        Ok(statuses.rev().find_map(|(_, text)| serde_json::from_str(&format!("{{{}", text.trim())).ok()))
     }
 
     /// The kernels that have started, in their order.
