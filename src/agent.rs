@@ -3,7 +3,7 @@
 mod requests;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -17,7 +17,7 @@ use crate::decide::{
     budget_namespaces, clock_matters, decide, holders, observe, plan, pods_have,
 };
 use crate::host::logind::Bus;
-use crate::host::{clock, dpkg, hold, hooks, kernel, memory};
+use crate::host::{clock, dpkg, hold, hooks, kernel, livepatch, memory};
 use crate::report::{status, systemd};
 use requests::Requests;
 
@@ -210,6 +210,10 @@ impl Agent {
         let answers = self.requests.read(!idle);
         self.observe(Event::Kernel(kernel::read()));
         self.observe(Event::Requests(answers));
+        if self.settings.host.livepatched_min_age.is_some() {
+            let covered = livepatch::read(Path::new(livepatch::PATH), &self.settings.host.sentinel);
+            self.observe(Event::Livepatch(covered));
+        }
         let hold = hold::read(&self.settings.host.hold);
         self.observe(Event::Hold(hold));
     }
@@ -497,6 +501,7 @@ impl Agent {
     }
 
     async fn reboot(&mut self, not_after: Duration, kexec: bool) {
+        let kexec = kexec && kernel::is_loaded_for_kexec();
         // First written down, then done: after the call there may be no time left.
         self.observe(Event::RebootBegun);
         let result = if clock::now().boot > not_after {
@@ -505,6 +510,7 @@ impl Agent {
             self.bus.reboot(kexec).await.map_err(|error| error.to_string())
         };
         match &result {
+            Ok(()) if kexec => tracing::info!("logind reboots this host, by kexec"),
             Ok(()) => tracing::info!("logind reboots this host"),
             Err(error) => tracing::error!("logind does not reboot this host: {error}"),
         }

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use super::sleep;
 use crate::config::Host;
 use crate::decide::{Answer, Request, Source};
-use crate::host::{clock, command, needrestart, sentinel};
+use crate::host::{clock, command, livepatch, needrestart, sentinel};
 
 /// Where the sentinel cannot be watched it is looked at this often: more often than the watchdog wakes us, since
 /// each waking begins the wait anew.
@@ -116,6 +116,8 @@ impl Requests {
         let changed = self.changed.clone();
         let mut files: Vec<&Path> = vec![&self.settings.sentinel, &self.settings.hold];
         files.extend(self.settings.needrestart.then_some(Path::new(needrestart::PATH)));
+        let livepatch = self.settings.livepatched_min_age.map(|_| Path::new(livepatch::PATH));
+        files.extend(livepatch);
         let watcher = sentinel::watch(&files, self.settings.newer_kernel, move || {
             let _ = changed.try_send(());
         });

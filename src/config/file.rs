@@ -71,6 +71,7 @@ pub(super) struct HostKeys {
     pub(super) sentinel_command: Option<Spanned<Command>>,
     pub(super) sentinel_command_interval: Option<Spanned<TimeSpan>>,
     pub(super) newer_kernel: Option<Spanned<bool>>,
+    pub(super) livepatched_min_age: Option<Spanned<TimeSpan>>,
     pub(super) needrestart: Option<Spanned<bool>>,
     pub(super) request_annotation: Option<Spanned<bool>>,
     pub(super) max_uptime: Option<Spanned<TimeSpan>>,
@@ -172,6 +173,7 @@ pub(super) const KNOWN_KEYS: &[(&str, &[&str])] = &[
             "sentinel_command",
             "sentinel_command_interval",
             "newer_kernel",
+            "livepatched_min_age",
             "needrestart",
             "request_annotation",
             "max_uptime",
@@ -399,7 +401,7 @@ mod tests {
             (
                 "[host]\nfrob = 1",
                 "f.toml:2:1: unknown key \"frob\" in [host]; known here: sentinel, \
-                 sentinel_command, sentinel_command_interval, newer_kernel, needrestart, \
+                 sentinel_command, sentinel_command_interval, newer_kernel, livepatched_min_age, needrestart, \
                  request_annotation, max_uptime",
             ),
             (

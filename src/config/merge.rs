@@ -46,6 +46,7 @@ pub(super) struct Merged {
     pub(super) sentinel_command: Option<Located<Vec<String>>>,
     pub(super) sentinel_command_interval: Option<Located<Duration>>,
     pub(super) newer_kernel: Option<Located<bool>>,
+    pub(super) livepatched_min_age: Option<Located<Duration>>,
     pub(super) needrestart: Option<Located<bool>>,
     pub(super) request_annotation: Option<Located<bool>>,
     pub(super) max_uptime: Option<Located<Duration>>,
@@ -114,6 +115,7 @@ impl Merged {
             sentinel_command,
             sentinel_command_interval,
             newer_kernel,
+            livepatched_min_age,
             needrestart,
             request_annotation,
             max_uptime,
@@ -190,6 +192,7 @@ impl Merged {
         replace(&mut self.sentinel_command, sentinel_command, |command| command.0, place);
         replace(&mut self.sentinel_command_interval, sentinel_command_interval, |span| span.0, place);
         replace(&mut self.newer_kernel, newer_kernel, |yes| yes, place);
+        replace(&mut self.livepatched_min_age, livepatched_min_age, |span| span.0, place);
         replace(&mut self.needrestart, needrestart, |yes| yes, place);
         replace(&mut self.request_annotation, request_annotation, |yes| yes, place);
         replace(&mut self.max_uptime, max_uptime, |span| span.0, place);

@@ -66,6 +66,8 @@ pub struct Host {
     pub sentinel_command_interval: Duration,
     /// Whether an installed kernel that is newer than the running one asks.
     pub newer_kernel: bool,
+    /// What the sentinel asks for alone, and Livepatch covers, waits so long; None for no difference.
+    pub livepatched_min_age: Option<Duration>,
     /// Whether what needrestart finds outdated asks.
     pub needrestart: bool,
     /// Whether the Node's annotation `rebootd.io/request` asks for a reboot.
@@ -83,6 +85,7 @@ impl Default for Host {
             sentinel_command: Vec::new(),
             sentinel_command_interval: DEFAULT_COMMAND_INTERVAL,
             newer_kernel: false,
+            livepatched_min_age: None,
             needrestart: false,
             request_annotation: true,
             max_uptime: None,
@@ -556,6 +559,7 @@ fn host(merged: &Merged, administrators: &Path) -> Result<Host, ConfigError> {
             .map_or(Vec::new(), |command| command.value.clone()),
         sentinel_command_interval: interval.unwrap_or(default.sentinel_command_interval),
         newer_kernel: merged.newer_kernel.as_ref().is_some_and(|yes| yes.value),
+        livepatched_min_age: within("livepatched_min_age", &merged.livepatched_min_age, Duration::ZERO)?,
         needrestart: merged.needrestart.as_ref().is_some_and(|yes| yes.value),
         request_annotation: merged.request_annotation.as_ref().is_none_or(|yes| yes.value),
         max_uptime: within("max_uptime", &merged.max_uptime, SHORTEST_MAX_UPTIME)?,

@@ -85,6 +85,7 @@ fn nothing_configured_gives_the_defaults() {
             sentinel_command: Vec::new(),
             sentinel_command_interval: Duration::from_secs(600),
             newer_kernel: false,
+            livepatched_min_age: None,
             needrestart: false,
             request_annotation: true,
             max_uptime: None,

@@ -25,6 +25,8 @@ pub enum Event {
     Hold(Result<Option<String>, String>),
     /// Which kernel runs, and which is installed, was read.
     Kernel(Result<Kernel, String>),
+    /// Whether Livepatch covers what the sentinel asks for was read.
+    Livepatch(Result<bool, String>),
     /// Whether the clock is synchronised was read.
     Clock(Result<bool, String>),
     /// Who is logged in was read.
@@ -196,6 +198,7 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
         Event::Requests(answers) => requests::read(world, answers),
         Event::Hold(result) => world.host.hold.take(result),
         Event::Kernel(result) => world.host.kernel.take(result),
+        Event::Livepatch(result) => world.host.livepatched.take(result),
         Event::Clock(result) => world.host.clock_synchronized.take(result),
         Event::Sessions(result) => world.host.sessions.take(result),
         Event::Hooks(units) => {

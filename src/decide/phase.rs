@@ -231,6 +231,13 @@ impl Here<'_> {
             wish.reasons.push(reason);
             wish.wake_at(opens, self.world.now.boot);
         }
+        if let Some((reason, opens)) =
+            self.requests.livepatched(self.world, self.settings.host.livepatched_min_age)
+        {
+            wish.reasons.push(reason);
+            wish.host_age = Some(TROUBLE_LOOK);
+            opens.iter().for_each(|at| wish.wake_at(*at, self.world.now.boot));
+        }
         for gates::Shut { reason, opens, .. } in gates::shut(self.world, self.settings) {
             wish.reasons.push(reason);
             opens.iter().for_each(|at| wish.wake_at(*at, self.world.now.boot));

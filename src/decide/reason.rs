@@ -32,6 +32,7 @@ pub enum Reason {
     RebootedRecently { left: Duration },
     TooManyReboots { most: u32, left: Duration },
     RequestTooNew { left: Duration },
+    Livepatched { left: Duration },
     RequestOverdue { open: Duration, given_up: String },
     PolicyUnreadable { why: String },
     ConfigurationUnreadable { why: String },
@@ -126,6 +127,7 @@ impl Reason {
             Reason::RebootedRecently { .. } => "rebooted-recently",
             Reason::TooManyReboots { .. } => "too-many-reboots",
             Reason::RequestTooNew { .. } => "request-too-new",
+            Reason::Livepatched { .. } => "livepatched",
             Reason::RequestOverdue { .. } => "request-overdue",
             Reason::PolicyUnreadable { .. } => "policy-unreadable",
             Reason::ConfigurationUnreadable { .. } => "configuration-unreadable",
@@ -219,6 +221,11 @@ impl fmt::Display for Reason {
             Reason::RequestTooNew { left } => {
                 write!(f, "the request is younger than `min_age`; {} left", span(*left))
             }
+            Reason::Livepatched { left } => write!(
+                f,
+                "only packages of the kernel ask, and Livepatch covers them (`livepatched_min_age` in [host]); {} left",
+                span(*left)
+            ),
             Reason::RequestOverdue { open, given_up } => {
                 write!(f, "the reboot has been asked for {} ago, longer than `deadline` in [policy]", span(*open))?;
                 if given_up.is_empty() { Ok(()) } else { write!(f, "; not held by {given_up} any more") }

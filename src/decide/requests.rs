@@ -162,6 +162,27 @@ impl Requests {
         self.age(world).and_then(|age| min_age.checked_sub(age)).filter(|left| !left.is_zero())
     }
 
+    /// What the sentinel alone asks for can wait where Livepatch covers it: why, and until when, in time since boot.
+    pub(super) fn livepatched(
+        &self,
+        world: &World,
+        min_age: Option<Duration>,
+    ) -> Option<(Reason, Option<Duration>)> {
+        let left = self.too_new(world, min_age?)?;
+        if self.asking().any(|(source, _)| source != Source::SentinelFile) {
+            return None;
+        }
+        let covered = &world.host.livepatched;
+        match covered.current() {
+            Some(false) => None,
+            Some(true) => Some((Reason::Livepatched { left }, Some(world.now.boot + left))),
+            None => {
+                let why = covered.failure().unwrap_or("not read yet").to_owned();
+                Some((Reason::Unreadable { what: "whether Livepatch covers the request", why }, None))
+            }
+        }
+    }
+
     /// How long the oldest of those that ask has done so.
     pub(super) fn age(&self, world: &World) -> Option<Duration> {
         let ages = self

@@ -47,6 +47,8 @@ pub struct Host {
     pub configuration: Option<String>,
     /// What the file of a person who holds this node says, if there is one.
     pub hold: Reading<Option<String>>,
+    /// Whether Livepatch covers what the sentinel asks for, where that matters.
+    pub livepatched: Reading<bool>,
     /// Which kernel runs, and which would after a reboot.
     pub kernel: Reading<Kernel>,
     /// Whether it is shutting down.
@@ -258,6 +260,7 @@ impl World {
                 requests: BTreeMap::from([(Source::SentinelFile, Reading::default())]),
                 configuration: None,
                 hold: Reading::default(),
+                livepatched: Reading::default(),
                 kernel: Reading::default(),
                 going_down: Reading::default(),
                 package_manager: Reading::default(),

@@ -19,6 +19,11 @@ pub fn read() -> Result<Kernel, String> {
     read_in(Path::new(BOOT), running.trim())
 }
 
+/// Whether a kernel is loaded for kexec. What cannot be read is none: a reboot through the firmware is always right.
+pub fn is_loaded_for_kexec() -> bool {
+    std::fs::read_to_string("/sys/kernel/kexec_loaded").is_ok_and(|text| text.trim() == "1")
+}
+
 /// The release that a file in `/boot` holds, if it is a kernel.
 pub fn release(file: &str) -> Option<&str> {
     NAMES.iter().find_map(|name| file.strip_prefix(name))

@@ -156,8 +156,8 @@ impl Bus {
         Ok(self.login().await?.can_reboot().await? == "yes")
     }
 
-    /// Asks for the reboot. The answer comes before it happens; it may yet be delayed by minutes. By kexec, where that is
-    /// wanted and a kernel is loaded: the same right, the same inhibitors.
+    /// Asks for the reboot. The answer comes before it happens; it may yet be delayed by minutes. By kexec, where a
+    /// kernel is loaded for it: the same right, the same inhibitors.
     pub async fn reboot(&self, kexec: bool) -> zbus::Result<()> {
         let login = self.login().await?;
         if kexec {

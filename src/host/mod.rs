@@ -7,6 +7,7 @@ pub mod hold;
 pub mod hooks;
 pub mod identity;
 pub mod kernel;
+pub mod livepatch;
 pub mod logind;
 pub mod memory;
 pub mod needrestart;

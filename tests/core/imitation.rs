@@ -69,6 +69,7 @@ pub struct Host {
     pub hold: Result<Option<String>, String>,
     pub scheduled: Option<ScheduledShutdown>,
     pub kernel: Kernel,
+    pub livepatched: Result<bool, String>,
     pub going_down: Result<bool, String>,
     pub package_manager: Option<String>,
     /// logind accepts a reboot, but the machine stays up.
@@ -210,6 +211,7 @@ impl Cluster {
                 requests: BTreeMap::from([(Source::SentinelFile, Some(Ok(None)))]),
                 hold: Ok(None),
                 scheduled: None,
+                livepatched: Ok(false),
                 kernel: Kernel { running: "6.1.0-40-amd64".into(), newer: None },
                 going_down: Ok(false),
                 package_manager: None,
@@ -476,6 +478,8 @@ impl Cluster {
         self.event(number, Event::Hold(hold));
         let kernel = self.hosts[number].kernel.clone();
         self.event(number, Event::Kernel(Ok(kernel)));
+        let livepatched = self.hosts[number].livepatched.clone();
+        self.event(number, Event::Livepatch(livepatched));
         let inhibitors = Ok(self.hosts[number].inhibitors.clone());
         let scheduled = Ok(self.hosts[number].scheduled.clone());
         let host = &self.hosts[number];

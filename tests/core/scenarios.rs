@@ -166,6 +166,11 @@ fn tell_host(cluster: &mut Cluster, number: usize, command: &str, rest: &str) ->
         "restart" => cluster.restart(number),
         "power-cycle" => cluster.power_cycle(number),
         "dpkg-at-stamp" => cluster.hosts[number].dpkg_at_stamp = true,
+        "livepatched-min-age" => {
+            cluster.hosts[number].settings.host.livepatched_min_age = Some(seconds(rest))
+        }
+        "livepatched" => cluster.hosts[number].livepatched = Ok(rest == "yes"),
+        "livepatch-unreadable" => cluster.hosts[number].livepatched = Err(rest.into()),
         "min-age" => cluster.hosts[number].settings.policy.min_age = seconds(rest),
         "deadline" => {
             let mut words = rest.split_whitespace();

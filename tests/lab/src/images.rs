@@ -69,7 +69,7 @@ for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub
     e2scrub_reap.service fstrim.timer man-db.timer logrotate.timer systemd-firstboot.service \
     systemd-networkd.service systemd-networkd.socket systemd-networkd-wait-online.service \
     systemd-resolved.service systemd-timesyncd.service systemd-pstore.service getty.target \
-    console-getty.service container-getty@.service systemd-homed.service
+    console-getty.service container-getty@.service systemd-homed.service kexec-load.service kexec.service
 do ln -sf /dev/null /etc/systemd/system/$unit; done
 "#;
 

@@ -18,6 +18,7 @@ mod inhibitor;
 mod interrupted;
 mod kexec;
 mod kill_in_each_phase;
+mod livepatch;
 mod needrestart;
 mod never_comes_back;
 mod no_cluster;
@@ -236,6 +237,14 @@ pub const ALL: &[Scenario] = &[
         run: |stage| Box::pin(needrestart::run(stage)),
     },
     Scenario {
+        name: "livepatch",
+        expects: "what a stand-in for Ubuntu's client calls covered waits, and nothing starts without its answer",
+        hosts: 1,
+        limit: minutes(6),
+        long: false,
+        run: |stage| Box::pin(livepatch::run(stage)),
+    },
+    Scenario {
         name: "signs",
         expects: "others see that a node waits and has its turn; the only node of a cluster reboots only where that is said",
         hosts: 1,
@@ -245,7 +254,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "interrupted",
-        expects: "a host that is not up for long, or has a pod that must finish first, does not reboot",
+        expects: "a host that is not up for long, has a pod that must finish first, or asks too soon or too often does not reboot",
         hosts: 1,
         limit: minutes(6),
         long: false,

@@ -24,8 +24,7 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
 }
 
 async fn on_host(stage: &Stage, host: &Host) -> Result<()> {
-    // No kernel is loaded, so that changes nothing; but logind is asked in another way.
-    stage.install_alone(host, &format!("{CONFIG}kexec = true\n{HOOKS}")).await?;
+    stage.install_alone(host, &format!("{CONFIG}{HOOKS}")).await?;
     request_reboot(host).await?;
     let absent =
         |status: &Status| status.says("hook-not-ready", &["rebootd-before-drain.service", "not-found"]);

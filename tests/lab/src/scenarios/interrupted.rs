@@ -1,4 +1,5 @@
-//! What must not be interrupted: a host that has not been up for long, and a pod that has to finish first.
+//! What must not be interrupted: a host that has not been up for long, and a pod that has to finish first; and what comes too
+//! soon or too often.
 
 use std::time::Duration;
 
@@ -7,6 +8,9 @@ use anyhow::{Context, Result, ensure};
 use super::stage::{CONFIG, CYCLE, SOON, Stage, request_reboot};
 use super::status::{Status, wait_status};
 use super::verdict;
+use crate::host::Host;
+
+const FILE: &str = "/etc/rebootd/config.toml";
 
 pub(super) async fn run(stage: &Stage) -> Result<()> {
     let host = stage.host(1);
@@ -30,5 +34,27 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     stage.lab.kubectl(&["delete", "deployment", &pods.name]).await?;
     host.wait_boot_number(2, CYCLE).await?;
     verdict::settled(stage, host).await?;
-    verdict::booted(host, 2)
+    verdict::booted(host, 2)?;
+    not_so_often(stage, host).await
+}
+
+/// A request that is too young, and one that comes too often.
+async fn not_so_often(stage: &Stage, host: &Host) -> Result<()> {
+    let limits = |most: u32| format!("{CONFIG}min_age = \"20s\"\nmax_reboots_per_day = {most}\n");
+    host.write_file(FILE, limits(2)).await?;
+    host.run_ok(&["systemctl", "reload", "rebootd"]).await?;
+    request_reboot(host).await?;
+    let too_new = |status: &Status| status.says("request-too-new", &["min_age", "left"]);
+    wait_status(host, "request-too-new", too_new, SOON).await?;
+    host.wait_boot_number(3, CYCLE).await?;
+    verdict::settled(stage, host).await?;
+
+    request_reboot(host).await?;
+    let too_many = |status: &Status| status.says("too-many-reboots", &["2 times", "max_reboots_per_day"]);
+    wait_status(host, "too-many-reboots", too_many, SOON).await?;
+    host.write_file(FILE, limits(3)).await?;
+    host.run_ok(&["systemctl", "reload", "rebootd"]).await?;
+    host.wait_boot_number(4, CYCLE).await?;
+    verdict::settled(stage, host).await?;
+    verdict::booted(host, 4)
 }

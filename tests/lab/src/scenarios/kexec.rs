@@ -20,7 +20,7 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     stage.install(host, &format!("{CONFIG}kexec = true\n{asks}")).await?;
     let kernels = virtual_machine::fetch().await?;
     let hook = format!(
-        "[Service]\nType=oneshot\nExecStart=/usr/sbin/kexec --load /boot/vmlinuz-{} \
+        "[Service]\nType=oneshot\nExecStart=/usr/sbin/kexec -s --load /boot/vmlinuz-{} \
          --initrd=/boot/initrd.img --command-line='console=ttyS0 rw lab=kexec'\n",
         kernels.newer
     );
