@@ -516,9 +516,10 @@ fn applied(world: &mut World, effect: &Effect, sent: Duration, look: Option<Look
                 set_back(world, *because);
             }
             NodeChange::Confirm { in_turn } => {
-                world.cluster.shown = Some(world.now.boot);
                 if *in_turn {
                     world.cluster.drain.cordoned.get_or_insert(world.now.boot);
+                } else {
+                    world.cluster.shown = Some(world.now.boot);
                 }
                 remember_uncordon(world);
             }

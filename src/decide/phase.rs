@@ -169,11 +169,22 @@ impl Here<'_> {
         if wish.effect.is_some() || is_about_to || !may || self.signs(false).is_empty() {
             return wish;
         }
-        match self.world.cluster.shown.map(|at| at + SHOW_PAUSE).filter(|at| self.world.now.boot < *at) {
+        match self.shown_until() {
             Some(at) => wish.wake_at(at, self.world.now.boot),
             None => wish.effect = Some(self.write_node(NodeChange::Confirm { in_turn: false })),
         }
         wish
+    }
+
+    /// When the Node may be written only for what others see.
+    fn shown_until(&self) -> Option<Duration> {
+        let until = self.world.cluster.shown.map(|at| at + SHOW_PAUSE);
+        until.filter(|until| self.world.now.boot < *until)
+    }
+
+    /// Signs of the turn that are to go before the slot does; what does not go then holds up nothing.
+    fn shows_too_much(&self) -> bool {
+        !self.node.added.is_empty() && self.shown_until().is_none()
     }
 
     fn signs(&self, in_turn: bool) -> SignsWrite {
@@ -563,7 +574,7 @@ impl Here<'_> {
     fn give_back(&self, slot: &SlotView, because: Option<AbortReason>) -> Effect {
         if self.cordon_is_ours() {
             self.write_node(NodeChange::Uncordon { because: None })
-        } else if !self.world.is_settled(&self.node.uid) || !self.node.added.is_empty() {
+        } else if !self.world.is_settled(&self.node.uid) || self.shows_too_much() {
             self.write_node(NodeChange::Confirm { in_turn: false })
         } else {
             self.write_slot(slot, SlotChange::Release { because })

@@ -123,7 +123,7 @@ pub struct Cluster {
     pub writes_failed: u32,
     /// Why the latest write failed, if it did.
     pub write_failure: Option<String>,
-    /// When the Node was last written without a change of its own: what others see was put right then.
+    /// When the Node was last written without a change of its own, out of turn: what others see was put right then.
     pub shown: Option<Duration>,
     /// Neither look nor write before this time since boot: what the server asked for, and our own backoff.
     pub retry_at: Option<Duration>,
