@@ -64,9 +64,9 @@ pub(super) async fn policy(stage: &Stage) -> Result<()> {
 
     stage.stuck_drain(lost).await?;
     bound.is_denied(FREE, "its Node exists").await?;
-    // Two policies deny this one; which of them is told is the server's choice.
+    // Two policies deny these; which of them is told is the server's choice.
     bound.is_denied(TAKE, "").await?;
-    bound.is_denied(NOTE, "may only free it").await?;
+    bound.is_denied(NOTE, "").await?;
     unbound.is_denied(TAKE, "freed first").await?;
     unbound.may(NOTE).await?;
     go_down(stage, lost).await?;
@@ -74,6 +74,7 @@ pub(super) async fn policy(stage: &Stage) -> Result<()> {
     annotate(stage, &format!("{STAMP}=changed-by-hand")).await?;
     bound.is_denied(FREE, "a person decides").await?;
     annotate(stage, &format!("{STAMP}-")).await?;
+    bound.is_denied(NOTE, "may only free it").await?;
     bound.may_soon(FREE).await?;
     ensure!(stage.holder().is_none(), "the slot was not freed");
 
