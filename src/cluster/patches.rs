@@ -144,6 +144,14 @@ mod tests {
     }
 
     #[test]
+    fn the_taints_of_others_stay_as_they_are() {
+        let other = json!({ "key": "x", "value": "y", "effect": "NoExecute", "timeAdded": "2026-11-24T07:40:00Z", "new": 1 });
+        let taints = |waiting| taint_list(&Taints { waiting, others: vec![other.to_string()] });
+        assert_eq!(taints(true), json!([other, { "key": WAITING, "effect": "PreferNoSchedule" }]));
+        assert_eq!(taints(false), json!([other]));
+    }
+
+    #[test]
     fn every_write_is_conditional_and_changes_something() {
         let write = |change| NodeWrite {
             uid: "u".into(),
