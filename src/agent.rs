@@ -10,7 +10,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::cluster::{Api, ApiError, Watch, WatchTarget};
-use crate::config::{ConfigError, Files, FleetPolicy, Host, Settings};
+use crate::config::{ConfigError, Files, FleetPolicy};
+use crate::decide::settings::{Host, Settings};
 use crate::decide::{
     AfterReadings, Decision, Effect, Event, Eviction, EvictionOutcome, Failure, How, LookPart, Next,
     NodeChange, Outcome, Phase, Planned, PodKey, Reads, Reason, Target, Verdict, Watches, World,

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{DEFAULT_DIRECTORIES, parse_time_span, zones};
-use crate::decide::Calendar;
+use crate::config::{DEFAULT_DIRECTORIES, zones};
+use crate::notation::Calendar;
+use crate::notation::parse_time_span;
 
 /// Coordinated reboots of this Kubernetes node.
 #[derive(Debug, Clone, PartialEq, Parser)]

@@ -7,11 +7,13 @@
 //!
 //! `docs/architecture.md` tells how the pieces meet, and why the writes come in the order that they do.
 
+pub mod access;
 pub mod agent;
 pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod decide;
 pub mod host;
+pub mod notation;
 pub mod release;
 pub mod report;

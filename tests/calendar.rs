@@ -14,7 +14,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use rebootd::config::zones;
-use rebootd::decide::{Calendar, Zones};
+use rebootd::notation::{Calendar, Zones};
 
 /// One process of systemd-analyze takes so many expressions at once.
 const IN_A_BATCH: usize = 40;

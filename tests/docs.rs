@@ -39,7 +39,7 @@ fn every_reason_is_explained_under_its_kind() {
 
 #[test]
 fn every_phase_is_explained() {
-    let words = words_of_match(&read("src/decide/effect.rs"), "Phase");
+    let words = words_of_match(&read("src/decide/decision.rs"), "Phase");
     let explained = words_of_lines(&read("docs/operations.md"), "\n## Phases\n", "| `");
     assert!(words.len() > 8, "the source is not understood any more: {words:?}");
     assert_eq!(explained, words);
@@ -47,7 +47,7 @@ fn every_phase_is_explained() {
 
 #[test]
 fn every_setback_is_explained_in_its_own_words() {
-    let texts = words_of_match(&read("src/decide/effect.rs"), "AbortReason");
+    let texts = words_of_match(&read("src/decide/abort.rs"), "AbortReason");
     let explained: BTreeSet<String> =
         words_of_lines(&read("docs/operations.md"), "\n## Setbacks and pauses\n", "| *")
             .iter()

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::sleep;
-use crate::config::Host;
+use crate::decide::settings::Host;
 use crate::decide::{Answer, Request, Source};
 use crate::host::{clock, command, livepatch, needrestart, sentinel};
 

@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Parser;
+use rebootd::access::ApiAccess;
 use rebootd::cli::{ConfigCommand, Control, ControlCommand, FleetCommand};
 use rebootd::cluster::Api;
-use rebootd::config::{
-    ApiAccess, Effective, Files, FleetPolicy, check_file, effective, read_persons_kubeconfig, zones,
-};
-use rebootd::decide::{Calendar, Outcome};
+use rebootd::config::{Effective, Files, FleetPolicy, check_file, effective, read_persons_kubeconfig, zones};
+use rebootd::decide::Outcome;
+use rebootd::decide::settings::HOLD;
 use rebootd::host::clock::now;
 use rebootd::host::{hold, identity};
+use rebootd::notation::Calendar;
 use rebootd::release::{Ending, Release};
 use rebootd::report::status::{PATH, Status};
 use rebootd::report::windows::{Outlook, timestamp};
@@ -65,13 +66,13 @@ fn main() -> ExitCode {
 }
 
 fn hold(reason: &str) -> std::io::Result<()> {
-    hold::put(Path::new(hold::PATH), &format!("{reason} ({})", identity::person()))?;
+    hold::put(Path::new(HOLD), &format!("{reason} ({})", identity::person()))?;
     println!("This node is held. To let it reboot again: rebootctl unhold");
     Ok(())
 }
 
 fn unhold() -> std::io::Result<()> {
-    match hold::remove(Path::new(hold::PATH))? {
+    match hold::remove(Path::new(HOLD))? {
         true => println!("This node is no longer held."),
         false => println!("This node was not held by rebootctl."),
     }
@@ -79,7 +80,7 @@ fn unhold() -> std::io::Result<()> {
 }
 
 fn not_changed() -> String {
-    format!("cannot change {} (are you root?)", hold::PATH)
+    format!("cannot change {HOLD} (are you root?)")
 }
 
 /// The cluster, and what to run its requests on.

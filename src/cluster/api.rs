@@ -17,7 +17,7 @@ use super::patches::{node_patch, slot_patch, step_back_patch};
 use super::pods::{DisruptionBudget, Pod};
 use super::table::{self, NodeState, Table};
 use super::watch::{Versions, Watch, WatchTarget};
-use crate::config::ApiAccess;
+use crate::access::ApiAccess;
 use crate::decide::{
     Budget, EvictionOutcome, How, KubeletLease, NodeView, NodeWrite, Others, Outcome, PAUSE, PodKey, PodView,
     SlotView, SlotWrite,

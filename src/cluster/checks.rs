@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::api::Api;
 use super::client::{ApiError, Client, text_of};
-use crate::config::{ObjectField, Prometheus, Query};
 use crate::decide::Names;
+use crate::decide::settings::{ObjectField, Prometheus, Query};
 
 /// Longer is no answer to a question whose answer should be empty.
 const LONGEST_ANSWER: usize = 1 << 20;

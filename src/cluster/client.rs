@@ -8,7 +8,7 @@ use reqwest::{Certificate, ClientBuilder, Identity, Method, RequestBuilder, Resp
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::config::{ApiAccess, Credential, PemSource};
+use crate::access::{ApiAccess, Credential, PemSource};
 use crate::decide::{Failure, Outcome};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::objects::{Condition, Meta};
-use crate::decide::{Budget, Operator, Owner, PodKey, PodView, Requirement, Selector};
+use crate::decide::{Budget, Owner, PodKey, PodView};
+use crate::notation::{Operator, Requirement, Selector};
 
 /// The taint of a cordoned Node.
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";

@@ -12,8 +12,8 @@ use super::objects::{
     KUBELET_LEASES, NAMESPACE, POLICY_MAPS, POLICY_SELECTOR, Something, WatchEvent, annotations,
 };
 use super::pods::Pod;
-use crate::config::ApiAccess;
-use crate::decide::jitter::jitter;
+use crate::access::ApiAccess;
+use crate::decide::jitter;
 use crate::decide::{Event, PodView};
 
 /// The server ends a watch after this time; the next one follows a look.

@@ -7,10 +7,11 @@ use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
+use super::complete::within;
 use super::error::ConfigError;
 use super::merge::{Located, Merged};
-use super::settings::{After, ObjectField, Prometheus, Query, within};
 use super::value::server_address;
+use crate::decide::settings::{After, ObjectField, Prometheus, Query};
 
 /// Where Debian keeps the certificate authorities that the administrator trusts: of a public one, or one of his own.
 const SYSTEMS_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";

@@ -156,7 +156,7 @@ mod tests {
     fn the_defaults_are_those_of_the_settings() {
         let settings = |text| {
             let settings = files(text).settings("host").unwrap();
-            crate::config::Settings { sources: vec![], ..settings }
+            crate::decide::Settings { sources: vec![], ..settings }
         };
         assert_eq!(settings(DEFAULTS), settings(""));
     }

@@ -10,13 +10,15 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::checks::{Expression, ObjectsKey, PrometheusUrl, ServicePort};
-use super::duration::TimeSpan;
 use super::error::{ConfigError, Place};
-use super::settings::{AtLimit, BarePods, DrainMode, EmptyDirPods, Mode, OnHookFailure, OnTimeout, Yielding};
 use super::value::{
     AbsolutePath, Command, LabelSelector, Labels, Namespaces, NodeName, PoolName, ServerAddress, Sessions,
 };
 use super::windows::{FreezeKey, WindowKey};
+use crate::decide::settings::{
+    AtLimit, BarePods, DrainMode, EmptyDirPods, Mode, OnHookFailure, OnTimeout, Yielding,
+};
+use crate::notation::TimeSpan;
 
 /// A configuration file that was read and understood.
 #[derive(Debug)]

@@ -5,14 +5,15 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use super::complete;
 use super::error::ConfigError;
 use serde::{Deserialize, Serialize};
 
 use super::file::File as ConfigFile;
 use super::fleet::FleetPolicy;
 use super::merge::Merged;
-use super::settings::{self, Policy, Settings};
 use crate::decide::Windows;
+use crate::decide::settings::{Policy, Settings};
 
 /// As they are written down.
 #[derive(Serialize, Deserialize)]
@@ -86,12 +87,12 @@ impl Files {
     /// Completes them to settings, without the fleet's policy. `host_name` is the name of this host (`uname -n`), from
     /// which the name of the node is taken unless it is configured.
     pub fn settings(&self, host_name: &str) -> Result<Settings, ConfigError> {
-        settings::complete(self.merged.clone(), host_name, &self.administrators)
+        complete::complete(self.merged.clone(), host_name, &self.administrators)
     }
 
     /// Whether their values can be used, as far as they tell without the host that they are for.
     pub fn check(&self) -> Result<(), ConfigError> {
-        settings::check(&self.merged, &self.administrators)
+        complete::check(&self.merged, &self.administrators)
     }
 
     /// The policy of a node with these labels, once the fleet's is laid over the files'.
@@ -100,17 +101,17 @@ impl Files {
         fleet: Option<&FleetPolicy>,
         labels: &BTreeMap<String, String>,
     ) -> Result<Policy, ConfigError> {
-        settings::policy(&self.with(fleet, labels))
+        complete::policy(&self.with(fleet, labels))
     }
 
     /// When reboots may start by that policy.
     pub fn windows(&self, fleet: Option<&FleetPolicy>, labels: &BTreeMap<String, String>) -> Option<Windows> {
-        settings::windows(&self.with(fleet, labels))
+        complete::windows(&self.with(fleet, labels))
     }
 
     /// The pool that this node is in.
     pub fn pool(&self) -> &str {
-        settings::pool(&self.merged)
+        complete::pool(&self.merged)
     }
 
     fn with(&self, fleet: Option<&FleetPolicy>, labels: &BTreeMap<String, String>) -> Merged {

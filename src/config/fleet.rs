@@ -10,10 +10,10 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::DeTable;
 
+use super::complete;
 use super::error::{ConfigError, Place};
 use super::file::{File, KNOWN_KEYS, Keys, PolicyKeys, Problem, check_keys, nearest};
 use super::merge::Merged;
-use super::settings;
 use super::value::{LabelSelector, PoolName};
 
 /// What is meant by the keys. A new key leaves it: agents that do not know the key start nothing, and say which one it
@@ -99,7 +99,7 @@ impl FleetPolicy {
         for keys in std::iter::once(&policy.all).chain(policy.sections.iter().map(|it| &it.policy)) {
             let mut alone = Merged::default();
             alone.add(policy.file(keys));
-            settings::policy(&alone)?;
+            complete::policy(&alone)?;
         }
         Ok(policy)
     }

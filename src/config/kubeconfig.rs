@@ -14,9 +14,8 @@ use serde_saphyr::{Location, Spanned};
 
 use super::base64;
 use super::error::{ConfigError, Place, Position};
-use super::secret::Secret;
-use super::settings::{ApiAccess, Credential, PemSource};
 use super::value::ServerAddress;
+use crate::access::{ApiAccess, Credential, PemSource, Secret};
 
 /// Reads the kubeconfig at `path`; None if there is none.
 pub(super) fn read(path: &Path) -> Result<Option<ApiAccess>, ConfigError> {

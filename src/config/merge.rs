@@ -13,11 +13,12 @@ use super::file::{
     AfterKeys, ApiKeys, DrainKeys, File, GatesKeys, HooksKeys, HostKeys, Keys, NodeKeys, PolicyKeys,
     PrometheusKeys,
 };
-use super::settings::{
+use super::value::LabelSelector;
+use crate::decide::settings::{
     AtLimit, BarePods, DrainMode, EmptyDirPods, Mode, ObjectField, OnHookFailure, OnTimeout, Yielding,
 };
-use super::value::LabelSelector;
-use crate::decide::{Freeze, Open, Selector};
+use crate::decide::{Freeze, Open};
+use crate::notation::Selector;
 
 /// A value and where it was written.
 #[derive(Debug, Clone, PartialEq)]

@@ -8,7 +8,7 @@
 
 mod base64;
 mod checks;
-mod duration;
+
 mod effective;
 mod error;
 mod file;
@@ -17,27 +17,23 @@ mod fleet;
 mod kubeconfig;
 mod manifest;
 mod merge;
-mod secret;
-mod settings;
+
+mod complete;
 mod value;
 mod windows;
 
 use std::path::{Path, PathBuf};
 
-pub use duration::{TimeSpanError, parse_time_span};
 pub use effective::{Effective, effective};
 pub use error::{ConfigError, Place, Position};
 pub use files::Files;
 pub use fleet::FleetPolicy;
 pub use kubeconfig::read_persons as read_persons_kubeconfig;
 pub use manifest::check as check_file;
-pub use secret::Secret;
-pub use settings::{
-    After, ApiAccess, AtLimit, BarePods, Credential, DeleteRefused, Drain, DrainMode, EmptyDirPods, Gates,
-    Hooks, Host, Mode, ObjectField, OnHookFailure, OnTimeout, PemSource, Policy, Prometheus, Query, Settings,
-    Signs, Yielding,
-};
+
 pub use windows::zones;
+
+use crate::decide::Settings;
 
 /// The directories that [`load`] is given unless a person names others: the
 /// distribution's first, the administrator's last, because later values win.

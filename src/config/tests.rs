@@ -5,6 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
+use crate::access::{ApiAccess, Credential, PemSource};
+use crate::decide::settings::{
+    After, BarePods, Drain, DrainMode, EmptyDirPods, Gates, Hooks, Host, Mode, OnTimeout, Policy, Signs,
+};
 use crate::decide::{Open, Windows};
 
 /// A directory of the test's own, removed at its end.

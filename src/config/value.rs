@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::duration::parse_time_span;
-use super::settings::{AtLimit, BarePods, DrainMode, EmptyDirPods, Mode, OnHookFailure, OnTimeout, Yielding};
-use crate::decide::Selector;
+use crate::decide::settings::{
+    AtLimit, BarePods, DrainMode, EmptyDirPods, Mode, OnHookFailure, OnTimeout, Yielding,
+};
+use crate::notation::Selector;
+use crate::notation::parse_time_span;
 
 /// A path from the root; a daemon has no directory to be relative to.
 #[derive(Debug, Clone, PartialEq, Deserialize)]

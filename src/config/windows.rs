@@ -8,8 +8,9 @@ use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::duration::TimeSpan;
-use crate::decide::{Calendar, Freeze, Open, SHORTEST_WINDOW, Window, Zones};
+use crate::decide::{Freeze, Open, SHORTEST_WINDOW, Window};
+use crate::notation::TimeSpan;
+use crate::notation::{Calendar, Zones};
 
 /// Longer is not a window any more.
 const LONGEST_WINDOW: Duration = Duration::from_secs(366 * 24 * 3600);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::Selector;
+use crate::notation::Selector;
 
 /// The time of an event, as read by the edge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -166,6 +166,10 @@ pub struct NodeView {
     /// What says that the node is about to be removed from the cluster, if something does.
     pub removal: Option<String>,
 }
+
+/// A Lease of this name beside the slots pauses the fleet while it exists: one that every version of rebootd reads in
+/// any case, and sees at the same moment as the slots. Its holder is the text for people.
+pub const PAUSE: &str = "pause";
 
 /// One slot: a Lease of the namespace `rebootd`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]

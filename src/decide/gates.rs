@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::requests::requests;
+use super::settings::{DrainMode, Settings};
 use super::world::World;
 use super::{AbortReason, Closed, Inhibitor, Judgement, Names, NodeView, Open, Reading, Reason, Windows};
-use crate::config::{DrainMode, Settings};
 
 pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Of many nodes that are not well, so many are named.

@@ -1,5 +1,7 @@
 //! The moments of a turn at which an administrator's own units are started.
 
+use std::time::Duration;
+
 /// When an administrator's own unit is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Hook {
@@ -33,4 +35,40 @@ impl Hook {
     pub fn socket(self) -> String {
         format!("rebootd-hook@{}.socket", self.word())
     }
+}
+
+/// What systemd says of a hook's unit.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct HookUnit {
+    /// Why we could not start it now.
+    pub obstacle: Option<String>,
+    /// The id of its latest start; empty where there was none in this boot.
+    pub invocation: String,
+    /// What became of that.
+    pub state: UnitState,
+}
+
+/// What became of a unit's latest start.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum UnitState {
+    /// It still runs.
+    Runs,
+    /// It has ended, or there was none.
+    Ended {
+        /// What went wrong, if something did.
+        failure: Option<String>,
+    },
+}
+
+/// A hook that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct HookRun {
+    /// The boot.
+    pub boot_id: String,
+    /// For which turn: when its slot was claimed, in whole seconds since that boot; zero after a boot.
+    pub turn: Duration,
+    /// When it was first asked for, in time since that boot.
+    pub asked: Duration,
+    /// The latest start of its unit before that.
+    pub before: String,
 }

@@ -6,48 +6,12 @@
 
 use std::time::Duration;
 
+use super::settings::{OnHookFailure, Settings};
 use super::world::World;
-use super::{AbortReason, Hook, Reason};
-use crate::config::{OnHookFailure, Settings};
+use super::{AbortReason, Hook, HookRun, HookUnit, Reason, UnitState};
 
 /// A unit that does not begin within this time is asked for again: whoever asked may have died just before.
 const START_WITHIN: Duration = Duration::from_secs(10);
-
-/// What systemd says of a hook's unit.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct HookUnit {
-    /// Why we could not start it now.
-    pub obstacle: Option<String>,
-    /// The id of its latest start; empty where there was none in this boot.
-    pub invocation: String,
-    /// What became of that.
-    pub state: UnitState,
-}
-
-/// What became of a unit's latest start.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum UnitState {
-    /// It still runs.
-    Runs,
-    /// It has ended, or there was none.
-    Ended {
-        /// What went wrong, if something did.
-        failure: Option<String>,
-    },
-}
-
-/// A hook that was asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct HookRun {
-    /// The boot.
-    pub boot_id: String,
-    /// For which turn: when its slot was claimed, in whole seconds since that boot; zero after a boot.
-    pub turn: Duration,
-    /// When it was first asked for, in time since that boot.
-    pub asked: Duration,
-    /// The latest start of its unit before that.
-    pub before: String,
-}
 
 /// Where a hook stands.
 pub(super) enum Step {

@@ -12,17 +12,19 @@
 //! time; only a later, answered write to the same object settles it. No doubt is remembered across processes,
 //! so a new process starts with every object in doubt and repeats the write that it builds upon.
 
-mod calendar;
+mod abort;
+mod decision;
 mod drain;
 mod effect;
+mod event;
 mod facts;
 mod gates;
 mod health;
+mod healthy;
 mod hook;
 mod hooks;
 mod identity;
-pub(crate) mod jitter;
-pub mod kernel;
+mod jitter;
 mod observe;
 mod overdue;
 mod phase;
@@ -30,35 +32,38 @@ mod reason;
 mod reclaim;
 mod requests;
 mod schedule;
-mod selector;
+pub mod settings;
 mod signs;
+mod source;
+mod text;
 mod windows;
+mod wish;
 mod world;
 
-pub use calendar::{Calendar, CalendarError, Zones, minute};
+pub use abort::AbortReason;
+pub use decision::{Decision, LookPart, Next, Phase, Reads, Watches};
 pub(crate) use drain::pods_have;
 pub use drain::{
     Drain, EvictionOutcome, EvictionRefusal, GonePod, Leave, Planned, PodDrain, Refusal, Refuser, Rehearsal,
     Retry, Verdict, Warning, budget_namespaces, plan,
 };
-pub use effect::{
-    AbortReason, Decision, Effect, Eviction, How, LookPart, Next, NodeChange, NodeWrite, Phase, Reads,
-    SlotChange, SlotWrite, Watches,
-};
+pub use effect::{Effect, Eviction, How, NodeChange, NodeWrite, SlotChange, SlotWrite};
+pub use event::{Event, Failure, Outcome, Target};
 pub use facts::{
     AfterReadings, Budget, Claim, Inhibitor, Kernel, KubeletLease, Names, NewerKernel, NodeView, Now, Others,
-    Owner, PodKey, PodView, Reading, Request, ScheduledShutdown, SlotView, Stamp,
+    Owner, PAUSE, PodKey, PodView, Reading, Request, ScheduledShutdown, SlotView, Stamp,
 };
 pub use gates::clock_matters;
 pub use health::Health;
-pub use hook::Hook;
-pub use hooks::{HookRun, HookUnit, UnitState};
-pub use observe::{Event, Failure, Outcome, PAUSE, Target, observe};
+pub use hook::{Hook, HookRun, HookUnit, UnitState};
+pub(crate) use jitter::jitter;
+pub use observe::observe;
 pub use reason::Reason;
 pub use reclaim::holders;
-pub use requests::{Answer, Source, requests};
+pub use requests::requests;
 pub use schedule::decide;
-pub use selector::{Operator, Requirement, Selector};
+pub use settings::Settings;
 pub use signs::{ADDED, KEEP_FROM_AUTOSCALERS, SignsWrite, Taints, WAITING};
+pub use source::{Answer, Source};
 pub use windows::{Closed, Freeze, Judgement, Open, SHORTEST_WINDOW, Window, Windows};
 pub use world::{FirstStart, LastReboot, Memory, Missing, Setback, Uncordoned, World};

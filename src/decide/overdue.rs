@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::requests::Requests;
+use super::settings::{Settings, Yielding};
 use super::windows::Open;
 use super::{Reason, World};
-use crate::config::{Settings, Yielding};
 
 /// How long the oldest request has been open, and how long until that is too long.
 pub(super) struct Overdue {

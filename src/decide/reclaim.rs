@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::SlotView;
+use super::settings::Settings;
 use super::world::{Cluster, Missing, World};
-use crate::config::Settings;
 
 /// How long the holder's Node must have been missing, in our own time since boot.
 const MISSING_FOR: Duration = Duration::from_secs(10 * 60);

@@ -4,68 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::jitter::jitter;
+use super::settings::Settings;
 use super::world::World;
-use super::{Kernel, NewerKernel, Reading, Reason, Request};
-use crate::config::Settings;
+use super::{Answer, Kernel, NewerKernel, Reading, Reason, Request, Source};
 
 /// The reboots of hosts that were started at once come over this share of `max_uptime`.
 const UPTIME_SPREAD: f64 = 0.1;
-
-/// Where a request comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Source {
-    /// The sentinel file.
-    SentinelFile,
-    /// The sentinel command.
-    SentinelCommand,
-    /// A kernel is installed that is newer than the one that runs.
-    Kernel,
-    /// needrestart finds that something outdated runs.
-    Needrestart,
-    /// The host has been up for too long.
-    Uptime,
-    /// An annotation of the Node: a person, a provider, a hypervisor.
-    Annotation,
-}
-
-impl Source {
-    /// Every source.
-    pub const ALL: [Source; 6] = [
-        Source::SentinelFile,
-        Source::SentinelCommand,
-        Source::Kernel,
-        Source::Needrestart,
-        Source::Uptime,
-        Source::Annotation,
-    ];
-
-    /// A short, stable name for scripts.
-    pub fn word(self) -> &'static str {
-        match self {
-            Source::SentinelFile => "sentinel-file",
-            Source::SentinelCommand => "sentinel-command",
-            Source::Kernel => "kernel",
-            Source::Needrestart => "needrestart",
-            Source::Uptime => "uptime",
-            Source::Annotation => "annotation",
-        }
-    }
-
-    /// For people.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Source::SentinelFile => "the sentinel file",
-            Source::SentinelCommand => "the sentinel command",
-            Source::Kernel => "the installed kernels",
-            Source::Needrestart => "what needrestart finds",
-            Source::Uptime => "the time since boot",
-            Source::Annotation => "the Node's annotation rebootd.io/request",
-        }
-    }
-}
-
-/// What a source says; `None` while it has not been asked yet.
-pub type Answer = Option<Result<Option<Request>, String>>;
 
 /// Folds what the sources of this host say. A source that is not among them is not configured any more.
 pub(super) fn read(world: &mut World, answers: BTreeMap<Source, Answer>) {

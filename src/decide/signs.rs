@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::NodeView;
-use crate::config::Signs;
+use super::settings::Signs;
 
 /// The label, and the key of the taint, of a node that waits for a reboot.
 pub const WAITING: &str = "rebootd.io/waiting";

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::calendar::Calendar;
+use crate::notation::Calendar;
 
 /// When reboots may start.
 #[derive(Debug, Clone, PartialEq)]

@@ -5,9 +5,6 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-/// Where `rebootctl hold` puts it: beside the administrator's configuration.
-pub const PATH: &str = "/etc/rebootd/hold";
-
 /// More than anybody reads in a status line.
 const LONGEST: usize = 200;
 

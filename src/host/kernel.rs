@@ -5,7 +5,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::decide::{Kernel, NewerKernel, kernel};
+use crate::decide::{Kernel, NewerKernel};
+use crate::notation::newest;
 
 /// Where kernels are installed.
 pub const BOOT: &str = "/boot";
@@ -46,7 +47,7 @@ fn read_in(boot: &Path, running: &str) -> Result<Kernel, String> {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(failed(error)),
     }
-    let newest = kernel::newest(running, installed.iter().map(|(release, _)| release.as_str()));
+    let newest = newest(running, installed.iter().map(|(release, _)| release.as_str()));
     let newer =
         installed.iter().find(|(release, _)| Some(release.as_str()) == newest).map(|(release, entry)| {
             // Not the time of modification: that is when the package was built.

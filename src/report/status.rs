@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Mode, Settings};
+use crate::decide::settings::{Mode, Settings};
 use crate::decide::{Decision, Next, Phase, World, requests};
 
 /// Where the daemon publishes its status.

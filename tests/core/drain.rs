@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use rebootd::config::{BarePods, DeleteRefused, EmptyDirPods, OnTimeout};
+use rebootd::decide::settings::{BarePods, DeleteRefused, EmptyDirPods, OnTimeout};
 use rebootd::decide::*;
+use rebootd::notation::*;
 
 use crate::imitation::{Cluster, kept_by};
 use crate::stories::told;

@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rebootd::config::{
-    self, After, ApiAccess, Credential, Drain, DrainMode, Gates, Hooks, Mode, PemSource, Policy, Settings,
-    Signs,
-};
+use rebootd::access::{ApiAccess, Credential, PemSource};
+use rebootd::decide::settings::{self, After, Drain, DrainMode, Gates, Hooks, Mode, Policy, Settings, Signs};
 use rebootd::decide::*;
 
 pub fn id(letter: char) -> String {
@@ -24,7 +22,7 @@ pub fn settings(name: &str) -> Settings {
             certificate_authority: PemSource::Inline(vec![]),
             credential: Credential::TokenFile(PathBuf::from("/x")),
         }),
-        host: config::Host::default(),
+        host: settings::Host::default(),
         policy: Policy {
             windows: Some(Windows::always()),
             window_left: Duration::from_secs(30 * 60),

@@ -8,8 +8,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use rebootd::config::{AtLimit, DrainMode, ObjectField, OnHookFailure, OnTimeout, Prometheus, Query};
+use rebootd::decide::settings::{
+    AtLimit, DrainMode, ObjectField, OnHookFailure, OnTimeout, Prometheus, Query,
+};
 use rebootd::decide::*;
+use rebootd::notation::*;
 use rebootd::report::status::line;
 
 use crate::imitation::Cluster;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rebootd::config::Mode;
+use rebootd::decide::settings::Mode;
 use rebootd::decide::*;
 
 use crate::imitation::{Cluster, id};

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use super::super::settings::{BarePods, DrainMode, EmptyDirPods, Settings};
 use super::super::world::World;
 use super::super::{Budget, Owner, PodView};
-use super::awaited_until;
-use crate::config::{BarePods, DrainMode, EmptyDirPods, Settings};
+use super::state::awaited_until;
 
 /// A controller whose pods tolerate the cordon and have come back to this node so many times would go on for ever.
 const COMES_BACK: u32 = 3;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::super::world::World;
 use super::super::{How, PodKey, PodView};
-use super::{Keepers, PodDrain};
+use super::keepers::Keepers;
+use super::state::PodDrain;
 
 /// Requests on their way at once. The server is slow at many evictions under one budget (kubernetes/kubernetes issue
 /// 102361), so more of them gain nothing. Pods that are leaving do not count: their graces run side by side.

@@ -3,27 +3,15 @@
 //! A hint and no lock: some operators move their pod only once they see the cordon, so that a budget which allows
 //! nothing now may allow it then. After twice the pause the next try comes whatever the dry run says.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::super::world::World;
 use super::super::{AbortReason, PodKey, PodView, gates};
 use super::queue::AT_ONCE;
-use super::{Drain, EvictionOutcome, EvictionRefusal, Refuser};
+use super::state::{Drain, EvictionOutcome, EvictionRefusal, Refuser, Rehearsal};
 
 /// What it said counts for so long.
 const HOLDS: Duration = Duration::from_secs(30 * 60);
-
-/// What the server said so far.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct Rehearsal {
-    /// When it began.
-    pub begun: Duration,
-    /// The uids of the pods that were asked for, and whether the answer is still awaited.
-    pub asked: BTreeMap<String, bool>,
-    /// The first pod that would be kept, and by whom.
-    pub blocked: Option<(PodKey, Refuser)>,
-}
 
 /// What comes before the next try.
 pub(in crate::decide) enum Rehearsed {

@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
-use super::super::schedule::{OTHERS_LOOK, WAITING_LOOK, Wish};
-use super::super::{Names, Phase, Reads, Reason, Selector, SlotView, Watches, gates};
-use super::{Here, WITH_KUBELET};
-use crate::config::{AtLimit, ObjectField};
+use super::super::settings::{AtLimit, ObjectField};
+use super::super::wish::{OTHERS_LOOK, WAITING_LOOK, WITH_KUBELET, Wish};
+use super::super::{Names, Phase, Reads, Reason, SlotView, Watches, gates};
+use super::situation::Situation;
+use crate::notation::Selector;
 
 /// How a node on its way back stands with these gates.
-pub(super) enum After {
+pub(super) enum AfterGates {
     /// They do not hold, or it is too early to ask.
     Unasked,
     /// They hold the slot.
@@ -21,15 +22,15 @@ pub(super) enum After {
     },
 }
 
-impl Here<'_> {
+impl Situation<'_> {
     /// The gates after the reboot that gave this slot its stamp. They are asked once the uncordon is answered; a person
     /// who wants the slot back, or takes rebootd off this host, gets it.
-    pub(super) fn after(&self, slot: &SlotView) -> After {
+    pub(super) fn after(&self, slot: &SlotView) -> AfterGates {
         let uncordoned = !self.cordon_is_ours() && self.world.is_settled(&self.node.uid);
         let after = &self.settings.after;
         let wanted_back = slot.step_back.is_some() || self.world.step_back;
         if !uncordoned || after.is_empty() || slot.stamp.is_none() || wanted_back {
-            return After::Unasked;
+            return AfterGates::Unasked;
         }
         let now = self.world.now.boot;
         let begun = self.world.memory.uncordoned.as_ref().map_or(Duration::ZERO, |it| it.at);
@@ -38,21 +39,21 @@ impl Here<'_> {
             Wish { watches: Watches { slots: true, ..Watches::default() }, ..Wish::new(Phase::Returning) };
         if now < soaked {
             let wish = Wish { look_age: Some(WAITING_LOOK), until: Some(soaked), ..wish };
-            return After::Held(wish.because(Reason::Soaking { left: soaked - now }));
+            return AfterGates::Held(wish.because(Reason::Soaking { left: soaked - now }));
         }
         let mut reasons = self.closed_after();
         let (limit, overdue) = (after.limit, soaked + after.limit);
         if reasons.is_empty() {
-            return After::Asked { given_up: reasons };
+            return AfterGates::Asked { given_up: reasons };
         }
         if overdue <= now {
             if after.at_limit == AtLimit::Release {
                 reasons.insert(0, Reason::AfterGivenUp { limit });
-                return After::Asked { given_up: reasons };
+                return AfterGates::Asked { given_up: reasons };
             }
             reasons.insert(0, Reason::AfterOverdue { limit });
         }
-        After::Held(Wish {
+        AfterGates::Held(Wish {
             reasons,
             reads: Reads { after: true, pods: !after.pods.is_empty(), ..WITH_KUBELET },
             look_age: Some(OTHERS_LOOK),

@@ -3,16 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::super::drain::queue::Queue;
-use super::super::drain::rehearsal::{self, Rehearsed};
-use super::super::drain::{self, Planned, Verdict};
+use super::super::drain::{self, Planned, Queue, Rehearsed, Verdict};
 use super::super::gates;
-use super::super::schedule::{GATE_LOOK, OTHERS_LOOK, TROUBLE_LOOK, Wish};
+use super::super::settings::OnTimeout;
+use super::super::wish::{DRAIN_LOOK, GATE_LOOK, OTHERS_LOOK, TROUBLE_LOOK, WITH_PODS, Wish};
 use super::super::{
     Effect, Eviction, Hook, How, Phase, PodView, Reason, SlotChange, SlotView, Stamp, Watches,
 };
-use super::{DRAIN_LOOK, Here, WITH_PODS, turn_of};
-use crate::config::OnTimeout;
+use super::situation::{Situation, turn_of};
 
 const LEAST_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 const BEYOND_GRACE: Duration = Duration::from_secs(5 * 60);
@@ -22,11 +20,11 @@ const SHORT_DRAIN: Duration = DRAIN_LOOK;
 /// The pods that come last are asked for at least so long, besides their grace, before the deadline.
 const LAST_CHANCE: Duration = Duration::from_secs(60);
 
-impl Here<'_> {
+impl Situation<'_> {
     /// A slot is not taken for a drain that cannot succeed, nor for one that a dry run shows to fail once more.
     pub(super) fn claim_if_it_can_drain(&self, mut wish: Wish, slot: &SlotView) -> Wish {
         let Some(look) = self.world.cluster.look else { return wish };
-        if let Some((pod, by, until)) = rehearsal::blocked(self.world) {
+        if let Some((pod, by, until)) = drain::blocked(self.world) {
             let left = until.saturating_sub(self.world.now.boot);
             let reason = Reason::WouldBeBlocked { pod: pod.to_string(), by: by.to_string(), left };
             return Wish { until: Some(until), ..wish }.because(reason);
@@ -45,7 +43,7 @@ impl Here<'_> {
             wish.reasons = refused;
             return Wish { look_age: Some(TROUBLE_LOOK), reads: WITH_PODS, ..wish };
         }
-        match rehearsal::judge(self.world, &self.left()) {
+        match drain::judge(self.world, &self.left()) {
             Rehearsed::Enough => wish.act(self.claim(slot)),
             Rehearsed::Awaited => wish.because(Reason::MyTurnComes),
             Rehearsed::Ask(pods) => {

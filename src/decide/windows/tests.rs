@@ -2,7 +2,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::*;
-use crate::decide::Zones;
+use crate::notation::Zones;
 
 fn calendar(text: &str) -> Calendar {
     Calendar::parse(text, &Zones { local: TimeZone::UTC, named: |name| TimeZone::get(name).ok() }).unwrap()

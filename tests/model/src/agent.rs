@@ -11,9 +11,9 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
 
-use rebootd::config::{
-    self, After, ApiAccess, Credential, Drain, DrainMode, Gates, Hooks, Mode, PemSource, Policy, Prometheus,
-    Query, Settings, Signs,
+use rebootd::access::{ApiAccess, Credential, PemSource};
+use rebootd::decide::settings::{
+    self, After, Drain, DrainMode, Gates, Hooks, Mode, Policy, Prometheus, Query, Settings, Signs,
 };
 use rebootd::decide::{
     AfterReadings, Effect, Event, Eviction, EvictionOutcome, EvictionRefusal, Failure, Health, KubeletLease,
@@ -666,7 +666,7 @@ fn settings(pool: &str, reboot_tries: u32, after: bool) -> Settings {
             certificate_authority: PemSource::Inline(Vec::new()),
             credential: Credential::TokenFile("/token".into()),
         }),
-        host: config::Host::default(),
+        host: settings::Host::default(),
         policy: Policy {
             windows: Some(Windows::always()),
             window_left: Duration::from_secs(30 * 60),

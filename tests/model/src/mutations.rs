@@ -27,8 +27,9 @@ pub struct Mutation {
     file: String,
     from: String,
     to: String,
-    /// A second place in the same file, where the rule is asked for twice.
+    /// A second place where the same rule is asked for, in the same file unless `and_file` names another.
     and_from: Option<String>,
+    and_file: Option<String>,
     #[serde(default)]
     and_to: String,
     search: String,
@@ -139,27 +140,25 @@ impl Workshop {
         let sources = self.directory.join("src");
         copy(&crate_directory().join("src"), &sources)?;
         copy(&crate_directory().join("../../src/decide"), &sources.join("decide"))?;
-        // The mutant's own core in the place of the daemon's; its settings are the daemon's, and so is what they are
-        // made of.
-        for module in ["calendar", "hook", "selector", "windows"] {
-            let (own, daemons) = (format!("\nmod {module};"), format!("\nuse rebootd::decide as {module};"));
-            replace(&sources.join("decide/mod.rs"), &own, &daemons)?;
-        }
+        // The mutant's own core in the place of the daemon's.
         for file in ["agent.rs", "views.rs"] {
-            replace(&sources.join(file), "use rebootd::decide::{", "use crate::decide::{")?;
+            let path = sources.join(file);
+            let text = fs::read_to_string(&path)?.replace("use rebootd::decide::", "use crate::decide::");
+            fs::write(&path, text)?;
         }
         replace(
             &sources.join("main.rs"),
             "mod agent;",
-            "#[allow(warnings)]\nmod decide;\nuse rebootd::config;\nmod agent;",
+            "#[allow(warnings)]\nmod decide;\nuse rebootd::{access, notation};\nmod agent;",
         )
     }
 
     fn mutate(&self, mutation: &Mutation) -> Result<()> {
-        let path = self.directory.join("src/decide").join(&mutation.file);
-        let first = (mutation.from.as_str(), mutation.to.as_str());
-        let second = mutation.and_from.as_deref().map(|from| (from, mutation.and_to.as_str()));
-        for (from, to) in [Some(first), second].into_iter().flatten() {
+        let first = (&mutation.file, &mutation.from, &mutation.to);
+        let and_file = mutation.and_file.as_ref().unwrap_or(&mutation.file);
+        let second = mutation.and_from.as_ref().map(|from| (and_file, from, &mutation.and_to));
+        for (file, from, to) in [Some(first), second].into_iter().flatten() {
+            let path = self.directory.join("src/decide").join(file);
             let (from, to) = (from.trim_start_matches('\n'), to.trim_start_matches('\n'));
             replace(&path, from, to).with_context(|| format!("mutation {:?}", mutation.name))?;
         }

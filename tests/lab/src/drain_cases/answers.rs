@@ -3,8 +3,8 @@
 use std::fmt;
 
 use anyhow::{Context, Result, ensure};
+use rebootd::access::{ApiAccess, Credential, PemSource};
 use rebootd::cluster::Api;
-use rebootd::config::{ApiAccess, Credential, PemSource};
 use rebootd::decide::{EvictionOutcome, How, PodView, Refuser};
 use serde_json::{Value, json};
 

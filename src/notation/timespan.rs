@@ -135,7 +135,7 @@ fn split_while(text: &str, wanted: impl Fn(char) -> bool) -> (&str, &str) {
 
 /// A time span in a configuration file: text, or a whole number of seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct TimeSpan(pub(super) Duration);
+pub struct TimeSpan(pub Duration);
 
 impl<'de> Deserialize<'de> for TimeSpan {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

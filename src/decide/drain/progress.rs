@@ -1,46 +1,12 @@
 //! What a drain did, in words for people.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::time::Duration;
-
-use super::super::reason::span;
-use super::super::{PodKey, PodView, Reason, World};
-use super::{Drain, Refuser};
-
-/// The record of a pod that has left.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct GonePod {
-    /// Which.
-    pub pod: PodKey,
-    /// How often it was asked for; 0 where somebody else deleted it.
-    pub asked: u32,
-    /// How often it was refused, by whom.
-    pub refused: BTreeMap<String, u32>,
-    /// How long it took from the first request on.
-    pub after: Duration,
-}
-
-impl fmt::Display for GonePod {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.asked == 0 {
-            return write!(f, "{} is gone; somebody else had deleted it", self.pod);
-        }
-        write!(f, "{} is gone after {} (asked for {}", self.pod, span(self.after), times(self.asked))?;
-        for (who, count) in &self.refused {
-            write!(f, "; refused {} by {who}", times(*count))?;
-        }
-        f.write_str(")")
-    }
-}
+use super::super::text::span;
+use super::super::{PodView, Reason, World};
+use super::state::{Drain, Refuser, times};
 
 /// `1 pod has`, `17 pods have`
 pub(crate) fn pods_have(count: usize) -> String {
     if count == 1 { "1 pod has".to_owned() } else { format!("{count} pods have") }
-}
-
-fn times(count: u32) -> String {
-    if count == 1 { "once".to_owned() } else { format!("{count} times") }
 }
 
 impl Drain {

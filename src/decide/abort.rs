@@ -1,0 +1,83 @@
+//! Why a turn ends without a reboot.
+
+use std::fmt;
+
+/// Why a slot is given back without a reboot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AbortReason {
+    /// Nothing asks for a reboot any more.
+    RequestGone,
+    /// No window is open or configured any more, or not for long enough.
+    WindowClosed,
+    /// A freeze has begun.
+    Frozen,
+    /// A person holds the node.
+    Held,
+    /// A person has paused the fleet.
+    Paused,
+    /// The node is in another pool now.
+    PoolChanged,
+    /// A person removed our cordon.
+    CordonRemoved,
+    /// The drain did not end in time.
+    DrainDeadline,
+    /// The machine stayed up after the last try.
+    RebootFailed,
+    /// The slot was taken from us.
+    SlotLost,
+    /// rebootd is being removed from this host.
+    SteppingBack,
+    /// A person wants the slot back, and asked for it in the slot.
+    AskedToStepBack,
+    /// A pod stands in the way, which was not there before the claim.
+    PodsRefused,
+    /// An administrator's own step failed, or took too long.
+    HookFailed,
+    /// There is no other node that could stand in for this one.
+    OnlyOne,
+}
+
+impl AbortReason {
+    /// Whether the next claim should wait: the same would only happen again.
+    pub fn is_setback(self) -> bool {
+        match self {
+            AbortReason::CordonRemoved
+            | AbortReason::DrainDeadline
+            | AbortReason::RebootFailed
+            | AbortReason::SlotLost
+            | AbortReason::AskedToStepBack
+            | AbortReason::HookFailed => true,
+            AbortReason::RequestGone
+            | AbortReason::WindowClosed
+            | AbortReason::Frozen
+            | AbortReason::Held
+            | AbortReason::Paused
+            | AbortReason::PoolChanged
+            | AbortReason::SteppingBack
+            | AbortReason::PodsRefused
+            | AbortReason::OnlyOne => false,
+        }
+    }
+}
+
+impl fmt::Display for AbortReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            AbortReason::RequestGone => "nothing asks for a reboot any more",
+            AbortReason::WindowClosed => "no window is open",
+            AbortReason::Frozen => "a freeze has begun",
+            AbortReason::Held => "a person holds the node",
+            AbortReason::Paused => "the fleet is paused",
+            AbortReason::PoolChanged => "the node is in another pool now",
+            AbortReason::CordonRemoved => "somebody uncordoned the node",
+            AbortReason::DrainDeadline => "the drain did not end in time",
+            AbortReason::RebootFailed => "the machine stayed up after the last try to reboot",
+            AbortReason::SlotLost => "the slot was lost",
+            AbortReason::SteppingBack => "rebootd was asked to step back",
+            AbortReason::AskedToStepBack => "a person asked it to step back",
+            AbortReason::PodsRefused => "a pod stands in the way",
+            AbortReason::HookFailed => "a hook failed",
+            AbortReason::OnlyOne => "there is no other node of its kind",
+        })
+    }
+}

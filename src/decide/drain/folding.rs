@@ -1,0 +1,164 @@
+//! Folds what is told of pods and evictions into the drain.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::super::world::Cluster;
+use super::super::{How, Owner, PodKey, PodView};
+use super::keepers::{Keepers, budget_key};
+use super::rehearsal;
+use super::state::{Drain, EvictionOutcome, GonePod, PodDrain, Refuser, Retry};
+
+/// An accepted eviction that shows no deletion after this long is asked for again.
+const ACCEPTED_SHOWS: Duration = Duration::from_secs(60);
+/// So is one of a pod that is not what we took it for: the watch is about to tell what it is.
+const OUTDATED_SHOWS: Duration = Duration::from_secs(5);
+/// When a pod has left, its budget may allow the next one as soon as its replacement is ready.
+const RETRY_AFTER_GONE: Duration = Duration::from_millis(500);
+
+pub(in crate::decide) fn pod_seen(cluster: &mut Cluster, pod: PodView, now: Duration) {
+    has_come(cluster, &pod, now);
+    cluster.pods.change(|pods| {
+        pods.insert(pod.key.uid.clone(), pod);
+    });
+    pods_changed(cluster);
+}
+
+pub(in crate::decide) fn pod_gone(cluster: &mut Cluster, key: &PodKey, now: Duration) {
+    let Some(pod) = cluster.pods.last().and_then(|pods| pods.get(&key.uid)).cloned() else { return };
+    has_left(cluster, &pod, now);
+    cluster.pods.change(|pods| {
+        pods.remove(&key.uid);
+    });
+    pods_changed(cluster);
+}
+
+/// What was folded from a watch is no reading that a write may rest on.
+fn pods_changed(cluster: &mut Cluster) {
+    if let Some(look) = &mut cluster.look {
+        look.pods_changed = true;
+        look.confirms_drained = false;
+    }
+}
+
+/// A whole list is about to take the place of what is known.
+pub(in crate::decide) fn pods_read(cluster: &mut Cluster, pods: &BTreeMap<String, PodView>, now: Duration) {
+    let known = cluster.pods.last().into_iter().flat_map(|known| known.values());
+    let left: Vec<PodView> = known.filter(|pod| !pods.contains_key(&pod.key.uid)).cloned().collect();
+    for pod in &left {
+        has_left(cluster, pod, now);
+    }
+    for pod in pods.values() {
+        has_come(cluster, pod, now);
+    }
+    if let Some(look) = &mut cluster.look {
+        (look.pods, look.pods_changed) = (true, false);
+    }
+}
+
+fn has_come(cluster: &mut Cluster, pod: &PodView, now: Duration) {
+    let is_drained = matches!(pod.owner, Owner::Controller | Owner::Nobody);
+    let pods = &mut cluster.drain.pods;
+    if pod.terminating && is_drained && (!pod.finished || pods.contains_key(&pod.key.uid)) {
+        // Whoever asked for its end: it is waited for, and its end told.
+        let record = pods.entry(pod.key.uid.clone());
+        let record = record.or_insert(PodDrain { first_asked: now, ..PodDrain::default() });
+        record.finished_at = record.finished_at.or(pod.finished.then_some(now));
+    }
+    let is_known = cluster.pods.last().is_some_and(|pods| pods.contains_key(&pod.key.uid));
+    if let Some(returned) = cluster.drain.returned.get_mut(&pod.controller_uid).filter(|_| !is_known) {
+        *returned = returned.saturating_add(1);
+    }
+}
+
+fn has_left(cluster: &mut Cluster, pod: &PodView, now: Duration) {
+    let Cluster { pods, drain, .. } = cluster;
+    let keeper = pods.last().and_then(|pods| Keepers::new(drain, pods).of(pod)).cloned();
+    // As soon as it is replaced, its budget may let the next one go.
+    if let Some(retry) = keeper.and_then(|key| drain.budgets.get_mut(&key)) {
+        *retry = Retry { refusals: 0, at: retry.at.min(now + RETRY_AFTER_GONE) };
+    }
+    let Some(record) = drain.pods.remove(&pod.key.uid) else { return };
+    drain.last_gone = now;
+    drain.gone.push(GonePod {
+        pod: pod.key.clone(),
+        asked: record.asked,
+        refused: record.refused,
+        after: now.saturating_sub(record.first_asked),
+    });
+}
+
+pub(in crate::decide) fn evictions_begun(cluster: &mut Cluster, pods: &[PodKey], how: How, now: Duration) {
+    let Cluster { pods: known, drain, .. } = cluster;
+    if how == How::DryRun {
+        return rehearsal::begun(drain, pods, now);
+    }
+    for key in pods {
+        let record = drain.pods.entry(key.uid.clone()).or_default();
+        if record.asked == 0 {
+            record.first_asked = now;
+        }
+        record.asked = record.asked.saturating_add(1);
+        record.in_flight = true;
+        let grace = known.last().and_then(|known| known.get(&key.uid)).map(|pod| pod.grace);
+        drain.longest_grace = drain.longest_grace.max(grace.unwrap_or_default());
+    }
+}
+
+pub(in crate::decide) fn eviction_ended(
+    cluster: &mut Cluster,
+    key: &PodKey,
+    how: How,
+    outcome: EvictionOutcome,
+    now: Duration,
+) {
+    if how == How::DryRun {
+        return rehearsal::ended(&mut cluster.drain, key, outcome);
+    }
+    let Cluster { pods, drain, .. } = cluster;
+    let pod = pods.last().and_then(|pods| pods.get(&key.uid));
+    let keeper = pod.zip(pods.last()).and_then(|(pod, pods)| Keepers::new(drain, pods).of(pod)).cloned();
+    match &outcome {
+        EvictionOutcome::Overloaded { message, retry_after } => {
+            hold_up(drain, key, message, *retry_after, now);
+        }
+        EvictionOutcome::Unanswered { message } => hold_up(drain, key, message, None, now),
+        EvictionOutcome::Granted | EvictionOutcome::Outdated | EvictionOutcome::Refused(_) => {
+            (drain.held_up.refusals, drain.trouble) = (0, None);
+        }
+    }
+    let Some(record) = drain.pods.get_mut(&key.uid) else { return };
+    record.in_flight = false;
+    match outcome {
+        EvictionOutcome::Granted => {
+            (record.granted, record.refusal) = (true, None);
+            record.retry = Retry { refusals: 0, at: now + ACCEPTED_SHOWS };
+            if let Some(pod) = pod.filter(|pod| !pod.controller_uid.is_empty()) {
+                drain.returned.entry(pod.controller_uid.clone()).or_default();
+            }
+            // It may let go more than one.
+            if let Some(retry) = keeper.and_then(|key| drain.budgets.get_mut(&key)) {
+                *retry = Retry { refusals: 0, at: now };
+            }
+        }
+        EvictionOutcome::Outdated => record.retry.at = now + OUTDATED_SHOWS,
+        EvictionOutcome::Refused(refusal) => {
+            record.granted = false;
+            *record.refused.entry(refusal.by.name()).or_default() += 1;
+            if let Refuser::Budget { name, .. } = &refusal.by {
+                let key = budget_key(key, name);
+                drain.budgets.entry(key.clone()).or_default().refused(now, refusal.retry_after, &key);
+            } else {
+                record.retry.refused(now, refusal.retry_after, &key.uid);
+            }
+            record.refusal = Some(refusal);
+        }
+        EvictionOutcome::Overloaded { .. } | EvictionOutcome::Unanswered { .. } => {}
+    }
+}
+
+/// What the server cannot do now it can do for no pod.
+fn hold_up(drain: &mut Drain, key: &PodKey, why: &str, retry_after: Option<Duration>, now: Duration) {
+    drain.trouble = Some(why.to_owned());
+    drain.held_up.refused(now, retry_after, &key.uid);
+}

@@ -1,0 +1,42 @@
+//! Which budget keeps which pods.
+
+use std::collections::BTreeMap;
+
+use super::super::{PodKey, PodView};
+use super::state::{Drain, Refuser};
+
+/// Which budget keeps which pods, as keys of [`Drain::budgets`].
+pub(super) struct Keepers<'a> {
+    drain: &'a Drain,
+    by_controller: BTreeMap<&'a str, &'a String>,
+}
+
+impl<'a> Keepers<'a> {
+    pub(super) fn new(drain: &'a Drain, pods: &'a BTreeMap<String, PodView>) -> Keepers<'a> {
+        let mut keepers = Keepers { drain, by_controller: BTreeMap::new() };
+        for pod in
+            drain.pods.keys().filter_map(|uid| pods.get(uid)).filter(|pod| !pod.controller_uid.is_empty())
+        {
+            if let Some(key) = keepers.by_refusal(pod) {
+                keepers.by_controller.insert(&pod.controller_uid, key);
+            }
+        }
+        keepers
+    }
+
+    fn by_refusal(&self, pod: &PodView) -> Option<&'a String> {
+        let refusal = self.drain.pods.get(&pod.key.uid)?.refusal.as_ref()?;
+        let Refuser::Budget { name, .. } = &refusal.by else { return None };
+        let key = budget_key(&pod.key, name);
+        self.drain.budgets.get_key_value(&key).map(|(key, _)| key)
+    }
+
+    /// A budget that has refused a pod probably covers all of the same controller: they need not ask, too.
+    pub(super) fn of(&self, pod: &PodView) -> Option<&'a String> {
+        self.by_refusal(pod).or_else(|| self.by_controller.get(pod.controller_uid.as_str()).copied())
+    }
+}
+
+pub(super) fn budget_key(pod: &PodKey, name: &str) -> String {
+    format!("{}/{name}", pod.namespace)
+}

@@ -1,0 +1,216 @@
+//! How far a drain has come: data, and what is said of it. [`super::folding`] writes it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use super::super::jitter::jitter;
+use super::super::text::span;
+use super::super::{PodKey, PodView};
+
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LAST_RETRY: Duration = Duration::from_secs(60);
+/// Slow enough that a budget which blocks for hours costs a request a minute, quick enough that one which lets pods
+/// go one after the other is not left waiting for much longer than it took.
+const GROWTH: f64 = 1.5;
+/// Nothing of a pod runs any more, but its object is there: for so long a kubelet may be about to remove it, and a
+/// StatefulSet makes no other before it has. Longer than that it is a finalizer's.
+const OBJECT_STAYS: Duration = Duration::from_secs(30);
+
+/// How a drain goes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Drain {
+    /// The pods that were asked for and are still here, by uid.
+    pub pods: BTreeMap<String, PodDrain>,
+    /// The budgets that refuse, by `namespace/name`.
+    pub budgets: BTreeMap<String, Retry>,
+    /// The server is overloaded or silent: nothing is asked for before this.
+    pub held_up: Retry,
+    /// Why, as the latest such answer says.
+    pub trouble: Option<String>,
+    /// The controllers, by uid, of whose pods one was granted, and how many pods of theirs have come since.
+    pub returned: BTreeMap<String, u32>,
+    /// The longest grace of those that were asked.
+    pub longest_grace: Duration,
+    /// Those that have left, in the order in which they did.
+    pub gone: Vec<GonePod>,
+    /// When the last one did, in time since boot.
+    pub last_gone: Duration,
+    /// When this process first saw its cordon answered in this turn, or its confirmation of a person's.
+    pub cordoned: Option<Duration>,
+    /// What the dry run before this try said.
+    pub rehearsal: Option<Rehearsal>,
+}
+
+/// When to try again, after some refusals in a row.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Retry {
+    /// How many.
+    pub refusals: u32,
+    /// Not before this time since boot.
+    pub at: Duration,
+}
+
+/// How the eviction of one pod goes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct PodDrain {
+    /// A request is on its way.
+    pub in_flight: bool,
+    /// The server granted it; the pod is about to leave.
+    pub granted: bool,
+    /// When it was first asked for, in time since boot.
+    pub first_asked: Duration,
+    /// How often it was asked for.
+    pub asked: u32,
+    /// How often it was refused, by whom.
+    pub refused: BTreeMap<String, u32>,
+    /// Not asked again before this.
+    pub retry: Retry,
+    /// The latest refusal.
+    pub refusal: Option<EvictionRefusal>,
+    /// When it was first seen that nothing of it runs any more while its object was still there.
+    pub finished_at: Option<Duration>,
+}
+
+/// How a request for an eviction ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum EvictionOutcome {
+    /// The pod is leaving.
+    Granted,
+    /// There is no such pod, or another one of its name: what is true, the watch tells.
+    Outdated,
+    /// Not this pod, not now. Asked again later.
+    Refused(EvictionRefusal),
+    /// The server has too much to do: nothing of the pod.
+    Overloaded {
+        /// For people.
+        message: String,
+        /// The server asked for this much patience.
+        retry_after: Option<Duration>,
+    },
+    /// No answer: it may be granted, now or later.
+    Unanswered {
+        /// For people.
+        message: String,
+    },
+}
+
+/// A refusal of one pod.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct EvictionRefusal {
+    /// Who refused.
+    pub by: Refuser,
+    /// What the server said.
+    pub message: String,
+    /// It asked for this much patience.
+    pub retry_after: Option<Duration>,
+}
+
+/// Who refuses an eviction.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Refuser {
+    /// A PodDisruptionBudget of the pod's namespace.
+    Budget {
+        /// Its name.
+        name: String,
+        /// How many pods it needs healthy, and how many are, where the server says so.
+        counts: Option<(u32, u32)>,
+    },
+    /// Several budgets cover the pod: the server evicts no such pod.
+    SeveralBudgets,
+    /// The pod's namespace is being deleted, and will delete the pod.
+    EndingNamespace,
+    /// Anything else: a missing right, a webhook, an error of the server.
+    Other,
+}
+
+impl fmt::Display for Refuser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refuser::Budget { name, counts: None } => write!(f, "budget {name}"),
+            Refuser::Budget { name, counts: Some((needed, healthy)) } => {
+                write!(f, "budget {name} ({} of {healthy} may go)", healthy.saturating_sub(*needed))
+            }
+            Refuser::SeveralBudgets => {
+                f.write_str("several budgets at once, which the server does not allow")
+            }
+            Refuser::EndingNamespace => f.write_str("its namespace, which is being deleted"),
+            Refuser::Other => f.write_str("the server"),
+        }
+    }
+}
+
+impl Refuser {
+    /// A short name, the same for each refusal of the same one.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Refuser::Budget { name, .. } => format!("budget {name}"),
+            Refuser::SeveralBudgets => "several budgets".to_owned(),
+            Refuser::EndingNamespace => "its ending namespace".to_owned(),
+            Refuser::Other => "the server".to_owned(),
+        }
+    }
+}
+
+impl Retry {
+    pub(super) fn refused(&mut self, now: Duration, retry_after: Option<Duration>, who: &str) {
+        // Requests that were sent together are refused together: that is one refusal.
+        if now < self.at {
+            self.at = self.at.max(now + retry_after.unwrap_or_default());
+            return;
+        }
+        let ceiling = FIRST_RETRY.mul_f64(GROWTH.powi(self.refusals.min(20) as i32)).min(LAST_RETRY);
+        self.refusals = self.refusals.saturating_add(1);
+        // From three quarters of it up to all of it, on top of what was asked for, so that nodes and pods keep apart.
+        let share = 0.75 + jitter(&[who, &self.refusals.to_string()]) / 4.0;
+        self.at = now + retry_after.unwrap_or_default() + ceiling.mul_f64(share);
+    }
+}
+
+/// The record of a pod that has left.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct GonePod {
+    /// Which.
+    pub pod: PodKey,
+    /// How often it was asked for; 0 where somebody else deleted it.
+    pub asked: u32,
+    /// How often it was refused, by whom.
+    pub refused: BTreeMap<String, u32>,
+    /// How long it took from the first request on.
+    pub after: Duration,
+}
+
+impl fmt::Display for GonePod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.asked == 0 {
+            return write!(f, "{} is gone; somebody else had deleted it", self.pod);
+        }
+        write!(f, "{} is gone after {} (asked for {}", self.pod, span(self.after), times(self.asked))?;
+        for (who, count) in &self.refused {
+            write!(f, "; refused {} by {who}", times(*count))?;
+        }
+        f.write_str(")")
+    }
+}
+
+/// What the server said so far.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Rehearsal {
+    /// When it began.
+    pub begun: Duration,
+    /// The uids of the pods that were asked for, and whether the answer is still awaited.
+    pub asked: BTreeMap<String, bool>,
+    /// The first pod that would be kept, and by whom.
+    pub blocked: Option<(PodKey, Refuser)>,
+}
+
+/// Until when a pod of which nothing runs any more is waited for.
+pub(in crate::decide) fn awaited_until(drain: &Drain, pod: &PodView) -> Option<Duration> {
+    let record = drain.pods.get(&pod.key.uid).filter(|_| pod.finished && pod.terminating)?;
+    record.finished_at.map(|at| at + OBJECT_STAYS)
+}
+
+/// `once`, `17 times`
+pub(super) fn times(count: u32) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
+}

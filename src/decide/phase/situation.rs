@@ -1,0 +1,189 @@
+//! What is known of this node once its Node is known to be this machine, and what may be written from there.
+
+use std::time::Duration;
+
+use super::super::hooks::{self, Step};
+use super::super::identity::Ownership;
+use super::super::requests::Requests;
+use super::super::settings::Settings;
+use super::super::signs::{self, Waiting};
+use super::super::wish::{HOOK_LOOK, WITH_KUBELET, Wish};
+use super::super::world::World;
+use super::super::{
+    AbortReason, Claim, Effect, Hook, NodeChange, NodeView, NodeWrite, Phase, Reason, SignsWrite, SlotChange,
+    SlotView, SlotWrite, Stamp, Watches, healthy,
+};
+use crate::notation::minute;
+
+/// What others should see is not written more often than this while nothing else is written.
+const SHOW_PAUSE: Duration = Duration::from_secs(60);
+/// A node on its way back is looked at three times while it settles, besides what the watches tell; within these.
+const HEALTH_LOOK_LEAST: Duration = Duration::from_secs(5);
+const HEALTH_LOOK_MOST: Duration = Duration::from_secs(10);
+
+/// A slot under our node's name.
+pub(super) struct Held<'a> {
+    pub(super) slot: &'a SlotView,
+    pub(super) ownership: Ownership,
+}
+
+/// The Node exists and is this machine: everything else is judged from here.
+pub(super) struct Situation<'a> {
+    pub(super) world: &'a World,
+    pub(super) settings: &'a Settings,
+    pub(super) node: &'a NodeView,
+    pub(super) requests: Requests,
+    pub(super) held: Vec<Held<'a>>,
+}
+
+impl Situation<'_> {
+    pub(in crate::decide) fn cordon_is_ours(&self) -> bool {
+        self.node.mark.is_some() && self.node.unschedulable && self.node.unschedulable_is_ours
+    }
+
+    /// The slot to act on; others that we hold follow when it is released.
+    pub(in crate::decide) fn proven_slot(&self) -> Option<&Held<'_>> {
+        let boot = &self.world.host.boot_id;
+        self.held
+            .iter()
+            .filter(|held| matches!(held.ownership, Ownership::ThisBoot | Ownership::EarlierBoot))
+            .max_by_key(|held| {
+                let stamped = held.slot.stamp.as_ref().is_some_and(|stamp| stamp.boot_id == *boot);
+                let this_boot = held.ownership == Ownership::ThisBoot;
+                (stamped, this_boot, held.slot.pool.as_ref() == Some(&self.settings.pool))
+            })
+    }
+
+    /// When the Node may be written only for what others see.
+    pub(in crate::decide) fn shown_until(&self) -> Option<Duration> {
+        let until = self.world.cluster.shown.map(|at| at + SHOW_PAUSE);
+        until.filter(|until| self.world.now.boot < *until)
+    }
+
+    /// Signs of the turn that are to go before the slot does; what does not go then holds up nothing.
+    pub(in crate::decide) fn shows_too_much(&self) -> bool {
+        !self.node.added.is_empty() && self.shown_until().is_none()
+    }
+
+    pub(in crate::decide) fn signs(&self, in_turn: bool) -> SignsWrite {
+        signs::write(self.node, &self.settings.signs, &self.is_waiting(), in_turn)
+    }
+
+    pub(in crate::decide) fn is_waiting(&self) -> Waiting {
+        let now = self.world.now.wall;
+        match self.requests.age(self.world) {
+            _ if self.world.step_back || self.requests.are_gone() => Waiting::No,
+            Some(age) => Waiting::Yes(minute(now.saturating_sub(age))),
+            None => Waiting::Unknown,
+        }
+    }
+
+    pub(in crate::decide) fn cordon(&self) -> Effect {
+        let why = self.requests.why();
+        self.write_node(NodeChange::Cordon { why: if why.is_empty() { "reboot".to_owned() } else { why } })
+    }
+
+    pub(in crate::decide) fn stamp(&self, attempt: u32) -> Stamp {
+        Stamp {
+            boot_id: self.world.host.boot_id.clone(),
+            attempt,
+            at: self.world.now.boot,
+            unready: healthy::unready_daemon_sets(self.world),
+            request: self.node.request.clone(),
+        }
+    }
+
+    /// Uncordons what is ours, then releases. The release waits for an answered write to the Node: a cordon of
+    /// ours that is still on its way dies with it.
+    pub(in crate::decide) fn give_back(&self, slot: &SlotView, because: Option<AbortReason>) -> Effect {
+        if self.cordon_is_ours() {
+            self.write_node(NodeChange::Uncordon { because: None })
+        } else if !self.world.is_settled(&self.node.uid) || self.shows_too_much() {
+            self.write_node(NodeChange::Confirm { in_turn: false })
+        } else {
+            self.write_slot(slot, SlotChange::Release { because })
+        }
+    }
+
+    /// Takes a slot, or takes it again: then the time of the first claim stays, since deadlines count from it.
+    pub(in crate::decide) fn claim(&self, slot: &SlotView) -> Effect {
+        let host = &self.world.host;
+        let again = self.held.iter().any(|held| held.slot.uid == slot.uid);
+        let claim = Claim {
+            machine_id: Some(host.machine_id.clone()),
+            node_uid: Some(self.node.uid.clone()),
+            boot_id: Some(host.boot_id.clone()),
+            at: slot.claim.at.filter(|_| again).or(Some(self.world.now.boot)),
+            allocatable: healthy::countable(&self.node.allocatable),
+            heartbeat: self.node.heartbeat.clone(),
+            reason: self.requests.why(),
+        };
+        self.write_slot(slot, SlotChange::Claim(claim))
+    }
+
+    pub(in crate::decide) fn write_slot(&self, slot: &SlotView, change: SlotChange) -> Effect {
+        Effect::WriteSlot(SlotWrite {
+            slot: slot.name.clone(),
+            uid: slot.uid.clone(),
+            resource_version: slot.resource_version.clone(),
+            nonce: self.world.nonce(),
+            change,
+        })
+    }
+
+    /// The reboot that the Node's annotation asked for has been, and it asks in the same words as at the stamp.
+    pub(in crate::decide) fn request_is_fulfilled(&self) -> bool {
+        let is_earlier = |held: &&Held<'_>| held.ownership == Ownership::EarlierBoot;
+        let stamp = self.proven_slot().filter(is_earlier).and_then(|held| held.slot.stamp.as_ref());
+        self.node.request.is_some() && stamp.is_some_and(|stamp| stamp.request == self.node.request)
+    }
+
+    pub(in crate::decide) fn write_node(&self, change: NodeChange) -> Effect {
+        Effect::WriteNode(NodeWrite {
+            uid: self.node.uid.clone(),
+            resource_version: self.node.resource_version.clone(),
+            nonce: self.world.nonce(),
+            pool: self.settings.pool.clone(),
+            fulfils_request: self.request_is_fulfilled(),
+            signs: self
+                .signs(matches!(change, NodeChange::Cordon { .. } | NodeChange::Confirm { in_turn: true })),
+            change,
+        })
+    }
+
+    pub(in crate::decide) fn follow_health(&self, phase: Phase) -> Wish {
+        let settle = self.settings.policy.settle;
+        Wish {
+            reads: WITH_KUBELET,
+            look_age: Some((settle / 3).clamp(HEALTH_LOOK_LEAST, HEALTH_LOOK_MOST)),
+            watches: Watches { node: true, kubelet: true, ..Watches::default() },
+            ..Wish::new(phase)
+        }
+    }
+
+    pub(in crate::decide) fn wait_for_health(&self, phase: Phase, reason: Reason) -> Wish {
+        let until = match &reason {
+            Reason::Settling { left } => Some(self.world.now.boot + *left),
+            _ => None,
+        };
+        Wish { until, ..self.follow_health(phase) }.because(reason)
+    }
+
+    /// The effect comes once the hook has done its work, and rests on readings that come after that.
+    pub(in crate::decide) fn once_run(&self, hook: Hook, turn: Duration, wish: Wish, then: Effect) -> Wish {
+        let reason = match hooks::step(self.world, self.settings, hook, turn) {
+            Step::Done => return wish.act(then),
+            Step::Start => {
+                let wish = wish.because(Reason::HookStarting { hook }).act(Effect::StartHook { hook, turn });
+                return Wish { host_age: Some(HOOK_LOOK), ..wish };
+            }
+            Step::Wait(reason) | Step::Failed(reason) => reason,
+        };
+        Wish { host_age: Some(HOOK_LOOK), ..wish }.because(reason)
+    }
+}
+
+/// What tells one turn from another, where a hook is asked for in each.
+pub(super) fn turn_of(slot: &SlotView) -> Duration {
+    Duration::from_secs(slot.claim.at.unwrap_or_default().as_secs())
+}

@@ -1,0 +1,163 @@
+//! A slot claimed in this boot: to the cordon, and back where something speaks against the reboot.
+
+use super::super::hooks;
+use super::super::wish::{
+    CLUSTER, DRAIN_LOOK, GATE_LOOK, GOING_DOWN_LOOK, OTHERS_LOOK, WITH_ALL, WITH_PODS, Wish,
+};
+use super::super::{AbortReason, Hook, NodeChange, Phase, Reason, SlotView, Stamp, Watches, gates};
+use super::situation::{Situation, turn_of};
+
+impl Situation<'_> {
+    pub(in crate::decide) fn claimed(&self, slot: &SlotView) -> Wish {
+        let stamp = slot.stamp.as_ref().filter(|stamp| stamp.boot_id == self.world.host.boot_id);
+        if let Some(stamp) = stamp
+            && let Some(wish) = self.rebooting(stamp)
+        {
+            // This process knows that it has not asked for the reboot: it may go on to stamp anew, though not
+            // undo anything.
+            let cordoned = self.node.unschedulable && self.world.is_settled(&self.node.uid);
+            let not_asked = self.world.cluster.stamped && cordoned;
+            let goes_on = not_asked && self.abort_reason(slot, None).is_none();
+            return if goes_on { self.draining(slot, stamp.attempt) } else { wish };
+        }
+        match self.abort_reason(slot, stamp) {
+            Some(because) => self.aborting(slot, because),
+            None if !self.node.unschedulable => self.cordoning(slot),
+            None if !self.world.is_settled(&self.node.uid) => self.confirm_cordon(),
+            None => self.draining(slot, stamp.map_or(1, |stamp| stamp.attempt.saturating_add(1))),
+        }
+    }
+
+    /// After the stamp the reboot may be on its way, even where the call seemed to fail: nothing is undone,
+    /// and nothing new is asked for, before `reboot_timeout` is over.
+    pub(in crate::decide) fn rebooting(&self, stamp: &Stamp) -> Option<Wish> {
+        let until = stamp.at + self.settings.policy.reboot_timeout;
+        let going_down_is_no = self.world.host.going_down.current() == Some(&false);
+        if self.world.now.boot >= until && going_down_is_no {
+            return None;
+        }
+        let left = until.saturating_sub(self.world.now.boot);
+        let wish = Wish::new(Phase::Rebooting);
+        let wish = Wish { until: Some(until), host_age: Some(GOING_DOWN_LOOK), ..wish };
+        let wish = wish.because(Reason::RebootAsked { attempt: stamp.attempt, left });
+        Some(match &self.world.cluster.reboot_failure {
+            Some(why) => wish.because(Reason::RebootCallFailed { why: why.clone() }),
+            None => wish,
+        })
+    }
+
+    pub(in crate::decide) fn abort_reason(
+        &self,
+        slot: &SlotView,
+        stamp: Option<&Stamp>,
+    ) -> Option<AbortReason> {
+        let policy = &self.settings.policy;
+        let uncordoned = self.node.mark.is_some() && !self.node.unschedulable;
+        let shut = gates::shut(self.world, self.settings).into_iter().next().map(|shut| shut.because);
+        let reboot_failed = stamp.is_some_and(|it| it.attempt >= policy.reboot_tries);
+        let reasons = [
+            self.world.step_back.then_some(AbortReason::SteppingBack),
+            slot.step_back.is_some().then_some(AbortReason::AskedToStepBack),
+            (slot.pool.as_ref() != Some(&self.settings.pool)).then_some(AbortReason::PoolChanged),
+            uncordoned.then_some(AbortReason::CordonRemoved),
+            self.requests.are_gone().then_some(AbortReason::RequestGone),
+            hooks::abort(self.world, self.settings, turn_of(slot)),
+            shut,
+            reboot_failed.then_some(AbortReason::RebootFailed),
+            self.drain_has_failed(slot, stamp).then_some(AbortReason::DrainDeadline),
+        ];
+        reasons.into_iter().flatten().next()
+    }
+
+    pub(in crate::decide) fn aborting(&self, slot: &SlotView, because: AbortReason) -> Wish {
+        // The pods that were known to be left may have gone since, while nothing could be read: then the drain is over.
+        // Where only they cannot be read, nothing will tell.
+        let can_tell = self.cordon_is_ours() && self.world.cluster.pods.failure().is_none();
+        let reads = match because {
+            AbortReason::DrainDeadline if can_tell => WITH_PODS,
+            _ => CLUSTER,
+        };
+        let mut wish = Wish { reads, ..Wish::new(Phase::Aborting) };
+        wish.reasons.extend(hooks::failed(self.world, self.settings, turn_of(slot)));
+        wish.because(Reason::Aborting { because }).act(self.give_back(slot, Some(because)))
+    }
+
+    pub(in crate::decide) fn cordoning(&self, slot: &SlotView) -> Wish {
+        let wish = Wish::new(Phase::Cordoning);
+        let claimed_for_this_node = slot.claim.node_uid.as_ref() == Some(&self.node.uid);
+        if !claimed_for_this_node || !self.world.is_settled(&slot.uid) {
+            return wish.act(self.claim(slot));
+        }
+        let closed = self.closed();
+        if !closed.is_empty() {
+            // The gates may stay closed for long: meanwhile the slot may be taken away, or wanted back.
+            let watches = Watches { slots: true, node: true, policy: true, ..Watches::default() };
+            let (look_age, host_age) = (Some(DRAIN_LOOK), Some(GATE_LOOK));
+            return Wish { reasons: closed, look_age, host_age, watches, ..wish };
+        }
+        let has_begun = hooks::asked_for(self.world, Hook::BeforeDrain, turn_of(slot)).is_some();
+        if !has_begun && gates::window_ends_soon(self.world, self.settings).is_some() {
+            return self.aborting(slot, AbortReason::WindowClosed);
+        }
+        // Before anything is touched it is known what becomes of each pod.
+        if self.is_refused_for_sure() {
+            return self.aborting(slot, AbortReason::PodsRefused);
+        }
+        let wish = Wish { reads: WITH_ALL, ..wish };
+        if gates::only_one(self.world, self.settings).is_some() {
+            return self.aborting(slot, AbortReason::OnlyOne);
+        }
+        let closed = self.closed_by_others().into_iter().chain(self.refused()).collect::<Vec<_>>();
+        match closed {
+            closed if closed.is_empty() => {
+                let watches = Watches { slots: true, node: true, ..Watches::default() };
+                let wish =
+                    Wish { look_age: Some(DRAIN_LOOK), until: Some(self.deadline(slot)), watches, ..wish };
+                self.once_run(Hook::BeforeDrain, turn_of(slot), wish, self.cordon())
+            }
+            closed => {
+                let until = Some(self.deadline(slot));
+                let watches = Watches { slots: true, policy: true, ..Watches::default() };
+                Wish { reasons: closed, look_age: Some(OTHERS_LOOK), until, watches, ..wish }
+            }
+        }
+    }
+
+    /// The closed gates of other nodes, and of alerts. A look that did not read them says nothing: whoever asks wants them read, so
+    /// that comes first.
+    pub(in crate::decide) fn closed_by_others(&self) -> Vec<Reason> {
+        match self.world.cluster.look {
+            Some(look) if look.others => {
+                let alerts = gates::alerts(self.world, self.settings);
+                let others = gates::others(self.world, self.settings).into_iter();
+                others.chain(gates::only_one(self.world, self.settings)).chain(alerts).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    pub(in crate::decide) fn is_held_up(&self) -> bool {
+        gates::policy(self.world).is_some()
+            || !gates::host(self.world, self.settings).is_empty()
+            || gates::node(self.node).is_some()
+            || !self.closed_by_others().is_empty()
+    }
+
+    /// What holds up a node that has its slot: requests that cannot be read, and closed gates.
+    pub(in crate::decide) fn closed(&self) -> Vec<Reason> {
+        let unreadable = self.requests.closed().into_iter().chain(gates::policy(self.world));
+        let host = gates::host(self.world, self.settings);
+        unreadable.chain(host).chain(gates::node(self.node)).collect()
+    }
+
+    /// This process has not seen its cordon answered: a lost uncordon might still land. The write is repeated;
+    /// under somebody else's cordon one that changes nothing does the same.
+    pub(in crate::decide) fn confirm_cordon(&self) -> Wish {
+        let wish = Wish::new(Phase::Cordoning);
+        if self.cordon_is_ours() {
+            wish.act(self.cordon())
+        } else {
+            wish.act(self.write_node(NodeChange::Confirm { in_turn: true }))
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! A node without a slot: it waits for its turn, or undoes what outlived a slot.
+
+use std::time::Duration;
+
+use super::super::hooks;
+use super::super::identity::{self, Ownership};
+use super::super::jitter::jitter;
+use super::super::reclaim::{self, Absence};
+use super::super::settings::Mode;
+use super::super::wish::{GATE_LOOK, TROUBLE_LOOK, WAITING_LOOK, WITH_KUBELET, Wish};
+use super::super::{AbortReason, Effect, NodeChange, Phase, Reason, SlotChange, SlotView, gates, healthy};
+use super::situation::{Held, Situation};
+
+/// See [`Situation::heartbeat`].
+const HEARTBEAT_LOOK: Duration = Duration::from_secs(6 * 60 * 60);
+/// Waiting nodes spread their claims over this time after a slot came free.
+const CLAIM_SPREAD: Duration = Duration::from_secs(1);
+
+impl Situation<'_> {
+    pub(in crate::decide) fn without_slot(&self, idle_or_waiting: Phase, slots: &[SlotView]) -> Wish {
+        // A stamp that proves nothing may still mean a reboot under way: then not even our cordon is removed.
+        let may_uncordon = |held: &Held<'_>| self.cordon_is_ours() && held.slot.stamp.is_none();
+        if let Some(odd) = self.held.first().filter(|held| !may_uncordon(held)) {
+            return self.unproven(odd);
+        }
+        if self.cordon_is_ours() {
+            return self.restoring();
+        }
+        let labels = self.settings.mode == Mode::Active && !self.world.step_back;
+        if labels && self.node.pool_label.as_ref() != Some(&self.settings.pool) {
+            return Wish::new(idle_or_waiting).act(self.write_node(NodeChange::Confirm { in_turn: false }));
+        }
+        let mut wish = match idle_or_waiting {
+            Phase::Waiting => self.waiting(slots),
+            phase if self.world.step_back => Wish::new(phase).because(Reason::SteppedBack),
+            // What could not be read may be readable again, and nobody tells.
+            phase if self.requests.are_unreadable() => {
+                Wish { host_age: Some(WAITING_LOOK), ..Wish::new(phase) }
+            }
+            phase => Wish::new(phase),
+        };
+        if let Some(at) = self.requests.uptime_asks {
+            wish.wake_at(at, self.world.now.boot);
+        }
+        // People annotate, and take it back, at any time.
+        let may_matter = self.settings.host.request_annotation || idle_or_waiting == Phase::Waiting;
+        wish.watches.annotations = may_matter && !wish.watches.node && !self.world.step_back;
+        wish.look_age.get_or_insert_with(|| self.heartbeat());
+        self.show(wish)
+    }
+
+    /// Writes what others should see, where nothing else is written just now. Not often: something else may undo it
+    /// each time.
+    pub(in crate::decide) fn show(&self, mut wish: Wish) -> Wish {
+        let is_about_to = wish.reasons.contains(&Reason::MyTurnComes) || wish.list_pods;
+        let may = self.settings.mode == Mode::Active || self.world.step_back;
+        if wish.effect.is_some() || is_about_to || !may || self.signs(false).is_empty() {
+            return wish;
+        }
+        match self.shown_until() {
+            Some(at) => wish.wake_at(at, self.world.now.boot),
+            None => wish.effect = Some(self.write_node(NodeChange::Confirm { in_turn: false })),
+        }
+        wish
+    }
+
+    /// Whoever waits for nothing in the cluster still looks now and then: a claim of an earlier process may land
+    /// at any later time. Spread, since a fleet may have been started at once.
+    pub(in crate::decide) fn heartbeat(&self) -> Duration {
+        HEARTBEAT_LOOK.mul_f64(0.75 + jitter(&[&self.settings.node_name, "heartbeat"]) / 2.0)
+    }
+
+    pub(in crate::decide) fn unproven(&self, held: &Held<'_>) -> Wish {
+        let slot = held.slot.name.clone();
+        Wish::new(Phase::Unproven).trouble(match held.ownership {
+            Ownership::OtherMachine => Reason::SlotOfOtherMachine { slot },
+            _ => Reason::SlotUnproven { slot },
+        })
+    }
+
+    pub(in crate::decide) fn restoring(&self) -> Wish {
+        match healthy::healthy(self.world, self.node, self.settings.policy.settle, None) {
+            Err(reason) => self.wait_for_health(Phase::Restoring, reason),
+            Ok(()) => {
+                let because = Some(AbortReason::SlotLost);
+                Wish { reads: WITH_KUBELET, ..Wish::new(Phase::Restoring) }
+                    .act(self.write_node(NodeChange::Uncordon { because }))
+            }
+        }
+    }
+
+    pub(in crate::decide) fn waiting(&self, slots: &[SlotView]) -> Wish {
+        let mut wish = Wish::new(Phase::Waiting);
+        wish.reasons = self.requests.closed();
+        wish.watches.policy = true;
+        if let Some(reason) = gates::policy(self.world) {
+            wish.look_age = Some(WAITING_LOOK);
+            wish.reasons.push(reason);
+        }
+        if !wish.reasons.is_empty() {
+            wish.host_age = Some(TROUBLE_LOOK);
+        }
+        let too_new = self.requests.too_new(self.world, self.settings.policy.min_age);
+        let too_new = too_new.map(|left| (Reason::RequestTooNew { left }, self.world.now.boot + left));
+        for (reason, opens) in gates::claim(self.world, self.settings).into_iter().chain(too_new) {
+            wish.reasons.push(reason);
+            wish.wake_at(opens, self.world.now.boot);
+        }
+        if let Some((reason, opens)) =
+            self.requests.livepatched(self.world, self.settings.host.livepatched_min_age)
+        {
+            wish.reasons.push(reason);
+            wish.host_age = Some(TROUBLE_LOOK);
+            opens.iter().for_each(|at| wish.wake_at(*at, self.world.now.boot));
+        }
+        for gates::Shut { reason, opens, .. } in gates::shut(self.world, self.settings) {
+            wish.reasons.push(reason);
+            opens.iter().for_each(|at| wish.wake_at(*at, self.world.now.boot));
+        }
+        // People take back what they said at any time.
+        wish.watches.slots = self.world.cluster.pause.is_some();
+        if !wish.reasons.is_empty() {
+            return wish;
+        }
+        wish.reasons = gates::host(self.world, self.settings);
+        wish.reasons.extend(hooks::not_ready(self.world, self.settings));
+        if !wish.reasons.is_empty() {
+            return Wish { host_age: Some(GATE_LOOK), ..wish };
+        }
+        if let Some(reason) = gates::node(self.node) {
+            wish.watches.node = true;
+            return wish.because(reason);
+        }
+        if let Err(reason) = identity::node_is_this_boot(self.world, self.node) {
+            return wish.trouble(reason);
+        }
+        match gates::people(self.world, self.settings) {
+            gates::People::Open => {}
+            gates::People::Tell(reason) => return wish.because(reason).act(Effect::TellPeople),
+            gates::People::Wait(reason, until) => {
+                return Wish { host_age: Some(GATE_LOOK), until, ..wish }.because(reason);
+            }
+        }
+        wish.look_age = Some(WAITING_LOOK);
+        // Known since the last turn; a node that joins is seen at the next look.
+        if let Some(reason) = gates::only_one(self.world, self.settings) {
+            wish.reads.others = true;
+            return wish.because(reason);
+        }
+        wish.watches.slots = true;
+        self.claim_free_slot(wish, slots)
+    }
+
+    pub(in crate::decide) fn claim_free_slot(&self, mut wish: Wish, slots: &[SlotView]) -> Wish {
+        let pool = &self.settings.pool;
+        let mine: Vec<&SlotView> = slots.iter().filter(|slot| slot.pool.as_ref() == Some(pool)).collect();
+        let name = &self.settings.node_name;
+        let free = mine
+            .iter()
+            .filter_map(|slot| {
+                let (version, since) = self.world.cluster.free.get(&slot.name)?;
+                let share = jitter(&[name, &slot.name, version]);
+                Some((*since + CLAIM_SPREAD.mul_f64(share), *slot))
+            })
+            .min_by_key(|(at, _)| *at);
+        match free {
+            Some((at, slot)) if at <= self.world.now.boot => self.claim_if_it_can_drain(wish, slot),
+            Some((at, _)) => Wish { until: Some(at), ..wish }.because(Reason::MyTurnComes),
+            None if mine.is_empty() => wish.trouble(Reason::NoSlots { pool: pool.clone() }),
+            None => {
+                wish.reasons.push(Reason::NoFreeSlot {
+                    pool: pool.clone(),
+                    held: mine.iter().map(|slot| holder_of(slot)).collect(),
+                });
+                self.reclaim(wish, &mine)
+            }
+        }
+    }
+
+    /// Looks for the holders' Nodes beside the slots, and frees a slot whose holder has had none for long enough.
+    pub(in crate::decide) fn reclaim(&self, mut wish: Wish, held: &[&SlotView]) -> Wish {
+        wish.reads.holders = held.iter().any(|slot| reclaim::is_claimed(slot));
+        for slot in held {
+            let Some(absence) = reclaim::absence(self.world, slot) else { continue };
+            wish.look_age = Some(reclaim::MISSING_LOOK);
+            let (name, holder) = (slot.name.clone(), slot.holder.clone().unwrap_or_default());
+            match absence {
+                Absence::Due => wish.effect = Some(self.write_slot(slot, SlotChange::Free { holder })),
+                Absence::Left(left) => {
+                    wish.reasons.push(Reason::HolderMissing { slot: name, holder, left });
+                }
+                Absence::Stamped => {
+                    wish.reasons.push(Reason::StampedHolderMissing { slot: name, holder });
+                }
+            }
+        }
+        wish
+    }
+}
+
+/// Slot, holder, and what the holder is doing, as far as the slot tells.
+fn holder_of(slot: &SlotView) -> (String, String, String) {
+    let holder = slot.holder.clone().unwrap_or_default();
+    let doing = match (&slot.stamp, &slot.claim.boot_id) {
+        (Some(_), _) => "rebooting",
+        (None, Some(_)) => "draining",
+        (None, None) => "put there by hand",
+    };
+    (slot.name.clone(), holder, doing.to_owned())
+}
