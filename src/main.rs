@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use rebootd::agent::{Agent, Places, Reload};
+use rebootd::agent::{Agent, Configuration, Daemon as DaemonEdge, Places, Reload};
 use rebootd::cli::{ConfigDirectories, Daemon, DaemonCommand};
 use rebootd::config::Files;
 use rebootd::decide::settings::Settings;
@@ -44,13 +44,10 @@ fn run(boot_id: String, config: ConfigDirectories) -> ExitCode {
             None => return bad_configuration(&error),
         },
     };
-    let places = Places {
-        memory: state("state.json"),
-        configuration: kept,
-        status: Some(PathBuf::from(status::PATH)),
-    };
+    let places = Places { memory: state("state.json"), status: Some(PathBuf::from(status::PATH)) };
     let reload: Reload = Box::new(move || load(&config));
-    exit(start(loaded, problem, reload, places, boot_id, |agent| async {
+    let configuration = Configuration::new(loaded, reload, kept);
+    exit(start(configuration, problem, places, boot_id, |agent| async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let stop = async {
@@ -59,7 +56,9 @@ fn run(boot_id: String, config: ConfigDirectories) -> ExitCode {
                 _ = interrupt.recv() => {}
             }
         };
+        systemd::ready();
         agent.run(stop).await;
+        systemd::stopping();
         Ok(ExitCode::SUCCESS)
     }))
 }
@@ -78,7 +77,8 @@ fn step_back(timeout: Duration, config: &ConfigDirectories) -> ExitCode {
         Err(error) => return exit(Err(error.into())),
     };
     let no_reload: Reload = Box::new(|| Err("not while stepping back".to_owned()));
-    exit(start((files, settings), None, no_reload, Places::default(), boot_id, |agent| async move {
+    let configuration = Configuration::new((files, settings), no_reload, None);
+    exit(start(configuration, None, Places::default(), boot_id, |agent| async move {
         match tokio::time::timeout(timeout, agent.step_back()).await {
             Ok(()) => Ok(ExitCode::SUCCESS),
             Err(_elapsed) => {
@@ -104,12 +104,11 @@ fn left_behind(node: &str) -> String {
 
 /// Makes an agent and runs it on a single thread.
 fn start<F: Future<Output = anyhow::Result<ExitCode>>>(
-    loaded: (Files, Settings),
+    configuration: Configuration,
     problem: Option<String>,
-    reload: Reload,
     places: Places,
     boot_id: String,
-    run: impl FnOnce(Agent) -> F,
+    run: impl FnOnce(Agent<DaemonEdge>) -> F,
 ) -> anyhow::Result<ExitCode> {
     // Fails only where it was done before.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -117,7 +116,8 @@ fn start<F: Future<Output = anyhow::Result<ExitCode>>>(
     let mut world = World::new(clock::now(), clock::random()?, boot_id, identity::machine_id()?, remembered);
     world.host.configuration = problem;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let code = runtime.block_on(async { run(Agent::new(loaded, reload, places, world)?).await });
+    let code =
+        runtime.block_on(async { run(Agent::new(world, DaemonEdge::new(configuration, places)?)).await });
     // A name that is still being resolved must not hold up our end.
     runtime.shutdown_background();
     code

@@ -8,7 +8,6 @@ use notify::INotifyWatcher;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::sleep;
 use crate::decide::settings::Host;
 use crate::decide::{Answer, Request, Source};
 use crate::host::{clock, command, livepatch, needrestart, sentinel};
@@ -150,4 +149,12 @@ async fn ended(
 ) -> Option<Result<Option<Request>, String>> {
     let ended = asked.as_mut()?.await;
     Some(ended.unwrap_or_else(|error| Err(error.to_string())))
+}
+
+/// For ever, where there is no time.
+pub(super) async fn sleep(time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
+    }
 }

@@ -16,11 +16,11 @@ use super::objects::{
 use super::patches::{node_patch, slot_patch, step_back_patch};
 use super::pods::{DisruptionBudget, Pod};
 use super::table::{self, NodeState, Table};
-use super::watch::{Versions, Watch, WatchTarget};
+use super::watch::{Versions, Watch};
 use crate::access::ApiAccess;
 use crate::decide::{
-    Budget, EvictionOutcome, How, KubeletLease, NodeView, NodeWrite, Others, Outcome, PAUSE, PodKey, PodView,
-    SlotView, SlotWrite,
+    Budget, EvictionOutcome, How, KubeletLease, NodeView, NodeWrite, Others, Outcome, PAUSE, Part, PodKey,
+    PodView, SlotView, SlotWrite,
 };
 
 const MERGE_PATCH: &str = "application/merge-patch+json";
@@ -151,11 +151,6 @@ impl Api {
         Ok(list.items.into_iter().flatten().next().map(|map| map.data))
     }
 
-    /// Whether the latest attempt to read the fleet's policy succeeded, understood or not.
-    pub fn knows_policy(&self) -> bool {
-        !self.versions.policy.is_empty()
-    }
-
     /// Whether there is a Node of this name, read without resourceVersion.
     pub async fn node_exists(&mut self, name: &str) -> Result<bool, ApiError> {
         let client = self.client()?;
@@ -279,15 +274,12 @@ impl Api {
         Ok(budgets)
     }
 
-    /// Starts to watch, from the latest reading on.
-    pub fn watch(&mut self, target: WatchTarget) -> Result<Watch, ApiError> {
-        let client = self.client()?;
-        Ok(Watch::start(client, target, &self.node, &self.versions))
-    }
-
-    /// Starts to watch what people annotate the own Node with.
-    pub fn watch_annotations(&self) -> Watch {
-        Watch::annotations(self.access.clone(), &self.node)
+    /// Starts to watch a part, from the latest reading on; `None` where it cannot be watched from there.
+    pub fn watch(&mut self, part: Part) -> Option<Watch> {
+        if part == Part::Annotations {
+            return Some(Watch::annotations(self.access.clone(), &self.node));
+        }
+        Watch::start(self.client().ok()?, part, &self.node, &self.versions)
     }
 
     /// Writes a slot under the resourceVersion and the uid that the write names.

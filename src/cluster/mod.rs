@@ -12,4 +12,4 @@ mod watch;
 
 pub use api::{Api, HeldSlot};
 pub use client::ApiError;
-pub use watch::{Watch, WatchTarget};
+pub use watch::Watch;

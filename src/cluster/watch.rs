@@ -1,5 +1,6 @@
 //! Watches: one request each, whose events say "look".
 
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use reqwest::{Method, Response};
@@ -13,8 +14,7 @@ use super::objects::{
 };
 use super::pods::Pod;
 use crate::access::ApiAccess;
-use crate::decide::jitter;
-use crate::decide::{Event, PodView};
+use crate::decide::{Event, Part, PodView, jitter};
 
 /// The server ends a watch after this time; the next one follows a look.
 const LASTS: Duration = Duration::from_secs(600);
@@ -27,21 +27,6 @@ const ANNOTATIONS_RETRY_MOST: Duration = Duration::from_secs(600);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Longer than any object that we watch.
 const LONGEST_LINE: usize = 8 << 20;
-
-/// What is watched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WatchTarget {
-    /// The slots.
-    Slots,
-    /// The own Node.
-    Node,
-    /// The pods of this node.
-    Pods,
-    /// The kubelet's Lease.
-    Kubelet,
-    /// The fleet's policy.
-    Policy,
-}
 
 /// The resourceVersion of the latest list of each kind that is listed.
 #[derive(Debug, Default)]
@@ -59,30 +44,30 @@ pub struct Watch {
 }
 
 impl Watch {
-    pub(super) fn start(client: Client, target: WatchTarget, node: &str, versions: &Versions) -> Watch {
+    pub(super) fn start(client: Client, part: Part, node: &str, versions: &Versions) -> Option<Watch> {
         let (sender, events) = mpsc::channel(64);
-        let path = path(target, node, versions);
+        let path = path(part, node, versions)?;
         let node = node.to_owned();
         let task = tokio::spawn(async move {
             let not_before = tokio::time::sleep(LEAST_TIME);
             let response = client.send(Method::GET, &path, None, None).await;
-            let ended = match (target, response) {
+            let ended = match (part, response) {
                 (_, Err(error)) => Err(error),
-                (WatchTarget::Pods, Ok(response)) => {
+                (Part::Pods, Ok(response)) => {
                     follow(response, &sender, |event| pod_event(event, &node)).await
                 }
-                (WatchTarget::Policy, Ok(response)) => {
+                (Part::Policy, Ok(response)) => {
                     follow(response, &sender, |_: WatchEvent<Something>| Some(Event::PolicyChanged)).await
                 }
                 (_, Ok(response)) => follow(response, &sender, changed).await,
             };
             if let Err(error) = ended {
-                tracing::debug!(%error, ?target, "watch ended");
+                tracing::debug!(%error, ?part, "watch ended");
             }
             not_before.await;
             let _ = sender.send(Event::WatchEnded).await;
         });
-        Watch { events, task }
+        Some(Watch { events, task })
     }
 
     /// Watches what people annotate the own Node with, for as long as anybody listens: it ends with no event. It rests
@@ -110,8 +95,8 @@ impl Watch {
     }
 
     /// The next event; `None` after [`Event::WatchEnded`].
-    pub async fn next(&mut self) -> Option<Event> {
-        self.events.recv().await
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
+        self.events.poll_recv(context)
     }
 }
 
@@ -121,26 +106,31 @@ impl Drop for Watch {
     }
 }
 
-fn path(target: WatchTarget, node: &str, versions: &Versions) -> String {
+fn path(part: Part, node: &str, versions: &Versions) -> Option<String> {
     let leases = |namespace| format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases");
     let by_name = format!("&fieldSelector=metadata.name%3D{node}");
     let from = |version: &str| format!("&resourceVersion={version}");
     // A single object that has not changed for long has a resourceVersion too old to watch from: these watches
     // begin with the object as it is.
-    let (collection, selector, version) = match target {
-        WatchTarget::Slots => (leases(NAMESPACE), String::new(), from(&versions.slots)),
-        WatchTarget::Node => ("/api/v1/nodes".to_owned(), by_name, String::new()),
-        WatchTarget::Pods => {
+    let (collection, selector, version) = match part {
+        Part::Slots => (leases(NAMESPACE), String::new(), from(&versions.slots)),
+        Part::Node => ("/api/v1/nodes".to_owned(), by_name, String::new()),
+        Part::Pods => {
             let on_node = format!("&fieldSelector=spec.nodeName%3D{node}");
             ("/api/v1/pods".to_owned(), on_node, from(&versions.pods))
         }
-        WatchTarget::Policy => {
+        // Without a list there is nothing to watch from.
+        Part::Policy if versions.policy.is_empty() => return None,
+        Part::Policy => {
             (POLICY_MAPS.to_owned(), format!("&fieldSelector={POLICY_SELECTOR}"), from(&versions.policy))
         }
-        WatchTarget::Kubelet => (leases(KUBELET_LEASES), by_name, String::new()),
+        Part::Kubelet => (leases(KUBELET_LEASES), by_name, String::new()),
+        Part::Others | Part::Alerts | Part::After | Part::Holders | Part::Budgets | Part::Annotations => {
+            return None;
+        }
     };
     let seconds = LASTS.as_secs();
-    format!("{collection}?watch=1&allowWatchBookmarks=true&timeoutSeconds={seconds}{version}{selector}")
+    Some(format!("{collection}?watch=1&allowWatchBookmarks=true&timeoutSeconds={seconds}{version}{selector}"))
 }
 
 async fn follow_annotations(

@@ -12,6 +12,22 @@ use super::{
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Target(pub String);
 
+impl Event {
+    /// Whether this is a reading that failed so that the rest of its look would only fail, too. What only shuts a gate of
+    /// its own (the other nodes, alerts, the gates after a reboot, budgets) does not: what follows is read all the same.
+    pub fn ends_look(&self) -> bool {
+        matches!(
+            self,
+            Event::PolicyUnanswered(_)
+                | Event::Node(Err(_))
+                | Event::Slots(Err(_))
+                | Event::Holder { exists: Err(_), .. }
+                | Event::Kubelet(Err(_))
+                | Event::Pods(Err(_))
+        )
+    }
+}
+
 /// Why a read failed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Failure {

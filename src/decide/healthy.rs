@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::world::World;
-use super::{Claim, Names, NodeView, Owner, PodView, Reason, Stamp, identity};
+use super::{Claim, Names, NodeView, Owner, Part, PodView, Reason, Stamp, identity};
 
 /// Judges whether the node is healthy in this boot. `claim` is what the slot recorded before the reboot.
 pub(super) fn healthy(
@@ -54,7 +54,7 @@ const MOST_NAMED: usize = 3;
 /// its kubelet's word on its pods is worth something. Those that were not ready at the stamp are not waited for. A
 /// look without pods says nothing: whoever asks wants them read, so that comes first.
 pub(super) fn daemon_sets_ready(world: &World, stamp: Option<&Stamp>) -> Result<(), Reason> {
-    let read = world.cluster.look.is_some_and(|look| look.pods);
+    let read = world.cluster.look.is_some_and(|look| look.read.has(Part::Pods));
     let pods = world.cluster.pods.current().filter(|_| read);
     let mut waited_for = Names::default();
     for (daemon_set, pod) in pods.into_iter().flat_map(BTreeMap::values).filter_map(unready) {

@@ -27,6 +27,7 @@ mod identity;
 mod jitter;
 mod observe;
 mod overdue;
+mod parts;
 mod phase;
 mod reason;
 mod reclaim;
@@ -41,7 +42,7 @@ mod wish;
 mod world;
 
 pub use abort::AbortReason;
-pub use decision::{Decision, LookPart, Next, Phase, Reads, Watches};
+pub use decision::{Decision, Next, Phase, Reads};
 pub(crate) use drain::pods_have;
 pub use drain::{
     Drain, EvictionOutcome, EvictionRefusal, GonePod, Leave, Planned, PodDrain, Refusal, Refuser, Rehearsal,
@@ -58,6 +59,7 @@ pub use health::Health;
 pub use hook::{Hook, HookRun, HookUnit, UnitState};
 pub(crate) use jitter::jitter;
 pub use observe::observe;
+pub use parts::{Part, Parts};
 pub use reason::Reason;
 pub use reclaim::holders;
 pub use requests::requests;

@@ -8,8 +8,8 @@ use super::gates::DAY;
 use super::jitter::jitter;
 use super::world::{Cluster, FirstStart, LastReboot, Look, Pending, SECOND_LOOK, Setback, Uncordoned, World};
 use super::{
-    AbortReason, Effect, Event, Failure, NodeChange, Now, Outcome, PAUSE, Reading, Reads, SlotChange,
-    SlotView, SlotWrite, Source,
+    AbortReason, Effect, Event, Failure, NodeChange, Now, Outcome, PAUSE, Part, Parts, Reading, Reads,
+    SlotChange, SlotView, SlotWrite, Source,
 };
 use super::{hooks, reclaim, requests};
 
@@ -50,12 +50,7 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
             cluster.look = Some(Look {
                 begun: now.boot,
                 ended: None,
-                others: false,
-                after: false,
-                policy: false,
-                kubelet: false,
-                pods: false,
-                budgets: false,
+                read: Parts::NONE,
                 pods_changed: false,
                 confirms_drained: false,
                 is_before_cordon: false,
@@ -252,8 +247,8 @@ fn look_ended(world: &mut World, reads: Reads) {
     let complete = cluster.look.is_some()
         && cluster.node.current().is_some()
         && cluster.slots.current().is_some()
-        && (!reads.pods || cluster.pods.current().is_some())
-        && (!reads.kubelet || cluster.health.kubelet_lease().is_some());
+        && (!reads.parts.has(Part::Pods) || cluster.pods.current().is_some())
+        && (!reads.parts.has(Part::Kubelet) || cluster.health.kubelet_lease().is_some());
     if !complete {
         cluster.look = None;
         return;
@@ -263,12 +258,7 @@ fn look_ended(world: &mut World, reads: Reads) {
     cluster.retry_at = None;
     if let Some(look) = &mut cluster.look {
         look.ended = Some(world.now.boot);
-        look.others = reads.others;
-        look.after = reads.after;
-        look.policy = reads.policy;
-        look.kubelet = reads.kubelet;
-        look.pods = reads.pods;
-        look.budgets = reads.budgets;
+        look.read = reads.parts;
         look.confirms_drained = reads.confirms_drained;
         if cluster.second_look.is_some_and(|due| due <= look.begun) {
             cluster.second_look = None;

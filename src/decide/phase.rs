@@ -12,7 +12,7 @@ use super::requests::Requests;
 use super::settings::Settings;
 use super::wish::{GOING_DOWN_LOOK, Wish};
 use super::world::World;
-use super::{NodeChange, Phase, Reason, SlotView};
+use super::{NodeChange, Part, Phase, Reason, SlotView};
 use situation::{Held, Situation};
 
 /// What the phase that these facts make wants to happen.
@@ -48,7 +48,10 @@ pub(super) fn wish(world: &World, settings: &Settings) -> Wish {
     let mut wish = here.wish(idle_or_waiting, slots);
     // Who waits for a turn or has it goes by the fleet's policy; who comes back finishes whatever it says.
     if matches!(wish.phase, Phase::Waiting | Phase::Cordoning | Phase::Draining) {
-        wish.reads.policy = world.cluster.policy.current().is_none();
+        wish.reads = wish.reads.with_if(Part::Policy, world.cluster.policy.current().is_none());
+    }
+    if settings.gates.query.is_none() {
+        wish.reads = wish.reads.without(Part::Alerts);
     }
     wish
 }

@@ -28,7 +28,7 @@ pub(super) enum Absence {
     Stamped,
 }
 
-/// The nodes that a look with [`super::Reads::holders`] looks for, after it has read the slots: those that hold a
+/// The nodes that a look with [`super::Part::Holders`] looks for, after it has read the slots: those that hold a
 /// slot of our pool, by a claim. A name that a person put there need not be a Node's.
 pub fn holders(world: &World, settings: &Settings) -> BTreeSet<String> {
     let slots = world.cluster.slots.current().into_iter().flatten();

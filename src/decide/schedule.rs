@@ -6,9 +6,9 @@ use super::overdue::{Overdue, relaxed};
 use super::phase;
 use super::requests::Requests;
 use super::settings::{Mode, Settings};
-use super::wish::{GATE_LOOK, NOTHING, WAITING_LOOK, Wish};
+use super::wish::{GATE_LOOK, WAITING_LOOK, Wish};
 use super::world::World;
-use super::{Decision, Effect, Next, Phase, Reads, Reason, SlotChange, Watches, gates, reclaim};
+use super::{Decision, Effect, Next, Part, Parts, Phase, Reads, Reason, SlotChange, gates, reclaim};
 
 /// Derives the phase and the next step from what is known now.
 pub fn decide(world: &World, settings: &Settings) -> Decision {
@@ -17,7 +17,7 @@ pub fn decide(world: &World, settings: &Settings) -> Decision {
             phase: Phase::Idle,
             reasons: vec![Reason::NotConfigured],
             next: Next::Wait(None),
-            watches: Watches::default(),
+            watched: Parts::NONE,
         };
     }
     let overdue = Overdue::of(world, settings);
@@ -46,7 +46,7 @@ fn reboot_now(world: &World, settings: &Settings) -> Option<Decision> {
     }
     let going_down_is_no = world.host.going_down.current() == Some(&false);
     let next = if world.host.read_at.is_none() {
-        Next::Read(NOTHING)
+        Next::Read(Reads::default())
     } else if going_down_is_no
         && world.cluster.policy.current().is_some()
         && gates::policy(world).is_none()
@@ -57,7 +57,7 @@ fn reboot_now(world: &World, settings: &Settings) -> Option<Decision> {
     } else {
         return None;
     };
-    Some(Decision { phase: Phase::Rebooting, reasons: Vec::new(), next, watches: Watches::default() })
+    Some(Decision { phase: Phase::Rebooting, reasons: Vec::new(), next, watched: Parts::NONE })
 }
 
 /// Lets a wish pass only as far as the readings carry it.
@@ -72,7 +72,7 @@ fn allow(world: &World, settings: &Settings, mut wish: Wish) -> Decision {
     if let Some(why) = trouble_with_api(world, acting) {
         wish.reasons.insert(0, why);
     }
-    Decision { phase: wish.phase, reasons: wish.reasons, next, watches: wish.watches }
+    Decision { phase: wish.phase, reasons: wish.reasons, next, watched: wish.watched }
 }
 
 fn next_step(world: &World, settings: &Settings, wish: &mut Wish) -> Next {
@@ -87,12 +87,18 @@ fn next_step(world: &World, settings: &Settings, wish: &mut Wish) -> Next {
     if wish.phase == Phase::GoingDown {
         effect = None;
     } else if look_is_due(world, wish, effect.as_ref()) {
-        return unless_backing_off(world, Next::Read(wish.reads));
+        return unless_backing_off(
+            world,
+            Next::Read(Reads { parts: wish.reads, confirms_drained: wish.confirms_drained }),
+        );
     } else if wish.list_pods {
-        return unless_backing_off(world, Next::Read(Reads { pods: true, ..NOTHING }));
+        return unless_backing_off(
+            world,
+            Next::Read(Reads { parts: Parts::only(Part::Pods), confirms_drained: false }),
+        );
     }
     if wish.host_age.is_some_and(|age| world.host.read_at.is_none_or(|at| at + age <= now)) {
-        return Next::Read(NOTHING);
+        return Next::Read(Reads::default());
     }
     match effect {
         // Unreadable counts as going down: then nothing is written.
@@ -116,15 +122,10 @@ fn look_is_due(world: &World, wish: &Wish, effect: Option<&Effect>) -> bool {
     let cluster = &world.cluster;
     let Some(look) = cluster.look else { return true };
     let now = world.now.boot;
-    let Reads { others, after, policy, cluster: _, kubelet, pods, budgets, holders: _, confirms_drained } =
-        wish.reads;
-    let lacks = (others && !look.others)
-        || (after && !look.after)
-        || (policy && !look.policy)
-        || (kubelet && !look.kubelet)
-        || (pods && !look.pods)
-        || (budgets && !look.budgets)
-        || (confirms_drained && !look.confirms_drained);
+    // Whether holders exist is told by how old the answer about each is.
+    let wanted = wish.reads.without(Part::Holders);
+    let lacks = !look.read.has_all(wanted) || (wish.confirms_drained && !look.confirms_drained);
+    let pods = wanted.has(Part::Pods);
     let old = wish.look_age.is_some_and(|age| look.begun + age <= now);
     let second = cluster.second_look.is_some_and(|due| due <= now);
     let too_old_to_write = match effect {

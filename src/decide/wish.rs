@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Effect, Phase, Reads, Reason, Watches};
+use super::{Effect, Part, Parts, Phase, Reason};
 
 /// How often a closed gate of this host is looked at: neither dpkg nor logind tell when they are done.
 pub(super) const GATE_LOOK: Duration = Duration::from_secs(5);
@@ -17,24 +17,13 @@ pub(super) const TROUBLE_LOOK: Duration = Duration::from_secs(30);
 /// So is a closed gate of other nodes: their list may be long.
 pub(super) const OTHERS_LOOK: Duration = Duration::from_secs(30);
 
-pub(super) const NOTHING: Reads = Reads {
-    others: false,
-    after: false,
-    policy: false,
-    cluster: false,
-    kubelet: false,
-    pods: false,
-    budgets: false,
-    holders: false,
-    confirms_drained: false,
-};
-pub(super) const CLUSTER: Reads = Reads { cluster: true, ..NOTHING };
+pub(super) const CLUSTER: Parts = Parts::only(Part::Node).with(Part::Slots);
 /// A drain rests on a look at slots and Node that is never older than this, whatever the watches tell.
 pub(super) const DRAIN_LOOK: Duration = Duration::from_secs(60);
 
-pub(super) const WITH_KUBELET: Reads = Reads { kubelet: true, ..CLUSTER };
-pub(super) const WITH_PODS: Reads = Reads { pods: true, budgets: true, ..CLUSTER };
-pub(super) const WITH_ALL: Reads = Reads { others: true, ..WITH_PODS };
+pub(super) const WITH_KUBELET: Parts = CLUSTER.with(Part::Kubelet);
+pub(super) const WITH_PODS: Parts = CLUSTER.with(Part::Pods).with(Part::Budgets);
+pub(super) const WITH_ALL: Parts = WITH_PODS.with(Part::Others).with(Part::Alerts);
 
 /// What a phase wants, before it is known whether the readings allow it.
 pub(super) struct Wish {
@@ -42,7 +31,9 @@ pub(super) struct Wish {
     pub(super) reasons: Vec<Reason>,
     pub(super) effect: Option<Effect>,
     /// What a look must include.
-    pub(super) reads: Reads,
+    pub(super) reads: Parts,
+    /// The look is to confirm that nothing is left to drain.
+    pub(super) confirms_drained: bool,
     /// The pods have to be listed anew before anything else; the look may stay as it is.
     pub(super) list_pods: bool,
     /// A look older than this is repeated.
@@ -51,7 +42,7 @@ pub(super) struct Wish {
     pub(super) host_age: Option<Duration>,
     /// Something changes by itself at this time since boot.
     pub(super) until: Option<Duration>,
-    pub(super) watches: Watches,
+    pub(super) watched: Parts,
 }
 
 impl Wish {
@@ -61,11 +52,12 @@ impl Wish {
             reasons: Vec::new(),
             effect: None,
             reads: CLUSTER,
+            confirms_drained: false,
             list_pods: false,
             look_age: None,
             host_age: None,
             until: None,
-            watches: Watches::default(),
+            watched: Parts::NONE,
         }
     }
 

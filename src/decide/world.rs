@@ -7,7 +7,7 @@ use super::drain::Drain;
 use super::health::Health;
 use super::{
     AbortReason, AfterReadings, Budget, Hook, HookRun, HookUnit, Inhibitor, Kernel, Names, NodeView, Now,
-    Others, PodView, Reading, Request, ScheduledShutdown, SlotView, Source, Target,
+    Others, Parts, PodView, Reading, Request, ScheduledShutdown, SlotView, Source, Target,
 };
 
 /// How long ago a look may have ended when a write to a slot or the Node rests on it.
@@ -153,18 +153,8 @@ pub struct Look {
     pub begun: Duration,
     /// When it ended.
     pub ended: Option<Duration>,
-    /// The other nodes were part of it, and the alerts.
-    pub others: bool,
-    /// What the gates after a reboot ask for was part of it.
-    pub after: bool,
-    /// The fleet's policy was part of it.
-    pub policy: bool,
-    /// The kubelet's Lease was part of it.
-    pub kubelet: bool,
-    /// The pods were part of it, or were listed since.
-    pub pods: bool,
-    /// The budgets were part of it.
-    pub budgets: bool,
+    /// What it has read; the pods may have been listed since.
+    pub read: Parts,
     /// A watch has told of a pod since: enough to go on evicting, not enough to reboot.
     pub pods_changed: bool,
     /// A list of pods before it showed nothing left to drain, and it was to confirm that.

@@ -137,7 +137,7 @@ fn text(decision: &Decision) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::{Inhibitor, Reason, Watches};
+    use crate::decide::{Inhibitor, Parts, Reason};
 
     #[test]
     fn words_of_others_stay_on_the_line() {
@@ -146,7 +146,7 @@ mod tests {
             phase: Phase::Waiting,
             reasons: vec![Reason::Inhibited { inhibitor }],
             next: Next::Wait(None),
-            watches: Watches::default(),
+            watched: Parts::NONE,
         };
         let line = line(&decision);
         assert!(line.contains("y MAINPID=1") && !line.contains('\n'), "{line}");

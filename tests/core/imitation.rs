@@ -1,10 +1,13 @@
-//! Nodes, slots, pods and hosts in memory, and the loop of the agent around the real core.
+//! Nodes, slots, pods and hosts in memory, around the real loop and the real core.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use rebootd::access::{ApiAccess, Credential, PemSource};
+use rebootd::agent::{Agent, Edge};
 use rebootd::decide::settings::{self, After, Drain, DrainMode, Gates, Hooks, Mode, Policy, Settings, Signs};
 use rebootd::decide::*;
 
@@ -106,7 +109,9 @@ pub struct Host {
     pub renewals: u64,
     pub last: Option<Decision>,
     /// What it watched when it last decided.
-    watches: Watches,
+    watched: Parts,
+    /// What the agent has written down for its next start.
+    remembered: Memory,
     processes: u32,
 }
 
@@ -166,6 +171,211 @@ pub struct Cluster {
 impl Host {
     fn boot_id(&self) -> String {
         format!("{:032x}", self.boot * 256 + u32::from(self.machine as u8))
+    }
+}
+
+/// One host's agent at its place in the cluster: what the loop needs of the world outside.
+struct At<'a> {
+    cluster: &'a mut Cluster,
+    number: usize,
+    /// It waits, until then.
+    waits: Option<Option<Duration>>,
+    /// logind has accepted a reboot, and does it.
+    reboots: bool,
+}
+
+/// Nothing here takes time.
+fn at_once<F: Future>(future: F) -> F::Output {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => panic!("the cluster in memory made somebody wait"),
+    }
+}
+
+fn failure(message: &str) -> Failure {
+    Failure { message: message.into(), retry_after: None }
+}
+
+fn failed<T: Clone>(result: &Result<T, String>) -> Result<T, Failure> {
+    result.clone().map_err(|message| failure(&message))
+}
+
+impl At<'_> {
+    fn host(&mut self) -> &mut Host {
+        &mut self.cluster.hosts[self.number]
+    }
+
+    fn name(&self) -> String {
+        self.settings().node_name.clone()
+    }
+
+    /// As if nobody answered.
+    fn unanswered(part: Part) -> Event {
+        let failure = || failure("connection refused");
+        match part {
+            Part::Policy => Event::PolicyUnanswered(failure()),
+            Part::Others => Event::Others(Err(failure())),
+            Part::Alerts => Event::Alerts(Err(failure())),
+            Part::After => Event::After(AfterReadings::default()),
+            Part::Node => Event::Node(Err(failure())),
+            Part::Slots => Event::Slots(Err(failure())),
+            Part::Holders => Event::Holder { name: "anybody".into(), exists: Err(failure()) },
+            Part::Kubelet => Event::Kubelet(Err(failure())),
+            Part::Pods => Event::Pods(Err(failure())),
+            Part::Budgets => Event::Budgets(Err(failure())),
+            Part::Annotations => Event::Tick,
+        }
+    }
+
+    fn holders(&self, world: &World) -> Vec<Event> {
+        let mut events = Vec::new();
+        for name in holders(world, self.settings()) {
+            let is_there = |host: &Host| host.settings.node_name == name && !host.node_gone;
+            let exists = match self.cluster.holders_unreadable {
+                true => Err(failure("timed out")),
+                false => Ok(self.cluster.hosts.iter().any(is_there)),
+            };
+            events.push(Event::Holder { name, exists });
+        }
+        events
+    }
+}
+
+impl Edge for At<'_> {
+    fn now(&self) -> Now {
+        self.cluster.now(self.number)
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.cluster.hosts[self.number].settings
+    }
+
+    fn begin(&mut self, _: &World) -> Vec<Event> {
+        vec![]
+    }
+
+    fn report(&mut self, _: &World, decision: &Decision) {
+        let host = self.host();
+        let changed = host.last.as_ref().is_none_or(|last| {
+            last.phase != decision.phase
+                || last.reasons.iter().map(Reason::kind).ne(decision.reasons.iter().map(Reason::kind))
+        });
+        let quiet = decision.reasons.is_empty() && !matches!(decision.next, Next::Wait(_));
+        if changed && !quiet {
+            let reasons: Vec<_> = decision.reasons.iter().map(Reason::kind).collect();
+            let text = format!("{} {} {}", host.settings.node_name, decision.phase.word(), reasons.join(" "));
+            host.last = Some(decision.clone());
+            self.cluster.tell(text.trim_end().to_owned());
+        }
+    }
+
+    fn remember(&mut self, memory: &Memory) {
+        self.host().remembered = memory.clone();
+    }
+
+    async fn read(&mut self, part: Part, world: &World) -> Vec<Event> {
+        if self.cluster.api_down {
+            return vec![At::unanswered(part)];
+        }
+        let host = &self.cluster.hosts[self.number];
+        vec![match part {
+            Part::Policy => Event::Policy(host.policy.clone()),
+            Part::Others => Event::Others(self.cluster.others_of(self.number)),
+            Part::Alerts => Event::Alerts(failed(&host.alerts)),
+            Part::After => Event::After(host.after.clone()),
+            Part::Node => Event::Node(Ok((!host.node_gone).then(|| host.node.clone()))),
+            Part::Slots => Event::Slots(Ok(self.cluster.slots.clone())),
+            Part::Holders => return self.holders(world),
+            Part::Kubelet => Event::Kubelet(Ok(KubeletLease {
+                renewed: host.renewals.to_string(),
+                ..KubeletLease::default()
+            })),
+            Part::Pods => Event::Pods(Ok(host.pods.values().cloned().collect())),
+            Part::Budgets => Event::Budgets(failed(&host.budgets)),
+            Part::Annotations => return vec![],
+        }]
+    }
+
+    async fn read_host(&mut self, _: &World) -> Vec<Event> {
+        let host = self.host();
+        vec![
+            Event::Requests(host.requests.clone()),
+            Event::Hold(host.hold.clone()),
+            Event::Kernel(Ok(host.kernel.clone())),
+            Event::Livepatch(host.livepatched.clone()),
+            Event::Clock(host.clock_synchronized.clone()),
+            Event::Sessions(Ok(host.sessions.clone())),
+            Event::Hooks(host.hooks.iter().map(|(hook, unit)| (*hook, Ok(unit.clone()))).collect()),
+            Event::Host {
+                going_down: host.going_down.clone(),
+                package_manager: Ok(host.package_manager.clone()),
+                inhibitors: Ok(host.inhibitors.clone()),
+                may_reboot: Ok(true),
+                scheduled: Ok(host.scheduled.clone()),
+            },
+        ]
+    }
+
+    fn look_failed(&mut self) {
+        let host = self.host();
+        host.watched = Parts::NONE.with_if(Part::Annotations, host.watched.has(Part::Annotations));
+    }
+
+    fn watch(&mut self, parts: Parts, _: &World) {
+        self.host().watched = parts;
+    }
+
+    async fn write_slot(&mut self, write: &SlotWrite) -> Outcome {
+        let name = self.name();
+        let outcome = self.cluster.write_slot(&name, write);
+        self.cluster.answer(outcome)
+    }
+
+    async fn write_node(&mut self, write: &NodeWrite, _: &World) -> Outcome {
+        let outcome = self.cluster.write_node(self.number, write);
+        self.cluster.answer(outcome)
+    }
+
+    fn evict(&mut self, eviction: &Eviction) -> Vec<Event> {
+        let how = eviction.how;
+        let time = self.cluster.time;
+        let host = self.host();
+        let mut events = Vec::new();
+        for key in &eviction.pods {
+            host.asked.push((time, key.name.clone(), how));
+            let answer = host.answers.get(&key.name).cloned().or_else(|| host.kept.then(|| kept_by("db")));
+            let outcome = answer.filter(|_| how != How::Delete).unwrap_or(EvictionOutcome::Granted);
+            if outcome == EvictionOutcome::Granted && how != How::DryRun {
+                host.pods.get_mut(&key.uid).unwrap().terminating = true;
+            }
+            events.push(Event::EvictionEnded { pod: key.clone(), how, outcome });
+        }
+        events
+    }
+
+    fn start_hook(&mut self, hook: Hook) {
+        self.cluster.tell(format!("{} starts {}", self.name(), hook.unit()));
+        let version = self.cluster.bump();
+        let host = self.host();
+        let unit = host.hooks.get_mut(&hook).unwrap();
+        if !host.deaf && unit.state != UnitState::Runs {
+            (unit.invocation, unit.state) = (version, UnitState::Runs);
+        }
+    }
+
+    fn tell_people(&mut self) {
+        self.cluster.tell(format!("{} asks people to log out", self.name()));
+    }
+
+    async fn reboot(&mut self, _kexec: bool) -> Result<(), String> {
+        self.cluster.tell(format!("{} calls Reboot", self.name()));
+        self.reboots = !self.host().stays_up;
+        Ok(())
+    }
+
+    async fn wait(&mut self, until: Option<Duration>, _: &World) -> Vec<Event> {
+        self.waits = Some(until);
+        vec![]
     }
 }
 
@@ -249,7 +459,8 @@ impl Cluster {
                 unready_after_boot: vec![],
                 renewals: 0,
                 last: None,
-                watches: Watches::default(),
+                watched: Parts::NONE,
+                remembered: Memory::default(),
                 processes: 0,
             };
             host.node.boot_id = host.boot_id();
@@ -276,7 +487,7 @@ impl Cluster {
         let host = &mut self.hosts[number];
         host.processes += 1;
         let process = format!("{}{}", host.machine, host.processes);
-        let memory = host.world.memory.clone();
+        let memory = host.remembered.clone();
         host.world = World::new(now, process, host.boot_id(), id(host.machine), memory);
         let requests = host.requests.clone();
         observe(&mut host.world, Event::Requests(requests), now);
@@ -316,9 +527,9 @@ impl Cluster {
         let uid = host.node.uid.clone();
         let (hold, request, labels) =
             (host.node.hold.clone(), host.node.request.clone(), host.node.labels.clone());
-        if host.watches.node {
+        if host.watched.has(Part::Node) {
             self.event(number, Event::Changed { uid, resource_version });
-        } else if host.watches.annotations {
+        } else if host.watched.has(Part::Annotations) {
             self.event(number, Event::Annotations { uid, hold, request, labels });
         }
     }
@@ -327,7 +538,7 @@ impl Cluster {
     /// Somebody has edited the fleet's policy.
     pub fn policy(&mut self, number: usize, policy: Result<(), String>) {
         self.hosts[number].policy = policy;
-        if self.hosts[number].watches.policy {
+        if self.hosts[number].watched.has(Part::Policy) {
             self.event(number, Event::PolicyChanged);
         }
     }
@@ -351,7 +562,7 @@ impl Cluster {
         }
         for number in 0..self.hosts.len() {
             let resource_version = resource_version.clone();
-            if self.hosts[number].watches.slots {
+            if self.hosts[number].watched.has(Part::Slots) {
                 self.event(number, Event::Changed { uid: "pause".into(), resource_version });
             }
         }
@@ -373,7 +584,9 @@ impl Cluster {
 
     pub fn event(&mut self, number: usize, event: Event) {
         let now = self.now(number);
-        observe(&mut self.hosts[number].world, event, now);
+        let host = &mut self.hosts[number];
+        observe(&mut host.world, event, now);
+        host.remembered = host.world.memory.clone();
     }
 
     fn bump(&mut self) -> String {
@@ -387,119 +600,18 @@ impl Cluster {
             return Some(None);
         }
         self.event(number, Event::Tick);
-        let host = &mut self.hosts[number];
-        let decision = decide(&host.world, &host.settings);
-        let changed = host.last.as_ref().is_none_or(|last| {
-            last.phase != decision.phase
-                || last.reasons.iter().map(Reason::kind).ne(decision.reasons.iter().map(Reason::kind))
-        });
-        host.watches = decision.watches;
-        let quiet = decision.reasons.is_empty() && !matches!(decision.next, Next::Wait(_));
-        if changed && !quiet {
-            let reasons: Vec<_> = decision.reasons.iter().map(Reason::kind).collect();
-            let text = format!("{} {} {}", host.settings.node_name, decision.phase.word(), reasons.join(" "));
-            host.last = Some(decision.clone());
-            self.tell(text.trim_end().to_owned());
+        // Meanwhile nobody looks at what lies there in its place.
+        let idle = World::new(Now::default(), String::new(), String::new(), String::new(), Memory::default());
+        let world = std::mem::replace(&mut self.hosts[number].world, idle);
+        let mut agent = Agent::new(world, At { cluster: self, number, waits: None, reboots: false });
+        at_once(agent.step());
+        let (world, At { waits, reboots, .. }) = agent.into_parts();
+        self.hosts[number].world = world;
+        if reboots {
+            self.power_cycle(number);
         }
-        match decision.next {
-            Next::Wait(until) => return Some(until.map(|until| until + self.hosts[number].booted_at)),
-            Next::Read(reads) => self.look(number, reads),
-            Next::Act(effect) => self.act(number, &effect),
-        }
-        None
-    }
-
-    fn look(&mut self, number: usize, reads: Reads) {
-        let failure = || Failure { message: "connection refused".into(), retry_after: None };
-        if reads.cluster {
-            self.event(number, Event::LookBegun);
-            if self.api_down {
-                // The policy comes first.
-                self.event(
-                    number,
-                    if reads.policy {
-                        Event::PolicyUnanswered(failure())
-                    } else {
-                        Event::Node(Err(failure()))
-                    },
-                );
-            } else {
-                if reads.policy {
-                    let policy = self.hosts[number].policy.clone();
-                    self.event(number, Event::Policy(policy));
-                }
-                if reads.others {
-                    let others = self.others_of(number);
-                    self.event(number, Event::Others(others));
-                    let failed = |message| Failure { message, retry_after: None };
-                    let alerts = self.hosts[number].alerts.clone().map_err(failed);
-                    self.event(number, Event::Alerts(alerts));
-                }
-                if reads.after {
-                    let readings = self.hosts[number].after.clone();
-                    self.event(number, Event::After(readings));
-                }
-                let host = &self.hosts[number];
-                let node = (!host.node_gone).then(|| host.node.clone());
-                self.event(number, Event::Node(Ok(node)));
-                let slots = self.slots.clone();
-                self.event(number, Event::Slots(Ok(slots)));
-                if reads.holders {
-                    self.look_at_holders(number);
-                }
-                if reads.kubelet {
-                    let renewed = self.hosts[number].renewals.to_string();
-                    let lease = KubeletLease { renewed, ..KubeletLease::default() };
-                    self.event(number, Event::Kubelet(Ok(lease)));
-                }
-                if reads.pods {
-                    let pods = self.hosts[number].pods.values().cloned().collect();
-                    self.event(number, Event::Pods(Ok(pods)));
-                }
-                if reads.budgets {
-                    let failed = |message| Failure { message, retry_after: None };
-                    let budgets = self.hosts[number].budgets.clone().map_err(failed);
-                    self.event(number, Event::Budgets(budgets));
-                }
-            }
-            self.event(number, Event::LookEnded(reads));
-        } else if reads.pods {
-            let pods = self.hosts[number].pods.values().cloned().collect();
-            let pods = if self.api_down { Err(failure()) } else { Ok(pods) };
-            return self.event(number, Event::Pods(pods));
-        }
-        let host = &self.hosts[number];
-        let (requests, going_down) = (host.requests.clone(), host.going_down.clone());
-        let package_manager = Ok(host.package_manager.clone());
-        let hold = host.hold.clone();
-        self.event(number, Event::Requests(requests));
-        self.event(number, Event::Hold(hold));
-        let kernel = self.hosts[number].kernel.clone();
-        self.event(number, Event::Kernel(Ok(kernel)));
-        let livepatched = self.hosts[number].livepatched.clone();
-        self.event(number, Event::Livepatch(livepatched));
-        let inhibitors = Ok(self.hosts[number].inhibitors.clone());
-        let scheduled = Ok(self.hosts[number].scheduled.clone());
-        let host = &self.hosts[number];
-        let (clock, sessions) = (host.clock_synchronized.clone(), host.sessions.clone());
-        let hooks = host.hooks.iter().map(|(hook, unit)| (*hook, Ok(unit.clone()))).collect();
-        self.event(number, Event::Clock(clock));
-        self.event(number, Event::Sessions(Ok(sessions)));
-        self.event(number, Event::Hooks(hooks));
-        let host = Event::Host { going_down, package_manager, inhibitors, may_reboot: Ok(true), scheduled };
-        self.event(number, host);
-    }
-
-    fn look_at_holders(&mut self, number: usize) {
-        for name in holders(&self.hosts[number].world, &self.hosts[number].settings) {
-            let is_there = |host: &Host| host.settings.node_name == name && !host.node_gone;
-            let exists = if self.holders_unreadable {
-                Err(Failure { message: "timed out".into(), retry_after: None })
-            } else {
-                Ok(self.hosts.iter().any(is_there))
-            };
-            self.event(number, Event::Holder { name, exists });
-        }
+        self.check();
+        waits.map(|until| until.map(|until| until + self.hosts[number].booted_at))
     }
 
     /// A person deletes the Node, and its cordon with it.
@@ -539,64 +651,6 @@ impl Cluster {
             }
         }
         Ok(others)
-    }
-
-    pub fn act(&mut self, number: usize, effect: &Effect) {
-        let name = self.hosts[number].settings.node_name.clone();
-        let sent = self.now(number).boot;
-        match effect {
-            Effect::WriteSlot(write) => {
-                self.event(number, Event::WriteBegun(Target(write.uid.clone())));
-                let outcome = self.write_slot(&name, write);
-                let outcome = self.answer(outcome);
-                self.event(number, Event::WriteEnded { effect: effect.clone(), sent, outcome });
-            }
-            Effect::WriteNode(write) => {
-                self.event(number, Event::WriteBegun(Target(write.uid.clone())));
-                let outcome = self.write_node(number, write);
-                let outcome = self.answer(outcome);
-                self.event(number, Event::WriteEnded { effect: effect.clone(), sent, outcome });
-            }
-            Effect::Evict(eviction) => self.evict(number, eviction),
-            Effect::TellPeople => {
-                self.tell(format!("{name} asks people to log out"));
-                self.event(number, Event::PeopleTold);
-            }
-            Effect::StartHook { hook, turn } => {
-                self.tell(format!("{name} starts {}", hook.unit()));
-                self.event(number, Event::HookBegun { hook: *hook, turn: *turn });
-                let (version, host) = (self.bump(), &mut self.hosts[number]);
-                let unit = host.hooks.get_mut(hook).unwrap();
-                if !host.deaf && unit.state != UnitState::Runs {
-                    (unit.invocation, unit.state) = (version, UnitState::Runs);
-                }
-            }
-            Effect::Reboot { .. } => {
-                self.tell(format!("{name} calls Reboot"));
-                self.event(number, Event::RebootBegun);
-                self.event(number, Event::RebootEnded(Ok(())));
-                if !self.hosts[number].stays_up {
-                    self.power_cycle(number);
-                }
-            }
-        }
-        self.check();
-    }
-
-    fn evict(&mut self, number: usize, eviction: &Eviction) {
-        let how = eviction.how;
-        self.event(number, Event::EvictionsBegun { pods: eviction.pods.clone(), how });
-        for key in &eviction.pods {
-            let time = self.time;
-            let host = &mut self.hosts[number];
-            host.asked.push((time, key.name.clone(), how));
-            let answer = host.answers.get(&key.name).cloned().or_else(|| host.kept.then(|| kept_by("db")));
-            let outcome = answer.filter(|_| how != How::Delete).unwrap_or(EvictionOutcome::Granted);
-            if outcome == EvictionOutcome::Granted && how != How::DryRun {
-                host.pods.get_mut(&key.uid).unwrap().terminating = true;
-            }
-            self.event(number, Event::EvictionEnded { pod: key.clone(), how, outcome });
-        }
     }
 
     /// The host goes down and, unless it never returns, boots again.
@@ -742,7 +796,7 @@ impl Cluster {
             if self.time.as_secs().is_multiple_of(10) {
                 self.hosts[number].renewals += 1;
                 let resource_version = self.bump();
-                if self.hosts[number].watches.kubelet {
+                if self.hosts[number].watched.has(Part::Kubelet) {
                     self.event(number, Event::Changed { uid: "kubelet".into(), resource_version });
                 }
             }
@@ -757,7 +811,7 @@ impl Cluster {
                 self.event(number, Event::PodGone(key));
             }
             for slot in self.slots.clone() {
-                if self.hosts[number].watches.slots {
+                if self.hosts[number].watched.has(Part::Slots) {
                     let resource_version = slot.resource_version;
                     self.event(number, Event::Changed { uid: slot.uid, resource_version });
                 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::super::world::Cluster;
-use super::super::{How, Owner, PodKey, PodView};
+use super::super::{How, Owner, Part, PodKey, PodView};
 use super::keepers::{Keepers, budget_key};
 use super::rehearsal;
 use super::state::{Drain, EvictionOutcome, GonePod, PodDrain, Refuser, Retry};
@@ -52,7 +52,7 @@ pub(in crate::decide) fn pods_read(cluster: &mut Cluster, pods: &BTreeMap<String
         has_come(cluster, pod, now);
     }
     if let Some(look) = &mut cluster.look {
-        (look.pods, look.pods_changed) = (true, false);
+        (look.read, look.pods_changed) = (look.read.with(Part::Pods), false);
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::settings::{AtLimit, ObjectField};
 use super::super::wish::{OTHERS_LOOK, WAITING_LOOK, WITH_KUBELET, Wish};
-use super::super::{Names, Phase, Reads, Reason, SlotView, Watches, gates};
+use super::super::{Names, Part, Parts, Phase, Reason, SlotView, gates};
 use super::situation::Situation;
 use crate::notation::Selector;
 
@@ -35,8 +35,7 @@ impl Situation<'_> {
         let now = self.world.now.boot;
         let begun = self.world.memory.uncordoned.as_ref().map_or(Duration::ZERO, |it| it.at);
         let soaked = begun + after.soak;
-        let wish =
-            Wish { watches: Watches { slots: true, ..Watches::default() }, ..Wish::new(Phase::Returning) };
+        let wish = Wish { watched: Parts::only(Part::Slots), ..Wish::new(Phase::Returning) };
         if now < soaked {
             let wish = Wish { look_age: Some(WAITING_LOOK), until: Some(soaked), ..wish };
             return AfterGates::Held(wish.because(Reason::Soaking { left: soaked - now }));
@@ -55,7 +54,7 @@ impl Situation<'_> {
         }
         AfterGates::Held(Wish {
             reasons,
-            reads: Reads { after: true, pods: !after.pods.is_empty(), ..WITH_KUBELET },
+            reads: WITH_KUBELET.with(Part::After).with_if(Part::Pods, !after.pods.is_empty()),
             look_age: Some(OTHERS_LOOK),
             until: Some(overdue).filter(|at| *at > now),
             ..wish
@@ -64,7 +63,9 @@ impl Situation<'_> {
 
     /// What is not well. A look that did not read it says nothing: whoever asks wants it read, so that comes first.
     fn closed_after(&self) -> Vec<Reason> {
-        let Some(look) = self.world.cluster.look.filter(|look| look.after) else { return Vec::new() };
+        let Some(look) = self.world.cluster.look.filter(|look| look.read.has(Part::After)) else {
+            return Vec::new();
+        };
         let after = &self.settings.after;
         let read = &self.world.cluster.after;
         let query = after.query.as_ref().and_then(|_| match &read.query {
@@ -81,7 +82,11 @@ impl Situation<'_> {
             Some(Err(why)) => Some(format!("cannot read {}: {why}", object.path)),
             None => Some(format!("{} was not read yet", object.path)),
         });
-        let pods = after.pods.iter().filter(|_| look.pods).filter_map(|selector| self.not_ready(selector));
+        let pods = after
+            .pods
+            .iter()
+            .filter(|_| look.read.has(Part::Pods))
+            .filter_map(|selector| self.not_ready(selector));
         query.into_iter().chain(objects).chain(pods).map(|why| Reason::AfterCheck { why }).collect()
     }
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::super::drain::{self, Planned, Queue, Rehearsed, Verdict};
 use super::super::gates;
 use super::super::settings::OnTimeout;
-use super::super::wish::{DRAIN_LOOK, GATE_LOOK, OTHERS_LOOK, TROUBLE_LOOK, WITH_PODS, Wish};
+use super::super::wish::{CLUSTER, DRAIN_LOOK, GATE_LOOK, OTHERS_LOOK, TROUBLE_LOOK, WITH_PODS, Wish};
 use super::super::{
-    Effect, Eviction, Hook, How, Phase, PodView, Reason, SlotChange, SlotView, Stamp, Watches,
+    Effect, Eviction, Hook, How, Part, Parts, Phase, PodView, Reason, SlotChange, SlotView, Stamp,
 };
 use super::situation::{Situation, turn_of};
 
@@ -29,12 +29,12 @@ impl Situation<'_> {
             let reason = Reason::WouldBeBlocked { pod: pod.to_string(), by: by.to_string(), left };
             return Wish { until: Some(until), ..wish }.because(reason);
         }
-        if !look.pods {
+        if !look.read.has(Part::Pods) {
             return Wish { list_pods: true, ..wish }.because(Reason::MyTurnComes);
         }
         if !drain::budget_namespaces(self.world, self.settings).is_empty() {
             wish.reads = WITH_PODS;
-            if !look.budgets {
+            if !look.read.has(Part::Budgets) {
                 return wish.because(Reason::MyTurnComes);
             }
         }
@@ -140,7 +140,7 @@ impl Situation<'_> {
             look_age: Some(DRAIN_LOOK),
             host_age: Some(GATE_LOOK),
             until: Some(self.deadline(slot)).filter(|at| *at > now),
-            watches: Watches { slots: long, node: long, policy: long, pods: true, ..Watches::default() },
+            watched: if long { CLUSTER.with(Part::Policy).with(Part::Pods) } else { Parts::only(Part::Pods) },
             ..Wish::new(Phase::Draining)
         };
         wish.wake_at(long_from, now);
@@ -171,13 +171,14 @@ impl Situation<'_> {
             return wish;
         }
         let drained = goes_on || self.is_empty();
-        let listed = self.world.cluster.look.is_some_and(|look| look.pods && !look.pods_changed);
+        let listed =
+            self.world.cluster.look.is_some_and(|look| look.read.has(Part::Pods) && !look.pods_changed);
         if drained && !listed {
             return Wish { list_pods: true, ..wish };
         }
         // Under a person's cordon there was none of ours before which to ask.
         if drained || !self.cordon_is_ours() {
-            wish.reads.others = true;
+            wish.reads = wish.reads.with(Part::Others).with(Part::Alerts);
             let closed = self.closed_by_others();
             if !closed.is_empty() {
                 wish.reasons.splice(0..0, closed);
@@ -187,10 +188,10 @@ impl Situation<'_> {
         if !drained {
             return self.evicting(wish, slot, &left);
         }
-        wish.reads.confirms_drained = !goes_on;
+        wish.confirms_drained = !goes_on;
         match self.volumes_in_use(slot).filter(|_| !goes_on) {
             Some((count, until)) => {
-                wish.watches.node = true;
+                wish.watched = wish.watched.with(Part::Node);
                 wish.wake_at(until, now);
                 wish.because(Reason::VolumesInUse { count, left: until - now })
             }

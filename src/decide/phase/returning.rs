@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::wish::{WITH_KUBELET, Wish};
-use super::super::{Hook, Phase, Reads, Reason, SlotView, healthy};
+use super::super::{Hook, Part, Phase, Reason, SlotView, healthy};
 use super::after::AfterGates;
 use super::situation::Situation;
 
@@ -25,7 +25,9 @@ impl Situation<'_> {
                     self.once_run(Hook::AfterBoot, Duration::ZERO, wish, self.give_back(slot, None))
                 }
             };
-        wish.reads = Reads { pods, after: matches!(after, AfterGates::Asked { .. }), ..WITH_KUBELET };
+        wish.reads = WITH_KUBELET
+            .with_if(Part::Pods, pods)
+            .with_if(Part::After, matches!(after, AfterGates::Asked { .. }));
         if let AfterGates::Asked { given_up } = after {
             wish.reasons.splice(0..0, given_up);
         }

@@ -10,8 +10,8 @@ use super::super::signs::{self, Waiting};
 use super::super::wish::{HOOK_LOOK, WITH_KUBELET, Wish};
 use super::super::world::World;
 use super::super::{
-    AbortReason, Claim, Effect, Hook, NodeChange, NodeView, NodeWrite, Phase, Reason, SignsWrite, SlotChange,
-    SlotView, SlotWrite, Stamp, Watches, healthy,
+    AbortReason, Claim, Effect, Hook, NodeChange, NodeView, NodeWrite, Part, Parts, Phase, Reason,
+    SignsWrite, SlotChange, SlotView, SlotWrite, Stamp, healthy,
 };
 use crate::notation::minute;
 
@@ -156,7 +156,7 @@ impl Situation<'_> {
         Wish {
             reads: WITH_KUBELET,
             look_age: Some((settle / 3).clamp(HEALTH_LOOK_LEAST, HEALTH_LOOK_MOST)),
-            watches: Watches { node: true, kubelet: true, ..Watches::default() },
+            watched: Parts::only(Part::Node).with(Part::Kubelet),
             ..Wish::new(phase)
         }
     }

@@ -4,7 +4,7 @@ use super::super::hooks;
 use super::super::wish::{
     CLUSTER, DRAIN_LOOK, GATE_LOOK, GOING_DOWN_LOOK, OTHERS_LOOK, WITH_ALL, WITH_PODS, Wish,
 };
-use super::super::{AbortReason, Hook, NodeChange, Phase, Reason, SlotView, Stamp, Watches, gates};
+use super::super::{AbortReason, Hook, NodeChange, Part, Parts, Phase, Reason, SlotView, Stamp, gates};
 use super::situation::{Situation, turn_of};
 
 impl Situation<'_> {
@@ -91,9 +91,9 @@ impl Situation<'_> {
         let closed = self.closed();
         if !closed.is_empty() {
             // The gates may stay closed for long: meanwhile the slot may be taken away, or wanted back.
-            let watches = Watches { slots: true, node: true, policy: true, ..Watches::default() };
+            let watched = CLUSTER.with(Part::Policy);
             let (look_age, host_age) = (Some(DRAIN_LOOK), Some(GATE_LOOK));
-            return Wish { reasons: closed, look_age, host_age, watches, ..wish };
+            return Wish { reasons: closed, look_age, host_age, watched, ..wish };
         }
         let has_begun = hooks::asked_for(self.world, Hook::BeforeDrain, turn_of(slot)).is_some();
         if !has_begun && gates::window_ends_soon(self.world, self.settings).is_some() {
@@ -110,15 +110,18 @@ impl Situation<'_> {
         let closed = self.closed_by_others().into_iter().chain(self.refused()).collect::<Vec<_>>();
         match closed {
             closed if closed.is_empty() => {
-                let watches = Watches { slots: true, node: true, ..Watches::default() };
-                let wish =
-                    Wish { look_age: Some(DRAIN_LOOK), until: Some(self.deadline(slot)), watches, ..wish };
+                let wish = Wish {
+                    look_age: Some(DRAIN_LOOK),
+                    until: Some(self.deadline(slot)),
+                    watched: CLUSTER,
+                    ..wish
+                };
                 self.once_run(Hook::BeforeDrain, turn_of(slot), wish, self.cordon())
             }
             closed => {
                 let until = Some(self.deadline(slot));
-                let watches = Watches { slots: true, policy: true, ..Watches::default() };
-                Wish { reasons: closed, look_age: Some(OTHERS_LOOK), until, watches, ..wish }
+                let watched = Parts::only(Part::Slots).with(Part::Policy);
+                Wish { reasons: closed, look_age: Some(OTHERS_LOOK), until, watched, ..wish }
             }
         }
     }
@@ -127,7 +130,7 @@ impl Situation<'_> {
     /// that comes first.
     pub(in crate::decide) fn closed_by_others(&self) -> Vec<Reason> {
         match self.world.cluster.look {
-            Some(look) if look.others => {
+            Some(look) if look.read.has(Part::Others) => {
                 let alerts = gates::alerts(self.world, self.settings);
                 let others = gates::others(self.world, self.settings).into_iter();
                 others.chain(gates::only_one(self.world, self.settings)).chain(alerts).collect()

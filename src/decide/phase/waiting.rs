@@ -8,7 +8,9 @@ use super::super::jitter::jitter;
 use super::super::reclaim::{self, Absence};
 use super::super::settings::Mode;
 use super::super::wish::{GATE_LOOK, TROUBLE_LOOK, WAITING_LOOK, WITH_KUBELET, Wish};
-use super::super::{AbortReason, Effect, NodeChange, Phase, Reason, SlotChange, SlotView, gates, healthy};
+use super::super::{
+    AbortReason, Effect, NodeChange, Part, Phase, Reason, SlotChange, SlotView, gates, healthy,
+};
 use super::situation::{Held, Situation};
 
 /// See [`Situation::heartbeat`].
@@ -44,7 +46,8 @@ impl Situation<'_> {
         }
         // People annotate, and take it back, at any time.
         let may_matter = self.settings.host.request_annotation || idle_or_waiting == Phase::Waiting;
-        wish.watches.annotations = may_matter && !wish.watches.node && !self.world.step_back;
+        let watches_annotations = may_matter && !wish.watched.has(Part::Node) && !self.world.step_back;
+        wish.watched = wish.watched.with_if(Part::Annotations, watches_annotations);
         wish.look_age.get_or_insert_with(|| self.heartbeat());
         self.show(wish)
     }
@@ -92,7 +95,7 @@ impl Situation<'_> {
     pub(in crate::decide) fn waiting(&self, slots: &[SlotView]) -> Wish {
         let mut wish = Wish::new(Phase::Waiting);
         wish.reasons = self.requests.closed();
-        wish.watches.policy = true;
+        wish.watched = wish.watched.with(Part::Policy);
         if let Some(reason) = gates::policy(self.world) {
             wish.look_age = Some(WAITING_LOOK);
             wish.reasons.push(reason);
@@ -118,7 +121,7 @@ impl Situation<'_> {
             opens.iter().for_each(|at| wish.wake_at(*at, self.world.now.boot));
         }
         // People take back what they said at any time.
-        wish.watches.slots = self.world.cluster.pause.is_some();
+        wish.watched = wish.watched.with_if(Part::Slots, self.world.cluster.pause.is_some());
         if !wish.reasons.is_empty() {
             return wish;
         }
@@ -128,7 +131,7 @@ impl Situation<'_> {
             return Wish { host_age: Some(GATE_LOOK), ..wish };
         }
         if let Some(reason) = gates::node(self.node) {
-            wish.watches.node = true;
+            wish.watched = wish.watched.with(Part::Node);
             return wish.because(reason);
         }
         if let Err(reason) = identity::node_is_this_boot(self.world, self.node) {
@@ -144,10 +147,10 @@ impl Situation<'_> {
         wish.look_age = Some(WAITING_LOOK);
         // Known since the last turn; a node that joins is seen at the next look.
         if let Some(reason) = gates::only_one(self.world, self.settings) {
-            wish.reads.others = true;
+            wish.reads = wish.reads.with(Part::Others).with(Part::Alerts);
             return wish.because(reason);
         }
-        wish.watches.slots = true;
+        wish.watched = wish.watched.with(Part::Slots);
         self.claim_free_slot(wish, slots)
     }
 
@@ -179,7 +182,7 @@ impl Situation<'_> {
 
     /// Looks for the holders' Nodes beside the slots, and frees a slot whose holder has had none for long enough.
     pub(in crate::decide) fn reclaim(&self, mut wish: Wish, held: &[&SlotView]) -> Wish {
-        wish.reads.holders = held.iter().any(|slot| reclaim::is_claimed(slot));
+        wish.reads = wish.reads.with_if(Part::Holders, held.iter().any(|slot| reclaim::is_claimed(slot)));
         for slot in held {
             let Some(absence) = reclaim::absence(self.world, slot) else { continue };
             wish.look_age = Some(reclaim::MISSING_LOOK);

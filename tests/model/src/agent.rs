@@ -17,8 +17,8 @@ use rebootd::decide::settings::{
 };
 use rebootd::decide::{
     AfterReadings, Effect, Event, Eviction, EvictionOutcome, EvictionRefusal, Failure, Health, KubeletLease,
-    LookPart, Memory, Names, Next, NodeChange, NodeView, Now, Open, Others, Outcome, Phase, Reads, Refuser,
-    Request, SlotChange, Source, Target, Windows, World, decide, holders, observe,
+    Memory, Names, Next, NodeChange, NodeView, Now, Open, Others, Outcome, Part, Parts, Phase, Reads,
+    Refuser, Request, SlotChange, Source, Target, Windows, World, decide, holders, observe,
 };
 
 use crate::searches::Search;
@@ -46,17 +46,16 @@ const PROCESS: &str = "p";
 const NEXT_NONCE: &str = "p-0";
 pub const POOLS: [&str; 2] = ["a", "b"];
 /// Reads everything there is, so that no second look is needed for a part.
-const EVERYTHING: Reads = Reads {
-    others: true,
-    after: true,
-    policy: true,
-    cluster: true,
-    kubelet: true,
-    pods: true,
-    budgets: true,
-    holders: true,
-    confirms_drained: false,
-};
+const EVERYTHING: Parts = Parts::only(Part::Policy)
+    .with(Part::Others)
+    .with(Part::Alerts)
+    .with(Part::After)
+    .with(Part::Node)
+    .with(Part::Slots)
+    .with(Part::Holders)
+    .with(Part::Kubelet)
+    .with(Part::Pods)
+    .with(Part::Budgets);
 
 /// A write on its way, reduced to what it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -324,8 +323,8 @@ impl Agents {
 
     /// Whether the core wants its Node read before the slots.
     pub fn node_comes_first() -> bool {
-        let mut parts = EVERYTHING.in_order().filter(|part| matches!(part, LookPart::Node | LookPart::Slots));
-        parts.next() == Some(LookPart::Node)
+        let mut parts = EVERYTHING.in_order().filter(|part| matches!(part, Part::Node | Part::Slots));
+        parts.next() == Some(Part::Node)
     }
 
     pub fn read_failed(&mut self, id: Id, node_too: bool) -> Id {
@@ -417,7 +416,7 @@ impl Agents {
                 } else {
                     see(Event::Slots(Err(failure)));
                 }
-                see(Event::LookEnded(EVERYTHING));
+                see(Event::LookEnded(Reads { parts: EVERYTHING, confirms_drained: false }));
                 // What failed is looked at again; nothing else can come of it.
                 Goes::on(Stage::Waiting, true)
             }
@@ -444,7 +443,7 @@ impl Agents {
                 let renewed = if seen.kubelet_renews { "later" } else { "r" };
                 see(Event::Kubelet(Ok(KubeletLease { renewed: renewed.into(), ..KubeletLease::default() })));
                 see(Event::Pods(Ok(seen.pod.into_iter().map(pod_view).collect())));
-                see(Event::LookEnded(Reads { confirms_drained: confirms, ..EVERYTHING }));
+                see(Event::LookEnded(Reads { parts: EVERYTHING, confirms_drained: confirms }));
                 // The spread of claims is over: a claim may come at once.
                 world.cluster.free.values_mut().for_each(|(_, since)| *since = LONG_AGO);
                 read_host(&mut world, around);
@@ -537,7 +536,7 @@ impl Agents {
                     return Goes::on(stage, keeps_health);
                 }
                 // Where the pods alone are to be listed, the model reads everything.
-                Next::Read(reads) if reads.cluster || reads.pods => {
+                Next::Read(reads) if reads.parts != Parts::NONE => {
                     let confirms = reads.confirms_drained;
                     return Goes { confirms, ..Goes::on(Stage::Waiting, keeps_health) };
                 }

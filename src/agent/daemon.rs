@@ -1,0 +1,391 @@
+//! The daemon's edge: this host, and the cluster that it belongs to.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
+
+use super::configuration::Configuration;
+use super::event_loop::Edge;
+use super::journal::{self, Journal};
+use super::requests::{Requests, sleep};
+use super::watches::Watches;
+use crate::cluster::{Api, ApiError};
+use crate::decide::{
+    AfterReadings, Decision, Effect, Event, Eviction, EvictionOutcome, Failure, Hook, How, Memory,
+    NodeChange, NodeWrite, Now, Outcome, Part, Parts, PodKey, Settings, SlotWrite, World, budget_namespaces,
+    clock_matters, holders,
+};
+use crate::host::logind::Bus;
+use crate::host::{clock, dpkg, hold, hooks, kernel, livepatch, memory};
+use crate::report::systemd;
+
+/// An idle daemon keeps neither connections nor their memory.
+const DISCONNECT_WHEN_WAITING_LONGER_THAN: Duration = Duration::from_secs(30);
+
+/// Where a daemon keeps and shows things. The one-shot `step-back` has none.
+#[derive(Debug, Clone, Default)]
+pub struct Places {
+    /// The file of [`memory`].
+    pub memory: Option<PathBuf>,
+    /// The file of [`crate::report::status`].
+    pub status: Option<PathBuf>,
+}
+
+/// Everything that a daemon holds, besides what it knows.
+pub struct Daemon {
+    configuration: Configuration,
+    memory: Option<PathBuf>,
+    journal: Journal,
+    api: Option<Api>,
+    bus: Bus,
+    watches: Watches,
+    evictions: JoinSet<Asked>,
+    requests: Requests,
+    hangup: Signal,
+}
+
+/// An eviction that was asked for.
+struct Asked {
+    pod: PodKey,
+    how: How,
+    outcome: EvictionOutcome,
+}
+
+impl Daemon {
+    /// Fails where signals cannot be received.
+    pub fn new(configuration: Configuration, places: Places) -> std::io::Result<Daemon> {
+        let settings = &configuration.settings;
+        Ok(Daemon {
+            requests: Requests::new(&settings.host),
+            api: api(settings),
+            memory: places.memory,
+            journal: Journal::new(places.status),
+            bus: Bus::default(),
+            watches: Watches::default(),
+            evictions: JoinSet::new(),
+            hangup: signal(SignalKind::hangup())?,
+            configuration,
+        })
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.configuration.settings
+    }
+
+    fn read_requests(&mut self) -> Vec<Event> {
+        let answers = self.requests.read(!self.journal.is_idle());
+        let host = &self.configuration.settings.host;
+        let mut events = vec![Event::Kernel(kernel::read()), Event::Requests(answers)];
+        if host.livepatched_min_age.is_some() {
+            let covered = livepatch::read(Path::new(livepatch::PATH), &host.sentinel);
+            events.push(Event::Livepatch(covered));
+        }
+        events.push(Event::Hold(hold::read(&host.hold)));
+        events
+    }
+
+    async fn read_part(&mut self, api: &mut Api, part: Part, world: &World) -> Vec<Event> {
+        let settings = self.settings();
+        match part {
+            Part::Policy => vec![self.read_policy(api).await],
+            Part::Others => {
+                let node = world.cluster.node.last().and_then(Option::as_ref);
+                let control_plane = node.is_some_and(|node| node.control_plane);
+                vec![Event::Others(failed(api.others(&settings.pool, control_plane).await))]
+            }
+            Part::Alerts => match &settings.gates.query {
+                Some(query) => vec![Event::Alerts(failed(api.query(query).await))],
+                None => vec![],
+            },
+            Part::After => vec![Event::After(self.read_after(api).await)],
+            Part::Node => {
+                let node = api.node().await;
+                let labels = node.as_ref().ok().and_then(Option::as_ref).map(|node| node.labels.clone());
+                let policy_is_known = world.cluster.policy.current().is_some();
+                let policy =
+                    labels.and_then(|labels| self.configuration.labels_seen(&labels, policy_is_known));
+                [Event::Node(failed(node))].into_iter().chain(policy).collect()
+            }
+            Part::Slots => vec![Event::Slots(failed(api.slots().await))],
+            Part::Holders => {
+                let mut events = Vec::new();
+                for name in holders(world, settings) {
+                    systemd::alive();
+                    let exists = failed(api.node_exists(&name).await);
+                    let is_over = exists.is_err();
+                    events.push(Event::Holder { name, exists });
+                    if is_over {
+                        break;
+                    }
+                }
+                events
+            }
+            Part::Kubelet => vec![Event::Kubelet(failed(api.kubelet().await))],
+            Part::Pods => vec![Event::Pods(failed(api.pods().await))],
+            Part::Budgets => {
+                vec![Event::Budgets(failed(api.budgets(&budget_namespaces(world, settings)).await))]
+            }
+            Part::Annotations => vec![],
+        }
+    }
+
+    /// A policy that we may not read shuts a gate, as one that is not understood. One for which there is no answer ends
+    /// the look, as everything does then.
+    async fn read_policy(&mut self, api: &mut Api) -> Event {
+        match api.policy().await {
+            Ok(data) => self.configuration.fleet_read(data.as_ref()),
+            Err(error) if error.is_about_the_request() => {
+                Event::Policy(Err(format!("cannot read ConfigMap rebootd/policy: {error}")))
+            }
+            Err(error) => Event::PolicyUnanswered(error.into()),
+        }
+    }
+
+    /// A failure of one shuts a gate, and the others are read all the same.
+    async fn read_after(&self, api: &mut Api) -> AfterReadings {
+        let after = &self.settings().after;
+        let mut readings = AfterReadings::default();
+        if let Some(query) = &after.query {
+            readings.query = Some(api.query(query).await.map_err(|error| error.to_string()));
+        }
+        for object in &after.objects {
+            systemd::alive();
+            readings.objects.push(api.values(object).await.map_err(|error| error.to_string()));
+        }
+        readings
+    }
+
+    fn evicted(&mut self, Asked { pod, how, outcome }: Asked) -> Event {
+        journal::tell_eviction(&pod, &outcome);
+        if matches!(outcome, EvictionOutcome::Unanswered { .. })
+            && let Some(api) = &mut self.api
+        {
+            api.disconnect();
+        }
+        Event::EvictionEnded { pod, how, outcome }
+    }
+
+    /// A daemon that waits for long, and watches nothing, holds nothing.
+    fn rest(&mut self, until: Option<Duration>) {
+        let now = clock::now().boot;
+        let long = until.is_none_or(|until| until > now + DISCONNECT_WHEN_WAITING_LONGER_THAN);
+        if long && !self.watches.any() && self.evictions.is_empty() {
+            if let Some(api) = &mut self.api {
+                api.disconnect();
+            }
+            self.bus = Bus::default();
+        }
+    }
+
+    fn reload(&mut self) -> Vec<Event> {
+        match self.configuration.reload() {
+            Err(error) => {
+                tracing::error!("the new configuration is not used: {error}");
+                vec![Event::Configuration(Some(error))]
+            }
+            Ok(()) => {
+                tracing::info!("configuration reloaded");
+                self.requests = Requests::new(&self.configuration.settings.host);
+                self.api = api(&self.configuration.settings);
+                self.watches = Watches::default();
+                let mut events = vec![Event::Configuration(None), Event::Reloaded];
+                events.extend(self.read_requests());
+                events
+            }
+        }
+    }
+
+    /// An event of a watch. By its labels the policy may name this node.
+    fn watched(&mut self, event: Event, world: &World) -> Vec<Event> {
+        let policy = match &event {
+            Event::Annotations { labels, .. } => {
+                self.configuration.labels_seen(labels, world.cluster.policy.current().is_some())
+            }
+            _ => None,
+        };
+        [event].into_iter().chain(policy).collect()
+    }
+}
+
+impl Edge for Daemon {
+    fn now(&self) -> Now {
+        clock::now()
+    }
+
+    fn settings(&self) -> &Settings {
+        self.settings()
+    }
+
+    fn begin(&mut self, world: &World) -> Vec<Event> {
+        if world.host.configuration.is_none() {
+            self.configuration.keep();
+        }
+        if world.step_back {
+            // Whoever asks for this may be root, who must not run what was meant for our own user.
+            let mut host = self.settings().host.clone();
+            host.sentinel_command.clear();
+            self.requests = Requests::new(&host);
+        }
+        self.read_requests()
+    }
+
+    fn report(&mut self, world: &World, decision: &Decision) {
+        systemd::alive();
+        self.journal.decided(world, &self.configuration.settings, decision);
+    }
+
+    fn remember(&mut self, memory: &Memory) {
+        let Some(path) = &self.memory else { return };
+        if let Err(error) = memory::store(path, memory) {
+            tracing::warn!(%error, path = %path.display(), "cannot write down what to remember");
+        }
+    }
+
+    async fn read(&mut self, part: Part, world: &World) -> Vec<Event> {
+        systemd::alive();
+        let Some(mut api) = self.api.take() else { return vec![] };
+        let events = self.read_part(&mut api, part, world).await;
+        self.api = Some(api);
+        events
+    }
+
+    async fn read_host(&mut self, world: &World) -> Vec<Event> {
+        let mut events = self.read_requests();
+        let text = |error: zbus::Error| error.to_string();
+        let going_down = self.bus.going_down().await.map_err(text);
+        systemd::alive();
+        let inhibitors = self.bus.inhibitors().await.map_err(text);
+        let may_reboot = self.bus.may_reboot().await.map_err(text);
+        let scheduled = self.bus.scheduled().await.map_err(text);
+        let failed = [going_down.is_err(), inhibitors.is_err(), may_reboot.is_err(), scheduled.is_err()];
+        if failed.contains(&true) {
+            // The bus may have been restarted: connect again next time.
+            self.bus = Bus::default();
+        }
+        let settings = &self.configuration.settings;
+        if clock_matters(world, settings) {
+            events.push(Event::Clock(self.bus.clock_synchronized().await.map_err(text)));
+        }
+        if settings.gates.sessions.is_some() {
+            events.push(Event::Sessions(self.bus.sessions().await.map_err(text)));
+        }
+        if !settings.hooks.wanted.is_empty() {
+            events.push(Event::Hooks(hooks::read(&self.bus, &settings.hooks.wanted).await));
+        }
+        let package_manager = dpkg::held_lock();
+        events.push(Event::Host { going_down, package_manager, inhibitors, may_reboot, scheduled });
+        events
+    }
+
+    fn look_failed(&mut self) {
+        self.watches.end();
+    }
+
+    fn watch(&mut self, parts: Parts, world: &World) {
+        if let Some(api) = &mut self.api {
+            self.watches.follow(parts, api, world.cluster.look.is_some());
+        }
+    }
+
+    async fn write_slot(&mut self, write: &SlotWrite) -> Outcome {
+        let Some(api) = &mut self.api else { return no_api() };
+        let outcome = api.write_slot(write).await;
+        journal::tell_write(&Effect::WriteSlot(write.clone()), &outcome);
+        outcome
+    }
+
+    async fn write_node(&mut self, write: &NodeWrite, world: &World) -> Outcome {
+        let Some(api) = &mut self.api else { return no_api() };
+        if matches!(write.change, NodeChange::Cordon { .. }) {
+            journal::tell_plan(world, &self.configuration.settings);
+        }
+        let outcome = api.write_node(write).await;
+        journal::tell_write(&Effect::WriteNode(write.clone()), &outcome);
+        outcome
+    }
+
+    fn evict(&mut self, eviction: &Eviction) -> Vec<Event> {
+        let Eviction { pods, how, grace } = eviction;
+        let how = *how;
+        if how == How::Delete {
+            tracing::warn!("refused for longer than `delete_after`: {}", Effect::Evict(eviction.clone()));
+        }
+        let Some(api) = &mut self.api else { return vec![] };
+        for pod in pods {
+            let request = api.eviction(pod, how, *grace);
+            let pod = pod.clone();
+            self.evictions.spawn(async move { Asked { pod, how, outcome: request.await } });
+        }
+        vec![]
+    }
+
+    fn start_hook(&mut self, hook: Hook) {
+        start_unit(hook.word());
+    }
+
+    fn tell_people(&mut self) {
+        start_unit(hooks::WALL);
+    }
+
+    async fn reboot(&mut self, kexec: bool) -> Result<(), String> {
+        let kexec = kexec && kernel::is_loaded_for_kexec();
+        let result = self.bus.reboot(kexec).await.map_err(|error| error.to_string());
+        match &result {
+            Ok(()) if kexec => tracing::info!("logind reboots this host, by kexec"),
+            Ok(()) => tracing::info!("logind reboots this host"),
+            Err(error) => tracing::error!("logind does not reboot this host: {error}"),
+        }
+        result
+    }
+
+    async fn wait(&mut self, until: Option<Duration>, world: &World) -> Vec<Event> {
+        self.rest(until);
+        let timeout = until.map(|until| until.saturating_sub(clock::now().boot));
+        let watchdog = systemd::watchdog_interval();
+        let Daemon { watches, evictions, requests, hangup, .. } = self;
+        let woken = tokio::select! {
+            () = requests.changed() => Woken::Requests,
+            Some(()) = hangup.recv() => Woken::Hangup,
+            event = watches.next() => Woken::Watch(event),
+            Some(ended) = evictions.join_next() => Woken::Eviction(ended.ok()),
+            () = sleep(timeout) => Woken::Time,
+            () = sleep(watchdog) => Woken::Time,
+        };
+        match woken {
+            Woken::Requests => self.read_requests(),
+            Woken::Hangup => self.reload(),
+            Woken::Watch(event) => self.watched(event, world),
+            Woken::Eviction(asked) => asked.map(|asked| self.evicted(asked)).into_iter().collect(),
+            Woken::Time => vec![Event::Tick],
+        }
+    }
+}
+
+enum Woken {
+    Requests,
+    Hangup,
+    Watch(Event),
+    Eviction(Option<Asked>),
+    Time,
+}
+
+/// What is not started is seen not to run, and asked for again.
+fn start_unit(name: &str) {
+    if let Err(error) = hooks::start(name) {
+        tracing::warn!(%error, "cannot have systemd start rebootd-{name}.service");
+    }
+}
+
+fn no_api() -> Outcome {
+    Outcome::Unanswered(Failure { message: "no API server is configured".to_owned(), retry_after: None })
+}
+
+fn failed<T>(result: Result<T, ApiError>) -> Result<T, Failure> {
+    result.map_err(Failure::from)
+}
+
+fn api(settings: &Settings) -> Option<Api> {
+    settings.api.clone().map(|access| Api::new(access, settings.node_name.clone()))
+}

@@ -1,0 +1,211 @@
+//! The loop: decide, then read, act or wait. The only place where the pieces meet; it judges nothing.
+//!
+//! All that it does outside of the core goes through an [`Edge`]: the daemon's is [`super::Daemon`], the tests' is a
+//! cluster in memory. What the core is told, and in which order, is therefore the same for both.
+
+use std::time::Duration;
+
+use crate::decide::{
+    Decision, Effect, Event, Eviction, Hook, Memory, Next, NodeWrite, Now, Outcome, Part, Parts, Phase,
+    Reads, Settings, SlotWrite, Target, World, decide, observe,
+};
+
+/// What the loop needs of the world outside. Each method does what it says and decides nothing.
+#[allow(async_fn_in_trait, reason = "the loop runs on one thread, and names no future")]
+pub trait Edge {
+    /// The time of what is told next.
+    fn now(&self) -> Now;
+    /// The settings in force. Reading the fleet's policy, or a reload, may change them.
+    fn settings(&self) -> &Settings;
+    /// What is known before anything is read for a decision.
+    fn begin(&mut self, world: &World) -> Vec<Event>;
+    /// Says what was decided, to people. It may fail without harm.
+    fn report(&mut self, world: &World, decision: &Decision);
+    /// Keeps this for the next start. Returns once it is on the disk, or could not be put there.
+    fn remember(&mut self, memory: &Memory);
+    /// Reads one part of the cluster: what was found, or why it could not be read.
+    async fn read(&mut self, part: Part, world: &World) -> Vec<Event>;
+    /// Reads this host: what asks for a reboot, and what stands in its way.
+    async fn read_host(&mut self, world: &World) -> Vec<Event>;
+    /// A look has failed: what watches follow may have changed since.
+    fn look_failed(&mut self);
+    /// Watches these parts from now on, and no others.
+    fn watch(&mut self, parts: Parts, world: &World);
+    /// Sends a write to a slot.
+    async fn write_slot(&mut self, write: &SlotWrite) -> Outcome;
+    /// Sends a write to the own Node. `world` is as before it.
+    async fn write_node(&mut self, write: &NodeWrite, world: &World) -> Outcome;
+    /// Asks for evictions: what was answered by now. The rest comes by [`Edge::wait`].
+    fn evict(&mut self, eviction: &Eviction) -> Vec<Event>;
+    /// Asks systemd for the unit of a hook.
+    fn start_hook(&mut self, hook: Hook);
+    /// Asks those who are logged in to log out.
+    fn tell_people(&mut self);
+    /// Asks logind to reboot; by kexec, where that is wanted and a kernel is loaded for it.
+    async fn reboot(&mut self, kexec: bool) -> Result<(), String>;
+    /// Returns with what has happened, at the latest at this time since boot.
+    async fn wait(&mut self, until: Option<Duration>, world: &World) -> Vec<Event>;
+}
+
+/// The core with its edge.
+pub struct Agent<E> {
+    world: World,
+    edge: E,
+}
+
+impl<E: Edge> Agent<E> {
+    /// An agent that goes on from this World.
+    pub fn new(world: World, edge: E) -> Agent<E> {
+        Agent { world, edge }
+    }
+
+    /// What is known, and the edge: for whoever drives the loop step by step.
+    pub fn into_parts(self) -> (World, E) {
+        (self.world, self.edge)
+    }
+
+    /// Runs until `stop` resolves, at whichever step that is: nothing is undone, since our own shutdown stops us too.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+        tokio::pin!(stop);
+        self.begin();
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut stop => return,
+                () = self.step() => {}
+            }
+        }
+    }
+
+    /// Gives back what this node holds, as far as that is allowed. Returns when nothing is left.
+    pub async fn step_back(mut self) {
+        self.tell(Event::StepBack);
+        self.begin();
+        loop {
+            let decision = self.decide();
+            let is_done = decision.phase == Phase::Idle && matches!(decision.next, Next::Wait(_));
+            if is_done && self.world.cluster.look.is_some() {
+                return;
+            }
+            self.carry_out(decision).await;
+        }
+    }
+
+    fn begin(&mut self) {
+        let events = self.edge.begin(&self.world);
+        self.tell_all(events);
+    }
+
+    /// One turn of the loop.
+    pub async fn step(&mut self) {
+        let decision = self.decide();
+        self.carry_out(decision).await;
+    }
+
+    fn decide(&mut self) -> Decision {
+        let decision = decide(&self.world, self.edge.settings());
+        self.edge.report(&self.world, &decision);
+        decision
+    }
+
+    async fn carry_out(&mut self, decision: Decision) {
+        match decision.next {
+            Next::Read(reads) => self.look(reads).await,
+            Next::Act(effect) => self.act(effect).await,
+            Next::Wait(until) => {
+                self.edge.watch(decision.watched, &self.world);
+                let events = self.edge.wait(until, &self.world).await;
+                self.tell_all(events);
+            }
+        }
+    }
+
+    /// Folds an event. What is to be remembered is written down before anything rests on it.
+    fn tell(&mut self, event: Event) {
+        let before = self.world.memory.clone();
+        observe(&mut self.world, event, self.edge.now());
+        if self.world.memory != before {
+            self.edge.remember(&self.world.memory);
+        }
+    }
+
+    fn tell_all(&mut self, events: Vec<Event>) {
+        for event in events {
+            self.tell(event);
+        }
+    }
+
+    /// Reads the parts one after the other; what follows one that failed would only fail, too. The host comes last.
+    async fn look(&mut self, reads: Reads) {
+        if reads.is_look() {
+            self.tell(Event::LookBegun);
+        }
+        let mut failed = false;
+        for part in reads.parts.in_order() {
+            let events = self.edge.read(part, &self.world).await;
+            failed = events.iter().any(Event::ends_look);
+            self.tell_all(events);
+            if failed {
+                break;
+            }
+        }
+        if reads.is_look() {
+            if failed {
+                self.edge.look_failed();
+            }
+            self.tell(Event::LookEnded(reads));
+        } else if reads.parts != Parts::NONE {
+            // The look that there is stays, and so do the watches, which follow an earlier list.
+            return;
+        }
+        let events = self.edge.read_host(&self.world).await;
+        self.tell_all(events);
+    }
+
+    /// Each effect is told before it is sent: whatever becomes of it, the core knows that it may have been.
+    async fn act(&mut self, effect: Effect) {
+        match &effect {
+            Effect::WriteSlot(write) => {
+                let sent = self.begin_write(&write.uid);
+                let outcome = self.edge.write_slot(write).await;
+                self.tell(Event::WriteEnded { effect, sent, outcome });
+            }
+            Effect::WriteNode(write) => {
+                let sent = self.begin_write(&write.uid);
+                let outcome = self.edge.write_node(write, &self.world).await;
+                self.tell(Event::WriteEnded { effect, sent, outcome });
+            }
+            Effect::Evict(eviction) => {
+                self.tell(Event::EvictionsBegun { pods: eviction.pods.clone(), how: eviction.how });
+                let answered = self.edge.evict(eviction);
+                self.tell_all(answered);
+            }
+            Effect::StartHook { hook, turn } => {
+                self.tell(Event::HookBegun { hook: *hook, turn: *turn });
+                self.edge.start_hook(*hook);
+            }
+            Effect::TellPeople => {
+                self.tell(Event::PeopleTold);
+                self.edge.tell_people();
+            }
+            Effect::Reboot { not_after, kexec } => {
+                self.tell(Event::RebootBegun);
+                let result = match self.edge.now().boot > *not_after {
+                    true => Err("the stamp is too old by now".to_owned()),
+                    false => self.edge.reboot(*kexec).await,
+                };
+                self.tell(Event::RebootEnded(result));
+            }
+        }
+    }
+
+    /// Gives the time of sending, from which a stamp holds.
+    fn begin_write(&mut self, uid: &str) -> Duration {
+        let sent = self.edge.now().boot;
+        self.tell(Event::WriteBegun(Target(uid.to_owned())));
+        sent
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,135 @@
+//! What the daemon says: to systemd, in `status.json` and in the journal. Nothing is said twice.
+
+use std::path::PathBuf;
+
+use crate::decide::{
+    Decision, Effect, EvictionOutcome, Next, Outcome, Phase, Planned, PodKey, Reason, Settings, Verdict,
+    World, plan, pods_have,
+};
+use crate::report::{status, systemd};
+
+/// What was last reported.
+#[derive(Default)]
+pub(super) struct Journal {
+    /// The file of [`status`].
+    status: Option<PathBuf>,
+    last: Option<Reported>,
+    /// How many of the pods that have left in this drain were told.
+    gone: usize,
+}
+
+#[derive(PartialEq)]
+struct Reported {
+    line: String,
+    phase: Phase,
+    kinds: Vec<&'static str>,
+}
+
+impl Journal {
+    pub(super) fn new(status: Option<PathBuf>) -> Journal {
+        Journal { status, ..Journal::default() }
+    }
+
+    /// Whether the node was last seen to be idle, or has not been seen yet.
+    pub(super) fn is_idle(&self) -> bool {
+        self.last.as_ref().is_none_or(|last| last.phase == Phase::Idle)
+    }
+
+    pub(super) fn decided(&mut self, world: &World, settings: &Settings, decision: &Decision) {
+        self.pods_gone(world, decision.phase);
+        if let Next::Act(effect) = &decision.next {
+            let (node, phase) = (&settings.node_name, decision.phase.word());
+            tracing::info!(node, phase, "{phase}: {effect}");
+        }
+        let new = Reported {
+            line: status::line(decision),
+            phase: decision.phase,
+            kinds: decision.reasons.iter().map(Reason::kind).collect(),
+        };
+        // What is about to be read again may be out of date: it is told when it has been read.
+        let is_old = matches!(decision.next, Next::Read(_)) && self.last.is_some();
+        if is_old || self.last.as_ref() == Some(&new) {
+            return;
+        }
+        systemd::status(&new.line);
+        if let Some(path) = &self.status
+            && let Err(error) = status::Status::new(world, settings, decision).publish(path)
+        {
+            tracing::debug!(%error, path = %path.display(), "cannot publish the status");
+        }
+        self.tell(&new, settings, decision);
+        self.last = Some(new);
+    }
+
+    /// What is done is logged when it is done; numbers that change in a reason are no news.
+    fn tell(&self, new: &Reported, settings: &Settings, decision: &Decision) {
+        let told = self.last.as_ref().is_some_and(|old| old.phase == new.phase && old.kinds == new.kinds);
+        let is_done = matches!(decision.next, Next::Act(_)) && new.kinds.is_empty();
+        let (node, phase) = (&settings.node_name, new.phase.word());
+        let alarm = decision.reasons.iter().find(|reason| reason.is_alarm()).map(Reason::kind);
+        let is_new = |kind| self.last.as_ref().is_none_or(|old| !old.kinds.contains(kind));
+        if alarm.as_ref().is_some_and(is_new) {
+            tracing::error!(node, phase, "{}", new.line);
+        } else if !told && !is_done {
+            tracing::info!(node, phase, "{}", new.line);
+        }
+    }
+
+    /// Each pod that has left, while draining, and the sum when the drain is over.
+    fn pods_gone(&mut self, world: &World, phase: Phase) {
+        let drain = &world.cluster.drain;
+        let told = std::mem::replace(&mut self.gone, drain.gone.len());
+        if self.last.as_ref().is_none_or(|last| last.phase != Phase::Draining) {
+            return;
+        }
+        drain.gone.iter().skip(told).for_each(|pod| tracing::info!("{pod}"));
+        let is_over = phase != Phase::Draining;
+        if let Some(summary) = drain.summary().filter(|_| is_over) {
+            tracing::info!("{summary}");
+        }
+    }
+}
+
+/// What becomes of each pod, before the first is touched.
+pub(super) fn tell_plan(world: &World, settings: &Settings) {
+    // A cordon that is only repeated needs no list of the pods.
+    let Some(plan) = plan(world, settings) else { return };
+    let mut stay = 0;
+    for Planned { pod, verdict } in &plan {
+        match verdict {
+            Verdict::Leave(_) => {
+                stay += 1;
+                tracing::debug!("{} {verdict}", pod.key);
+            }
+            Verdict::Warn(_) | Verdict::Refuse(_) => tracing::warn!("{} {verdict}", pod.key),
+            Verdict::Evict => {}
+        }
+    }
+    tracing::info!("{} to leave, {stay} stay", pods_have(plan.len() - stay));
+}
+
+pub(super) fn tell_write(effect: &Effect, outcome: &Outcome) {
+    match outcome {
+        Outcome::Answered => {}
+        Outcome::Refused { failure, conflict } => {
+            tracing::info!(conflict, "refused: {effect}: {}", failure.message);
+        }
+        Outcome::Unanswered(failure) => {
+            tracing::warn!("no answer, so it may still happen: {effect}: {}", failure.message);
+        }
+    }
+}
+
+pub(super) fn tell_eviction(pod: &PodKey, outcome: &EvictionOutcome) {
+    match outcome {
+        EvictionOutcome::Granted => {}
+        EvictionOutcome::Outdated => tracing::debug!("{pod} is not what it was"),
+        EvictionOutcome::Refused(refusal) => {
+            tracing::info!("{pod} may not leave: {} ({})", refusal.by, refusal.message);
+        }
+        EvictionOutcome::Overloaded { message, .. } => {
+            tracing::info!("the server grants no evictions: {message}");
+        }
+        EvictionOutcome::Unanswered { message } => tracing::info!("no answer about {pod}: {message}"),
+    }
+}

@@ -1,0 +1,126 @@
+//! The parts of what an agent reads and watches, in the one order in which they have to be read.
+
+use std::fmt;
+
+/// One part. The order of the variants is the order of reading, and a rule of safety:
+///
+/// - The own Node before the slots: a slot that was lost after the Node was read must not go unseen, or the Node's
+///   state would be judged under it.
+/// - The slots before their holders' Nodes: a claim made after its Node was missed would be freed.
+/// - The pods before the budgets that may cover them.
+/// - What others than the API server answer, and long lists, first: that takes longest, and what was read before it
+///   would be old.
+///
+/// This host comes after all of them, always, and is no part: nothing is decided without it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Part {
+    /// The fleet's policy.
+    Policy,
+    /// The other nodes of the pool and, for a node of the control plane, the control plane elsewhere.
+    Others,
+    /// What Prometheus finds that keeps a reboot from starting.
+    Alerts,
+    /// What the gates after a reboot ask for.
+    After,
+    /// The own Node, without resourceVersion.
+    Node,
+    /// The slots, without resourceVersion.
+    Slots,
+    /// Whether the Nodes of [`super::holders`] exist.
+    Holders,
+    /// The kubelet's Lease in `kube-node-lease`.
+    Kubelet,
+    /// The pods of this node.
+    Pods,
+    /// The budgets of [`super::budget_namespaces`].
+    Budgets,
+    /// The annotations of the own Node that people write. Only watched, never read: that costs next to nothing, and says
+    /// what changed.
+    Annotations,
+}
+
+impl Part {
+    const IN_ORDER: [Part; 11] = [
+        Part::Policy,
+        Part::Others,
+        Part::Alerts,
+        Part::After,
+        Part::Node,
+        Part::Slots,
+        Part::Holders,
+        Part::Kubelet,
+        Part::Pods,
+        Part::Budgets,
+        Part::Annotations,
+    ];
+}
+
+/// A set of parts.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Parts(u16);
+
+impl Parts {
+    /// None: where a decision asks to read this, it is this host alone that is read.
+    pub const NONE: Parts = Parts(0);
+
+    /// This one.
+    pub const fn only(part: Part) -> Parts {
+        Parts(1 << part as u8)
+    }
+
+    /// These, and this one.
+    pub const fn with(self, part: Part) -> Parts {
+        Parts(self.0 | Parts::only(part).0)
+    }
+
+    /// This one, too, if that is so.
+    pub fn with_if(self, part: Part, wanted: bool) -> Parts {
+        if wanted { self.with(part) } else { self }
+    }
+
+    /// Without this one.
+    pub const fn without(self, part: Part) -> Parts {
+        Parts(self.0 & !Parts::only(part).0)
+    }
+
+    /// Whether this one is among them.
+    pub const fn has(self, part: Part) -> bool {
+        self.0 & Parts::only(part).0 != 0
+    }
+
+    /// Whether all of those are among them.
+    pub const fn has_all(self, those: Parts) -> bool {
+        those.0 & !self.0 == 0
+    }
+
+    /// Each, in the order in which they have to be read.
+    pub fn in_order(self) -> impl Iterator<Item = Part> {
+        Part::IN_ORDER.into_iter().filter(move |part| self.has(*part))
+    }
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.in_order()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_has_every_part_once_in_the_order_of_the_variants() {
+        let numbers: Vec<usize> = Part::IN_ORDER.iter().map(|part| *part as usize).collect();
+        assert_eq!(numbers, (0..=Part::Annotations as usize).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_set_gives_its_parts_in_the_order_of_reading() {
+        let set = Parts::only(Part::Pods).with(Part::Slots).with(Part::Node);
+        assert_eq!(set.in_order().collect::<Vec<_>>(), [Part::Node, Part::Slots, Part::Pods]);
+        assert!(set.has_all(Parts::only(Part::Slots)) && !set.without(Part::Slots).has(Part::Slots));
+        assert!(!Parts::only(Part::Slots).has_all(set));
+    }
+}
