@@ -10,7 +10,7 @@ use super::{AbortReason, Hook, Inhibitor, Names};
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[allow(
     missing_docs,
-    reason = "each variant's text is its documentation, and docs/operations.md explains it"
+    reason = "each variant's text is its documentation, and docs/status.md explains it"
 )]
 pub enum Reason {
     NotConfigured,
