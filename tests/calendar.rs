@@ -1,7 +1,7 @@
 //! Our calendar expressions against those of `systemd-analyze calendar`: whether an expression is one, and when it
 //! comes next, for expressions and instants that a seed makes up.
 //!
-//! What differs must be one of [`EXCEPTIONS`], which docs/operations.md names as well.
+//! What differs must be one of [`EXCEPTIONS`], which docs/configuration.md names as well.
 //!
 //! `REBOOTD_CALENDAR_SEED` and `REBOOTD_CALENDAR_BATCHES` change which and how many.
 

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
@@ -32,7 +32,7 @@ fn words_of_lines(document: &str, section: &str, beginning: &str) -> BTreeSet<St
 #[test]
 fn every_reason_is_explained_under_its_kind() {
     let kinds = words_of_match(&read("src/decide/reason.rs"), "Reason");
-    let explained = words_of_lines(&read("docs/operations.md"), "\n## Reasons\n", "- `");
+    let explained = words_of_lines(&read("docs/status.md"), "\n## Reasons\n", "- `");
     assert!(kinds.len() > 30, "the source is not understood any more: {kinds:?}");
     assert_eq!(explained, kinds);
 }
@@ -40,7 +40,7 @@ fn every_reason_is_explained_under_its_kind() {
 #[test]
 fn every_phase_is_explained() {
     let words = words_of_match(&read("src/decide/decision.rs"), "Phase");
-    let explained = words_of_lines(&read("docs/operations.md"), "\n## Phases\n", "| `");
+    let explained = words_of_lines(&read("docs/status.md"), "\n## Phases\n", "| `");
     assert!(words.len() > 8, "the source is not understood any more: {words:?}");
     assert_eq!(explained, words);
 }
@@ -49,7 +49,7 @@ fn every_phase_is_explained() {
 fn every_setback_is_explained_in_its_own_words() {
     let texts = words_of_match(&read("src/decide/abort.rs"), "AbortReason");
     let explained: BTreeSet<String> =
-        words_of_lines(&read("docs/operations.md"), "\n## Setbacks and pauses\n", "| *")
+        words_of_lines(&read("docs/status.md"), "\n## Setbacks and pauses\n", "| *")
             .iter()
             .filter_map(|line| Some(line.split_once('*')?.0.to_owned()))
             .collect();
@@ -59,28 +59,32 @@ fn every_setback_is_explained_in_its_own_words() {
 
 #[test]
 fn links_between_documents_lead_somewhere() {
-    for document in
-        ["README.md", "docs/architecture.md", "docs/operations.md", "docs/gates.md", "docs/development.md"]
-    {
-        let text = read(document);
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(document);
-        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            if target.starts_with("https://") {
-                continue;
-            }
+    for document in documents() {
+        let text = fs::read_to_string(&document).unwrap();
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for target in targets.filter(|target| !target.starts_with("https://")) {
+            let place = format!("{}: {target}", document.display());
             let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
-            let path =
-                if path.is_empty() { directory.clone() } else { directory.with_file_name("").join(path) };
-            assert!(path.exists(), "{document}: {target} leads nowhere");
+            let path = if path.is_empty() { document.clone() } else { document.with_file_name(path) };
+            assert!(path.exists(), "{place} leads nowhere");
             if !anchor.is_empty() {
                 let headings = fs::read_to_string(&path).unwrap();
-                assert!(
-                    headings.lines().any(|line| anchor_of(line) == Some(anchor.to_owned())),
-                    "{document}: {target}"
-                );
+                let is_there = headings.lines().any(|line| anchor_of(line).as_deref() == Some(anchor));
+                assert!(is_there, "{place}: there is no such heading");
             }
         }
     }
+}
+
+/// What people read on GitHub: the documents at the top and those in `docs/`.
+fn documents() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = [root.to_owned(), root.join("docs")].into_iter().flat_map(|it| fs::read_dir(it).unwrap());
+    let paths = files.map(|file| file.unwrap().path());
+    let documents: Vec<PathBuf> =
+        paths.filter(|path| path.extension().is_some_and(|it| it == "md")).collect();
+    assert!(documents.len() > 10, "the documents are not found: {documents:?}");
+    documents
 }
 
 /// The name that GitHub gives a heading.

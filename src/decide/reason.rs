@@ -8,10 +8,7 @@ use super::{AbortReason, Hook, Inhibitor, Names};
 
 /// One thing that this node waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-#[allow(
-    missing_docs,
-    reason = "each variant's text is its documentation, and docs/operations.md explains it"
-)]
+#[allow(missing_docs, reason = "each variant's text is its documentation, and docs/status.md explains it")]
 pub enum Reason {
     NotConfigured,
     NothingRead,

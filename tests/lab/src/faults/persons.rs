@@ -69,7 +69,7 @@ async fn annotate_slot(client: &Client, node: &str, annotation: &str) -> Result<
     Ok(true)
 }
 
-/// Gives back the garbled slot of a node, as `docs/operations.md` says. Only for a node that is surely well.
+/// Gives back the garbled slot of a node, as `docs/procedures.md` says. Only for a node that is surely well.
 pub(super) async fn repair_slot(client: &Client, node: &str) -> Result<()> {
     let Some(slot) = slot_of(client, node).await? else { return Ok(()) };
     if slot.pointer(BOOT_ID).and_then(Value::as_str) != Some(GARBLED) {
