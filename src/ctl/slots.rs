@@ -98,6 +98,16 @@ impl Holder {
     fn what_it_means(&self, asked: bool) -> String {
         let (name, state) = (&self.name, self.state(asked));
         let pools: Vec<&str> = self.held.iter().filter_map(|held| held.slot.pool.as_deref()).collect();
+        if !self.held.iter().any(is_claimed) {
+            return format!(
+                "
+{name} {state}
+They may want to hold back the pool: once the slot is free, the next node of pool {} may be drained and reboot.
+
+",
+                pools.join(" or ")
+            );
+        }
         format!(
             "
 {name} {state}
@@ -281,7 +291,8 @@ pub(super) mod tests {
             let holder = Holder { name: "node1".into(), node, held: vec![held] };
             let text = holder.what_it_means(asked);
             assert!(text.contains(words), "{words:?} is not in {text}");
-            assert!(text.contains("go down while node1 still is"), "{text}");
+            let is_claimed = is_claimed(&holder.held[0]);
+            assert_eq!(text.contains("go down while node1 still is"), is_claimed, "{text}");
         }
     }
 }

@@ -74,6 +74,9 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     verdict::settled(stage, second).await?;
 
     say("a slot is taken from a Ready node in mid-drain, which is not asked, and undoes what it did");
+    // Its slot was taken from it before, so it backs off for half an hour: it remembers that in this file.
+    let forget = "systemctl stop rebootd && rm /var/lib/rebootd/state.json && systemctl start rebootd";
+    second.run_ok(&["sh", "-c", forget]).await?;
     stage.stuck_drain(second).await?;
     free(first, &[SLOT], 2, &["node2 is Ready", "not stamped", "rebootctl release node2", "nobody is there"])
         .await?;
