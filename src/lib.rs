@@ -9,11 +9,12 @@
 
 pub mod access;
 pub mod agent;
-pub mod cli;
+mod cli;
 pub mod cluster;
 pub mod config;
+pub mod ctl;
+pub mod daemon;
 pub mod decide;
 pub mod host;
 pub mod notation;
-pub mod release;
 pub mod report;

@@ -1,6 +1,6 @@
 //! The loop: decide, then read, act or wait. The only place where the pieces meet; it judges nothing.
 //!
-//! All that it does outside of the core goes through an [`Edge`]: the daemon's is [`super::Daemon`], the tests' is a
+//! All that it does outside of the core goes through an [`Edge`]: the daemon's is [`super::DaemonEdge`], the tests' is a
 //! cluster in memory. What the core is told, and in which order, is therefore the same for both.
 
 use std::time::Duration;

@@ -1,12 +1,12 @@
-//! The agent: the loop around the core ([`event_loop`]), and the daemon's edge to this host and the cluster ([`daemon`]).
+//! The agent: the loop around the core ([`event_loop`]), and the daemon's edge to this host and the cluster ([`edge`]).
 
 mod configuration;
-mod daemon;
+mod edge;
 mod event_loop;
 mod journal;
 mod requests;
 mod watches;
 
 pub use configuration::{Configuration, Reload};
-pub use daemon::{Daemon, Places};
+pub use edge::{DaemonEdge, Places};
 pub use event_loop::{Agent, Edge};

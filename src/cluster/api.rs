@@ -61,9 +61,9 @@ impl Api {
         Api { access, node, field_manager: FIELD_MANAGER, client: None, versions: Versions::default() }
     }
 
-    /// The same for a person who writes in the place of a node.
-    pub fn for_person(access: ApiAccess, node: String) -> Api {
-        Api { field_manager: PERSONS_FIELD_MANAGER, ..Api::new(access, node) }
+    /// The same for a person, who has no own Node.
+    pub fn for_person(access: ApiAccess) -> Api {
+        Api { field_manager: PERSONS_FIELD_MANAGER, ..Api::new(access, String::new()) }
     }
 
     /// The client; made anew where a credential was replaced or a connection failed.
@@ -112,7 +112,13 @@ impl Api {
 
     /// Reads the own Node without resourceVersion.
     pub async fn node(&mut self) -> Result<Option<NodeView>, ApiError> {
-        let path = format!("/api/v1/nodes/{}", self.node);
+        let name = self.node.clone();
+        self.node_named(&name).await
+    }
+
+    /// Reads the Node of this name without resourceVersion.
+    pub async fn node_named(&mut self, name: &str) -> Result<Option<NodeView>, ApiError> {
+        let path = format!("/api/v1/nodes/{name}");
         match self.get::<Node>(&path).await {
             Ok(node) => match NodeView::from(node) {
                 node if node.uid.is_empty() => Err(ApiError::Garbled("a Node without uid".to_owned())),
@@ -131,7 +137,8 @@ impl Api {
     /// Reads all slots, each with the time of its holder's last write: for people.
     pub async fn held_slots(&mut self) -> Result<Vec<HeldSlot>, ApiError> {
         let leases = self.leases().await?.into_iter();
-        Ok(leases.map(|lease| HeldSlot { since: lease.held_since(), slot: lease.into() }).collect())
+        let slots = leases.map(|lease| HeldSlot { since: lease.held_since(), slot: lease.into() });
+        Ok(slots.filter(|held| held.slot.name != PAUSE).collect())
     }
 
     async fn leases(&mut self) -> Result<Vec<Lease>, ApiError> {

@@ -334,14 +334,12 @@ impl fmt::Display for Reason {
             Reason::SlotOfOtherMachine { slot } => write!(
                 f,
                 "slot {slot} is held under this node's name by another machine; \
-                 once that machine is gone: kubectl -n rebootd patch lease {slot} --type merge \
-                 -p '{{\"spec\":{{\"holderIdentity\":null}}}}'"
+                 once that machine is gone: rebootctl free {slot}"
             ),
             Reason::SlotUnproven { slot } => write!(
                 f,
                 "slot {slot} is ours by name, but its record was changed and proves no reboot; \
-                 once the node is well: kubectl -n rebootd patch lease {slot} --type merge \
-                 -p '{{\"spec\":{{\"holderIdentity\":null}}}}'"
+                 once the node is well: rebootctl free {slot}"
             ),
             Reason::OtherNodesNotReady { pool, nodes, allowed } => {
                 let (count, are) = (nodes.count(), if nodes.count() == 1 { "node is" } else { "nodes are" });
@@ -463,8 +461,6 @@ mod tests {
     #[test]
     fn the_line_that_frees_a_slot_can_be_copied() {
         let text = Reason::SlotUnproven { slot: "worker-1".into() }.to_string();
-        assert!(text.ends_with(
-            "kubectl -n rebootd patch lease worker-1 --type merge -p '{\"spec\":{\"holderIdentity\":null}}'"
-        ));
+        assert!(text.ends_with(": rebootctl free worker-1"));
     }
 }

@@ -4,4 +4,3 @@
 pub mod status;
 pub mod systemd;
 pub mod telemetry;
-pub mod windows;

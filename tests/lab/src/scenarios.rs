@@ -494,7 +494,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "release",
-        expects: "rebootctl release has a Ready holder step back, and frees any other's slot once confirmed",
+        expects: "rebootctl release has a Ready holder step back; it and rebootctl free take a slot once confirmed",
         hosts: 3,
         limit: minutes(7),
         long: false,

@@ -17,10 +17,13 @@ const FILE: &str = "/etc/rebootd/config.toml";
 const BAD_CONFIGURATION: &str = "78";
 /// Longer than systemd waits before it would start the service again.
 const NO_RESTART: Duration = Duration::from_secs(15);
+/// Bytes that all programs of the package may take together.
+const BUDGET: u64 = 6_500_000;
 
 pub(super) async fn run(stage: &Stage) -> Result<()> {
     let [host, configured] = [1, 2].map(|number| stage.host(number));
     rebootd::install_package(host, &stage.package).await?;
+    programs(host).await?;
     not_configured(host).await?;
     bad_configuration(host).await?;
     removed(host).await?;
@@ -29,6 +32,26 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     wait_phase(configured, "idle", SOON).await?;
     removed(configured).await?;
     verdict::holds_nothing(stage, configured.name())
+}
+
+/// One program has two names, and is small.
+async fn programs(host: &Host) -> Result<()> {
+    let link = host.run_ok(&["readlink", "/usr/bin/rebootctl"]).await?;
+    ensure!(link.trim() == "rebootd", "rebootctl is no link to rebootd: {link}");
+    for name in ["rebootd", "rebootctl"] {
+        let version = host.run_ok(&[name, "--version"]).await?;
+        ensure!(version.starts_with(&format!("{name} ")), "{name} --version says: {version}");
+    }
+    let sizes = "dpkg -L rebootd | grep /bin/ | xargs -I{} find {} -type f -printf '%s\\n'";
+    let sizes = host.run_ok(&["sh", "-c", sizes]).await?;
+    let bytes: u64 = sizes.lines().map(str::parse::<u64>).sum::<Result<_, _>>()?;
+    say(format!("the package's programs take {:.2} MB", bytes as f64 / 1e6));
+    ensure!(
+        (1..=BUDGET).contains(&bytes),
+        "the package's programs take {bytes} bytes, not 1 to {BUDGET}. What made them grow (cargo bloat --release \
+         --bin rebootd --crates)? Is there a smaller way? If it is worth it, raise the budget in this file"
+    );
+    Ok(())
 }
 
 async fn not_configured(host: &Host) -> Result<()> {
@@ -72,7 +95,9 @@ async fn removed(host: &Host) -> Result<()> {
     ensure!(code == Some(0), "apt-get remove ended with {code:?}:\n{text}");
     ensure!(took < 20.0, "the removal took {took:.1} s:\n{text}");
     ensure!(!text.contains("kubectl"), "nothing was under way, and yet:\n{text}");
-    ensure!(is_absent(host, "/usr/bin/rebootd").await?, "the program is still there");
+    for program in ["/usr/bin/rebootd", "/usr/bin/rebootctl"] {
+        ensure!(is_absent(host, program).await?, "{program} is still there");
+    }
     let state = run_anyway(host, &["systemctl", "is-active", "rebootd"]).await?.1;
     ensure!(state.trim() != "active", "the service still runs");
     say(format!("{}: removed in {took:.1} s", host.name()));

@@ -260,10 +260,10 @@ async fn comes_back_as_another(stage: &Stage, host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// The slot stays until a person frees it, with the line that the status ends with.
+/// The slot stays until a person frees it, as the status says how.
 async fn unproven(stage: &Stage, host: &Host, stays_cordoned: bool) -> Result<()> {
     let slot = slot_of(host);
-    let line = format!("kubectl -n rebootd patch lease {slot} --type merge");
+    let line = format!("rebootctl free {slot}");
     let says = |status: &Status| status.phase == "unproven" && status.says("slot-of-other-machine", &[&line]);
     wait_status(host, "leaving the slot to a person", says, CYCLE).await?;
     host.run_ok(&["touch", SENTINEL]).await?;

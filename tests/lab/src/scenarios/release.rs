@@ -1,8 +1,8 @@
-//! `rebootctl release`, as a person runs it on another host, with his own kubeconfig.
+//! `rebootctl release` and `free`, as a person runs them on another host, with a kubeconfig of their own.
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use tokio::time::{Instant, sleep};
 use tokio::try_join;
 
@@ -24,6 +24,8 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     }
     release(second, &["node1"], 0, &["node1 holds no slot"]).await?;
     release(second, &["node9"], 1, &["there is no Node node9"]).await?;
+    free(second, &[SLOT], 0, &["worker-1 is free"]).await?;
+    free(second, &["node1"], 1, &["there is no slot node1", "worker-1 (pool worker): free"]).await?;
 
     say("a Ready holder in mid-drain steps back");
     stage.stuck_drain(first).await?;
@@ -53,28 +55,54 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     second.wait_off(SOON).await?;
     let stamped = ["stamped for its reboot", "go down while node2 still is"];
     release(first, &["node2"], 2, &stamped).await?;
-    answer(first, "no", 1, "Nothing was freed").await?;
+    free(first, &[SLOT], 2, &stamped).await?;
+    answer(first, "release node2", "no", 1, "Nothing was freed").await?;
+    answer(first, "free worker-1", "no", 1, "Nothing was freed").await?;
     ensure!(stage.holder().as_deref() == Some("node2"), "the slot was freed against the person's word");
     changed_meanwhile(stage, first).await?;
-    answer(first, "yes", 0, "worker-1 is free").await?;
-    stage.wait_for("the slot is free", |state| state.holder(SLOT).is_none(), SOON).await?;
-    let slot = stage.observer.state().leases.get(SLOT).cloned();
-    let left = slot.and_then(|slot| slot.annotation("rebootd.io/rebooting").map(str::to_owned));
-    ensure!(left.is_none(), "the stamp stayed: {left:?}");
+    answer(first, "release node2", "yes", 0, "worker-1 is free").await?;
+    nothing_is_left(stage).await?;
 
     say("without asking; nobody is told to step back from what no daemon has claimed");
     stage.set_holder("\"node2\"").await?;
     release(first, &["node2", "--yes"], 0, &["put there by hand", "worker-1 is free"]).await?;
     release(first, &["node2", "--yes"], 0, &["node2 holds no slot"]).await?;
+    stage.set_holder("\"../some body\"").await?;
+    free(first, &[SLOT, "--yes"], 0, &["is no Node", "put there by hand", "worker-1 is free"]).await?;
     second.boot();
     second.wait_boot_number(2, SOON).await?;
+    verdict::settled(stage, second).await?;
+
+    say("a slot is taken from a Ready node in mid-drain, which is not asked, and undoes what it did");
+    // Its slot was taken from it before, so it backs off for half an hour: it remembers that in this file.
+    let forget = "systemctl stop rebootd && rm /var/lib/rebootd/state.json && systemctl start rebootd";
+    second.run_ok(&["sh", "-c", forget]).await?;
+    stage.stuck_drain(second).await?;
+    free(first, &[SLOT], 2, &["node2 is Ready", "not stamped", "rebootctl release node2", "nobody is there"])
+        .await?;
+    ensure!(stage.holder().as_deref() == Some("node2"), "the slot was freed without a confirmation");
+    answer(first, "free worker-1", "yes", 0, "worker-1 is free").await?;
+    nothing_is_left(stage).await?;
+    second.run_ok(&["rm", SENTINEL]).await?;
     verdict::settled(stage, second).await?;
 
     say("kubeconfigs that it cannot use");
     first.write_file(KUBECONFIG, WITH_EXEC).await?;
     release(first, &["node2"], 1, &["exec is not supported", "kubectl -n rebootd patch lease"]).await?;
+    free(first, &[SLOT], 1, &["exec is not supported", "kubectl -n rebootd patch lease worker-1"]).await?;
     first.run_ok(&["rm", KUBECONFIG]).await?;
     release(first, &["node2"], 1, &["no kubeconfig", "--kubeconfig"]).await
+}
+
+/// No holder, no stamp and nothing else of the claim.
+async fn nothing_is_left(stage: &Stage) -> Result<()> {
+    stage.wait_for("the slot is free", |state| state.holder(SLOT).is_none(), SOON).await?;
+    let slot = stage.observer.state().leases.get(SLOT).cloned().context("there is no slot")?;
+    for name in ["rebooting", "boot-id", "node-uid", "machine-id", "reason", "step-back"] {
+        let left = slot.annotation(&format!("rebootd.io/{name}"));
+        ensure!(left.is_none(), "{name} stayed: {left:?}");
+    }
+    Ok(())
 }
 
 const WITH_EXEC: &str = "current-context: c
@@ -88,9 +116,13 @@ async fn release(on: &Host, arguments: &[&str], code: i32, words: &[&str]) -> Re
     expect(on, &[&["rebootctl", "release"], arguments].concat(), code, words).await
 }
 
-/// Runs it on a terminal, and types this.
-async fn answer(on: &Host, answer: &str, code: i32, word: &str) -> Result<()> {
-    let script = format!("echo {answer} | script -qec 'rebootctl release node2' /dev/null");
+async fn free(on: &Host, arguments: &[&str], code: i32, words: &[&str]) -> Result<()> {
+    expect(on, &[&["rebootctl", "free"], arguments].concat(), code, words).await
+}
+
+/// Runs a subcommand on a terminal, and types this.
+async fn answer(on: &Host, command: &str, answer: &str, code: i32, word: &str) -> Result<()> {
+    let script = format!("echo {answer} | script -qec 'rebootctl {command}' /dev/null");
     expect(on, &["sh", "-c", &script], code, &[word]).await
 }
 

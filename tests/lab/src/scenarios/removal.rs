@@ -42,7 +42,7 @@ pub(super) async fn unreachable(stage: &Stage) -> Result<()> {
     host.cut_network(Cut::Silent).await?;
     let text = remove(host).await?;
     say(format!("{} prints:\n{text}", host.name()));
-    for line in ["kubectl -n rebootd", &format!("kubectl uncordon {}", host.name())] {
+    for line in ["kubectl -n rebootd", &format!("kubectl uncordon {}", host.name()), "rebootctl free SLOT"] {
         ensure!(text.contains(line), "it does not say: {line}");
     }
     host.restore_network().await?;

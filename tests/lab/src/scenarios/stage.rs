@@ -264,5 +264,5 @@ async fn tell_boots(lab: Arc<Lab>, number: usize, observer: Arc<Observer>) {
 
 /// Whether a file is not there on a host.
 pub(super) async fn is_absent(host: &Host, path: &str) -> Result<bool> {
-    Ok(run_anyway(host, &["test", "!", "-e", path]).await?.0 == Some(0))
+    Ok(run_anyway(host, &["test", "!", "-e", path, "-a", "!", "-L", path]).await?.0 == Some(0))
 }

@@ -34,7 +34,7 @@ pub struct Places {
 }
 
 /// Everything that a daemon holds, besides what it knows.
-pub struct Daemon {
+pub struct DaemonEdge {
     configuration: Configuration,
     memory: Option<PathBuf>,
     journal: Journal,
@@ -53,11 +53,11 @@ struct Asked {
     outcome: EvictionOutcome,
 }
 
-impl Daemon {
+impl DaemonEdge {
     /// Fails where signals cannot be received.
-    pub fn new(configuration: Configuration, places: Places) -> std::io::Result<Daemon> {
+    pub fn new(configuration: Configuration, places: Places) -> std::io::Result<DaemonEdge> {
         let settings = &configuration.settings;
-        Ok(Daemon {
+        Ok(DaemonEdge {
             requests: Requests::new(&settings.host),
             api: api(settings),
             memory: places.memory,
@@ -209,7 +209,7 @@ impl Daemon {
     }
 }
 
-impl Edge for Daemon {
+impl Edge for DaemonEdge {
     fn now(&self) -> Now {
         clock::now()
     }
@@ -344,7 +344,7 @@ impl Edge for Daemon {
         self.rest(until);
         let timeout = until.map(|until| until.saturating_sub(clock::now().boot));
         let watchdog = systemd::watchdog_interval();
-        let Daemon { watches, evictions, requests, hangup, .. } = self;
+        let DaemonEdge { watches, evictions, requests, hangup, .. } = self;
         let woken = tokio::select! {
             () = requests.changed() => Woken::Requests,
             Some(()) = hangup.recv() => Woken::Hangup,

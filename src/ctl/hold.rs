@@ -1,0 +1,49 @@
+//! `rebootctl hold` and `unhold`: a person keeps this node from rebooting.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+
+use crate::cli::parse_reason;
+use crate::decide::settings::HOLD;
+use crate::host::{hold, identity};
+
+/// Keep this node from rebooting until `unhold`, across reboots
+///
+/// A drain that has begun is undone. Needs root; the node's annotation rebootd.io/hold does the same
+/// from afar.
+#[derive(Debug, Args)]
+pub(super) struct Hold {
+    /// Why, for whoever wonders
+    #[arg(value_parser = parse_reason)]
+    reason: String,
+}
+
+impl Hold {
+    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        let text = format!("{} ({})", self.reason, identity::person());
+        hold::put(Path::new(HOLD), &text).with_context(not_changed)?;
+        println!("This node is held. To let it reboot again: rebootctl unhold");
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Let this node reboot again
+#[derive(Debug, Args)]
+pub(super) struct Unhold {}
+
+impl Unhold {
+    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        match hold::remove(Path::new(HOLD)).with_context(not_changed)? {
+            true => println!("This node is no longer held."),
+            false => println!("This node was not held by rebootctl."),
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn not_changed() -> String {
+    format!("cannot change {HOLD} (are you root?)")
+}

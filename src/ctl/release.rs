@@ -1,0 +1,140 @@
+//! `rebootctl release`: a person frees the slots that a node holds, with a credential of their own.
+//!
+//! A Ready holder is told to step back first, by an annotation that its daemon obeys before its stamp. What is left
+//! is freed by compare-and-swap on what was shown, once the person has said that they mean it.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use clap::Args;
+
+use super::kubeconfig::Kubeconfig;
+use super::slots::{Ending, Holder, NodeIs, kubectl_line, parse_name};
+use crate::cluster::Api;
+use crate::decide::Outcome;
+use crate::host::{clock, identity};
+use crate::notation::parse_time_span;
+
+/// How often the slots are read while the holder steps back.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often it is said that this takes time.
+const PROGRESS: Duration = Duration::from_secs(10);
+
+/// Free the slots that a node holds, so that the next node gets its turn
+///
+/// A Ready node is first told to step back: to undo its drain and give the slot back itself. If it does
+/// not, or is not Ready, this says what freeing its slot means, and asks.
+/// Exits with 0 once the node holds no slot, with 2 if nobody is there to ask, else with 1.
+#[derive(Debug, Args)]
+pub(super) struct Release {
+    /// The node that holds a slot, as `kubectl -n rebootd get leases` names it
+    #[arg(value_parser = parse_name)]
+    pub(super) node: String,
+    /// How long the node may take to step back, for example "2min"
+    #[arg(long, value_name = "TIME", default_value = "2min", value_parser = parse_time_span)]
+    pub(super) timeout: Duration,
+    /// Do not ask; for scripts, which have to know what they do
+    #[arg(long)]
+    pub(super) yes: bool,
+    #[command(flatten)]
+    kubeconfig: Kubeconfig,
+}
+
+impl Release {
+    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        let connected = self.kubeconfig.connect();
+        let (mut api, runtime) =
+            connected.map_err(|error| anyhow!("{error:#}\n{}", by_kubectl(&self.node)))?;
+        runtime.block_on(self.release(&mut api)).map(ExitCode::from)
+    }
+
+    async fn release(&self, api: &mut Api) -> anyhow::Result<Ending> {
+        let mut seen = self.look(api).await?;
+        if seen.held.is_empty() {
+            return self.holds_nothing(&seen);
+        }
+        seen.show();
+        let asks = seen.node == NodeIs::Ready && seen.can_step_back().next().is_some();
+        if asks {
+            self.ask_to_step_back(api, &seen).await?;
+            self.wait(api).await;
+            seen = self.look(api).await?;
+            if seen.held.is_empty() {
+                println!("{} has given back what it held.", self.node);
+                return Ok(Ending::Free);
+            }
+            seen.show();
+        }
+        seen.free(api, asks, self.yes).await
+    }
+
+    /// Node first, slots then: of the two, others compete for the slots.
+    async fn look(&self, api: &mut Api) -> anyhow::Result<Holder> {
+        let node = NodeIs::read(api, &self.node).await?;
+        let mut held = api.held_slots().await.context("cannot read the slots")?;
+        held.retain(|held| held.slot.holder.as_ref() == Some(&self.node));
+        Ok(Holder { name: self.node.clone(), node, held })
+    }
+
+    fn holds_nothing(&self, seen: &Holder) -> anyhow::Result<Ending> {
+        if seen.node == NodeIs::Missing {
+            bail!(
+                "there is no Node {0}, and {0} holds no slot; see: kubectl -n rebootd get leases",
+                self.node
+            );
+        }
+        println!("{} holds no slot.", self.node);
+        Ok(Ending::Free)
+    }
+
+    async fn ask_to_step_back(&self, api: &mut Api, seen: &Holder) -> anyhow::Result<()> {
+        let who = identity::person();
+        for held in seen.can_step_back() {
+            match api.ask_to_step_back(&held.slot, &who).await {
+                Outcome::Answered => println!("{} is told to step back from {}.", self.node, held.slot.name),
+                // Whatever has changed is seen in the next look.
+                Outcome::Refused { conflict: true, .. } => {}
+                Outcome::Refused { failure, .. } | Outcome::Unanswered(failure) => {
+                    bail!("{} cannot be told to step back: {}", self.node, failure.message)
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Until nothing is held that can be stepped back from, or the time is over. A read that fails is repeated.
+    async fn wait(&self, api: &mut Api) {
+        let until = clock::now().boot + self.timeout;
+        let mut told = clock::now().boot;
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let now = clock::now().boot;
+            let seen = self.look(api).await;
+            if now >= until || seen.as_ref().is_ok_and(|seen| seen.can_step_back().next().is_none()) {
+                return;
+            }
+            if now >= told + PROGRESS {
+                told = now;
+                let left = (until - now).as_secs();
+                match seen {
+                    Ok(_) => println!("{} has not stepped back yet; waiting {left} s more", self.node),
+                    Err(error) => println!("{error:#}; trying for {left} s more"),
+                }
+            }
+        }
+    }
+}
+
+/// For who reaches the cluster with kubectl only.
+fn by_kubectl(node: &str) -> String {
+    format!(
+        "kubectl can do the same, without questions. Which slot does {node} hold?\
+         \n  kubectl -n rebootd get leases\
+         \nA node that is Ready, and not stamped, is told to step back, and frees the slot itself:\
+         \n  kubectl -n rebootd annotate lease SLOT rebootd.io/step-back=\"$USER\"\
+         \nA slot is taken from a node that cannot. The next node may then go down while {node} still is:\
+         \n  {}",
+        kubectl_line("SLOT")
+    )
+}
