@@ -17,3 +17,4 @@ pub mod host;
 pub mod notation;
 pub mod release;
 pub mod report;
+pub mod words;
