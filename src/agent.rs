@@ -17,7 +17,7 @@ use crate::decide::{
     NodeChange, Outcome, Phase, Planned, PodKey, Reads, Reason, Target, Verdict, Watches, World,
     budget_namespaces, clock_matters, decide, holders, observe, plan, pods_have,
 };
-use crate::host::logind::Bus;
+use crate::host::logind::{Bus, told};
 use crate::host::{clock, dpkg, hold, hooks, kernel, livepatch, memory};
 use crate::report::{status, systemd};
 use requests::Requests;
@@ -373,23 +373,22 @@ impl Agent {
 
     async fn look_at_host(&mut self) {
         self.observe_requests();
-        let text = |error: zbus::Error| error.to_string();
-        let going_down = self.bus.going_down().await.map_err(text);
+        let going_down = self.bus.going_down().await.map_err(told);
         systemd::alive();
-        let inhibitors = self.bus.inhibitors().await.map_err(text);
-        let may_reboot = self.bus.may_reboot().await.map_err(text);
-        let scheduled = self.bus.scheduled().await.map_err(text);
+        let inhibitors = self.bus.inhibitors().await.map_err(told);
+        let may_reboot = self.bus.may_reboot().await.map_err(told);
+        let scheduled = self.bus.scheduled().await.map_err(told);
         let failed = [going_down.is_err(), inhibitors.is_err(), may_reboot.is_err(), scheduled.is_err()];
         if failed.contains(&true) {
             // The bus may have been restarted: connect anew next time.
             self.bus = Bus::default();
         }
         if clock_matters(&self.world, &self.settings) {
-            let synchronized = self.bus.clock_synchronized().await.map_err(text);
+            let synchronized = self.bus.clock_synchronized().await.map_err(told);
             self.observe(Event::Clock(synchronized));
         }
         if self.settings.gates.sessions.is_some() {
-            let sessions = self.bus.sessions().await.map_err(text);
+            let sessions = self.bus.sessions().await.map_err(told);
             self.observe(Event::Sessions(sessions));
         }
         if !self.settings.hooks.wanted.is_empty() {
@@ -508,7 +507,7 @@ impl Agent {
         let result = if clock::now().boot > not_after {
             Err("the stamp is too old by now".to_owned())
         } else {
-            self.bus.reboot(kexec).await.map_err(|error| error.to_string())
+            self.bus.reboot(kexec).await.map_err(told)
         };
         match &result {
             Ok(()) if kexec => tracing::info!("logind reboots this host, by kexec"),

@@ -220,13 +220,19 @@ impl Api {
         .await?;
         // Where the control plane runs in another way (k3s, a managed one) there are no such pods.
         let (pods, not_here) = (paths::pods("kube-system")?, format!("spec.nodeName!={}", self.node));
-        self.rows(&pods, CONTROL_PLANE_PODS, &not_here, ["Name", "Ready", "Status"], |[name, ready, status]| {
-            if !table::pod_is_ready(ready, status)? {
-                let status = words(status, NOTE);
-                others.control_plane.push(format!("pod {name} ({ready} {status})"));
-            }
-            Ok(())
-        })
+        self.rows(
+            &pods,
+            CONTROL_PLANE_PODS,
+            &not_here,
+            ["Name", "Ready", "Status"],
+            |[name, ready, status]| {
+                if !table::pod_is_ready(ready, status)? {
+                    let status = words(status, NOTE);
+                    others.control_plane.push(format!("pod {name} ({ready} {status})"));
+                }
+                Ok(())
+            },
+        )
         .await?;
         Ok(others)
     }

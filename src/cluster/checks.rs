@@ -44,8 +44,7 @@ impl Api {
     pub async fn values(&mut self, object: &ObjectField) -> Result<Vec<Option<String>>, ApiError> {
         match self.whole(&object.path, LONGEST_OBJECT).await? {
             (200, body) => {
-                let read: Value =
-                    serde_json::from_slice(&body).map_err(ApiError::garbled)?;
+                let read: Value = serde_json::from_slice(&body).map_err(ApiError::garbled)?;
                 Ok(values(&read, &object.field))
             }
             (404, _) => Ok(vec![None]),

@@ -228,9 +228,7 @@ fn id(text: &str) -> String {
 }
 
 /// Resources and how many there are, as somebody wrote them.
-pub(super) fn quantities(
-    written: impl IntoIterator<Item = (String, String)>,
-) -> BTreeMap<String, String> {
+pub(super) fn quantities(written: impl IntoIterator<Item = (String, String)>) -> BTreeMap<String, String> {
     written.into_iter().map(|(name, quantity)| (words(&name, NOTE), words(&quantity, NOTE))).collect()
 }
 

@@ -11,8 +11,7 @@ pub(super) const NODES: &str = "/api/v1/nodes";
 pub(super) const PODS: &str = "/api/v1/pods";
 
 /// What RFC 3986 lets stand for itself anywhere stays, and the colon, which names a service's port; nothing else does.
-const ENCODED: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
 
 /// A Node.
 pub(super) fn node(name: &str) -> Result<String, ApiError> {
@@ -98,9 +97,19 @@ mod tests {
     #[test]
     fn whatever_a_name_is_it_stays_one_step_of_the_path() {
         let long = "ä/".repeat(150);
-        for name in
-            ["node-1.example.com", "../x", "a?b", "a/b#c", "a b", "a%2fb", "..%2f", "\\..\\", "\n", "\u{202e}", &long]
-        {
+        for name in [
+            "node-1.example.com",
+            "../x",
+            "a?b",
+            "a/b#c",
+            "a b",
+            "a%2fb",
+            "..%2f",
+            "\\..\\",
+            "\n",
+            "\u{202e}",
+            &long,
+        ] {
             let path = node(name).unwrap();
             let step = path.strip_prefix("/api/v1/nodes/").unwrap();
             let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%".contains(&byte);
@@ -112,7 +121,10 @@ mod tests {
         for name in ["", ".", ".."] {
             assert!(matches!(node(name), Err(ApiError::Client(_))), "{name:?}");
         }
-        assert_eq!(slot("worker-1").unwrap(), "/apis/coordination.k8s.io/v1/namespaces/rebootd/leases/worker-1");
+        assert_eq!(
+            slot("worker-1").unwrap(),
+            "/apis/coordination.k8s.io/v1/namespaces/rebootd/leases/worker-1"
+        );
         assert!(pod("default", "..").is_err() && pod("..", "x").is_err() && service("a", "").is_err());
     }
 

@@ -120,8 +120,7 @@ impl From<Pod> for PodView {
             }
         };
         // The API server takes any text as the name of an owner.
-        let (controller, controller_uid) =
-            controller.map(|it| (name(it.name), it.uid)).unwrap_or_default();
+        let (controller, controller_uid) = controller.map(|it| (name(it.name), it.uid)).unwrap_or_default();
         let pod_name = metadata.name;
         let volumes = spec.volumes.unwrap_or_default();
         // The claim of an ephemeral volume is named after pod and volume.
@@ -257,7 +256,9 @@ mod tests {
     #[test]
     fn one_odd_number_makes_no_list_unreadable() {
         let grace = |number: &str| {
-            let list = format!(r#"{{"metadata": {{}}, "items": [{{"spec": {{"terminationGracePeriodSeconds": {number}}}}}, {{}}]}}"#);
+            let list = format!(
+                r#"{{"metadata": {{}}, "items": [{{"spec": {{"terminationGracePeriodSeconds": {number}}}}}, {{}}]}}"#
+            );
             let list: super::super::objects::List<Pod> = serde_json::from_str(&list).unwrap();
             let pods: Vec<PodView> = list.items.unwrap().into_iter().map(PodView::from).collect();
             assert_eq!(pods[1].grace, Duration::from_secs(30));

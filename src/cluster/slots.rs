@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::objects::{
-    ALLOCATABLE, BOOT_ID, CLAIMED_AT, HEARTBEAT, MACHINE_ID, Meta, NODE_UID, POOL, REASON, REBOOTING, REQUEST,
-    STEP_BACK, UNREADY, note, quantities,
+    ALLOCATABLE, BOOT_ID, CLAIMED_AT, HEARTBEAT, MACHINE_ID, Meta, NODE_UID, POOL, REASON, REBOOTING,
+    REQUEST, STEP_BACK, UNREADY, note, quantities,
 };
 use crate::decide::{Claim, KubeletLease, PAUSE, SlotView, Stamp};
 use crate::words::{MESSAGE, NOTE, name, words};
@@ -202,12 +202,14 @@ mod tests {
     #[test]
     fn numbers_out_of_range_are_absent_and_nothing_counted_from_a_claim_overflows() {
         for text in ["-1", "1e19", "1e999", "NaN", "inf", "1e30", "soon", ""] {
-            let slot = slot("node-1", serde_json::json!({ CLAIMED_AT: text, REBOOTING: format!("b 1 {text}") }));
+            let slot =
+                slot("node-1", serde_json::json!({ CLAIMED_AT: text, REBOOTING: format!("b 1 {text}") }));
             assert_eq!(slot.claim.at, None, "{text}");
             assert_eq!(slot.stamp.unwrap().boot_id, "", "{text}");
         }
         // Fields that we do not read may hold what they like.
-        let lease = serde_json::json!({ "spec": { "leaseTransitions": -1e300, "leaseDurationSeconds": u64::MAX } });
+        let lease =
+            serde_json::json!({ "spec": { "leaseTransitions": -1e300, "leaseDurationSeconds": u64::MAX } });
         assert!(serde_json::from_value::<Lease>(lease).is_ok());
     }
 }

@@ -183,7 +183,8 @@ async fn follow_annotations(
     let client = Client::quiet(access)?;
     let lasts = ANNOTATIONS_LAST.mul_f64(1.0 + jitter(&[node, "annotations"]));
     let (seconds, by_name) = (lasts.as_secs().to_string(), format!("metadata.name={node}"));
-    let parameters = [("watch", "1"), ("timeoutSeconds", seconds.as_str()), ("fieldSelector", by_name.as_str())];
+    let parameters =
+        [("watch", "1"), ("timeoutSeconds", seconds.as_str()), ("fieldSelector", by_name.as_str())];
     let path = with(NODES, &parameters);
     let response = client.metadata(&path, lasts + PATIENCE).await?;
     follow(response, sender, |event| Some(annotations(event))).await
@@ -222,9 +223,7 @@ fn understand<T: DeserializeOwned>(line: &[u8]) -> Result<Option<WatchEvent<T>>,
         serde_json::from_slice::<WatchEvent<IgnoredAny>>(line).map_err(ApiError::garbled)?;
     match kind.as_str() {
         "BOOKMARK" => Ok(None),
-        "ADDED" | "MODIFIED" | "DELETED" => {
-            serde_json::from_slice(line).map(Some).map_err(ApiError::garbled)
-        }
+        "ADDED" | "MODIFIED" | "DELETED" => serde_json::from_slice(line).map(Some).map_err(ApiError::garbled),
         "ERROR" => match serde_json::from_slice::<WatchEvent<Status>>(line) {
             Ok(event) => Err(event.object.into()),
             Err(error) => Err(ApiError::garbled(error)),
