@@ -96,7 +96,7 @@ impl Client {
         timeout: Option<Duration>,
     ) -> Result<T, ApiError> {
         let timeout = timeout.unwrap_or(REQUEST_TIMEOUT);
-        let response = self.send(method, path, body, Some(timeout)).await?;
+        let response = self.send(method, path, body, timeout).await?;
         parse(response).await
     }
 
@@ -114,20 +114,17 @@ impl Client {
         }
     }
 
-    /// Sends a request; the answer's body is left to be read. Without a timeout it may last for ever.
+    /// Sends a request; the answer's body is left to be read, all of it within the timeout.
     pub(super) async fn send(
         &self,
         method: Method,
         path: &str,
         body: Option<(&'static str, Vec<u8>)>,
-        timeout: Option<Duration>,
+        timeout: Duration,
     ) -> Result<Response, ApiError> {
-        let mut request = self.request(method, path);
+        let mut request = self.request(method, path).timeout(timeout);
         if let Some((content_type, body)) = body {
             request = request.header(CONTENT_TYPE, content_type).body(body);
-        }
-        if let Some(timeout) = timeout {
-            request = request.timeout(timeout);
         }
         answered(request).await
     }

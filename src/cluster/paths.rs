@@ -4,6 +4,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::error::ApiError;
 use super::objects::{KUBELET_LEASES, NAMESPACE};
+use crate::words::{NOTE, words};
 
 /// All Nodes.
 pub(super) const NODES: &str = "/api/v1/nodes";
@@ -78,10 +79,11 @@ fn leases(namespace: &str) -> String {
     format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases")
 }
 
-/// One step of a path. These few texts have no form in which they are one: even `%2e%2e` leads a step back.
+/// One step of a path. What Kubernetes takes as no name (`IsValidPathSegmentName` of `k8s.io/apimachinery`) has no form
+/// in which it would be one: URLs read `%2e%2e` as a step back, and the API server reads `%2F` as the end of the name.
 fn segment(name: &str) -> Result<impl std::fmt::Display, ApiError> {
-    if ["", ".", ".."].contains(&name) {
-        return Err(ApiError::Client(format!("nothing can have the name {name:?}")));
+    if ["", ".", ".."].contains(&name) || name.contains(['/', '%']) {
+        return Err(ApiError::Client(format!("nothing can have the name {:?}", words(name, NOTE))));
     }
     Ok(utf8_percent_encode(name, ENCODED))
 }
@@ -96,35 +98,24 @@ mod tests {
 
     #[test]
     fn whatever_a_name_is_it_stays_one_step_of_the_path() {
-        let long = "ä/".repeat(150);
-        for name in [
-            "node-1.example.com",
-            "../x",
-            "a?b",
-            "a/b#c",
-            "a b",
-            "a%2fb",
-            "..%2f",
-            "\\..\\",
-            "\n",
-            "\u{202e}",
-            &long,
-        ] {
+        let long = "ä".repeat(300);
+        for name in
+            ["node-1.example.com", "a?b", "a b#c", "..a", "\\..\\", "a:b@c;d=e", "\n", "\u{202e}", &long]
+        {
             let path = node(name).unwrap();
             let step = path.strip_prefix("/api/v1/nodes/").unwrap();
-            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%".contains(&byte);
+            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:%".contains(&byte);
             assert!(step.bytes().all(allowed), "{step}");
             assert_eq!(path_of_url(&path), path, "the URL leads elsewhere");
             let decoded = percent_encoding::percent_decode_str(step).decode_utf8().unwrap();
             assert_eq!(decoded, name);
         }
-        for name in ["", ".", ".."] {
+        let too_much = "../".repeat(100);
+        for name in ["", ".", "..", "../x", "a/b#c", "node-1/proxy", "%2e%2e", "a%2fb", &too_much] {
             assert!(matches!(node(name), Err(ApiError::Client(_))), "{name:?}");
         }
-        assert_eq!(
-            slot("worker-1").unwrap(),
-            "/apis/coordination.k8s.io/v1/namespaces/rebootd/leases/worker-1"
-        );
+        let lease = "/apis/coordination.k8s.io/v1/namespaces/rebootd/leases/worker-1";
+        assert_eq!(slot("worker-1").unwrap(), lease);
         assert!(pod("default", "..").is_err() && pod("..", "x").is_err() && service("a", "").is_err());
     }
 

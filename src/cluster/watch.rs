@@ -100,7 +100,7 @@ impl Watch {
         let node = node.to_owned();
         let task = tokio::spawn(async move {
             let not_before = tokio::time::sleep(LEAST_TIME);
-            let response = client.send(Method::GET, &path, None, None).await;
+            let response = client.send(Method::GET, &path, None, LASTS + PATIENCE).await;
             let ended = match (target, response) {
                 (_, Err(error)) => Err(error),
                 (WatchTarget::Pods, Ok(response)) => {
