@@ -13,7 +13,7 @@ use crate::config::Files;
 use crate::decide::settings::Settings;
 use crate::decide::{Memory, World};
 use crate::host::{clock, identity, memory};
-use crate::notation::parse_time_span;
+use crate::notation::{parse_time_span, plain_id};
 use crate::report::{status, systemd, telemetry};
 
 /// `EX_CONFIG` of sysexits(3): the unit does not start us again for it.
@@ -126,7 +126,7 @@ fn step_back(timeout: Duration, config: &ConfigDirectories) -> ExitCode {
     }
     let node = settings.node_name.clone();
     let boot_id = match std::fs::read_to_string(KERNEL_BOOT_ID) {
-        Ok(boot_id) => identity::plain_id(&boot_id),
+        Ok(boot_id) => plain_id(&boot_id),
         Err(error) => return exit(Err(error.into())),
     };
     let no_reload: Reload = Box::new(|| Err("not while stepping back".to_owned()));

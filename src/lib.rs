@@ -17,4 +17,6 @@ pub mod daemon;
 pub mod decide;
 pub mod host;
 pub mod notation;
+mod replace;
 pub mod report;
+mod words;

@@ -17,7 +17,7 @@ use crate::decide::{
     NodeChange, NodeWrite, Now, Outcome, Part, Parts, PodKey, Settings, SlotWrite, World, budget_namespaces,
     clock_matters, holders,
 };
-use crate::host::logind::Bus;
+use crate::host::logind::{Bus, told};
 use crate::host::{clock, dpkg, hold, hooks, kernel, livepatch, memory};
 use crate::report::systemd;
 
@@ -253,12 +253,11 @@ impl Edge for DaemonEdge {
 
     async fn read_host(&mut self, world: &World) -> Vec<Event> {
         let mut events = self.read_requests();
-        let text = |error: zbus::Error| error.to_string();
-        let going_down = self.bus.going_down().await.map_err(text);
+        let going_down = self.bus.going_down().await.map_err(told);
         systemd::alive();
-        let inhibitors = self.bus.inhibitors().await.map_err(text);
-        let may_reboot = self.bus.may_reboot().await.map_err(text);
-        let scheduled = self.bus.scheduled().await.map_err(text);
+        let inhibitors = self.bus.inhibitors().await.map_err(told);
+        let may_reboot = self.bus.may_reboot().await.map_err(told);
+        let scheduled = self.bus.scheduled().await.map_err(told);
         let failed = [going_down.is_err(), inhibitors.is_err(), may_reboot.is_err(), scheduled.is_err()];
         if failed.contains(&true) {
             // The bus may have been restarted: connect again next time.
@@ -266,10 +265,10 @@ impl Edge for DaemonEdge {
         }
         let settings = &self.configuration.settings;
         if clock_matters(world, settings) {
-            events.push(Event::Clock(self.bus.clock_synchronized().await.map_err(text)));
+            events.push(Event::Clock(self.bus.clock_synchronized().await.map_err(told)));
         }
         if settings.gates.sessions.is_some() {
-            events.push(Event::Sessions(self.bus.sessions().await.map_err(text)));
+            events.push(Event::Sessions(self.bus.sessions().await.map_err(told)));
         }
         if !settings.hooks.wanted.is_empty() {
             events.push(Event::Hooks(hooks::read(&self.bus, &settings.hooks.wanted).await));
@@ -331,7 +330,7 @@ impl Edge for DaemonEdge {
 
     async fn reboot(&mut self, kexec: bool) -> Result<(), String> {
         let kexec = kexec && kernel::is_loaded_for_kexec();
-        let result = self.bus.reboot(kexec).await.map_err(|error| error.to_string());
+        let result = self.bus.reboot(kexec).await.map_err(told);
         match &result {
             Ok(()) if kexec => tracing::info!("logind reboots this host, by kexec"),
             Ok(()) => tracing::info!("logind reboots this host"),

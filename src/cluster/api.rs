@@ -7,21 +7,24 @@ use reqwest::Method;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Value, json};
 
-use super::client::{ApiError, Client};
-use super::eviction;
+use super::client::Client;
+use super::error::ApiError;
 use super::objects::{
-    CONTROL_PLANE, ConfigMap, FIELD_MANAGER, KUBELET_LEASES, Lease, List, NAMESPACE, Node,
-    PERSONS_FIELD_MANAGER, POLICY_MAPS, POLICY_SELECTOR, POOL,
+    CONTROL_PLANE, ConfigMap, FIELD_MANAGER, List, NAMESPACE, Node, PERSONS_FIELD_MANAGER, POLICY, POOL,
 };
 use super::patches::{node_patch, slot_patch, step_back_patch};
+use super::paths::{NODES, PODS, with};
 use super::pods::{DisruptionBudget, Pod};
+use super::slots::Lease;
 use super::table::{self, NodeState, Table};
-use super::watch::{Versions, Watch};
+use super::watch::{Told, Versions, Watch};
+use super::{eviction, paths};
 use crate::access::ApiAccess;
 use crate::decide::{
     Budget, EvictionOutcome, How, KubeletLease, NodeView, NodeWrite, Others, Outcome, PAUSE, Part, PodKey,
     PodView, SlotView, SlotWrite,
 };
+use crate::words::{NOTE, words};
 
 const MERGE_PATCH: &str = "application/merge-patch+json";
 const APPLY_PATCH: &str = "application/apply-patch+yaml";
@@ -31,9 +34,9 @@ const EVICTION_TIMEOUT: Duration = Duration::from_secs(40);
 /// All pages of all lists of other nodes: the daemon does nothing else meanwhile, not even prove that it is alive.
 const OTHERS_TIMEOUT: Duration = Duration::from_secs(30);
 /// Large enough for few requests, small enough for little memory.
-const PAGE: usize = 500;
-/// etcd and the API servers, as kubeadm labels their static pods. `in (…)`, percent-encoded.
-const CONTROL_PLANE_PODS: &str = "tier%3Dcontrol-plane%2Ccomponent%20in%20%28etcd%2Ckube-apiserver%29";
+const PAGE: &str = "500";
+/// etcd and the API servers, as kubeadm labels their static pods.
+const CONTROL_PLANE_PODS: &str = "tier=control-plane,component in (etcd,kube-apiserver)";
 
 /// The API server, for one node.
 #[derive(Debug)]
@@ -44,6 +47,7 @@ pub struct Api {
     client: Option<Client>,
     /// The resourceVersions that watches may start from.
     versions: Versions,
+    told: Told,
 }
 
 /// A slot, and since when its holder has it as it is: the server's time, as the server writes it.
@@ -58,7 +62,14 @@ pub struct HeldSlot {
 impl Api {
     /// An API server that nothing is asked of yet.
     pub fn new(access: ApiAccess, node: String) -> Api {
-        Api { access, node, field_manager: FIELD_MANAGER, client: None, versions: Versions::default() }
+        Api {
+            access,
+            node,
+            field_manager: FIELD_MANAGER,
+            client: None,
+            versions: Versions::default(),
+            told: Told::default(),
+        }
     }
 
     /// The same for a person, who has no own Node.
@@ -92,22 +103,32 @@ impl Api {
         self.mind(result)
     }
 
-    async fn patch(&mut self, path: &str, patch: &Value) -> Outcome {
-        let path = format!("{path}?fieldManager={}", self.field_manager);
-        self.write(&path, MERGE_PATCH, patch).await
-    }
-
-    async fn write(&mut self, path: &str, content_type: &'static str, patch: &Value) -> Outcome {
-        let client = match self.client() {
-            Ok(client) => client,
-            Err(error) => return error.outcome(),
-        };
-        let body = Some((content_type, patch.to_string().into_bytes()));
-        let result = client.json::<IgnoredAny>(Method::PATCH, path, body, None).await;
-        match self.mind(result) {
-            Ok(_) => Outcome::Answered,
+    async fn write(
+        &mut self,
+        path: Result<String, ApiError>,
+        content_type: &'static str,
+        patch: &Value,
+    ) -> Outcome {
+        match self.send(path, content_type, patch).await {
+            Ok(()) => Outcome::Answered,
             Err(error) => error.outcome(),
         }
+    }
+
+    async fn send(
+        &mut self,
+        path: Result<String, ApiError>,
+        content_type: &'static str,
+        patch: &Value,
+    ) -> Result<(), ApiError> {
+        let mut parameters = vec![("fieldManager", self.field_manager)];
+        if content_type == APPLY_PATCH {
+            parameters.push(("force", "true"));
+        }
+        let path = with(&path?, &parameters);
+        let body = Some((content_type, patch.to_string().into_bytes()));
+        let result = self.client()?.json::<IgnoredAny>(Method::PATCH, &path, body, None).await;
+        self.mind(result).map(|_| ())
     }
 
     /// Reads the own Node without resourceVersion.
@@ -118,10 +139,9 @@ impl Api {
 
     /// Reads the Node of this name without resourceVersion.
     pub async fn node_named(&mut self, name: &str) -> Result<Option<NodeView>, ApiError> {
-        let path = format!("/api/v1/nodes/{name}");
-        match self.get::<Node>(&path).await {
+        match self.get::<Node>(&paths::node(name)?).await {
             Ok(node) => match NodeView::from(node) {
-                node if node.uid.is_empty() => Err(ApiError::Garbled("a Node without uid".to_owned())),
+                node if node.uid.is_empty() => Err(ApiError::garbled("a Node without uid")),
                 node => Ok(Some(node)),
             },
             Err(ApiError::Status { code: 404, .. }) => Ok(None),
@@ -142,8 +162,7 @@ impl Api {
     }
 
     async fn leases(&mut self) -> Result<Vec<Lease>, ApiError> {
-        let path = format!("/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases");
-        let list: List<Lease> = self.get(&path).await?;
+        let list: List<Lease> = self.get(&paths::slots()).await?;
         self.versions.slots = list.metadata.resource_version;
         Ok(list.items.unwrap_or_default())
     }
@@ -152,16 +171,16 @@ impl Api {
     /// there is none.
     pub async fn policy(&mut self) -> Result<Option<BTreeMap<String, String>>, ApiError> {
         self.versions.policy.clear();
-        let list: List<ConfigMap> =
-            self.get(&format!("{POLICY_MAPS}?fieldSelector={POLICY_SELECTOR}")).await?;
+        let path = with(&paths::policy_maps(), &[("fieldSelector", POLICY)]);
+        let list: List<ConfigMap> = self.get(&path).await?;
         self.versions.policy = list.metadata.resource_version;
         Ok(list.items.into_iter().flatten().next().map(|map| map.data))
     }
 
     /// Whether there is a Node of this name, read without resourceVersion.
     pub async fn node_exists(&mut self, name: &str) -> Result<bool, ApiError> {
-        let client = self.client()?;
-        let result = client.exists(&format!("/api/v1/nodes/{name}")).await;
+        let path = paths::node(name)?;
+        let result = self.client()?.exists(&path).await;
         self.mind(result)
     }
 
@@ -175,9 +194,9 @@ impl Api {
 
     async fn read_others(&mut self, pool: &str, control_plane: bool) -> Result<Others, ApiError> {
         let mut others = Others { only_node: true, only_control_plane: control_plane, ..Others::default() };
-        let nodes =
-            |label: String| format!("/api/v1/nodes?labelSelector={label}&fieldSelector=metadata.name");
-        self.rows(&nodes(format!("{POOL}%3D{pool}")), ["Name", "Status"], |[name, status]| {
+        let not_here = format!("metadata.name!={}", self.node);
+        let in_pool = format!("{POOL}={pool}");
+        self.rows(NODES, &in_pool, &not_here, ["Name", "Status"], |[name, status]| {
             others.only_node = false;
             match table::node_state(status)? {
                 NodeState::Ready => {}
@@ -188,12 +207,12 @@ impl Api {
         })
         .await?;
         if others.only_node {
-            others.only_node = !self.is_there_another_node().await?;
+            others.only_node = !self.is_there_another_node(&not_here).await?;
         }
         if !control_plane {
             return Ok(others);
         }
-        self.rows(&nodes(CONTROL_PLANE.to_owned()), ["Name", "Status"], |[name, status]| {
+        self.rows(NODES, CONTROL_PLANE, &not_here, ["Name", "Status"], |[name, status]| {
             others.only_control_plane = false;
             if table::node_state(status)? == NodeState::NotReady {
                 others.control_plane.push(format!("node {name} ({status})"));
@@ -202,26 +221,28 @@ impl Api {
         })
         .await?;
         // Where the control plane runs in another way (k3s, a managed one) there are no such pods.
-        let pods = format!(
-            "/api/v1/namespaces/kube-system/pods?labelSelector={CONTROL_PLANE_PODS}&fieldSelector=spec.nodeName"
-        );
-        self.rows(&pods, ["Name", "Ready", "Status"], |[name, ready, status]| {
-            if !table::pod_is_ready(ready, status)? {
-                others.control_plane.push(format!("pod {name} ({ready} {status})"));
-            }
-            Ok(())
-        })
+        let (pods, not_here) = (paths::pods("kube-system")?, format!("spec.nodeName!={}", self.node));
+        self.rows(
+            &pods,
+            CONTROL_PLANE_PODS,
+            &not_here,
+            ["Name", "Ready", "Status"],
+            |[name, ready, status]| {
+                if !table::pod_is_ready(ready, status)? {
+                    let status = words(status, NOTE);
+                    others.control_plane.push(format!("pod {name} ({ready} {status})"));
+                }
+                Ok(())
+            },
+        )
         .await?;
         Ok(others)
     }
 
     /// Whether there is any other node, of whichever pool, with a rebootd or without.
-    async fn is_there_another_node(&mut self) -> Result<bool, ApiError> {
-        let path = format!(
-            "/api/v1/nodes?fieldSelector=metadata.name%21%3D{}&limit=1&includeObject=None",
-            self.node
-        );
-        let page = self.client()?.table::<Table>(&path).await;
+    async fn is_there_another_node(&mut self, not_here: &str) -> Result<bool, ApiError> {
+        let parameters = [("fieldSelector", not_here), ("limit", "1"), ("includeObject", "None")];
+        let page = self.client()?.table::<Table>(&with(NODES, &parameters)).await;
         let page = self.mind(page)?;
         let mut found = page.next().is_some();
         page.each(["Name"], |[_]| {
@@ -231,31 +252,37 @@ impl Api {
         Ok(found)
     }
 
-    /// Reads a list page by page, so that it never is in memory as a whole. `path` ends with a field selector for
-    /// the node's name: the own one is left out.
+    /// Reads a list page by page, so that it never is in memory as a whole.
     async fn rows<const N: usize>(
         &mut self,
         path: &str,
+        labels: &str,
+        fields: &str,
         columns: [&str; N],
         mut each: impl FnMut([&str; N]) -> Result<(), ApiError>,
     ) -> Result<(), ApiError> {
-        let first = format!("{path}%21%3D{}&limit={PAGE}&includeObject=None", self.node);
-        let mut page_path = first.clone();
+        let mut token = None;
         loop {
-            let page = self.client()?.table::<Table>(&page_path).await;
+            let mut parameters = vec![
+                ("labelSelector", labels),
+                ("fieldSelector", fields),
+                ("limit", PAGE),
+                ("includeObject", "None"),
+            ];
+            parameters.extend(token.as_deref().map(|token| ("continue", token)));
+            let page = self.client()?.table::<Table>(&with(path, &parameters)).await;
             let page = self.mind(page)?;
             page.each(columns, &mut each)?;
-            match page.next() {
-                None => return Ok(()),
-                Some(token) => page_path = format!("{first}&continue={token}"),
+            token = page.next().map(str::to_owned);
+            if token.is_none() {
+                return Ok(());
             }
         }
     }
 
     /// Reads the kubelet's Lease without resourceVersion; where there is none, one that never changes.
     pub async fn kubelet(&mut self) -> Result<KubeletLease, ApiError> {
-        let path = format!("/apis/coordination.k8s.io/v1/namespaces/{KUBELET_LEASES}/leases/{}", self.node);
-        match self.get::<Lease>(&path).await {
+        match self.get::<Lease>(&paths::kubelet(&self.node)?).await {
             Ok(lease) => Ok(KubeletLease::from(lease)),
             Err(ApiError::Status { code: 404, .. }) => Ok(KubeletLease::default()),
             Err(error) => Err(error),
@@ -264,8 +291,8 @@ impl Api {
 
     /// Reads the pods of this node without resourceVersion.
     pub async fn pods(&mut self) -> Result<Vec<PodView>, ApiError> {
-        let path = format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{}", self.node);
-        let list: List<Pod> = self.get(&path).await?;
+        let here = format!("spec.nodeName={}", self.node);
+        let list: List<Pod> = self.get(&with(PODS, &[("fieldSelector", &here)])).await?;
         self.versions.pods = list.metadata.resource_version;
         Ok(list.items.into_iter().flatten().map(PodView::from).collect())
     }
@@ -274,8 +301,7 @@ impl Api {
     pub async fn budgets(&mut self, namespaces: &BTreeSet<String>) -> Result<Vec<Budget>, ApiError> {
         let mut budgets = Vec::new();
         for namespace in namespaces {
-            let path = format!("/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets");
-            let list: List<DisruptionBudget> = self.get(&path).await?;
+            let list: List<DisruptionBudget> = self.get(&paths::budgets(namespace)?).await?;
             budgets.extend(list.items.into_iter().flatten().map(Budget::from));
         }
         Ok(budgets)
@@ -286,20 +312,18 @@ impl Api {
         if part == Part::Annotations {
             return Some(Watch::annotations(self.access.clone(), &self.node));
         }
-        Watch::start(self.client().ok()?, part, &self.node, &self.versions)
+        Watch::start(self.client().ok()?, part, &self.node, &self.versions, self.told.clone())
     }
 
     /// Writes a slot under the resourceVersion and the uid that the write names.
     pub async fn write_slot(&mut self, write: &SlotWrite) -> Outcome {
-        let path = format!("/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{}", write.slot);
         let patch = slot_patch(write, &self.node);
-        self.patch(&path, &patch).await
+        self.write(paths::slot(&write.slot), MERGE_PATCH, &patch).await
     }
 
     /// Asks the holder of a slot to step back, if the slot is still as it was read.
     pub async fn ask_to_step_back(&mut self, slot: &SlotView, who: &str) -> Outcome {
-        let path = format!("/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{}", slot.name);
-        self.patch(&path, &step_back_patch(slot, who)).await
+        self.write(paths::slot(&slot.name), MERGE_PATCH, &step_back_patch(slot, who)).await
     }
 
     /// Pauses the fleet, whether it is paused or not; `why` is for people.
@@ -310,14 +334,13 @@ impl Api {
             "metadata": {"name": PAUSE, "namespace": NAMESPACE},
             "spec": {"holderIdentity": why},
         });
-        let path = format!("{}?fieldManager={}&force=true", pause_path(), self.field_manager);
-        self.write(&path, APPLY_PATCH, &pause).await
+        self.write(paths::slot(PAUSE), APPLY_PATCH, &pause).await
     }
 
     /// Ends the pause of the fleet; false where there was none.
     pub async fn resume(&mut self) -> Result<bool, ApiError> {
-        let client = self.client()?;
-        let deleted = client.json::<IgnoredAny>(Method::DELETE, &pause_path(), None, None).await;
+        let path = paths::slot(PAUSE)?;
+        let deleted = self.client()?.json::<IgnoredAny>(Method::DELETE, &path, None, None).await;
         match self.mind(deleted) {
             Ok(_) => Ok(true),
             Err(ApiError::Status { code: 404, .. }) => Ok(false),
@@ -327,8 +350,7 @@ impl Api {
 
     /// Writes the own Node under the resourceVersion and the uid that the write names.
     pub async fn write_node(&mut self, write: &NodeWrite) -> Outcome {
-        let path = format!("/api/v1/nodes/{}", self.node);
-        self.patch(&path, &node_patch(write)).await
+        self.write(paths::node(&self.node), MERGE_PATCH, &node_patch(write)).await
     }
 
     /// Prepares a request for an eviction; the request itself can run beside others.
@@ -339,17 +361,14 @@ impl Api {
         grace: Option<Duration>,
     ) -> impl Future<Output = EvictionOutcome> + Send + use<> {
         let client = self.client();
-        let (method, path, body) = eviction::request(pod, how, grace);
+        let request = eviction::request(pod, how, grace);
         async move {
             let sent = async {
+                let (method, path, body) = request?;
                 let body = Some((JSON, body.to_string().into_bytes()));
                 client?.json::<IgnoredAny>(method, &path, body, Some(EVICTION_TIMEOUT)).await
             };
             eviction::outcome(sent.await)
         }
     }
-}
-
-fn pause_path() -> String {
-    format!("/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{PAUSE}")
 }

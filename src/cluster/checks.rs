@@ -7,9 +7,12 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::api::Api;
-use super::client::{ApiError, Client, text_of};
+use super::client::Client;
+use super::error::{ApiError, status_in};
+use super::paths;
 use crate::decide::Names;
 use crate::decide::settings::{ObjectField, Prometheus, Query};
+use crate::words;
 
 /// Longer is no answer to a question whose answer should be empty.
 const LONGEST_ANSWER: usize = 1 << 20;
@@ -17,16 +20,12 @@ const LONGEST_ANSWER: usize = 1 << 20;
 const LONGEST_OBJECT: usize = 8 << 20;
 /// Prometheus gives up then, sooner than we do.
 const TIMEOUT: &str = "10s";
-/// Of a series with many labels this much is told.
-const LONGEST_SERIES: usize = 200;
 
 impl Api {
     /// Asks Prometheus; gives the series that it finds.
     pub async fn query(&mut self, query: &Query) -> Result<Names, ApiError> {
         let parameters = [("query", query.expression.as_str()), ("timeout", TIMEOUT)];
-        let url = reqwest::Url::parse_with_params("http://prometheus/api/v1/query", parameters);
-        let url = url.map_err(|error| ApiError::Client(error.to_string()))?;
-        let path = format!("{}?{}", url.path(), url.query().unwrap_or_default());
+        let path = paths::with("/api/v1/query", &parameters);
         let (code, body) = match &query.server {
             // Made anew each time: it is asked seldom, and so reads a token that was replaced.
             Prometheus::Url { url, token_file, certificate_authority } => {
@@ -34,7 +33,7 @@ impl Api {
                 client.whole(&path, LONGEST_ANSWER).await?
             }
             Prometheus::Service { namespace, port } => {
-                let path = format!("/api/v1/namespaces/{namespace}/services/{port}/proxy{path}");
+                let path = paths::service(namespace, port)? + &path;
                 self.whole(&path, LONGEST_ANSWER).await?
             }
         };
@@ -45,12 +44,11 @@ impl Api {
     pub async fn values(&mut self, object: &ObjectField) -> Result<Vec<Option<String>>, ApiError> {
         match self.whole(&object.path, LONGEST_OBJECT).await? {
             (200, body) => {
-                let read: Value =
-                    serde_json::from_slice(&body).map_err(|error| ApiError::Garbled(error.to_string()))?;
+                let read: Value = serde_json::from_slice(&body).map_err(ApiError::garbled)?;
                 Ok(values(&read, &object.field))
             }
             (404, _) => Ok(vec![None]),
-            (code, body) => Err(refused(code, &body)),
+            (code, body) => Err(status_in(code, &body)),
         }
     }
 
@@ -60,7 +58,8 @@ impl Api {
     }
 }
 
-/// All values at this place. Whatever is no single value is told as it is written, and equals nothing.
+/// All values at this place. Whatever is no single value is told as it is written, and equals nothing; so is one that
+/// has to be made fit for people.
 fn values(value: &Value, field: &str) -> Vec<Option<String>> {
     let (name, rest) = match field.split_once('.') {
         Some((name, rest)) => (name, Some(rest)),
@@ -80,8 +79,8 @@ fn values(value: &Value, field: &str) -> Vec<Option<String>> {
     let each = |below: &Value| match (rest, below) {
         (Some(rest), below) => values(below, rest),
         (None, Value::Null) => vec![None],
-        (None, Value::String(text)) => vec![Some(text.clone())],
-        (None, other) => vec![Some(other.to_string().chars().take(LONGEST_SERIES).collect())],
+        (None, Value::String(text)) => vec![Some(words::name(text.clone()))],
+        (None, other) => vec![Some(words::name(other.to_string()))],
     };
     below.into_iter().flat_map(each).collect()
 }
@@ -122,32 +121,26 @@ struct Series {
 
 /// The series in an answer. Anything but a whole, successful answer to an instant query is an error.
 fn found(code: u16, body: &[u8]) -> Result<Names, ApiError> {
-    let garbled = |error: serde_json::Error| ApiError::Garbled(error.to_string());
-    let Ok(head) = serde_json::from_slice::<Head>(body) else { return Err(refused(code, body)) };
+    let Ok(head) = serde_json::from_slice::<Head>(body) else { return Err(status_in(code, body)) };
     if code != 200 || head.status != "success" {
-        let told = if head.error.is_empty() { return Err(refused(code, body)) } else { head.error };
-        return Err(ApiError::Status { code, message: told, causes: Vec::new(), retry_after: None });
+        let told = !head.error.is_empty();
+        return Err(if told { ApiError::status(code, &head.error) } else { status_in(code, body) });
     }
     // Notes on the expression begin like this; what else there is says that not everybody has answered.
     if let Some(warning) = head.warnings.iter().find(|warning| !warning.starts_with("PromQL ")) {
-        return Err(ApiError::Garbled(format!("it may not be whole: {warning}")));
+        return Err(ApiError::garbled(format!("it may not be whole: {warning}")));
     }
     match head.data {
         Some(Kind { kind }) if kind == "vector" => {}
         Some(Kind { kind }) => {
-            let message = format!("the expression gives a {kind}, not an instant vector");
-            return Err(ApiError::Garbled(message));
+            return Err(ApiError::garbled(format!("the expression gives a {kind}, not an instant vector")));
         }
-        None => return Err(ApiError::Garbled("it holds no data".to_owned())),
+        None => return Err(ApiError::garbled("it holds no data")),
     }
-    let answer: Answer = serde_json::from_slice(body).map_err(garbled)?;
+    let answer: Answer = serde_json::from_slice(body).map_err(ApiError::garbled)?;
     let mut found = Names::default();
     answer.data.result.into_iter().for_each(|series| found.push(told(series)));
     Ok(found)
-}
-
-fn refused(code: u16, body: &[u8]) -> ApiError {
-    ApiError::Status { code, message: text_of(body), causes: Vec::new(), retry_after: None }
 }
 
 /// A series as PromQL names it, with its value; of an alert its name and labels only.
@@ -162,7 +155,7 @@ fn told(Series { metric: mut labels, value }: Series) -> String {
         (None, Some((_, value))) => format!("{metric}{labels} {value}").trim_start().to_owned(),
         (None, None) => format!("{metric}{labels}"),
     };
-    text.chars().take(LONGEST_SERIES).collect()
+    words::words(&text, words::NOTE)
 }
 
 #[cfg(test)]

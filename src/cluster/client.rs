@@ -1,15 +1,14 @@
-//! The HTTP client: TLS, credentials, timeouts, and what an answer means.
+//! The HTTP client: TLS, credentials, timeouts.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Certificate, ClientBuilder, Identity, Method, RequestBuilder, Response};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::error::{ApiError, chain, no_answer, status_of, whole};
 use crate::access::{ApiAccess, Credential, PemSource};
-use crate::decide::{Failure, Outcome};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Much shorter than the watchdog's time, so that a request never costs the process its life.
@@ -21,78 +20,6 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// On a connection that is to wake nobody the kernel asks instead, seldom.
 const QUIET_KEEP_ALIVE: Duration = Duration::from_secs(300);
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
-
-/// Why a request did not succeed.
-#[derive(Debug, thiserror::Error)]
-pub enum ApiError {
-    /// A credential could not be read or used: nothing was sent.
-    #[error("{path}: {why}", path = path.display())]
-    Credential {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// The client could not be made: nothing was sent.
-    #[error("{0}")]
-    Client(String),
-    /// No answer, or not a whole one: nobody knows whether the request was carried out.
-    #[error("{0}")]
-    NoAnswer(String),
-    /// The server's answer is an error.
-    #[error("{code} {message}")]
-    Status {
-        /// HTTP status code.
-        code: u16,
-        /// What the server says, and what to do about it where we know.
-        message: String,
-        /// What it gives as causes.
-        causes: Vec<Cause>,
-        /// How much patience it asks for.
-        retry_after: Option<Duration>,
-    },
-    /// The answer is not what it should be.
-    #[error("the answer cannot be understood: {0}")]
-    Garbled(String),
-}
-
-impl ApiError {
-    /// Whether only this request fails, and others may well be answered: no right, no such thing, an odd answer.
-    pub fn is_about_the_request(&self) -> bool {
-        match self {
-            // The credential, the time, the load: they concern all.
-            ApiError::Status { code, .. } => (400..500).contains(code) && ![401, 408, 429].contains(code),
-            ApiError::Garbled(_) => true,
-            ApiError::Credential { .. } | ApiError::Client(_) | ApiError::NoAnswer(_) => false,
-        }
-    }
-
-    /// How a write that ended like this ended.
-    pub fn outcome(self) -> Outcome {
-        match &self {
-            // A client error other than a time-out is a decision of the server: the write is not applied.
-            ApiError::Status { code, .. } if (400..500).contains(code) && *code != 408 => {
-                Outcome::Refused { conflict: *code == 409, failure: self.into() }
-            }
-            ApiError::Credential { .. } | ApiError::Client(_) => {
-                Outcome::Refused { conflict: false, failure: self.into() }
-            }
-            ApiError::Status { .. } | ApiError::NoAnswer(_) | ApiError::Garbled(_) => {
-                Outcome::Unanswered(self.into())
-            }
-        }
-    }
-}
-
-impl From<ApiError> for Failure {
-    fn from(error: ApiError) -> Failure {
-        let retry_after = match &error {
-            ApiError::Status { retry_after, .. } => *retry_after,
-            _ => None,
-        };
-        Failure { message: error.to_string(), retry_after }
-    }
-}
 
 /// A client with the credentials as they were when it was made.
 #[derive(Debug, Clone)]
@@ -169,7 +96,7 @@ impl Client {
         timeout: Option<Duration>,
     ) -> Result<T, ApiError> {
         let timeout = timeout.unwrap_or(REQUEST_TIMEOUT);
-        let response = self.send(method, path, body, Some(timeout)).await?;
+        let response = self.send(method, path, body, timeout).await?;
         parse(response).await
     }
 
@@ -187,20 +114,17 @@ impl Client {
         }
     }
 
-    /// Sends a request; the answer's body is left to be read. Without a timeout it may last for ever.
+    /// Sends a request; the answer's body is left to be read, all of it within the timeout.
     pub(super) async fn send(
         &self,
         method: Method,
         path: &str,
         body: Option<(&'static str, Vec<u8>)>,
-        timeout: Option<Duration>,
+        timeout: Duration,
     ) -> Result<Response, ApiError> {
-        let mut request = self.request(method, path);
+        let mut request = self.request(method, path).timeout(timeout);
         if let Some((content_type, body)) = body {
             request = request.header(CONTENT_TYPE, content_type).body(body);
-        }
-        if let Some(timeout) = timeout {
-            request = request.timeout(timeout);
         }
         answered(request).await
     }
@@ -213,15 +137,9 @@ impl Client {
     /// Reads an answer whatever its status, if it is not longer than so many bytes.
     pub(super) async fn whole(&self, path: &str, most: usize) -> Result<(u16, Vec<u8>), ApiError> {
         let request = self.request(Method::GET, path).timeout(REQUEST_TIMEOUT);
-        let mut response = request.send().await.map_err(no_answer)?;
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(no_answer)? {
-            if body.len() + chunk.len() > most {
-                return Err(ApiError::Garbled(format!("it is longer than {} MiB", most >> 20)));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok((response.status().as_u16(), body))
+        let response = request.send().await.map_err(no_answer)?;
+        let code = response.status().as_u16();
+        Ok((code, whole(response, most).await?))
     }
 
     /// Asks whether there is an object; of one that there is, no more than its metadata is sent.
@@ -248,74 +166,12 @@ fn builder(authorities: Vec<Certificate>) -> ClientBuilder {
 
 async fn answered(request: RequestBuilder) -> Result<Response, ApiError> {
     let response = request.send().await.map_err(no_answer)?;
-    if response.status().is_success() { Ok(response) } else { Err(status(response).await) }
+    if response.status().is_success() { Ok(response) } else { Err(status_of(response).await) }
 }
 
 async fn parse<T: DeserializeOwned>(response: Response) -> Result<T, ApiError> {
     let bytes = response.bytes().await.map_err(no_answer)?;
-    serde_json::from_slice(&bytes).map_err(|error| ApiError::Garbled(error.to_string()))
-}
-
-/// The parts of `meta/v1 Status` that matter to us.
-#[derive(Deserialize, Default)]
-struct Status {
-    #[serde(default)]
-    message: String,
-    #[serde(default)]
-    details: Details,
-}
-
-#[derive(Deserialize, Default)]
-struct Details {
-    #[serde(default)]
-    causes: Vec<Cause>,
-}
-
-/// A cause in a `meta/v1 Status`.
-#[derive(Debug, Clone, Deserialize, Default)]
-#[serde(default)]
-pub struct Cause {
-    /// One word for programs.
-    pub reason: String,
-    /// For people.
-    pub message: String,
-}
-
-async fn status(response: Response) -> ApiError {
-    let code = response.status().as_u16();
-    let retry_after = response
-        .headers()
-        .get(RETRY_AFTER)
-        .and_then(|value| value.to_str().ok()?.trim().parse().ok())
-        .map(Duration::from_secs);
-    let body = response.bytes().await.unwrap_or_default();
-    // Overload and proxies answer in plain text.
-    let (mut message, causes) = match serde_json::from_slice::<Status>(&body) {
-        Ok(Status { message, details: Details { causes } }) => {
-            // A refusal by a budget tells in its cause which budget, and its numbers.
-            let texts: Vec<&str> =
-                causes.iter().map(|it| it.message.as_str()).filter(|it| !it.is_empty()).collect();
-            (if texts.is_empty() { message } else { texts.join("; ") }, causes)
-        }
-        Err(_) => (beginning(&body), Vec::new()),
-    };
-    if code == 401 {
-        message.push_str(" (the credential in [api] or in the kubeconfig is not accepted)");
-    }
-    ApiError::Status { code, message, causes, retry_after }
-}
-
-/// What the body of an error says: the message in it, or as much of it as people want to read.
-pub(super) fn text_of(body: &[u8]) -> String {
-    match serde_json::from_slice::<Status>(body) {
-        Ok(Status { message, .. }) if !message.is_empty() => message,
-        _ => beginning(body),
-    }
-}
-
-fn beginning(body: &[u8]) -> String {
-    let text: String = String::from_utf8_lossy(body).chars().take(200).collect();
-    text.trim().to_owned()
+    serde_json::from_slice(&bytes).map_err(ApiError::garbled)
 }
 
 fn pem(source: &PemSource, files: &mut Vec<(PathBuf, Option<SystemTime>)>) -> Result<Vec<u8>, ApiError> {
@@ -356,47 +212,4 @@ fn unusable(source: &PemSource, error: &reqwest::Error) -> ApiError {
         PemSource::Inline(_) => PathBuf::from("kubeconfig"),
     };
     ApiError::Credential { path, why: chain(error) }
-}
-
-fn no_answer(error: reqwest::Error) -> ApiError {
-    ApiError::NoAnswer(with_advice(chain(&error.without_url())))
-}
-
-/// A host without a clock of its own wakes up years ago.
-fn with_advice(text: String) -> String {
-    match ["certificate not valid yet", "certificate expired"].iter().any(|words| text.contains(words)) {
-        true => text + " (is the clock of this host right?)",
-        false => text,
-    }
-}
-
-/// An error with its causes: reqwest's own text says little.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut texts = vec![error.to_string()];
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let text = cause.to_string();
-        if !texts.iter().any(|known| known.contains(&text)) {
-            texts.push(text);
-        }
-        source = cause.source();
-    }
-    texts.join(": ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_certificate_that_is_out_of_its_time_asks_for_the_clock() {
-        // As rustls words it.
-        let early =
-            "invalid peer certificate: certificate not valid yet: verification time 1763905185 (UNIX)";
-        let late = "invalid peer certificate: certificate expired: verification time 1826977185 (UNIX)";
-        for text in [early, late] {
-            assert!(with_advice(text.to_owned()).ends_with("(is the clock of this host right?)"));
-        }
-        assert_eq!(with_advice("connection refused".to_owned()), "connection refused");
-    }
 }

@@ -7,13 +7,18 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::client::{ApiError, Cause};
+use super::error::{ApiError, Cause};
+use super::paths;
 use crate::decide::{EvictionOutcome, EvictionRefusal, How, PodKey, Refuser};
 
 /// Method, path and body. The body is our own: only in this spelling of `deleteOptions` does the server see the
 /// precondition, without which a pod of the same name that is now elsewhere would be evicted.
-pub(super) fn request(pod: &PodKey, how: How, grace: Option<Duration>) -> (Method, String, Value) {
-    let path = format!("/api/v1/namespaces/{}/pods/{}", pod.namespace, pod.name);
+pub(super) fn request(
+    pod: &PodKey,
+    how: How,
+    grace: Option<Duration>,
+) -> Result<(Method, String, Value), ApiError> {
+    let path = paths::pod(&pod.namespace, &pod.name)?;
     let dry_run = (how == How::DryRun).then_some(["All"]);
     let options = json!({
         "apiVersion": "v1",
@@ -23,7 +28,7 @@ pub(super) fn request(pod: &PodKey, how: How, grace: Option<Duration>) -> (Metho
         "dryRun": dry_run,
     });
     if how == How::Delete {
-        return (Method::DELETE, path, options);
+        return Ok((Method::DELETE, path, options));
     }
     let eviction = json!({
         "apiVersion": "policy/v1",
@@ -31,7 +36,7 @@ pub(super) fn request(pod: &PodKey, how: How, grace: Option<Duration>) -> (Metho
         "metadata": {"namespace": pod.namespace, "name": pod.name},
         "deleteOptions": options,
     });
-    (Method::POST, format!("{path}/eviction"), eviction)
+    Ok((Method::POST, format!("{path}/eviction"), eviction))
 }
 
 pub(super) fn outcome<T>(result: Result<T, ApiError>) -> EvictionOutcome {
@@ -98,12 +103,12 @@ mod tests {
     #[test]
     fn every_request_names_the_uid() {
         for how in [How::Evict, How::DryRun] {
-            let (_, _, body) = request(&pod(), how, None);
+            let (_, _, body) = request(&pod(), how, None).unwrap();
             assert_eq!(body["deleteOptions"]["preconditions"]["uid"], "u");
             assert_eq!(body["deleteOptions"]["gracePeriodSeconds"], Value::Null);
             assert_eq!(body["deleteOptions"]["dryRun"].is_null(), how == How::Evict);
         }
-        let (method, path, body) = request(&pod(), How::Delete, Some(Duration::from_secs(7)));
+        let (method, path, body) = request(&pod(), How::Delete, Some(Duration::from_secs(7))).unwrap();
         assert_eq!((method, path.as_str()), (Method::DELETE, "/api/v1/namespaces/default/pods/db-0"));
         assert_eq!((&body["preconditions"]["uid"], &body["gracePeriodSeconds"]), (&json!("u"), &json!(7)));
     }

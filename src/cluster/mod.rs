@@ -3,13 +3,16 @@
 mod api;
 mod checks;
 mod client;
+mod error;
 mod eviction;
 mod objects;
 mod patches;
+mod paths;
 mod pods;
+mod slots;
 mod table;
 mod watch;
 
 pub use api::{Api, HeldSlot};
-pub use client::ApiError;
+pub use error::ApiError;
 pub use watch::Watch;

@@ -3,15 +3,13 @@
 //! They are read only: a write is a merge patch that names what it changes, so that no field unknown to us is lost.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::decide::{
-    ADDED, Claim, Event, KEEP_FROM_AUTOSCALERS, KubeletLease, NodeView, SlotView, Stamp, WAITING,
-};
-use crate::host::identity::plain_id;
+use crate::decide::{ADDED, Event, KEEP_FROM_AUTOSCALERS, NodeView, WAITING};
+use crate::notation::plain_id;
+use crate::words::{NOTE, words};
 
 /// Where the slots are. Not kube-system: API priority and fairness treats Leases there in another way.
 pub(super) const NAMESPACE: &str = "rebootd";
@@ -40,9 +38,8 @@ pub(super) const STEP_BACK: &str = "rebootd.io/step-back";
 /// Beside a stamp: the DaemonSets that were not ready then.
 pub(super) const UNREADY: &str = "rebootd.io/unready-daemonsets";
 
-/// Where the fleet's policy is: one ConfigMap.
-pub(super) const POLICY_MAPS: &str = "/api/v1/namespaces/rebootd/configmaps";
-pub(super) const POLICY_SELECTOR: &str = "metadata.name%3Dpolicy";
+/// The fleet's policy: one ConfigMap, selected by its name.
+pub(super) const POLICY: &str = "metadata.name=policy";
 
 /// On a Node: somebody asks for a reboot; the text says why. On a slot: what that text was at the stamp.
 pub(super) const REQUEST: &str = "rebootd.io/request";
@@ -75,6 +72,14 @@ pub(super) struct Meta {
     pub(super) deletion_timestamp: Option<String>,
     pub(super) owner_references: Vec<OwnerReference>,
     pub(super) managed_fields: Vec<ManagedFields>,
+}
+
+impl Meta {
+    /// When whoever put the holder of a Lease there last wrote.
+    pub(super) fn holder_set_at(&self) -> Option<&str> {
+        let sets_holder = |it: &&ManagedFields| it.fields_v1.spec.holder_identity.is_some();
+        self.managed_fields.iter().find(sets_holder)?.time.as_deref()
+    }
 }
 
 #[derive(Deserialize, Default, Debug)]
@@ -178,7 +183,7 @@ impl From<Node> for NodeView {
         let keeping = keeping.map(str::to_owned).collect();
         let added = annotations.get(ADDED).map(String::as_str).unwrap_or_default();
         let added = added.split_whitespace().map(str::to_owned).collect();
-        let deleted = node.metadata.deletion_timestamp.map(|at| format!("deleted at {at}"));
+        let deleted = node.metadata.deletion_timestamp.map(|at| format!("deleted at {}", words(&at, NOTE)));
         let ours = |managed: &ManagedFields| {
             managed.manager == FIELD_MANAGER && managed.fields_v1.spec.unschedulable.is_some()
         };
@@ -189,16 +194,16 @@ impl From<Node> for NodeView {
             pool_label: node.metadata.labels.get(POOL).cloned(),
             control_plane: node.metadata.labels.contains_key(CONTROL_PLANE),
             labels: node.metadata.labels,
-            boot_id: plain_id(&node.status.node_info.boot_id),
-            machine_id: plain_id(&node.status.node_info.machine_id),
+            boot_id: id(&node.status.node_info.boot_id),
+            machine_id: id(&node.status.node_info.machine_id),
             ready: ready.is_some_and(|condition| condition.status == "True"),
             ready_since: ready.and_then(|it| it.last_transition_time.clone()).unwrap_or_default(),
             heartbeat: ready.and_then(|it| it.last_heartbeat_time.clone()).unwrap_or_default(),
             network_unavailable: condition("NetworkUnavailable").is_some_and(|it| it.status == "True"),
-            allocatable: node.status.allocatable,
+            allocatable: quantities(node.status.allocatable),
             volumes: volumes.len(),
-            hold: node.metadata.annotations.remove(HOLD),
-            request: node.metadata.annotations.remove(REQUEST),
+            hold: note(&mut node.metadata.annotations, HOLD),
+            request: note(&mut node.metadata.annotations, REQUEST),
             annotations: keeping,
             added,
             waiting_taint: !our_taints.is_empty(),
@@ -210,114 +215,26 @@ impl From<Node> for NodeView {
     }
 }
 
-#[derive(Deserialize, Default)]
-#[serde(default)]
-pub(super) struct Lease {
-    metadata: Meta,
-    spec: LeaseSpec,
+/// What somebody wrote into an annotation for people to read. Two that read the same are the same.
+pub(super) fn note(annotations: &mut BTreeMap<String, String>, name: &str) -> Option<String> {
+    annotations.remove(name).map(|text| words(&text, NOTE))
 }
 
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct LeaseSpec {
-    holder_identity: Option<String>,
-    renew_time: Option<String>,
+/// An id as systemd writes it. What cannot be one is no host's, and not empty either: that would mean that there is none.
+fn id(text: &str) -> String {
+    let id = plain_id(text);
+    let can_be_one = id.len() <= 64 && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if can_be_one { id } else { "?".to_owned() }
 }
 
-impl Lease {
-    /// When whoever put the holder there last wrote: its claim, or its stamp.
-    pub(super) fn held_since(&self) -> Option<String> {
-        let sets_holder = |it: &&ManagedFields| it.fields_v1.spec.holder_identity.is_some();
-        self.metadata.managed_fields.iter().find(sets_holder)?.time.clone()
-    }
-}
-
-impl From<Lease> for KubeletLease {
-    fn from(lease: Lease) -> KubeletLease {
-        KubeletLease {
-            uid: lease.metadata.uid,
-            resource_version: lease.metadata.resource_version,
-            renewed: lease.spec.renew_time.unwrap_or_default(),
-        }
-    }
-}
-
-impl From<Lease> for SlotView {
-    fn from(mut lease: Lease) -> SlotView {
-        let mut take = |name: &str| lease.metadata.annotations.remove(name);
-        let claim = Claim {
-            machine_id: take(MACHINE_ID),
-            node_uid: take(NODE_UID),
-            boot_id: take(BOOT_ID),
-            at: take(CLAIMED_AT).and_then(|text| seconds(&text)),
-            allocatable: take(ALLOCATABLE).map(|text| parse_quantities(&text)).unwrap_or_default(),
-            heartbeat: take(HEARTBEAT).unwrap_or_default(),
-            reason: take(REASON).unwrap_or_default(),
-        };
-        SlotView {
-            stamp: take(REBOOTING).map(|text| {
-                let unready = take(UNREADY).unwrap_or_default();
-                Stamp { request: take(REQUEST), ..parse_stamp(&text, &unready) }
-            }),
-            step_back: take(STEP_BACK),
-            claim,
-            pool: lease.metadata.labels.remove(POOL),
-            holder: lease.spec.holder_identity.filter(|holder| !holder.is_empty()),
-            name: lease.metadata.name,
-            uid: lease.metadata.uid,
-            resource_version: lease.metadata.resource_version,
-        }
-    }
-}
-
-/// A time since boot, as an annotation holds it.
-pub(super) fn format_seconds(time: Duration) -> String {
-    format!("{}.{:03}", time.as_secs(), time.subsec_millis())
-}
-
-fn seconds(text: &str) -> Option<Duration> {
-    Duration::try_from_secs_f64(text.parse().ok()?).ok()
-}
-
-pub(super) fn format_quantities(quantities: &BTreeMap<String, String>) -> String {
-    quantities.iter().map(|(name, quantity)| format!("{name}={quantity}")).collect::<Vec<_>>().join(",")
-}
-
-fn parse_quantities(text: &str) -> BTreeMap<String, String> {
-    let pairs = text.split(',').filter_map(|pair| pair.split_once('='));
-    pairs.map(|(name, quantity)| (name.to_owned(), quantity.to_owned())).collect()
-}
-
-/// `<boot id> <try> <time since boot>`
-pub(super) fn format_stamp(stamp: &Stamp) -> String {
-    format!("{} {} {}", stamp.boot_id, stamp.attempt, format_seconds(stamp.at))
-}
-
-/// A stamp changed by hand is still a stamp: one of no known boot, so that nobody takes the slot for unstamped.
-fn parse_stamp(text: &str, unready: &str) -> Stamp {
-    let mut words = text.split(' ');
-    let parsed = (|| {
-        let boot_id = words.next()?.to_owned();
-        let (attempt, at) = (words.next()?.parse().ok()?, seconds(words.next()?)?);
-        let unready = unready.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
-        Some(Stamp { boot_id, attempt, at, unready, request: None })
-    })();
-    parsed.unwrap_or(Stamp {
-        boot_id: String::new(),
-        attempt: 0,
-        at: Duration::ZERO,
-        unready: BTreeSet::new(),
-        request: None,
-    })
-}
-
-pub(super) fn format_unready(unready: &BTreeSet<String>) -> String {
-    unready.iter().map(String::as_str).collect::<Vec<_>>().join(",")
+/// Resources and how many there are, as somebody wrote them.
+pub(super) fn quantities(written: impl IntoIterator<Item = (String, String)>) -> BTreeMap<String, String> {
+    written.into_iter().map(|(name, quantity)| (words(&name, NOTE), words(&quantity, NOTE))).collect()
 }
 
 /// What people write on the own Node, as a watch tells of it; without a word where the Node is gone.
 pub(super) fn annotations(mut event: WatchEvent<Something>) -> Event {
-    let mut take = |name: &str| event.object.metadata.annotations.remove(name);
+    let mut take = |name: &str| note(&mut event.object.metadata.annotations, name);
     let (hold, request) = (take(HOLD), take(REQUEST));
     let gone = event.kind == "DELETED";
     let uid = if gone { String::new() } else { event.object.metadata.uid };
@@ -357,11 +274,39 @@ mod tests {
     #[test]
     fn what_has_no_items_is_no_list() {
         let items =
-            |text| serde_json::from_str::<List<Lease>>(text).map(|list| list.items.map(|it| it.len()));
+            |text| serde_json::from_str::<List<ConfigMap>>(text).map(|list| list.items.map(|it| it.len()));
         assert_eq!(items(r#"{"metadata":{"resourceVersion":"1"},"items":[]}"#).unwrap(), Some(0));
         assert_eq!(items(r#"{"metadata":{"resourceVersion":"1"},"items":null}"#).unwrap(), None);
         for strange in ["{}", r#"{"metadata":{}}"#, r#"{"items":[]}"#] {
             assert!(items(strange).is_err(), "{strange}");
+        }
+    }
+
+    #[test]
+    fn what_others_write_on_a_node_is_made_fit_for_people() {
+        let much = "\u{202e}a\r\n\u{1b}]0;x\u{7}".repeat(32 << 10);
+        let read = node(serde_json::json!({
+            "metadata": {"annotations": {HOLD: much, REQUEST: "\n"}, "deletionTimestamp": much},
+            "status": {"allocatable": {much.clone(): much}},
+        }));
+        let fit = |text: &str| !text.contains(char::is_control) && text.chars().count() < 2 * NOTE;
+        assert!(fit(&read.hold.unwrap()) && fit(&read.removal.unwrap()));
+        assert!(read.allocatable.iter().all(|(name, quantity)| fit(name) && fit(quantity)));
+        // Empty, but there: it holds, or asks, all the same.
+        assert_eq!(read.request.as_deref(), Some(""));
+    }
+
+    #[test]
+    fn an_id_that_cannot_be_one_is_another_hosts_and_not_absent() {
+        let info = |id: &str| {
+            let read = node(serde_json::json!({"status": {"nodeInfo": {"bootID": id, "machineID": id}}}));
+            assert_eq!(read.boot_id, read.machine_id);
+            read.machine_id
+        };
+        assert_eq!(info("F1B2-c3"), "f1b2c3");
+        assert_eq!(info(""), "");
+        for odd in ["f1b2c3\u{7}", "\u{200b}f1b2c3", "\u{1b}[1m", &"f".repeat(65)] {
+            assert_eq!(info(odd), "?", "{odd:?}");
         }
     }
 
@@ -381,31 +326,5 @@ mod tests {
         };
         assert!(node(managed("rebootd")).unschedulable_is_ours);
         assert!(!node(managed("kubectl")).unschedulable_is_ours);
-    }
-
-    #[test]
-    fn a_slot_reads_back_what_was_written() {
-        let unready = BTreeSet::from(["default/x".to_owned(), "kube-system/cni".to_owned()]);
-        let request = Some("a new kernel".to_owned());
-        let at = Duration::from_millis(12_345);
-        let stamp = Stamp { boot_id: "b".repeat(32), attempt: 2, at, unready, request };
-        let quantities = BTreeMap::from([("cpu".to_owned(), "4".to_owned())]);
-        let lease = serde_json::json!({
-            "metadata": {"name": "worker-1", "labels": {"rebootd.io/pool": "worker"}, "annotations": {
-                REBOOTING: format_stamp(&stamp), UNREADY: format_unready(&stamp.unready), CLAIMED_AT: format_seconds(Duration::from_millis(99)),
-                REQUEST: "a new kernel", ALLOCATABLE: format_quantities(&quantities), BOOT_ID: "c".repeat(32),
-            }},
-            "spec": {"holderIdentity": ""}
-        });
-        let slot: SlotView = serde_json::from_value::<Lease>(lease).unwrap().into();
-        assert_eq!(slot.stamp, Some(stamp));
-        assert_eq!(slot.claim.at, Some(Duration::from_millis(99)));
-        assert_eq!(slot.claim.allocatable, quantities);
-        assert_eq!((slot.holder, slot.pool.as_deref()), (None, Some("worker")));
-    }
-
-    #[test]
-    fn a_garbled_stamp_is_still_a_stamp() {
-        assert_eq!(parse_stamp("rebooting soon", "").boot_id, "");
     }
 }

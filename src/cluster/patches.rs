@@ -7,8 +7,9 @@ use serde_json::{Map, Value, json};
 
 use super::objects::{
     ALLOCATABLE, BOOT_ID, CLAIMED_AT, CORDON, HEARTBEAT, MACHINE_ID, NODE_UID, NONCE, POOL, REASON,
-    REBOOTING, REQUEST, STEP_BACK, UNREADY, format_quantities, format_seconds, format_stamp, format_unready,
+    REBOOTING, REQUEST, STEP_BACK, UNREADY,
 };
+use super::slots::{format_quantities, format_seconds, format_stamp, format_unready};
 use crate::decide::{
     Claim, NodeChange, NodeWrite, SignsWrite, SlotChange, SlotView, SlotWrite, Taints, WAITING,
 };

@@ -8,11 +8,37 @@ use serde::Deserialize;
 use super::objects::{Condition, Meta};
 use crate::decide::{Budget, Owner, PodKey, PodView};
 use crate::notation::{Operator, Requirement, Selector};
+use crate::words::name;
 
 /// The taint of a cordoned Node.
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 /// The value of the PriorityClass `system-cluster-critical`; `system-node-critical` is above.
-const SYSTEM_CRITICAL: i32 = 2_000_000_000;
+const SYSTEM_CRITICAL: i64 = 2_000_000_000;
+/// The API server's own default, in seconds.
+const DEFAULT_GRACE: i64 = 30;
+/// Longer than any drain: nothing that is counted from it overflows.
+const LONGEST_GRACE: i64 = 10 * 365 * 86_400;
+
+/// A number of one object, which must not make a list of many unreadable. Absent where it is no whole number of 64 bits.
+#[derive(Deserialize, Default)]
+#[serde(from = "AnyNumber")]
+struct Number(Option<i64>);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum AnyNumber {
+    Whole(i64),
+    Other(serde::de::IgnoredAny),
+}
+
+impl From<AnyNumber> for Number {
+    fn from(number: AnyNumber) -> Number {
+        match number {
+            AnyNumber::Whole(number) => Number(Some(number)),
+            AnyNumber::Other(_) => Number(None),
+        }
+    }
+}
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
@@ -25,10 +51,10 @@ pub(super) struct Pod {
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 struct PodSpec {
-    termination_grace_period_seconds: Option<u64>,
+    termination_grace_period_seconds: Number,
     node_name: String,
     restart_policy: String,
-    priority: i32,
+    priority: Number,
     volumes: Option<Vec<Volume>>,
     tolerations: Option<Vec<Toleration>>,
 }
@@ -93,13 +119,14 @@ impl From<Pod> for PodView {
                 Some(_) => Owner::Controller,
             }
         };
-        let (controller, controller_uid) = controller.map(|it| (it.name, it.uid)).unwrap_or_default();
-        let name = metadata.name;
+        // The API server takes any text as the name of an owner.
+        let (controller, controller_uid) = controller.map(|it| (name(it.name), it.uid)).unwrap_or_default();
+        let pod_name = metadata.name;
         let volumes = spec.volumes.unwrap_or_default();
         // The claim of an ephemeral volume is named after pod and volume.
         let claim = |volume: &Volume| match &volume.persistent_volume_claim {
             Some(claim) => Some(claim.claim_name.clone()),
-            None => volume.ephemeral.map(|_| format!("{name}-{}", volume.name)),
+            None => volume.ephemeral.map(|_| format!("{pod_name}-{}", volume.name)),
         };
         PodView {
             owner,
@@ -109,16 +136,24 @@ impl From<Pod> for PodView {
             ready: status.conditions.iter().flatten().any(|it| it.kind == "Ready" && it.status == "True"),
             finished: status.phase == "Succeeded" || status.phase == "Failed",
             terminating: metadata.deletion_timestamp.is_some(),
-            // The API server's own default.
-            grace: Duration::from_secs(spec.termination_grace_period_seconds.unwrap_or(30)),
-            critical: spec.priority >= SYSTEM_CRITICAL,
+            grace: grace(spec.termination_grace_period_seconds),
+            critical: spec.priority.0.is_some_and(|priority| priority >= SYSTEM_CRITICAL),
             runs_once: spec.restart_policy == "Never",
             empty_dir: volumes.iter().any(|volume| volume.empty_dir.is_some()),
             tolerates_cordon: spec.tolerations.iter().flatten().any(Toleration::is_of_cordon),
             claims: volumes.iter().filter_map(claim).collect(),
-            key: PodKey { namespace: metadata.namespace, name, uid: metadata.uid },
+            key: PodKey { namespace: metadata.namespace, name: pod_name, uid: metadata.uid },
         }
     }
+}
+
+/// As Kubernetes takes it: a negative one is a second (`CheckGracefulDelete` of `pkg/registry/core/pod/strategy.go`).
+fn grace(seconds: Number) -> Duration {
+    let seconds = match seconds.0.unwrap_or(DEFAULT_GRACE).min(LONGEST_GRACE) {
+        negative if negative < 0 => 1,
+        seconds => seconds,
+    };
+    Duration::from_secs(seconds.unsigned_abs())
 }
 
 #[derive(Deserialize, Default)]
@@ -216,6 +251,37 @@ mod tests {
         assert!(!view.empty_dir && view.critical);
         let view = pod(json!({"volumes": [{"name": "cache", "emptyDir": {"medium": "Memory"}}]}));
         assert!(view.empty_dir && view.claims.is_empty() && !view.critical);
+    }
+
+    #[test]
+    fn one_odd_number_makes_no_list_unreadable() {
+        let grace = |number: &str| {
+            let list = format!(
+                r#"{{"metadata": {{}}, "items": [{{"spec": {{"terminationGracePeriodSeconds": {number}}}}}, {{}}]}}"#
+            );
+            let list: super::super::objects::List<Pod> = serde_json::from_str(&list).unwrap();
+            let pods: Vec<PodView> = list.items.unwrap().into_iter().map(PodView::from).collect();
+            assert_eq!(pods[1].grace, Duration::from_secs(30));
+            pods[0].grace.as_secs()
+        };
+        assert_eq!((grace("0"), grace("7"), grace("3600")), (0, 7, 3600));
+        assert_eq!((grace("-1"), grace("-9223372036854775808")), (1, 1));
+        let longest = LONGEST_GRACE.unsigned_abs();
+        assert_eq!(grace("9223372036854775807"), longest);
+        for absent in ["null", "18446744073709551615", "1e300", "7.5", "\"7\"", "{}"] {
+            assert_eq!(grace(absent), 30, "{absent}");
+        }
+        let critical = |priority| pod(json!({ "priority": priority })).critical;
+        assert!(critical(json!(2_000_001_000)) && critical(json!(i64::MAX)));
+        assert!(!critical(json!(-5)) && !critical(json!(null)) && !critical(json!(1e300)));
+    }
+
+    #[test]
+    fn an_owners_name_is_made_fit_for_people() {
+        let owners = json!([{ "kind": "DaemonSet", "name": "cni\u{1b}[1m", "controller": true }]);
+        let pod = json!({ "metadata": { "ownerReferences": owners } });
+        let view = PodView::from(serde_json::from_value::<Pod>(pod).unwrap());
+        assert_eq!((view.owner, view.controller.as_str()), (Owner::DaemonSet, "\"cni [1m\""));
     }
 
     #[test]

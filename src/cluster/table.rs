@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::client::ApiError;
+use super::error::ApiError;
 
 /// One page of a list (`meta/v1 Table`), without the objects.
 #[derive(Deserialize, Debug)]
@@ -41,31 +41,27 @@ impl Table {
         mut each: impl FnMut([&str; N]) -> Result<(), ApiError>,
     ) -> Result<(), ApiError> {
         if self.kind != "Table" {
-            return Err(ApiError::Garbled(format!("a {} instead of a Table", self.kind)));
+            return Err(ApiError::garbled(format!("a {} instead of a Table", self.kind)));
         }
         let mut places = [0; N];
         for (place, name) in places.iter_mut().zip(columns) {
             let found = self.column_definitions.iter().position(|column| column.name == name);
-            *place = found.ok_or_else(|| ApiError::Garbled(format!("a table without a column {name}")))?;
+            *place = found.ok_or_else(|| ApiError::garbled(format!("a table without a column {name}")))?;
         }
         for row in self.rows.iter().flatten() {
             let mut cells = [""; N];
             for (cell, place) in cells.iter_mut().zip(places) {
                 let found = row.cells.get(place).and_then(Value::as_str);
-                *cell = found.ok_or_else(|| ApiError::Garbled("a row without a cell".to_owned()))?;
+                *cell = found.ok_or_else(|| ApiError::garbled("a row without a cell"))?;
             }
             each(cells)?;
         }
         Ok(())
     }
 
-    /// What asks for the next page, fit for a query; nothing after the last one.
-    pub(super) fn next(&self) -> Option<String> {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-        let encode =
-            |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
-        let token = &self.metadata.next;
-        (!token.is_empty()).then(|| token.bytes().map(encode).collect())
+    /// What asks for the next page; nothing after the last one.
+    pub(super) fn next(&self) -> Option<&str> {
+        Some(self.metadata.next.as_str()).filter(|token| !token.is_empty())
     }
 }
 
@@ -86,14 +82,14 @@ pub(super) fn node_state(status: &str) -> Result<NodeState, ApiError> {
         ("Ready", None) => Ok(NodeState::Ready),
         ("Ready", Some("SchedulingDisabled")) => Ok(NodeState::Cordoned),
         ("NotReady" | "Unknown", None | Some("SchedulingDisabled")) => Ok(NodeState::NotReady),
-        _ => Err(ApiError::Garbled(format!("a node whose status is {status:?}"))),
+        _ => Err(ApiError::garbled(format!("a node whose status is {status:?}"))),
     }
 }
 
 /// Whether all containers are ready, as in `1/1`, and the pod runs.
 pub(super) fn pod_is_ready(ready: &str, status: &str) -> Result<bool, ApiError> {
     let counts = ready.split_once('/').and_then(|(some, all)| Some((number(some)?, number(all)?)));
-    let (some, all) = counts.ok_or_else(|| ApiError::Garbled(format!("a pod that is {ready:?} ready")))?;
+    let (some, all) = counts.ok_or_else(|| ApiError::garbled(format!("a pod that is {ready:?} ready")))?;
     Ok(some == all && all > 0 && status == "Running")
 }
 
@@ -142,8 +138,6 @@ mod tests {
     fn a_page_names_the_next_one() {
         let table: Table = serde_json::from_str(FIRST_PAGE).unwrap();
         assert!(table.next().unwrap().starts_with("eyJ2IjoibWV0YS5rOHMuaW8vdjEi"));
-        let odd = FIRST_PAGE.replace("eyJ2Ijoi", "a+/= ");
-        assert!(serde_json::from_str::<Table>(&odd).unwrap().next().unwrap().starts_with("a%2B%2F%3D%20"));
     }
 
     #[test]

@@ -1,17 +1,18 @@
 //! Watches: one request each, whose events say "look".
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use reqwest::{Method, Response};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::client::{ApiError, Client};
-use super::objects::{
-    KUBELET_LEASES, NAMESPACE, POLICY_MAPS, POLICY_SELECTOR, Something, WatchEvent, annotations,
-};
+use super::client::Client;
+use super::error::{ApiError, Status, no_answer};
+use super::objects::{POLICY, Something, WatchEvent, annotations};
+use super::paths::{self, NODES, PODS, with};
 use super::pods::Pod;
 use crate::access::ApiAccess;
 use crate::decide::{Event, Part, PodView, jitter};
@@ -36,6 +37,22 @@ pub(super) struct Versions {
     pub(super) pods: String,
 }
 
+/// What was last told of a watch that failed: one that always fails is told once.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Told(Arc<Mutex<String>>);
+
+impl Told {
+    fn ended(&self, part: Part, ended: Result<(), ApiError>) {
+        let failure = ended.err().map(|error| format!("the watch of {} ended: {error}", word(part)));
+        let failure = failure.unwrap_or_default();
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !failure.is_empty() && *told != failure {
+            tracing::info!("{failure}; it begins again after a look");
+        }
+        *told = failure;
+    }
+}
+
 /// A running watch. Dropping it ends the request.
 #[derive(Debug)]
 pub struct Watch {
@@ -44,13 +61,19 @@ pub struct Watch {
 }
 
 impl Watch {
-    pub(super) fn start(client: Client, part: Part, node: &str, versions: &Versions) -> Option<Watch> {
+    pub(super) fn start(
+        client: Client,
+        part: Part,
+        node: &str,
+        versions: &Versions,
+        told: Told,
+    ) -> Option<Watch> {
         let (sender, events) = mpsc::channel(64);
         let path = path(part, node, versions)?;
         let node = node.to_owned();
         let task = tokio::spawn(async move {
             let not_before = tokio::time::sleep(LEAST_TIME);
-            let response = client.send(Method::GET, &path, None, None).await;
+            let response = client.send(Method::GET, &path, None, LASTS + PATIENCE).await;
             let ended = match (part, response) {
                 (_, Err(error)) => Err(error),
                 (Part::Pods, Ok(response)) => {
@@ -61,9 +84,7 @@ impl Watch {
                 }
                 (_, Ok(response)) => follow(response, &sender, changed).await,
             };
-            if let Err(error) = ended {
-                tracing::debug!(%error, ?part, "watch ended");
-            }
+            told.ended(part, ended);
             not_before.await;
             let _ = sender.send(Event::WatchEnded).await;
         });
@@ -106,31 +127,42 @@ impl Drop for Watch {
     }
 }
 
+fn word(part: Part) -> &'static str {
+    match part {
+        Part::Slots => "the slots",
+        Part::Node => "the Node",
+        Part::Pods => "the pods",
+        Part::Kubelet => "the kubelet's Lease",
+        Part::Policy => "the fleet's policy",
+        Part::Annotations => "the Node's annotations",
+        Part::Others | Part::Alerts | Part::After | Part::Holders | Part::Budgets => "what is not watched",
+    }
+}
+
+/// `None` where the part cannot be watched, or not yet.
 fn path(part: Part, node: &str, versions: &Versions) -> Option<String> {
-    let leases = |namespace| format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases");
-    let by_name = format!("&fieldSelector=metadata.name%3D{node}");
-    let from = |version: &str| format!("&resourceVersion={version}");
+    let by_name = format!("metadata.name={node}");
+    let on_node = format!("spec.nodeName={node}");
     // A single object that has not changed for long has a resourceVersion too old to watch from: these watches
     // begin with the object as it is.
-    let (collection, selector, version) = match part {
-        Part::Slots => (leases(NAMESPACE), String::new(), from(&versions.slots)),
-        Part::Node => ("/api/v1/nodes".to_owned(), by_name, String::new()),
-        Part::Pods => {
-            let on_node = format!("&fieldSelector=spec.nodeName%3D{node}");
-            ("/api/v1/pods".to_owned(), on_node, from(&versions.pods))
-        }
+    let (collection, fields, version) = match part {
+        Part::Slots => (paths::slots(), None, Some(&versions.slots)),
+        Part::Node => (NODES.to_owned(), Some(by_name.as_str()), None),
+        Part::Pods => (PODS.to_owned(), Some(on_node.as_str()), Some(&versions.pods)),
         // Without a list there is nothing to watch from.
         Part::Policy if versions.policy.is_empty() => return None,
-        Part::Policy => {
-            (POLICY_MAPS.to_owned(), format!("&fieldSelector={POLICY_SELECTOR}"), from(&versions.policy))
-        }
-        Part::Kubelet => (leases(KUBELET_LEASES), by_name, String::new()),
+        Part::Policy => (paths::policy_maps(), Some(POLICY), Some(&versions.policy)),
+        Part::Kubelet => (paths::kubelets(), Some(by_name.as_str()), None),
         Part::Others | Part::Alerts | Part::After | Part::Holders | Part::Budgets | Part::Annotations => {
             return None;
         }
     };
-    let seconds = LASTS.as_secs();
-    Some(format!("{collection}?watch=1&allowWatchBookmarks=true&timeoutSeconds={seconds}{version}{selector}"))
+    let seconds = LASTS.as_secs().to_string();
+    let mut parameters =
+        vec![("watch", "1"), ("allowWatchBookmarks", "true"), ("timeoutSeconds", seconds.as_str())];
+    parameters.extend(version.map(|version| ("resourceVersion", version.as_str())));
+    parameters.extend(fields.map(|fields| ("fieldSelector", fields)));
+    Some(with(&collection, &parameters))
 }
 
 async fn follow_annotations(
@@ -141,8 +173,10 @@ async fn follow_annotations(
     // Made anew each time: the credential may have been replaced. Without bookmarks, which come every minute.
     let client = Client::quiet(access)?;
     let lasts = ANNOTATIONS_LAST.mul_f64(1.0 + jitter(&[node, "annotations"]));
-    let seconds = lasts.as_secs();
-    let path = format!("/api/v1/nodes?watch=1&timeoutSeconds={seconds}&fieldSelector=metadata.name%3D{node}");
+    let (seconds, by_name) = (lasts.as_secs().to_string(), format!("metadata.name={node}"));
+    let parameters =
+        [("watch", "1"), ("timeoutSeconds", seconds.as_str()), ("fieldSelector", by_name.as_str())];
+    let path = with(NODES, &parameters);
     let response = client.metadata(&path, lasts + PATIENCE).await?;
     follow(response, sender, |event| Some(annotations(event))).await
 }
@@ -155,28 +189,37 @@ async fn follow<T: DeserializeOwned>(
 ) -> Result<(), ApiError> {
     let mut buffer = Vec::new();
     loop {
-        let chunk = response.chunk().await.map_err(|error| ApiError::NoAnswer(error.to_string()))?;
-        let Some(chunk) = chunk else { return Ok(()) };
+        let Some(chunk) = response.chunk().await.map_err(no_answer)? else { break };
         buffer.extend_from_slice(&chunk);
         while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = buffer.drain(..=end).collect();
-            let event: WatchEvent<T> =
-                serde_json::from_slice(&line).map_err(|error| ApiError::Garbled(error.to_string()))?;
-            match event.kind.as_str() {
-                "BOOKMARK" => {}
-                "ADDED" | "MODIFIED" | "DELETED" => {
-                    if let Some(event) = meaning(event)
-                        && sender.send(event).await.is_err()
-                    {
-                        return Ok(());
-                    }
-                }
-                other => return Err(ApiError::Garbled(format!("watch event {other}"))),
+            if let Some(event) = understand(&line)?.and_then(&meaning)
+                && sender.send(event).await.is_err()
+            {
+                return Ok(());
             }
         }
         if buffer.len() > LONGEST_LINE {
-            return Err(ApiError::Garbled("a watch event without end".to_owned()));
+            return Err(ApiError::garbled("a watch event without end"));
         }
+    }
+    // The server ends a watch between two events.
+    if buffer.is_empty() { Ok(()) } else { Err(ApiError::no_answer("half a watch event")) }
+}
+
+/// The event in a line; none in a bookmark. An error event is the server's way to end a watch that has begun.
+fn understand<T: DeserializeOwned>(line: &[u8]) -> Result<Option<WatchEvent<T>>, ApiError> {
+    // The kind first: the object of an error event is of another kind than what is watched.
+    let WatchEvent { kind, .. } =
+        serde_json::from_slice::<WatchEvent<IgnoredAny>>(line).map_err(ApiError::garbled)?;
+    match kind.as_str() {
+        "BOOKMARK" => Ok(None),
+        "ADDED" | "MODIFIED" | "DELETED" => serde_json::from_slice(line).map(Some).map_err(ApiError::garbled),
+        "ERROR" => match serde_json::from_slice::<WatchEvent<Status>>(line) {
+            Ok(event) => Err(event.object.into()),
+            Err(error) => Err(ApiError::garbled(error)),
+        },
+        other => Err(ApiError::garbled(format!("watch event {other}"))),
     }
 }
 

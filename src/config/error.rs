@@ -5,6 +5,8 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use crate::words::{MESSAGE, words};
+
 /// A configuration that cannot be used. What it displays is meant for the person
 /// who wrote the configuration; it never contains a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,9 +17,9 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// An error in what stands at `place`.
+    /// An error in what stands at `place`, where a message may quote what others wrote.
     pub(super) fn at(place: Place, message: impl Into<String>) -> Self {
-        Self { place: Some(place), message: message.into() }
+        Self { place: Some(place), message: words(&message.into(), MESSAGE) }
     }
 
     /// An error that no file is to blame for.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::complete;
@@ -14,6 +14,7 @@ use super::fleet::FleetPolicy;
 use super::merge::Merged;
 use crate::decide::Windows;
 use crate::decide::settings::{Policy, Settings};
+use crate::replace::replace;
 
 /// As they are written down.
 #[derive(Serialize, Deserialize)]
@@ -65,18 +66,15 @@ impl Files {
         Files::from_texts(stored.files, &stored.administrators).map_err(io::Error::other)
     }
 
-    /// Writes them down as one file that is whole at any time. They name credentials, and hold none.
+    /// Writes them down as one file that is whole at any time: what the next start falls back on. They name
+    /// credentials, and hold none.
     pub fn store(&self, path: &Path) -> io::Result<()> {
         let stored = Stored { files: self.texts.clone(), administrators: self.administrators.clone() };
         let text = serde_json::to_vec(&stored)?;
         if fs::read(path).is_ok_and(|old| old == text) {
             return Ok(());
         }
-        let new = path.with_extension("json.new");
-        let mut file = fs::File::create(&new)?;
-        file.write_all(&text)?;
-        file.sync_all()?;
-        fs::rename(&new, path)
+        replace(path, &text, 0o600)
     }
 
     /// Path and content of each.

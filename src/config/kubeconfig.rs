@@ -8,11 +8,12 @@
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_saphyr::{Location, Spanned};
 
-use super::base64;
 use super::error::{ConfigError, Place, Position};
 use super::value::ServerAddress;
 use crate::access::{ApiAccess, Credential, PemSource, Secret};
@@ -207,10 +208,11 @@ impl Reader<'_> {
         path: &Option<Spanned<String>>,
     ) -> Result<Option<PemSource>, ConfigError> {
         if let Some(data) = given(data) {
-            let bytes = base64::decode(&data.value);
-            return match bytes.filter(|bytes| contains_pem(bytes)) {
-                Some(bytes) => Ok(Some(PemSource::Inline(bytes))),
-                None => Err(self.error(data, "this is not a certificate or key in PEM form, in base64")),
+            // YAML may have folded it.
+            let text: String = data.value.split_whitespace().collect();
+            return match STANDARD.decode(text) {
+                Ok(bytes) if contains_pem(&bytes) => Ok(Some(PemSource::Inline(bytes))),
+                _ => Err(self.error(data, "this is not a certificate or key in PEM form, in base64")),
             };
         }
         Ok(given(path).map(|path| PemSource::File(self.resolve(&path.value))))

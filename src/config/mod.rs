@@ -6,7 +6,6 @@
 //! program sees [`Settings`] only. [`fleet`] is the policy in the cluster, which
 //! [`files`] lays over the files whenever it changes.
 
-mod base64;
 mod checks;
 
 mod effective;

@@ -29,14 +29,22 @@ pub(super) enum Absence {
 }
 
 /// The nodes that a look with [`super::Part::Holders`] looks for, after it has read the slots: those that hold a
-/// slot of our pool, by a claim. A name that a person put there need not be a Node's.
+/// slot of our pool, by a claim. A name that a person put there need not be a Node's; what cannot be one is not looked
+/// for, so that nobody knows whether it is there, and its slot is never taken for one whose holder is gone.
 pub fn holders(world: &World, settings: &Settings) -> BTreeSet<String> {
     let slots = world.cluster.slots.current().into_iter().flatten();
     slots
         .filter(|slot| slot.pool.as_ref() == Some(&settings.pool) && is_claimed(slot))
         .filter_map(|slot| slot.holder.clone())
-        .filter(|holder| *holder != settings.node_name)
+        .filter(|holder| *holder != settings.node_name && can_be_a_node(holder))
         .collect()
+}
+
+/// Whether Kubernetes takes this as the name of a Node.
+fn can_be_a_node(name: &str) -> bool {
+    let framed = |part: &str| !part.is_empty() && !part.starts_with('-') && !part.ends_with('-');
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
+    name.len() <= 253 && name.bytes().all(allowed) && name.split('.').all(framed)
 }
 
 pub(super) fn is_claimed(slot: &SlotView) -> bool {

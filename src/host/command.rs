@@ -9,14 +9,13 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
 use crate::decide::Request;
+use crate::words::{NOTE, words};
 
 /// It looks at this host only: whatever takes longer hangs.
 const TIMEOUT: Duration = Duration::from_secs(60);
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// More output than this is read and dropped, so that it neither fills our memory nor blocks the command.
 const MOST_READ: usize = 4096;
-/// A reason stands in an annotation and in a status line.
-const MOST_TOLD: usize = 200;
 
 /// Runs the command, without a shell and with nothing of our own environment.
 pub async fn ask(command: &[String]) -> Result<Option<Request>, String> {
@@ -82,8 +81,7 @@ async fn first_line(pipe: Option<impl AsyncRead + Unpin>) -> String {
         }
     }
     let text = String::from_utf8_lossy(&kept);
-    let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
-    line.chars().filter(|letter| !letter.is_control()).take(MOST_TOLD).collect()
+    text.lines().map(|line| words(line, NOTE)).find(|line| !line.is_empty()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -110,6 +108,7 @@ mod tests {
             shell("echo no such disk >&2; exit 2"),
             Err("/bin/sh ended with exit status: 2: no such disk".to_owned())
         );
+        assert_eq!(shell("printf '\\033[1m\\342\\200\\256bold\\n'"), Ok(Some("[1mbold".to_owned())));
         assert!(shell("kill -9 $$").unwrap_err().starts_with("/bin/sh ended with signal: 9"));
         assert!(run(&["/no/such/program".to_owned()]).unwrap_err().starts_with("/no/such/program: "));
     }
@@ -117,7 +116,7 @@ mod tests {
     #[test]
     fn much_output_is_cut_and_blocks_nothing() {
         let reason = shell("head -c 3000000 /dev/zero | tr '\\0' x").unwrap().unwrap();
-        assert_eq!(reason.len(), MOST_TOLD);
+        assert_eq!(reason.chars().count(), NOTE);
     }
 
     #[test]

@@ -1,44 +1,36 @@
 //! The file by which a person holds this node. It survives reboots, and the Node's deletion.
 
-use std::fs::{self, File, Permissions};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
-/// More than anybody reads in a status line.
-const LONGEST: usize = 200;
+use crate::replace;
+use crate::words::{NOTE, words};
+
+/// A hold is one line; what comes after this is not read.
+const LONGEST: u64 = 4096;
 
 /// What the file says, if there is one.
 pub fn read(path: &Path) -> Result<Option<String>, String> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text.lines().next().unwrap_or_default().chars().take(LONGEST).collect())),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(format!("{}: {error}", path.display())),
-    }
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(format!("{}: {error}", path.display())),
+    };
+    let mut text = Vec::new();
+    file.take(LONGEST).read_to_end(&mut text).map_err(|error| format!("{}: {error}", path.display()))?;
+    let text = String::from_utf8_lossy(&text);
+    Ok(Some(words(text.lines().next().unwrap_or_default(), NOTE)))
 }
 
-/// Puts the file there, or another in its place, for the daemon to read: it survives a power loss right after.
+/// Puts the file there, or another in its place, for the daemon to read: the node is held after a power loss, too.
 pub fn put(path: &Path, why: &str) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = File::create(&new)?;
-    file.set_permissions(Permissions::from_mode(0o644))?;
-    writeln!(file, "{why}")?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    sync_directory(path)
+    replace::replace(path, format!("{why}\n").as_bytes(), 0o644)
 }
 
 /// Takes the file away; false where there is none.
 pub fn remove(path: &Path) -> io::Result<bool> {
-    match fs::remove_file(path) {
-        Ok(()) => sync_directory(path).map(|()| true),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
+    replace::remove(path)
 }
 
 #[cfg(test)]
@@ -52,6 +44,11 @@ mod tests {
         put(&path, "a disk is being replaced").unwrap();
         put(&path, "bug 4711\nand more").unwrap();
         assert_eq!(read(&path), Ok(Some("bug 4711".to_owned())));
+        put(&path, &"\x1b[31mlong\u{202e} ".repeat(64 << 10)).unwrap();
+        let told = read(&path).unwrap().unwrap();
+        assert!(told.starts_with("[31mlong [31mlong") && told.chars().count() == NOTE, "{told}");
+        std::fs::write(&path, b"\xff\xfe").unwrap();
+        assert!(read(&path).unwrap().is_some());
         assert!(remove(&path).unwrap() && !remove(&path).unwrap());
         assert_eq!(read(&path), Ok(None));
     }

@@ -14,7 +14,7 @@ use zbus::OwnedObjectPath;
 use zbus::proxy;
 use zbus::proxy::CacheProperties;
 
-use super::logind::Bus;
+use super::logind::{Bus, told};
 use crate::decide::{Hook, HookUnit, UnitState};
 
 /// Where the sockets put their pipes.
@@ -55,7 +55,7 @@ trait Service {
 pub async fn read(bus: &Bus, hooks: &BTreeSet<Hook>) -> BTreeMap<Hook, Result<HookUnit, String>> {
     let mut units = BTreeMap::new();
     for hook in hooks {
-        units.insert(*hook, unit(bus, *hook).await.map_err(|error| error.to_string()));
+        units.insert(*hook, unit(bus, *hook).await.map_err(told));
     }
     units
 }

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use nix::unistd::{Uid, User};
 
+use crate::notation::plain_id;
+
 /// The machine id of machine-id(5), 32 lower-case hexadecimal digits.
 pub fn machine_id() -> std::io::Result<String> {
     std::fs::read_to_string(Path::new("/etc/machine-id")).map(|id| plain_id(&id))
@@ -13,11 +15,6 @@ pub fn machine_id() -> std::io::Result<String> {
 pub fn host_name() -> std::io::Result<String> {
     let name = nix::unistd::gethostname()?;
     Ok(name.to_string_lossy().into_owned())
-}
-
-/// An id as systemd writes it: systemd's `%b` has no dashes, the kernel's and the kubelet's boot id has.
-pub fn plain_id(id: &str) -> String {
-    id.trim().chars().filter(|character| *character != '-').collect::<String>().to_ascii_lowercase()
 }
 
 /// The person who runs this program, as far as this host knows: for people to read.

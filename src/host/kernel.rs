@@ -25,9 +25,10 @@ pub fn is_loaded_for_kexec() -> bool {
     std::fs::read_to_string("/sys/kernel/kexec_loaded").is_ok_and(|text| text.trim() == "1")
 }
 
-/// The release that a file in `/boot` holds, if it is a kernel.
+/// The release that a file in `/boot` holds, if it is a kernel. No release has a character that is not printed.
 pub fn release(file: &str) -> Option<&str> {
-    NAMES.iter().find_map(|name| file.strip_prefix(name))
+    let release = NAMES.iter().find_map(|name| file.strip_prefix(name))?;
+    release.bytes().all(|byte| byte.is_ascii_graphic()).then_some(release)
 }
 
 fn read_in(boot: &Path, running: &str) -> Result<Kernel, String> {
@@ -67,9 +68,13 @@ mod tests {
         let newer = |running| read_in(&boot, running).unwrap().newer.map(|newer| newer.release);
         assert_eq!(newer("6.1.0-40-amd64"), None);
         std::fs::create_dir_all(&boot).unwrap();
-        for name in
-            ["vmlinuz-6.1.0-44-amd64", "initrd.img-6.1.0-45-amd64", "vmlinuz", "vmlinuz-6.1.0-45-amd64.old"]
-        {
+        for name in [
+            "vmlinuz-6.1.0-99\x1b[1m",
+            "vmlinuz-6.1.0-44-amd64",
+            "initrd.img-6.1.0-45-amd64",
+            "vmlinuz",
+            "vmlinuz-6.1.0-45-amd64.old",
+        ] {
             std::fs::write(boot.join(name), "").unwrap();
         }
         assert_eq!(newer("6.1.0-40-amd64").as_deref(), Some("6.1.0-44-amd64"));

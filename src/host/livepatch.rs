@@ -2,17 +2,25 @@
 //! `pro system reboot-required` prints, one of three words. The daemon's sandbox is none for a snap.
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 use std::time::SystemTime;
 
+use crate::words::{NOTE, words};
+
 /// Where `rebootd-livepatch.service` puts it.
 pub const PATH: &str = "/run/rebootd-livepatch";
+
+/// More than its client has to say.
+const LONGEST: u64 = 4096;
 
 /// Whether only packages of the kernel ask, and Livepatch has patched the kernel that runs.
 pub fn read(path: &Path, sentinel: &Path) -> Result<bool, String> {
     let place =
         |why: String| format!("{}: {why}; see: systemctl status rebootd-livepatch.path", path.display());
-    let text = fs::read_to_string(path).map_err(|error| place(error.to_string()))?;
+    let mut text = String::new();
+    let read = fs::File::open(path).and_then(|file| file.take(LONGEST).read_to_string(&mut text));
+    read.map_err(|error| place(error.to_string()))?;
     // The client is asked once the sentinel is there: what it said before is about something else.
     let changed = |path: &Path| fs::metadata(path).and_then(|it| it.modified()).ok();
     if is_older(changed(path), changed(sentinel)) {
@@ -21,7 +29,7 @@ pub fn read(path: &Path, sentinel: &Path) -> Result<bool, String> {
     match text.trim() {
         "yes-kernel-livepatches-applied" => Ok(true),
         "yes" | "no" => Ok(false),
-        other => Err(place(format!("says {other:?}"))),
+        other => Err(place(format!("says {:?}", words(other, NOTE)))),
     }
 }
 

@@ -10,6 +10,7 @@ use zbus::OwnedObjectPath;
 use zbus::{Connection, connection, proxy};
 
 use crate::decide::{Inhibitor, ScheduledShutdown};
+use crate::words::{MESSAGE, NOTE, words};
 
 /// logind answers within milliseconds; polkit may ask its rules first.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -70,6 +71,11 @@ trait Timedate {
     fn ntp_synchronized(&self) -> zbus::Result<bool>;
 }
 
+/// Why a call failed, in the words of whoever answered it.
+pub fn told(error: zbus::Error) -> String {
+    words(&error.to_string(), MESSAGE)
+}
+
 /// A connection to the system bus, made when first needed.
 #[derive(Debug, Default)]
 pub struct Bus {
@@ -109,7 +115,11 @@ impl Bus {
             .into_iter()
             .filter(|(what, ..)| what.split(':').any(|one| one == "shutdown"))
             // `block-weak` (systemd 257) binds everybody but root, so it binds us.
-            .map(|(_, who, why, mode, _, _)| Inhibitor { who, why, delays: mode == "delay" })
+            .map(|(_, who, why, mode, _, _)| Inhibitor {
+                who: words(&who, NOTE),
+                why: words(&why, NOTE),
+                delays: mode == "delay",
+            })
             .collect())
     }
 
@@ -118,7 +128,7 @@ impl Bus {
         let (kind, at) = self.login().await?.scheduled_shutdown().await?;
         // Without one the kind is empty. `dry-` ones only tell people (`shutdown -k`).
         let is_one = !kind.is_empty() && !kind.starts_with("dry-");
-        Ok(is_one.then(|| ScheduledShutdown { kind, at: Duration::from_micros(at) }))
+        Ok(is_one.then(|| ScheduledShutdown { kind: words(&kind, NOTE), at: Duration::from_micros(at) }))
     }
 
     /// Who is logged in: people at a terminal, from elsewhere or on a desktop, not services and what runs for the absent.
@@ -136,7 +146,8 @@ impl Bus {
             }
             let places = [session.tty().await?, session.remote_host().await?];
             let places: Vec<String> = places.into_iter().filter(|place| !place.is_empty()).collect();
-            people.push(if places.is_empty() { user } else { format!("{user} ({})", places.join(", ")) });
+            let person = if places.is_empty() { user } else { format!("{user} ({})", places.join(", ")) };
+            people.push(words(&person, NOTE));
         }
         people.sort();
         Ok(people)

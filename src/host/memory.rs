@@ -1,8 +1,8 @@
 //! What is remembered across restarts, in `/var/lib/rebootd/state.json`. Advisory: losing it costs politeness.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::decide::{
     AbortReason, FirstStart, Hook, HookRun, LastReboot, Memory, Setback, Source, Uncordoned,
 };
+use crate::replace::replace;
 
 const VERSION: u32 = 1;
 
@@ -145,7 +146,7 @@ pub fn load(path: &Path) -> io::Result<Memory> {
     })
 }
 
-/// Replaces the file: after a power loss there is the old one or the new one, whole.
+/// Replaces the file: the next start finds the old one or the new one, whole, and after this has returned the new one.
 pub fn store(path: &Path, memory: &Memory) -> io::Result<()> {
     let stored = Stored {
         version: VERSION,
@@ -181,13 +182,7 @@ pub fn store(path: &Path, memory: &Memory) -> io::Result<()> {
             .collect(),
         hooks: memory.hooks.iter().map(|(hook, run)| (hook.word().to_owned(), stored_hook(run))).collect(),
     };
-    let new = path.with_extension("json.new");
-    let mut file = File::create(&new)?;
-    file.write_all(serde_json::to_string_pretty(&stored)?.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    let directory = path.parent().unwrap_or(Path::new("."));
-    File::open(directory)?.sync_all()
+    replace(path, serde_json::to_string_pretty(&stored)?.as_bytes(), 0o600)
 }
 
 #[cfg(test)]

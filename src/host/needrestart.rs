@@ -6,6 +6,7 @@ use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use crate::decide::Request;
+use crate::words::{NOTE, words};
 
 /// Where `rebootd-needrestart.service` puts it.
 pub const PATH: &str = "/run/rebootd-needrestart";
@@ -29,12 +30,12 @@ pub fn read(path: &Path) -> Option<Result<Option<Request>, String>> {
 }
 
 fn understand(text: &str) -> Result<Option<Request>, String> {
-    let said: Vec<(&str, &str)> = text
+    let said: Vec<(&str, String)> = text
         .lines()
         .filter_map(|line| line.strip_prefix("NEEDRESTART-")?.split_once(": "))
-        .map(|(key, value)| (key, value.trim()))
+        .map(|(key, value)| (key, words(value, NOTE)))
         .collect();
-    let value = |key: &str| said.iter().find(|(known, _)| *known == key).map(|(_, value)| *value);
+    let value = |key: &str| said.iter().find(|(known, _)| *known == key).map(|(_, value)| value.as_str());
     if value("VER").is_none() {
         return Err("is not what needrestart -b prints".to_owned());
     }
@@ -49,7 +50,7 @@ fn understand(text: &str) -> Result<Option<Request>, String> {
     let mut services: Vec<String> = said
         .iter()
         .filter(|(key, name)| *key == "SVC" && !is_ours(name))
-        .map(|(_, name)| (*name).to_owned())
+        .map(|(_, name)| name.clone())
         .collect();
     services.sort();
     services.dedup();
@@ -110,6 +111,9 @@ mod tests {
             request.reason,
             "needrestart: outdated code runs in a.service, b.service, c.service and 1 more"
         );
+        let odd =
+            understand("NEEDRESTART-VER: 3.6\nNEEDRESTART-SVC: a\x1b[1m\u{202e}.service\n").unwrap().unwrap();
+        assert_eq!(odd.reason, "needrestart: outdated code runs in a [1m.service");
         assert_eq!(request.packages, ["a.service", "b.service", "c.service", "d.service"]);
     }
 

@@ -1,6 +1,6 @@
 //! The sentinel file: Debian Policy 9.12. Its existence asks for a reboot, `<sentinel>.pkgs` says for which packages.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -8,6 +8,10 @@ use notify::{Config, EventKindMask, INotifyWatcher, RecursiveMode, Watcher};
 
 use super::kernel;
 use crate::decide::Request;
+use crate::words::{NOTE, words};
+
+/// More packages than any update has.
+const LONGEST: u64 = 64 << 10;
 
 /// Reads the request that the sentinel makes.
 ///
@@ -33,9 +37,13 @@ pub fn read(sentinel: &Path) -> Result<Option<Request>, String> {
 fn packages(sentinel: &Path) -> Vec<String> {
     let mut path = sentinel.as_os_str().to_owned();
     path.push(".pkgs");
-    let text = std::fs::read_to_string(PathBuf::from(path)).unwrap_or_default();
+    let mut text = Vec::new();
+    // What has been read when this fails is told all the same.
+    let _ =
+        std::fs::File::open(PathBuf::from(path)).and_then(|file| file.take(LONGEST).read_to_end(&mut text));
+    let text = String::from_utf8_lossy(&text);
     let mut packages: Vec<String> =
-        text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
+        text.lines().map(|line| words(line, NOTE)).filter(|line| !line.is_empty()).collect();
     packages.sort();
     packages.dedup();
     packages
@@ -76,4 +84,31 @@ pub fn watch(
         watcher.watch(boot, RecursiveMode::NonRecursive)?;
     }
     Ok(watcher)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_packages_that_ask_are_told_whatever_stands_in_their_file() {
+        let sentinel = std::env::temp_dir().join(format!("rebootd-sentinel-{}", std::process::id()));
+        let list = sentinel.with_extension("pkgs");
+        let asking = |text: &[u8]| {
+            std::fs::write(&list, text).unwrap();
+            read(&sentinel).unwrap().unwrap()
+        };
+        assert_eq!(read(&sentinel), Ok(None));
+        std::fs::write(&sentinel, "").unwrap();
+        let request = asking(b"linux-base\nlibc6\n\n libc6\n");
+        assert_eq!(request.packages, ["libc6", "linux-base"]);
+        assert!(request.reason.ends_with(" by libc6 and 1 more"), "{}", request.reason);
+        assert_eq!(asking(b"\x1b]0;x\x07libc6\r\n\xff\n").packages, ["]0;x libc6", "\u{fffd}"]);
+        for much in ["x".repeat(256 << 10), "a\n".repeat(128 << 10), "\n".repeat(256 << 10)] {
+            let request = asking(much.as_bytes());
+            assert!(request.packages.len() <= 1 && request.reason.chars().count() < 2 * NOTE, "{request:?}");
+        }
+        std::fs::remove_file(&list).unwrap();
+        std::fs::remove_file(&sentinel).unwrap();
+    }
 }

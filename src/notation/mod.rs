@@ -2,11 +2,13 @@
 //! rebootd.
 
 mod calendar;
+mod id;
 mod selector;
 mod timespan;
 mod version;
 
 pub use calendar::{Calendar, CalendarError, Zones, minute};
+pub use id::plain_id;
 pub use selector::{Operator, Requirement, Selector};
 pub use timespan::{TimeSpan, TimeSpanError, parse_time_span};
 pub use version::newest;

@@ -1,13 +1,16 @@
 //! The status: what the daemon publishes in `/run/rebootd/status.json`, and `rebootctl status` prints.
 
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::decide::settings::{Mode, Settings};
 use crate::decide::{Decision, Next, Phase, World, requests};
+use crate::replace::replace;
+use crate::words::words;
+
+/// systemd reads no more than 4096 bytes, and a character has up to four.
+const LONGEST_LINE: usize = 1000;
 
 /// Where the daemon publishes its status.
 pub const PATH: &str = "/run/rebootd/status.json";
@@ -103,24 +106,20 @@ impl Status {
         }
     }
 
-    /// Replaces the published status; everybody may read it.
+    /// Replaces the published status, whatever the unit's umask: everybody may read it. It ends with the boot, as does what
+    /// it tells of.
     pub fn publish(&self, path: &Path) -> std::io::Result<()> {
-        let new = path.with_extension("json.new");
-        let mut file = std::fs::File::create(&new)?;
-        // The unit's umask keeps everything else private.
-        file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
-        file.write_all(serde_json::to_string_pretty(self)?.as_bytes())?;
-        file.write_all(b"\n")?;
-        std::fs::rename(new, path)
+        let text = serde_json::to_string_pretty(self)? + "\n";
+        replace(path, text.as_bytes(), 0o644)
     }
 }
 
 /// Phase and reasons in one line, the phase first; without a reason to wait, what is being done.
 ///
-/// Reasons hold words of others: of whoever inhibits a shutdown, or writes an annotation. A line break among them
-/// would begin a message of its own to systemd, in our name.
+/// What others wrote in it is clean since it was read. But systemd takes no notice of a message that is too long, and a
+/// line break would begin another one, in our name: so no fact that was forgotten may get through here.
 pub fn line(decision: &Decision) -> String {
-    text(decision).replace(char::is_control, " ")
+    words(&text(decision), LONGEST_LINE)
 }
 
 fn text(decision: &Decision) -> String {
@@ -150,5 +149,17 @@ mod tests {
         };
         let line = line(&decision);
         assert!(line.contains("y MAINPID=1") && !line.contains('\n'), "{line}");
+    }
+
+    #[test]
+    fn a_line_is_never_too_long_for_systemd() {
+        let decision = Decision {
+            phase: Phase::Waiting,
+            reasons: vec![Reason::ApiFailing { why: "\u{1d11e}".repeat(256 << 10) }],
+            next: Next::Wait(None),
+            watched: Parts::NONE,
+        };
+        let line = line(&decision);
+        assert!("STATUS=".len() + line.len() <= 4096 && line.ends_with('…'), "{}", line.len());
     }
 }

@@ -95,6 +95,26 @@ fn a_stamped_slot_waits_for_a_person_even_where_the_stamp_is_garbled() {
     }
 }
 
+/// P8: what cannot be looked for is neither there nor gone.
+#[test]
+fn a_holder_that_cannot_be_a_node_is_never_looked_for_and_its_slot_never_freed() {
+    for name in ["../x", "a?b", "a/b#c", "..", "Node-1", "-a", "a..b", "\"n1\"", "n1 ", "ä", &"n".repeat(300)]
+    {
+        let mut cluster = abandoned();
+        cluster.slots[0].holder = Some(name.to_owned());
+        touch_slot(&mut cluster);
+        cluster.run(3600);
+        assert_eq!(cluster.slots[0].holder.as_deref(), Some(name));
+        assert_eq!(cluster.reasons(1), ["no-free-slot"], "{name:?}");
+    }
+    // While a name that can be one, and has no Node, is gone.
+    let mut cluster = abandoned();
+    cluster.slots[0].holder = Some("n-1.example.com".to_owned());
+    touch_slot(&mut cluster);
+    cluster.run(600);
+    assert_eq!(cluster.reasons(1), ["no-free-slot", "holder-missing"]);
+}
+
 #[test]
 fn a_claim_in_between_begins_the_wait_anew() {
     let mut cluster = abandoned();

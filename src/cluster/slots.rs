@@ -1,0 +1,215 @@
+//! Leases: the slots, with all that a claim and a stamp write into them, and the kubelet's own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::objects::{
+    ALLOCATABLE, BOOT_ID, CLAIMED_AT, HEARTBEAT, MACHINE_ID, Meta, NODE_UID, POOL, REASON, REBOOTING,
+    REQUEST, STEP_BACK, UNREADY, note, quantities,
+};
+use crate::decide::{Claim, KubeletLease, PAUSE, SlotView, Stamp};
+use crate::words::{MESSAGE, NOTE, name, words};
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct Lease {
+    metadata: Meta,
+    spec: LeaseSpec,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct LeaseSpec {
+    holder_identity: Option<String>,
+    renew_time: Option<String>,
+}
+
+impl Lease {
+    /// When whoever put the holder there last wrote: its claim, or its stamp. As the server writes a time.
+    pub(super) fn held_since(&self) -> Option<String> {
+        self.metadata.holder_set_at().map(|time| words(time, NOTE))
+    }
+}
+
+impl From<Lease> for KubeletLease {
+    fn from(lease: Lease) -> KubeletLease {
+        KubeletLease {
+            uid: lease.metadata.uid,
+            resource_version: lease.metadata.resource_version,
+            renewed: lease.spec.renew_time.unwrap_or_default(),
+        }
+    }
+}
+
+impl From<Lease> for SlotView {
+    fn from(mut lease: Lease) -> SlotView {
+        // A pause tells why in place of a holder.
+        let holder =
+            |text: String| if lease.metadata.name == PAUSE { words(&text, MESSAGE) } else { name(text) };
+        let holder = lease.spec.holder_identity.filter(|text| !text.is_empty()).map(holder);
+        let step_back = note(&mut lease.metadata.annotations, STEP_BACK);
+        let stamped_request = note(&mut lease.metadata.annotations, REQUEST);
+        let reason = note(&mut lease.metadata.annotations, REASON).unwrap_or_default();
+        let mut take = |name: &str| lease.metadata.annotations.remove(name);
+        let claim = Claim {
+            machine_id: take(MACHINE_ID),
+            node_uid: take(NODE_UID),
+            boot_id: take(BOOT_ID),
+            at: take(CLAIMED_AT).and_then(|text| seconds(&text)),
+            allocatable: take(ALLOCATABLE).map(|text| parse_quantities(&text)).unwrap_or_default(),
+            heartbeat: take(HEARTBEAT).unwrap_or_default(),
+            reason,
+        };
+        SlotView {
+            stamp: take(REBOOTING).map(|text| {
+                let unready = take(UNREADY).unwrap_or_default();
+                Stamp { request: stamped_request, ..parse_stamp(&text, &unready) }
+            }),
+            step_back,
+            claim,
+            pool: lease.metadata.labels.remove(POOL),
+            holder,
+            name: lease.metadata.name,
+            uid: lease.metadata.uid,
+            resource_version: lease.metadata.resource_version,
+        }
+    }
+}
+
+/// A time since boot, as an annotation holds it.
+pub(super) fn format_seconds(time: Duration) -> String {
+    format!("{}.{:03}", time.as_secs(), time.subsec_millis())
+}
+
+/// No host is up for longer than this, and nothing that is counted from here overflows.
+const LONGEST_BOOT: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+fn seconds(text: &str) -> Option<Duration> {
+    Duration::try_from_secs_f64(text.parse().ok()?).ok().filter(|time| *time < LONGEST_BOOT)
+}
+
+pub(super) fn format_quantities(quantities: &BTreeMap<String, String>) -> String {
+    quantities.iter().map(|(name, quantity)| format!("{name}={quantity}")).collect::<Vec<_>>().join(",")
+}
+
+fn parse_quantities(text: &str) -> BTreeMap<String, String> {
+    let pairs = text.split(',').filter_map(|pair| pair.split_once('='));
+    quantities(pairs.map(|(name, quantity)| (name.to_owned(), quantity.to_owned())))
+}
+
+/// `<boot id> <try> <time since boot>`
+pub(super) fn format_stamp(stamp: &Stamp) -> String {
+    format!("{} {} {}", stamp.boot_id, stamp.attempt, format_seconds(stamp.at))
+}
+
+/// A stamp changed by hand is still a stamp: one of no known boot, so that nobody takes the slot for unstamped.
+fn parse_stamp(text: &str, unready: &str) -> Stamp {
+    let mut words = text.split(' ');
+    let parsed = (|| {
+        let boot_id = words.next()?.to_owned();
+        let (attempt, at) = (words.next()?.parse().ok()?, seconds(words.next()?)?);
+        let unready = unready.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        Some(Stamp { boot_id, attempt, at, unready, request: None })
+    })();
+    parsed.unwrap_or(Stamp {
+        boot_id: String::new(),
+        attempt: 0,
+        at: Duration::ZERO,
+        unready: BTreeSet::new(),
+        request: None,
+    })
+}
+
+pub(super) fn format_unready(unready: &BTreeSet<String>) -> String {
+    unready.iter().map(String::as_str).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_reads_back_what_was_written() {
+        let unready = BTreeSet::from(["default/x".to_owned(), "kube-system/cni".to_owned()]);
+        let request = Some("a new kernel".to_owned());
+        let at = Duration::from_millis(12_345);
+        let stamp = Stamp { boot_id: "b".repeat(32), attempt: 2, at, unready, request };
+        let quantities = BTreeMap::from([("cpu".to_owned(), "4".to_owned())]);
+        let lease = serde_json::json!({
+            "metadata": {"name": "worker-1", "labels": {"rebootd.io/pool": "worker"}, "annotations": {
+                REBOOTING: format_stamp(&stamp), UNREADY: format_unready(&stamp.unready), CLAIMED_AT: format_seconds(Duration::from_millis(99)),
+                REQUEST: "a new kernel", ALLOCATABLE: format_quantities(&quantities), BOOT_ID: "c".repeat(32),
+            }},
+            "spec": {"holderIdentity": ""}
+        });
+        let slot: SlotView = serde_json::from_value::<Lease>(lease).unwrap().into();
+        assert_eq!(slot.stamp, Some(stamp));
+        assert_eq!(slot.claim.at, Some(Duration::from_millis(99)));
+        assert_eq!(slot.claim.allocatable, quantities);
+        assert_eq!((slot.holder, slot.pool.as_deref()), (None, Some("worker")));
+    }
+
+    #[test]
+    fn a_garbled_stamp_is_still_a_stamp() {
+        assert_eq!(parse_stamp("rebooting soon", "").boot_id, "");
+    }
+
+    fn slot(holder: &str, annotations: serde_json::Value) -> SlotView {
+        let metadata = serde_json::json!({ "name": "worker-1", "annotations": annotations });
+        let lease = serde_json::json!({ "metadata": metadata, "spec": { "holderIdentity": holder } });
+        serde_json::from_value::<Lease>(lease).unwrap().into()
+    }
+
+    #[test]
+    fn a_holder_that_has_to_be_cleaned_is_no_nodes_name() {
+        let holder = |text: &str| slot(text, serde_json::json!({})).holder;
+        assert_eq!(holder("node-1").as_deref(), Some("node-1"));
+        assert_eq!(holder("../x").as_deref(), Some("../x"));
+        for dirty in ["node-1\n", "\x1b[1mnode-1", "\u{202e}node-1", " node-1"] {
+            let holder = holder(dirty).unwrap();
+            assert!(holder.starts_with('"') && !holder.contains(char::is_control), "{holder}");
+        }
+        assert!(holder(&"n".repeat(300)).is_some_and(|holder| holder.starts_with('"')));
+        // Somebody holds it, whoever that is.
+        assert_eq!(holder("\n").as_deref(), Some("\"\""));
+        assert_eq!(holder(""), None);
+    }
+
+    #[test]
+    fn what_people_and_nodes_write_into_a_slot_is_made_fit_for_people() {
+        let much = "x\n\x1b[2J".repeat(32 << 10);
+        let annotations = serde_json::json!({
+            REASON: much, STEP_BACK: much, REQUEST: much, REBOOTING: much,
+            ALLOCATABLE: format!("cpu=4\n,{much}=7"), UNREADY: "default/x",
+        });
+        let slot = slot("node-1", annotations);
+        let fit = |text: &str| !text.contains(char::is_control) && text.chars().count() <= NOTE;
+        assert!(fit(&slot.claim.reason) && fit(&slot.step_back.unwrap()));
+        assert!(fit(&slot.stamp.unwrap().request.unwrap()));
+        assert!(slot.claim.allocatable.iter().all(|(name, quantity)| fit(name) && fit(quantity)));
+        assert_eq!(slot.claim.allocatable.get("cpu").map(String::as_str), Some("4"));
+    }
+
+    #[test]
+    fn a_pause_tells_why_on_one_line() {
+        let lease = serde_json::json!({ "metadata": { "name": PAUSE }, "spec": { "holderIdentity": "move\nof racks " } });
+        let pause: SlotView = serde_json::from_value::<Lease>(lease).unwrap().into();
+        assert_eq!(pause.holder.as_deref(), Some("move of racks"));
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_absent_and_nothing_counted_from_a_claim_overflows() {
+        for text in ["-1", "1e19", "1e999", "NaN", "inf", "1e30", "soon", ""] {
+            let slot =
+                slot("node-1", serde_json::json!({ CLAIMED_AT: text, REBOOTING: format!("b 1 {text}") }));
+            assert_eq!(slot.claim.at, None, "{text}");
+            assert_eq!(slot.stamp.unwrap().boot_id, "", "{text}");
+        }
+        // Fields that we do not read may hold what they like.
+        let lease =
+            serde_json::json!({ "spec": { "leaseTransitions": -1e300, "leaseDurationSeconds": u64::MAX } });
+        assert!(serde_json::from_value::<Lease>(lease).is_ok());
+    }
+}

@@ -1,0 +1,77 @@
+//! Files that are replaced as a whole: whoever reads one finds the old content or the new, after a power loss too.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+/// Puts a file with this content and mode (whatever the umask) in the place of the one that is there, if there is one.
+/// Written one after the other, not by two at a time.
+///
+/// On a file system in memory both syncs cost nothing, so there is no variant without them.
+pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let new = Path::new(&new);
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(new)?;
+    file.set_permissions(Permissions::from_mode(mode))?;
+    file.write_all(content)?;
+    // Content before name, or a crash may leave the name with nothing behind it.
+    file.sync_all()?;
+    fs::rename(new, path)?;
+    sync_directory(path)
+}
+
+/// Takes a file away, for good; false where there is none.
+pub(crate) fn remove(path: &Path) -> io::Result<bool> {
+    match fs::remove_file(path) {
+        Ok(()) => sync_directory(path).map(|()| true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Names survive a power loss once their directory is written.
+fn sync_directory(path: &Path) -> io::Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_file_is_replaced_as_a_whole_with_the_mode_that_it_should_have() {
+        let directory = std::env::temp_dir().join(format!("rebootd-replace-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("state.json");
+        replace(&path, b"a longer first text", 0o666).unwrap();
+        assert_eq!(mode(&path), 0o666);
+        // One that was left half-written by an earlier process, for everybody to read.
+        fs::write(directory.join("state.json.new"), "x".repeat(100)).unwrap();
+        let reader = fs::File::open(&path).unwrap();
+        replace(&path, b"second", 0o600).unwrap();
+        assert_eq!((fs::read(&path).unwrap().as_slice(), mode(&path)), (b"second".as_slice(), 0o600));
+        // Whoever had it open reads what was there.
+        assert_eq!(io::read_to_string(reader).unwrap(), "a longer first text");
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 1);
+        assert!(remove(&path).unwrap() && !remove(&path).unwrap());
+        fs::remove_dir(&directory).unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_replaced_stays() {
+        let directory = std::env::temp_dir().join(format!("rebootd-replaced-{}", std::process::id()));
+        fs::create_dir_all(directory.join("full")).unwrap();
+        fs::write(directory.join("full/x"), "x").unwrap();
+        assert!(replace(&directory.join("full"), b"a directory is in the way", 0o600).is_err());
+        assert!(replace(&directory.join("missing/file"), b"", 0o600).is_err());
+        assert_eq!(fs::read(directory.join("full/x")).unwrap(), b"x");
+        fs::remove_dir_all(&directory).unwrap();
+    }
+}
