@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::agent::{Agent, Configuration, DaemonEdge, Places, Reload};
 use crate::cli::ConfigDirectories;
-use crate::config::Files;
+use crate::config::{ConfigError, Files};
 use crate::decide::settings::Settings;
 use crate::decide::{Memory, World};
 use crate::host::{clock, identity, memory};
@@ -93,7 +93,7 @@ fn serve(boot_id: String, config: ConfigDirectories) -> ExitCode {
         Ok(loaded) => (loaded, None),
         // Whoever is on the way back finishes that; nothing else begins.
         Err(error) => match kept.as_deref().and_then(load_kept) {
-            Some(loaded) => (loaded, Some(error)),
+            Some(loaded) => (loaded, Some(error.summary())),
             None => return bad_configuration(&error),
         },
     };
@@ -129,7 +129,7 @@ fn step_back(timeout: Duration, config: &ConfigDirectories) -> ExitCode {
         Ok(boot_id) => plain_id(&boot_id),
         Err(error) => return exit(Err(error.into())),
     };
-    let no_reload: Reload = Box::new(|| Err("not while stepping back".to_owned()));
+    let no_reload: Reload = Box::new(|| Err(ConfigError::nowhere("not while stepping back")));
     let configuration = Configuration::new((files, settings), no_reload, None);
     exit(start(configuration, None, Places::default(), boot_id, |agent| async move {
         match tokio::time::timeout(timeout, agent.step_back()).await {
@@ -184,9 +184,9 @@ fn remembered(path: &Path) -> Memory {
     })
 }
 
-fn load(config: &ConfigDirectories) -> Result<(Files, Settings), String> {
+fn load(config: &ConfigDirectories) -> Result<(Files, Settings), ConfigError> {
     let directories: Vec<&Path> = config.directories.iter().map(PathBuf::as_path).collect();
-    complete(Files::read(&directories).map_err(|error| error.to_string())?)
+    complete(Files::read(&directories)?)
 }
 
 /// The configuration that was understood last, if by it there may be something to finish.
@@ -195,15 +195,16 @@ fn load_kept(path: &Path) -> Option<(Files, Settings)> {
     kept.1.api.is_some().then_some(kept)
 }
 
-fn complete(files: Files) -> Result<(Files, Settings), String> {
-    let host_name = identity::host_name().map_err(|error| format!("cannot read the host's name: {error}"))?;
-    let settings = files.settings(&host_name).map_err(|error| error.to_string())?;
+fn complete(files: Files) -> Result<(Files, Settings), ConfigError> {
+    let nameless = |error| ConfigError::nowhere(format!("cannot read the host's name: {error}"));
+    let host_name = identity::host_name().map_err(nameless)?;
+    let settings = files.settings(&host_name)?;
     Ok((files, settings))
 }
 
-fn bad_configuration(error: &str) -> ExitCode {
+fn bad_configuration(error: &ConfigError) -> ExitCode {
     // The status stays after the end: `systemctl status` shows it.
-    systemd::status(&format!("bad configuration: {error}"));
+    systemd::status(&format!("bad configuration: {}", error.summary()));
     eprintln!("{error}");
     ExitCode::from(BAD_CONFIGURATION)
 }

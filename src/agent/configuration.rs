@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use crate::config::{ConfigError, Files, FleetPolicy};
 use crate::decide::{Event, Settings};
 
-/// Reads the files again, with the settings that they make; the error is the text for people.
-pub type Reload = Box<dyn Fn() -> Result<(Files, Settings), String>>;
+/// Reads the files again, with the settings that they make.
+pub type Reload = Box<dyn Fn() -> Result<(Files, Settings), ConfigError>>;
 
 /// The configuration that is in force.
 pub struct Configuration {
@@ -37,7 +37,7 @@ impl Configuration {
     }
 
     /// Reads the files again. Those that are not understood change nothing.
-    pub(super) fn reload(&mut self) -> Result<(), String> {
+    pub(super) fn reload(&mut self) -> Result<(), ConfigError> {
         (self.files, self.settings) = (self.reload)()?;
         self.fleet = None;
         self.keep();
@@ -81,5 +81,5 @@ impl Configuration {
 }
 
 fn refused(error: &ConfigError) -> Event {
-    Event::Policy(Err(error.to_string()))
+    Event::Policy(Err(error.summary()))
 }

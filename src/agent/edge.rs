@@ -183,7 +183,7 @@ impl DaemonEdge {
         match self.configuration.reload() {
             Err(error) => {
                 tracing::error!("the new configuration is not used: {error}");
-                vec![Event::Configuration(Some(error))]
+                vec![Event::Configuration(Some(error.summary()))]
             }
             Ok(()) => {
                 tracing::info!("configuration reloaded");

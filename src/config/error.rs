@@ -7,11 +7,16 @@ use std::path::{Path, PathBuf};
 
 use crate::words::{MESSAGE, words};
 
-/// A configuration that cannot be used. What it displays is meant for the person
-/// who wrote the configuration; it never contains a secret.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}{message}", prefix(.place))]
+/// A configuration that cannot be used: all its mistakes, each displayed on a line of its own. What it displays is
+/// meant for the person who wrote the configuration; it never contains a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
+    mistakes: Vec<Mistake>,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Mistake {
     place: Option<Place>,
     message: String,
 }
@@ -19,12 +24,12 @@ pub struct ConfigError {
 impl ConfigError {
     /// An error in what stands at `place`, where a message may quote what others wrote.
     pub(super) fn at(place: Place, message: impl Into<String>) -> Self {
-        Self { place: Some(place), message: words(&message.into(), MESSAGE) }
+        Self { mistakes: vec![Mistake { place: Some(place), message: words(&message.into(), MESSAGE) }] }
     }
 
     /// An error that no file is to blame for.
-    pub(super) fn nowhere(message: impl Into<String>) -> Self {
-        Self { place: None, message: message.into() }
+    pub fn nowhere(message: impl Into<String>) -> Self {
+        Self { mistakes: vec![Mistake { place: None, message: message.into() }] }
     }
 
     /// A file or directory that is there but cannot be read.
@@ -32,27 +37,79 @@ impl ConfigError {
         Self::at(Place::file(path), format!("cannot be read: {error}"))
     }
 
-    /// The same error in a file that holds that text after so many lines, each after so many columns.
-    pub(super) fn moved(self, path: &Path, lines: u64, columns: u64) -> Self {
-        let position = self.place.and_then(|place| place.position);
-        let position = position.map(|at| Position { line: at.line + lines, column: at.column + columns });
-        Self { place: Some(Place { path: path.to_owned(), position }), message: self.message }
+    /// The same errors in a file that holds that text after so many lines, each after so many columns.
+    pub(super) fn moved(mut self, path: &Path, lines: u64, columns: u64) -> Self {
+        for mistake in &mut self.mistakes {
+            let position = mistake.place.as_ref().and_then(|place| place.position);
+            let position = position.map(|at| Position { line: at.line + lines, column: at.column + columns });
+            mistake.place = Some(Place { path: path.to_owned(), position });
+        }
+        self
     }
 
-    /// Where the error is, unless no file is to blame.
+    /// Where the first error is, unless no file is to blame.
     pub fn place(&self) -> Option<&Place> {
-        self.place.as_ref()
+        self.mistakes.first()?.place.as_ref()
+    }
+
+    /// The first error, and how many others there are, in one line.
+    pub fn summary(&self) -> String {
+        match self.mistakes.as_slice() {
+            [first, others @ ..] if !others.is_empty() => format!("{first} (and {} more)", others.len()),
+            _ => self.to_string(),
+        }
     }
 }
 
-/// `file:line:column: `, or nothing.
-fn prefix(place: &Option<Place>) -> String {
-    place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default()
+impl std::error::Error for ConfigError {}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<String> = self.mistakes.iter().map(Mistake::to_string).collect();
+        formatter.write_str(&lines.join("\n"))
+    }
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Some(place) => write!(formatter, "{place}: {}", self.message),
+            None => formatter.write_str(&self.message),
+        }
+    }
+}
+
+/// What was found wrong so far.
+#[derive(Debug, Default)]
+pub(super) struct Mistakes(Vec<Mistake>);
+
+impl Mistakes {
+    /// The value; if there is none for its mistakes, they are noted and something stands in for it.
+    pub(super) fn note<T: Default>(&mut self, result: Result<T, ConfigError>) -> T {
+        result.unwrap_or_else(|error| {
+            self.0.extend(error.mistakes);
+            T::default()
+        })
+    }
+
+    /// Notes that something at `place` is wrong.
+    pub(super) fn add(&mut self, place: Place, message: impl Into<String>) {
+        self.0.push(Mistake { place: Some(place), message: message.into() });
+    }
+
+    /// The value if nothing was wrong with it.
+    pub(super) fn end<T>(mut self, value: T) -> Result<T, ConfigError> {
+        if self.0.is_empty() {
+            return Ok(value);
+        }
+        self.0.sort();
+        Err(ConfigError { mistakes: self.0 })
+    }
 }
 
 /// A place in a file, displayed as `file:line:column` as compilers do, so that
 /// editors can jump there.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// The file.
     pub path: PathBuf,
@@ -83,7 +140,7 @@ impl fmt::Display for Place {
 }
 
 /// A line and a column, both counted from 1, the column in characters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
     /// The line, counted from 1.
     pub line: u64,
@@ -104,6 +161,17 @@ impl Position {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_mistakes_are_told_in_order_and_in_short() {
+        let mut mistakes = Mistakes::default();
+        mistakes.add(Place::in_text(Path::new("f"), "a\nb", 2..3), "second");
+        let () = mistakes.note(Err(ConfigError::at(Place::in_text(Path::new("f"), "a\nb", 0..1), "first")));
+        let error = mistakes.end(()).unwrap_err();
+        assert_eq!(error.to_string(), "f:1:1: first\nf:2:1: second");
+        assert_eq!(error.summary(), "f:1:1: first (and 1 more)");
+        assert_eq!(ConfigError::nowhere("x").summary(), "x");
+    }
 
     #[test]
     fn position_counts_lines_and_characters() {

@@ -5,13 +5,14 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::complete;
-use super::error::ConfigError;
 use serde::{Deserialize, Serialize};
 
-use super::file::File as ConfigFile;
+use super::complete;
+use super::document::Document;
+use super::error::{ConfigError, Mistakes};
 use super::fleet::FleetPolicy;
 use super::merge::Merged;
+use super::tables::tables;
 use crate::decide::Windows;
 use crate::decide::settings::{Policy, Settings};
 use crate::replace::replace;
@@ -28,8 +29,6 @@ struct Stored {
 pub struct Files {
     /// Path and content of each.
     texts: Vec<(PathBuf, String)>,
-    /// What they say together.
-    pub(super) merged: Merged,
     /// The administrator's own directory.
     administrators: PathBuf,
 }
@@ -39,25 +38,25 @@ impl Files {
     ///
     /// The kubeconfig is looked for in the last directory unless it is configured.
     pub fn read(directories: &[&Path]) -> Result<Files, ConfigError> {
+        let mut mistakes = Mistakes::default();
         let mut texts = Vec::new();
         for directory in directories {
-            for path in super::file_paths(directory)? {
-                if let Some(file) = ConfigFile::read(&path)? {
-                    texts.push((path, file.text));
-                }
+            for path in mistakes.note(super::file_paths(directory)) {
+                let text = mistakes.note(read_if_there(&path));
+                texts.extend(text.map(|text| (path, text)));
             }
         }
         let administrators = directories.last().copied().unwrap_or(Path::new(super::DEFAULT_DIRECTORIES[1]));
-        Files::from_texts(texts, administrators)
+        let files = Files { texts, administrators: administrators.to_owned() };
+        mistakes.note(files.merged().map(drop));
+        mistakes.end(files)
     }
 
     /// The same of files that were read before.
     pub fn from_texts(texts: Vec<(PathBuf, String)>, administrators: &Path) -> Result<Files, ConfigError> {
-        let mut merged = Merged::default();
-        for (path, text) in &texts {
-            merged.add(ConfigFile::parse(path, text.clone())?);
-        }
-        Ok(Files { texts, merged, administrators: administrators.to_owned() })
+        let files = Files { texts, administrators: administrators.to_owned() };
+        files.merged()?;
+        Ok(files)
     }
 
     /// Reads back what [`store`](Self::store) wrote.
@@ -77,20 +76,16 @@ impl Files {
         replace(path, &text, 0o600)
     }
 
-    /// Path and content of each.
-    pub fn texts(&self) -> &[(PathBuf, String)] {
-        &self.texts
-    }
-
     /// Completes them to settings, without the fleet's policy. `host_name` is the name of this host (`uname -n`), from
     /// which the name of the node is taken unless it is configured.
     pub fn settings(&self, host_name: &str) -> Result<Settings, ConfigError> {
-        complete::complete(self.merged.clone(), host_name, &self.administrators)
+        let sources = self.texts.iter().map(|(path, _)| path.clone()).collect();
+        complete::complete(&self.merged()?, sources, host_name, &self.administrators)
     }
 
     /// Whether their values can be used, as far as they tell without the host that they are for.
     pub fn check(&self) -> Result<(), ConfigError> {
-        complete::check(&self.merged, &self.administrators)
+        complete::check(&self.merged()?, &self.administrators)
     }
 
     /// The policy of a node with these labels, once the fleet's is laid over the files'.
@@ -99,23 +94,47 @@ impl Files {
         fleet: Option<&FleetPolicy>,
         labels: &BTreeMap<String, String>,
     ) -> Result<Policy, ConfigError> {
-        complete::policy(&self.with(fleet, labels))
+        complete::policy(&self.merged_with(fleet, labels)?)
     }
 
     /// When reboots may start by that policy.
-    pub fn windows(&self, fleet: Option<&FleetPolicy>, labels: &BTreeMap<String, String>) -> Option<Windows> {
-        complete::windows(&self.with(fleet, labels))
+    pub fn windows(
+        &self,
+        fleet: Option<&FleetPolicy>,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<Option<Windows>, ConfigError> {
+        complete::windows(&self.merged_with(fleet, labels)?)
     }
 
-    /// The pool that this node is in.
-    pub fn pool(&self) -> &str {
-        complete::pool(&self.merged)
+    /// What they say together. They are kept as texts, which are small, and seldom asked.
+    fn merged(&self) -> Result<Merged<'_>, ConfigError> {
+        let (mut merged, mut mistakes, known) = (Merged::default(), Mistakes::default(), tables());
+        for (path, text) in &self.texts {
+            let file = mistakes.note(Document::parse(path, text, &known).map(Some));
+            file.iter().for_each(|file| merged.add(file));
+        }
+        mistakes.end(merged)
     }
 
-    fn with(&self, fleet: Option<&FleetPolicy>, labels: &BTreeMap<String, String>) -> Merged {
-        let mut merged = self.merged.clone();
-        let parts = fleet.map(|fleet| fleet.files_for(self.pool(), labels));
-        parts.into_iter().flatten().for_each(|file| merged.add(file));
-        merged
+    /// The same under what the fleet's policy says of a node with these labels.
+    pub(super) fn merged_with<'a>(
+        &'a self,
+        fleet: Option<&'a FleetPolicy>,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<Merged<'a>, ConfigError> {
+        let mut merged = self.merged()?;
+        if let Some(fleet) = fleet {
+            fleet.lay_over(&mut merged, labels)?;
+        }
+        Ok(merged)
+    }
+}
+
+/// The file's content; None if there is none.
+fn read_if_there(path: &Path) -> Result<Option<String>, ConfigError> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(ConfigError::unreadable(path, &error)),
     }
 }

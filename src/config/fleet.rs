@@ -8,19 +8,24 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use toml::Spanned;
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
 use super::complete;
-use super::error::{ConfigError, Place};
-use super::file::{File, KNOWN_KEYS, Keys, PolicyKeys, Problem, check_keys, nearest};
+use super::document::{Document, Problem, tables as tables_of};
+use super::error::{ConfigError, Mistakes, Place};
+use super::hint::nearest;
 use super::merge::Merged;
-use super::value::{LabelSelector, PoolName};
+use super::tables::{Group, Table, read, tables};
+use super::value::PoolName;
+use crate::notation::Selector;
 
 /// What is meant by the keys. A new key leaves it: agents that do not know the key start nothing, and say which one it
 /// is. It goes up only where a key that there is comes to mean something else.
 const VERSION: i64 = 1;
 /// The only key of the ConfigMap.
 pub(super) const DATA_KEY: &str = "policy.toml";
+/// Where its values come from.
+const ORIGIN: &str = "policy";
 /// How messages name it.
 const PLACE: &str = "ConfigMap rebootd/policy, policy.toml";
 
@@ -29,36 +34,26 @@ const PLACE: &str = "ConfigMap rebootd/policy, policy.toml";
 pub struct FleetPolicy {
     path: PathBuf,
     text: String,
-    all: PolicyKeys,
-    sections: Vec<NodesKeys>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct FleetKeys {
+/// The keys at the top, beside `[policy]`.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct TopKeys {
     /// Checked before all others, by [`check_version`].
     #[serde(rename = "version")]
     _version: i64,
-    policy: PolicyKeys,
-    nodes: Vec<Spanned<NodesKeys>>,
+    #[serde(rename = "nodes")]
+    _nodes: Vec<NodesKeys>,
 }
 
-/// A `[[nodes]]`: what holds for some nodes.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields, expecting = "a table, as in [[nodes]]")]
+/// Whom a `[[nodes]]` is for, beside its `[policy]`.
+#[derive(Default, Deserialize)]
+#[serde(default, expecting = "a table, as in [[nodes]]")]
 struct NodesKeys {
     pool: Option<PoolName>,
-    selector: Option<LabelSelector>,
-    policy: PolicyKeys,
+    selector: Option<Selector>,
 }
-
-#[derive(Deserialize)]
-struct VersionKey {
-    version: Option<Spanned<toml::Value>>,
-}
-
-const TOP: &[&str] = &["version", "policy", "nodes"];
-const NODES: &[&str] = &["pool", "selector", "policy"];
 
 impl FleetPolicy {
     /// Understands the ConfigMap's `data`.
@@ -77,93 +72,101 @@ impl FleetPolicy {
 
     /// Understands the text of a policy; `path` is for messages.
     pub fn parse(path: &Path, text: String) -> Result<FleetPolicy, ConfigError> {
-        let keys = match parse_keys(&text) {
-            Ok(keys) => keys,
-            Err(problem) => {
-                return Err(ConfigError::at(Place::in_text(path, &text, problem.span), problem.message));
-            }
-        };
-        let mut sections = Vec::new();
-        for section in keys.nodes {
-            let span = section.span();
-            let section = section.into_inner();
-            if section.pool.is_none() && section.selector.is_none() {
-                let message =
-                    "[[nodes]] needs a \"pool\" or a \"selector\"; what is for all nodes belongs in [policy]";
-                return Err(ConfigError::at(Place::in_text(path, &text, span), message));
-            }
-            sections.push(section);
-        }
-        let policy = FleetPolicy { path: path.to_owned(), text, all: keys.policy, sections };
+        let policy = FleetPolicy { path: path.to_owned(), text };
+        let document = policy.document()?;
         // Whoever a section is for, its values are checked by everybody.
-        for keys in std::iter::once(&policy.all).chain(policy.sections.iter().map(|it| &it.policy)) {
+        let mut mistakes = Mistakes::default();
+        for (_, part) in parts(&document) {
             let mut alone = Merged::default();
-            alone.add(policy.file(keys));
-            complete::policy(&alone)?;
+            alone.add_table(ORIGIN, &document, "policy", part);
+            mistakes.note(complete::policy(&alone).map(drop));
         }
+        mistakes.end(())?;
         Ok(policy)
     }
 
-    /// The parts that are for such a node, in their order: later ones win.
-    pub(super) fn files_for(&self, pool: &str, labels: &BTreeMap<String, String>) -> Vec<File> {
-        let sections = self.sections.iter().filter(|section| section.is_for(pool, labels));
-        let parts = std::iter::once(&self.all).chain(sections.map(|section| &section.policy));
-        parts.map(|keys| self.file(keys)).collect()
+    fn document(&self) -> Result<Document<'_>, ConfigError> {
+        let document = Document::parse_syntax(&self.path, &self.text)?;
+        document.refuse(check_version(&document))?;
+        document.check(&known())?;
+        document.refuse(check_nodes(&document.content))?;
+        Ok(document)
     }
 
-    /// The same as text: the policy's top, then the numbers of the `[[nodes]]`.
-    pub(super) fn texts_for(
-        &self,
-        pool: &str,
+    /// Lays the parts that are for a node with these labels over what its files say: later ones win.
+    pub(super) fn lay_over<'a>(
+        &'a self,
+        merged: &mut Merged<'a>,
         labels: &BTreeMap<String, String>,
-    ) -> Vec<(&Path, &str, Option<usize>)> {
-        let sections = self.sections.iter().enumerate().filter(|(_, section)| section.is_for(pool, labels));
-        let numbers = std::iter::once(None).chain(sections.map(|(number, _)| Some(number)));
-        numbers.map(|number| (self.path.as_path(), self.text.as_str(), number)).collect()
-    }
-
-    fn file(&self, policy: &PolicyKeys) -> File {
-        let keys = Keys { policy: policy.clone(), ..Keys::default() };
-        File { path: self.path.clone(), text: self.text.clone(), keys }
+    ) -> Result<(), ConfigError> {
+        let pool = complete::pool(merged)?;
+        let document = self.document()?;
+        for (nodes, part) in parts(&document) {
+            if nodes.is_none_or(|nodes| nodes.is_for(&pool, labels)) {
+                merged.add_table(ORIGIN, &document, "policy", part);
+            }
+        }
+        Ok(())
     }
 }
 
 impl NodesKeys {
     fn is_for(&self, pool: &str, labels: &BTreeMap<String, String>) -> bool {
         self.pool.as_ref().is_none_or(|it| it.0 == pool)
-            && self.selector.as_ref().is_none_or(|it| it.0.selects(labels))
+            && self.selector.as_ref().is_none_or(|it| it.selects(labels))
     }
 }
 
-fn parse_keys(text: &str) -> Result<FleetKeys, Problem> {
-    check_version(text)?;
-    check_keys(DeTable::parse(text)?.get_ref(), &known())?;
-    Ok(toml::from_str(text)?)
+/// The `[policy]` of all nodes, then those of the `[[nodes]]`.
+fn parts<'a, 'i>(document: &'a Document<'i>) -> Vec<(Option<NodesKeys>, &'a DeTable<'i>)> {
+    let for_all = tables_of(&document.content, "policy").into_iter().map(|policy| (None, policy));
+    let for_some = tables_of(&document.content, "nodes").into_iter().flat_map(|nodes| {
+        let policy = tables_of(nodes, "policy").into_iter();
+        policy.filter_map(|policy| Some((Some(read(nodes.clone()).ok()?), policy)))
+    });
+    for_all.chain(for_some).collect()
 }
 
 /// Whoever writes for another version is told so, before he is told of keys.
-fn check_version(text: &str) -> Result<(), Problem> {
-    let found = toml::from_str::<VersionKey>(text)?.version;
-    let (span, message) = match found {
-        Some(version) if version.get_ref().as_integer() == Some(VERSION) => return Ok(()),
-        Some(version) => {
-            let message = format!(
-                "version {} of the policy is not known to this rebootd, which knows version {VERSION}",
-                version.get_ref()
-            );
-            (version.span(), message)
-        }
-        None => (0..0, format!("has no version; write \"version = {VERSION}\" at its top")),
+fn check_version(document: &Document) -> Option<Problem> {
+    let Some(version) = document.content.get("version") else {
+        let message = format!("has no version; write \"version = {VERSION}\" at its top");
+        return Some(Problem { span: 0..0, message });
     };
-    Err(Problem { span, message })
+    let written = document.text.get(version.span()).unwrap_or_default();
+    (written != VERSION.to_string()).then(|| Problem {
+        span: version.span(),
+        message: format!(
+            "version {written} of the policy is not known to this rebootd, which knows version {VERSION}"
+        ),
+    })
+}
+
+/// Whoever writes for all nodes does so in `[policy]`.
+fn check_nodes(document: &DeTable) -> Vec<Problem> {
+    let nodes = document.get("nodes").and_then(|nodes| nodes.get_ref().as_array()).into_iter().flatten();
+    let is_for_all = |nodes: &&Spanned<DeValue>| {
+        nodes
+            .get_ref()
+            .as_table()
+            .is_some_and(|keys| !keys.contains_key("pool") && !keys.contains_key("selector"))
+    };
+    let message = "[[nodes]] needs a \"pool\" or a \"selector\"; what is for all nodes belongs in [policy]";
+    nodes
+        .filter(is_for_all)
+        .map(|nodes| Problem { span: nodes.span(), message: message.to_owned() })
+        .collect()
 }
 
 /// The tables of a policy: those of a host's file under `[policy]`, here and in each `[[nodes]]`.
-fn known() -> Vec<(String, &'static [&'static str])> {
-    let policy = || KNOWN_KEYS.iter().filter(|(table, _)| table.split('.').next() == Some("policy"));
-    let mut known = vec![(String::new(), TOP), ("nodes".to_owned(), NODES)];
-    known.extend(policy().map(|(table, keys)| ((*table).to_owned(), *keys)));
-    known.extend(policy().map(|(table, keys)| (format!("nodes.{table}"), *keys)));
+fn known() -> Vec<Table> {
+    let policy = || tables().into_iter().filter(|table| table.name.split('.').next() == Some("policy"));
+    let mut known = vec![
+        Table { name: String::new(), groups: vec![Group::new::<TopKeys>()] },
+        Table { name: "nodes".to_owned(), groups: vec![Group::new::<NodesKeys>()] },
+    ];
+    known.extend(policy());
+    known.extend(policy().map(|table| Table { name: format!("nodes.{}", table.name), ..table }));
     known
 }
 
@@ -201,7 +204,7 @@ mod tests {
                 "version = 1\n[[nodes]]\npool = 'a'\nwindow = 'always'",
                 "p:4:1: unknown key \"window\" in [nodes]; \"window\" belongs in [nodes.policy]",
             ),
-            ("version = 1\n[drain]", "p:2:2: unknown table [drain]; known here: version, policy, nodes"),
+            ("version = 1\n[drain]", "p:2:2: unknown table [drain]; known here: version, nodes, policy"),
             (
                 "version = 1\n[policy]\nwindow = { start = 'Sat', lengt = '1h' }",
                 "p:3:27: unknown key \"lengt\" in [policy.window]; did you mean \"length\"?",
@@ -266,7 +269,7 @@ mod tests {
         let without = files.policy(None, &BTreeMap::new()).unwrap();
         assert_eq!(without.settle.as_secs(), 1);
         let labels = BTreeMap::from([("zone".to_owned(), "a".to_owned())]);
-        let told = crate::config::effective(&files, Some(&fleet), &labels);
+        let told = crate::config::effective(&files, Some(&fleet), &labels).unwrap();
         let origin = |key: &str| {
             let one = told.iter().find(|one| one.key == key).unwrap();
             format!("{} {}", one.origin, one.place.as_deref().unwrap_or("-"))

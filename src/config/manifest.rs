@@ -7,8 +7,8 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
+use super::document::Document;
 use super::error::{ConfigError, Place};
-use super::file::File;
 use super::files::Files;
 use super::fleet::{DATA_KEY, FleetPolicy};
 
@@ -37,11 +37,9 @@ pub fn check(path: &Path) -> Result<(), ConfigError> {
     if matches!(extension, Some("yaml" | "yml" | "json")) {
         return check_manifests(path, &text);
     }
-    let is_policy = toml::from_str::<toml::Table>(&text).is_ok_and(|table| table.contains_key("version"));
-    if is_policy {
+    if Document::parse_syntax(path, &text)?.content.contains_key("version") {
         return FleetPolicy::parse(path, text).map(drop);
     }
-    File::parse(path, text.clone())?;
     Files::from_texts(vec![(path.to_owned(), text)], Path::new("/etc/rebootd"))?.check()
 }
 

@@ -1,23 +1,25 @@
 //! Configuration: what the files say → the merge → the settings.
 //!
-//! [`file`] reads one TOML file, [`merge`] lets later files win key by key and
-//! remembers where each value came from, [`settings`] adds the defaults, checks
-//! what only the whole can tell, and reads the kubeconfig. The rest of the
-//! program sees [`Settings`] only. [`fleet`] is the policy in the cluster, which
-//! [`files`] lays over the files whenever it changes.
+//! A key is a field in [`crate::decide::settings`], and nothing here has to know it, unless it makes a setting only
+//! together with others: then it is in [`parts`]. [`tables`] asks the structs for their keys. [`document`] reads one
+//! text, and finds all that is wrong with it. [`merge`] lets later texts win key by key and keeps where each value is
+//! written. [`complete`] reads the merged tables into the settings, and checks what only several keys together tell.
+//! [`fleet`] is the policy in the cluster, which [`files`] lays over the files whenever it changes.
 
-mod checks;
-
+mod access;
+mod complete;
+mod document;
 mod effective;
 mod error;
-mod file;
 mod files;
 mod fleet;
+mod hint;
 mod kubeconfig;
 mod manifest;
 mod merge;
-
-mod complete;
+mod parts;
+mod questions;
+mod tables;
 mod value;
 mod windows;
 

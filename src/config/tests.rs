@@ -11,6 +11,8 @@ use crate::decide::settings::{
 };
 use crate::decide::{Open, Windows};
 
+mod sample;
+
 /// A directory of the test's own, removed at its end.
 struct Directory(PathBuf);
 
@@ -78,6 +80,9 @@ fn nothing_configured_gives_the_defaults() {
         grace_period: None,
         delete: None,
         volume_timeout: Duration::from_secs(120),
+        labels: [].into(),
+        leave_load_balancers: None,
+        keep_from_autoscalers: true,
     };
     let expected = Settings {
         node_name: "worker-1".to_owned(),
@@ -97,13 +102,7 @@ fn nothing_configured_gives_the_defaults() {
         },
         policy,
         drain,
-        signs: Signs {
-            waiting_label: true,
-            waiting_taint: false,
-            labels: [].into(),
-            leave_load_balancers: None,
-            keep_from_autoscalers: true,
-        },
+        signs: Signs { waiting_label: true, waiting_taint: false },
         gates: Gates {
             max_nodes_not_ready: 0,
             count_cordoned: false,
@@ -186,7 +185,7 @@ fn limits_name_the_key_and_its_place() {
         ("policy.reboot_tries = 0", "1:23: \"reboot_tries\" must be between 1 and 10"),
         ("policy.min_interval = '11y'", "1:23: \"min_interval\" must be at most 10 years"),
         ("host.sentinel_command_interval = '9s'", "1:34: \"sentinel_command_interval\" must be at least 10s"),
-        ("host.max_uptime = '59min'", "1:19: \"max_uptime\" must be at least 3600s"),
+        ("host.max_uptime = '59min'", "1:19: \"max_uptime\" must be at least 1h"),
         ("policy.max_reboots_per_day = 0", "1:30: \"max_reboots_per_day\" must be between 1 and 10"),
         ("drain.timeout = 0", "1:17: \"timeout\" must be at least 1s"),
         ("drain.grace_period = 0", "1:22: \"grace_period\" must be at least 1s"),
@@ -196,7 +195,7 @@ fn limits_name_the_key_and_its_place() {
         ("drain.delete_namespaces = ['A']", "1:27: \"A\" cannot be the name of a namespace"),
         (
             "drain.bare_pods = 'ignore'",
-            "1:19: \"ignore\" is unknown here; there are \"leave\", \"evict\", \"refuse\"",
+            "1:19: unknown value \"ignore\"; expected \"leave\", \"evict\" or \"refuse\"",
         ),
         (
             "node.name = 'A'",
@@ -253,7 +252,7 @@ fn windows_and_freezes_are_tables_or_arrays_of_tables() {
 fn wrong_windows_and_freezes_name_their_place() {
     let directory = Directory::new("wrong-windows");
     for (text, message) in [
-        ("window = {}", "10: missing field `start`"),
+        ("window = {}", "10: a window has \"start\" and \"length\""),
         ("window = []", "10: name at least one window, or \"always\""),
         (
             "window = 5",
@@ -366,85 +365,24 @@ fn a_kubeconfig_that_is_promised_must_be_there() {
     assert_eq!(directory.load().unwrap().sources.last(), Some(&path));
 }
 
-/// The file that the package installs, and every key in it: those of [api] exclude
-/// each other, so each way to reach the cluster is tried on its own.
 #[test]
-fn the_sample_loads_with_every_key_set() {
-    let sample = include_str!("../../packaging/etc/rebootd/config.toml");
-    let directory = Directory::new("sample");
-    directory.write("etc/config.toml", sample);
+fn all_mistakes_of_all_files_are_told() {
+    let directory = Directory::new("all");
+    directory
+        .write("etc/config.d/1.toml", "mode = 1\nx = 1")
+        .write("usr/config.toml", "[policy]\nsettle = 0");
     assert_eq!(
-        directory.load(),
-        Directory::new("sample-empty").load().map(|settings| Settings {
-            sources: vec![directory.0.join("etc/config.toml")],
-            host: Host { hold: directory.0.join("etc/hold"), ..settings.host },
-            ..settings
-        })
+        directory.error(),
+        "etc/config.d/1.toml:1:8: expected a string\n\
+         etc/config.d/1.toml:2:1: unknown key \"x\"; known here: mode, node, api, host, policy, drain, gates, after, \
+         prometheus, hooks\n\
+         usr/config.toml:2:10: \"settle\" must be at least 1s"
     );
-
-    let by_token = ["server", "certificate_authority", "token_file"];
-    let by_certificate = ["server", "certificate_authority", "client_certificate", "client_key"];
-    let mut tried = std::collections::BTreeSet::new();
-    // Prometheus is asked either directly or as a Service, for alerts or with an expression.
-    let (directly, as_service) = (["service", "query"], ["url", "alerts", "ignore_alerts"]);
-    for (access, left_out) in
-        [(&["kubeconfig"][..], &as_service[..]), (&by_token, &directly), (&by_certificate, &directly)]
-    {
-        let is_access = |key: &str| !all_access_keys().contains(&key) || access.contains(&key);
-        let wanted = |key: &str| is_access(key) && !left_out.contains(&key);
-        let text: Vec<&str> = sample.lines().map(|line| uncomment(line, wanted)).collect();
-        let text = text.join("\n").replace("/etc/rebootd/kubeconfig", "/nowhere/kubeconfig");
-        directory.write("etc/config.toml", &text);
-        let file = file::File::parse(Path::new("sample"), text.clone());
-        assert!(file.is_ok(), "{file:?}");
-        match directory.load() {
-            Ok(settings) => assert_eq!(settings.api.unwrap().server, "https://kubernetes.example.org:6443"),
-            Err(error) => assert!(error.ends_with("there is no kubeconfig /nowhere/kubeconfig"), "{error}"),
-        }
-        tried.extend(toml::from_str::<toml::Table>(&text).unwrap().into_iter().flat_map(leaf_keys));
-    }
-    assert_eq!(tried, known_leaf_keys(), "the sample must show every key");
-}
-
-/// The line without its comment sign if it holds a key that is wanted.
-fn uncomment(line: &str, wanted: impl Fn(&str) -> bool) -> &str {
-    let key = line.strip_prefix('#').and_then(|rest| rest.split_once(" = "));
-    match key {
-        Some((key, _)) if !key.contains(' ') && wanted(key) => &line[1..],
-        _ => line,
-    }
-}
-
-fn all_access_keys() -> &'static [&'static str] {
-    file::KNOWN_KEYS.iter().find(|(table, _)| *table == "api").unwrap().1
-}
-
-fn leaf_keys((key, value): (String, toml::Value)) -> Vec<String> {
-    match value {
-        toml::Value::Table(table) => table.keys().map(|inner| format!("{key}.{inner}")).collect(),
-        _ => vec![key],
-    }
-}
-
-fn known_leaf_keys() -> std::collections::BTreeSet<String> {
-    // The tables in tables are values of their keys.
-    let outer = || file::KNOWN_KEYS.iter().filter(|(table, _)| !table.contains('.'));
-    let tables: Vec<&str> = outer().map(|(table, _)| *table).collect();
-    let leaves = outer().flat_map(|(table, keys)| {
-        let top = table.is_empty();
-        keys.iter().map(move |key| if top { key.to_string() } else { format!("{table}.{key}") })
-    });
-    leaves.filter(|key| !tables.contains(&key.as_str())).collect()
-}
-
-/// The manual must name every key.
-#[test]
-fn the_manual_describes_every_key() {
-    let manual = include_str!("../../packaging/usr/share/man/man5/rebootd.toml.5");
-    for (table, keys) in file::KNOWN_KEYS.iter().filter(|(table, _)| !table.is_empty()) {
-        assert!(manual.contains(&format!(".SS [{table}]")), "{table}");
-        for key in *keys {
-            assert!(manual.contains(&format!("\n.B {key}")), "{table}.{key}");
-        }
-    }
+    directory.write("usr/config.toml", "").write(
+        "etc/config.d/1.toml",
+        "[drain]\ndelete_after = 9\nleave_load_balancers = 9\ntimeout = 9\n[gates]\nquery = 'x'\n[api]\nclient_key = '/k'",
+    );
+    let error = directory.error();
+    let places: Vec<&str> = error.lines().filter_map(|line| line.split(": ").next()).collect();
+    assert_eq!(places, ["2:16", "3:24", "6:9", "8:14"].map(|place| format!("etc/config.d/1.toml:{place}")));
 }

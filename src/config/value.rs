@@ -1,45 +1,15 @@
-//! Single values of the configuration that are more than text, checked where they
-//! are read so that the error names their line.
+//! Single values of the configuration that are more than text, checked where they are read so that the error names their
+//! line.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
-use std::time::Duration;
+use std::fmt;
+use std::marker::PhantomData;
 
-use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{DeserializeOwned, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
 
-use crate::decide::settings::{
-    AtLimit, BarePods, DrainMode, EmptyDirPods, Mode, OnHookFailure, OnTimeout, Yielding,
-};
-use crate::notation::Selector;
-use crate::notation::parse_time_span;
-
-/// A path from the root; a daemon has no directory to be relative to.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(try_from = "String")]
-pub(super) struct AbsolutePath(pub(super) PathBuf);
-
-impl TryFrom<String> for AbsolutePath {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let path = PathBuf::from(&text);
-        if path.is_absolute() { Ok(Self(path)) } else { Err(format!("\"{text}\" is not an absolute path")) }
-    }
-}
-
-/// A program by its path and its arguments; empty for none.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(try_from = "Vec<String>")]
-pub(super) struct Command(pub(super) Vec<String>);
-
-impl TryFrom<Vec<String>> for Command {
-    type Error = String;
-
-    fn try_from(words: Vec<String>) -> Result<Self, String> {
-        words.first().cloned().map(AbsolutePath::try_from).transpose()?;
-        Ok(Self(words))
-    }
-}
+use crate::decide::settings::ObjectField;
+use crate::notation::{is_label_value, is_namespace, is_node_name};
 
 /// The address of an API server: `https://host[:port][/path]`, without a slash at
 /// the end.
@@ -78,9 +48,7 @@ impl TryFrom<String> for NodeName {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        let valid_label = |label: &str| framed(label, allowed, |byte| allowed(byte) || byte == b'-');
-        if text.len() <= 253 && text.split('.').all(valid_label) {
+        if is_node_name(&text) {
             return Ok(Self(text));
         }
         Err(format!(
@@ -91,7 +59,7 @@ impl TryFrom<String> for NodeName {
 }
 
 /// The name of a pool, which becomes the value of a label.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(try_from = "String")]
 pub(super) struct PoolName(pub(super) String);
 
@@ -99,7 +67,7 @@ impl TryFrom<String> for PoolName {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        if is_label_part(&text) {
+        if is_label_value(&text) {
             return Ok(Self(text));
         }
         Err(format!(
@@ -112,171 +80,213 @@ impl TryFrom<String> for PoolName {
 /// The names of Kubernetes namespaces, at least one.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(try_from = "Vec<String>")]
-pub(super) struct Namespaces(pub(super) BTreeSet<String>);
+pub(super) struct Namespaces(pub(super) Vec<String>);
 
 impl TryFrom<Vec<String>> for Namespaces {
     type Error = String;
 
     fn try_from(names: Vec<String>) -> Result<Self, String> {
-        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        let valid =
-            |name: &String| name.len() <= 63 && framed(name, allowed, |byte| allowed(byte) || byte == b'-');
-        match names.iter().find(|name| !valid(name)) {
+        match names.iter().find(|name| !is_namespace(name)) {
             Some(name) => Err(format!("\"{name}\" cannot be the name of a namespace")),
             None if names.is_empty() => Err("name at least one namespace".to_owned()),
-            None => Ok(Self(names.into_iter().collect())),
+            None => Ok(Self(names)),
         }
     }
 }
 
-/// Labels of a Node, by name.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(try_from = "BTreeMap<String, String>")]
-pub(super) struct Labels(pub(super) BTreeMap<String, String>);
+/// A table, or several in an array, or none, which lifts those of an earlier file.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Tables<T>(pub(super) Vec<T>);
 
-impl TryFrom<BTreeMap<String, String>> for Labels {
-    type Error = String;
+/// What such a table becomes.
+pub(super) trait FromTable: Sized {
+    type Table: DeserializeOwned;
+    /// What is said where something else stands.
+    const EXPECTED: &'static str;
+    fn from_table(table: Self::Table) -> Result<Self, String>;
+}
 
-    fn try_from(labels: BTreeMap<String, String>) -> Result<Self, String> {
-        for (name, value) in &labels {
-            let (prefix, short) =
-                name.split_once('/').map_or((None, name.as_str()), |(it, rest)| (Some(it), rest));
-            let prefix_is_one = prefix.is_none_or(|prefix| NodeName::try_from(prefix.to_owned()).is_ok());
-            if !prefix_is_one || !is_label_part(short) {
-                return Err(format!(
-                    "\"{name}\" cannot be the name of a label, such as \"example.com/maintenance\""
-                ));
-            }
-            if prefix == Some("rebootd.io") {
-                return Err(format!(
-                    "\"{name}\" is not yours to set: what begins with rebootd.io/ is rebootd's own"
-                ));
-            }
-            if !value.is_empty() && !is_label_part(value) {
-                return Err(format!("\"{value}\" cannot be the value of label \"{name}\""));
-            }
-        }
-        Ok(Self(labels))
+impl<T> Default for Tables<T> {
+    fn default() -> Self {
+        Self(Vec::new())
     }
 }
 
-/// Whether Kubernetes takes this as the name of a label, without its prefix, or as a value that is not empty.
-fn is_label_part(text: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric();
-    text.len() <= 63 && framed(text, allowed, |byte| allowed(byte) || b"-_.".contains(&byte))
-}
-
-/// A label selector as `kubectl -l` takes it.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(try_from = "String")]
-pub(super) struct LabelSelector(pub(super) Selector);
-
-impl TryFrom<String> for LabelSelector {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse().map(Self).map_err(|error| format!("\"{text}\" is not a label selector: {error}"))
+impl<'de, T: FromTable> Deserialize<'de> for Tables<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TablesVisitor(PhantomData))
     }
 }
 
-/// Whether the text has bytes of the first kind at both ends and only bytes of the
-/// second kind in it. Empty text has no ends.
-fn framed(text: &str, at_ends: impl Fn(u8) -> bool, inside: impl Fn(u8) -> bool) -> bool {
-    let ends = [text.bytes().next(), text.bytes().next_back()];
-    ends.into_iter().all(|end| end.is_some_and(&at_ends)) && text.bytes().all(inside)
-}
+pub(super) struct TablesVisitor<T>(pub(super) PhantomData<T>);
 
-impl TryFrom<String> for Mode {
-    type Error = String;
+impl<'de, T: FromTable> Visitor<'de> for TablesVisitor<T> {
+    type Value = Tables<T>;
 
-    fn try_from(text: String) -> Result<Self, String> {
-        match text.as_str() {
-            "active" => Ok(Self::Active),
-            "observe" => Ok(Self::Observe),
-            _ => Err(format!("\"{text}\" is not a mode; there are \"active\" and \"observe\"")),
-        }
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}, or an array of such tables", T::EXPECTED)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Tables<T>, A::Error> {
+        TableVisitor(PhantomData).visit_map(map).map(|one| Tables(vec![one.0]))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Tables<T>, A::Error> {
+        let items = Vec::<OneTable<T>>::deserialize(SeqAccessDeserializer::new(seq))?;
+        Ok(Tables(items.into_iter().map(|one| one.0).collect()))
     }
 }
 
-/// The value that this word stands for.
-fn one_of<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
-    let known = choices.iter().find(|(word, _)| *word == text);
-    known.map(|(_, value)| *value).ok_or_else(|| {
-        let words: Vec<String> = choices.iter().map(|(word, _)| format!("\"{word}\"")).collect();
-        format!("\"{text}\" is unknown here; there are {}", words.join(", "))
-    })
-}
+struct OneTable<T>(T);
 
-impl TryFrom<String> for OnTimeout {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        one_of(&text, &[("abort", Self::Abort), ("reboot", Self::Reboot)])
+impl<'de, T: FromTable> Deserialize<'de> for OneTable<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(TableVisitor(PhantomData))
     }
 }
 
-impl TryFrom<String> for DrainMode {
-    type Error = String;
+struct TableVisitor<T>(PhantomData<T>);
 
-    fn try_from(text: String) -> Result<Self, String> {
-        one_of(&text, &[("auto", Self::Auto), ("always", Self::Always), ("never", Self::Never)])
+impl<'de, T: FromTable> Visitor<'de> for TableVisitor<T> {
+    type Value = OneTable<T>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(T::EXPECTED)
+    }
+
+    /// What is wrong with the table as a whole is said in here, where its place is still known.
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<OneTable<T>, A::Error> {
+        let table = T::Table::deserialize(MapAccessDeserializer::new(map))?;
+        T::from_table(table).map(OneTable).map_err(A::Error::custom)
     }
 }
 
-impl TryFrom<String> for Yielding {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        one_of(&text, &Self::ALL.map(|gate| (gate.word(), gate)))
-    }
-}
-
-impl TryFrom<String> for AtLimit {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        one_of(&text, &[("keep", Self::Keep), ("release", Self::Release)])
-    }
-}
-
-impl TryFrom<String> for OnHookFailure {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        one_of(&text, &[("stop", Self::Stop), ("continue", Self::Continue)])
-    }
-}
-
-/// How long people who are logged in are waited for; None for not at all.
+/// An expression in PromQL.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(try_from = "String")]
-pub(super) struct Sessions(pub(super) Option<Duration>);
+pub(super) struct Expression(pub(super) String);
 
-impl TryFrom<String> for Sessions {
+impl TryFrom<String> for Expression {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        if text == "ignore" {
-            return Ok(Self(None));
+        // Whether it can be understood only Prometheus knows.
+        if text.trim().is_empty() { Err("an empty expression".to_owned()) } else { Ok(Self(text)) }
+    }
+}
+
+/// The address of Prometheus, or of what answers as it does.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct PrometheusUrl(pub(super) String);
+
+impl TryFrom<String> for PrometheusUrl {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        server_address(&text, &["http", "https"]).map(Self)
+    }
+}
+
+/// A port of a Service: `NAMESPACE/NAME:PORT`, or `NAMESPACE/SCHEME:NAME:PORT`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct ServicePort {
+    pub(super) namespace: String,
+    pub(super) port: String,
+}
+
+impl TryFrom<String> for ServicePort {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let word = |word: &str| {
+            let belongs = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+            !word.is_empty() && word.bytes().all(belongs)
+        };
+        let parts = |port: &str| {
+            let parts: Vec<&str> = port.split(':').collect();
+            parts.iter().all(|part| word(part))
+                && match parts.as_slice() {
+                    [_, _] => true,
+                    [scheme, _, _] => ["http", "https"].contains(scheme),
+                    _ => false,
+                }
+        };
+        match text.split_once('/') {
+            Some((namespace, port)) if word(namespace) && parts(port) => {
+                Ok(Self { namespace: namespace.to_owned(), port: port.to_owned() })
+            }
+            _ => Err(format!(
+                "\"{text}\" is not a port of a Service; write for example \"monitoring/prometheus:9090\", or \
+                 \"monitoring/https:prometheus:web\""
+            )),
         }
-        let wait = parse_time_span(&text).map_err(|error| format!("{error}; or write \"ignore\""))?;
-        Ok(Self(Some(wait)))
     }
 }
 
-impl TryFrom<String> for BarePods {
+/// A table of `object`.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ObjectTable {
+    path: Option<ObjectPath>,
+    field: Option<FieldPath>,
+    equals: Option<Values>,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
+struct ObjectPath(String);
+
+impl TryFrom<String> for ObjectPath {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        one_of(&text, &[("leave", Self::Leave), ("evict", Self::Evict), ("refuse", Self::Refuse)])
+        let is_api = ["/api/", "/apis/"].iter().any(|start| text.starts_with(start));
+        if is_api && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+            return Ok(Self(text));
+        }
+        Err(format!(
+            "\"{text}\" is not the path of an object; try it with: kubectl get --raw /api/v1/namespaces/default"
+        ))
     }
 }
 
-impl TryFrom<String> for EmptyDirPods {
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
+struct FieldPath(String);
+
+impl TryFrom<String> for FieldPath {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        one_of(&text, &[("evict", Self::Evict), ("refuse", Self::Refuse)])
+        if text.split('.').all(|name| !name.is_empty()) {
+            return Ok(Self(text));
+        }
+        Err(format!("\"{text}\" is not a field; write for example \"status.ceph.health\""))
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(untagged, expecting = "a text, or an array of texts")]
+enum Values {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl FromTable for ObjectField {
+    type Table = ObjectTable;
+    const EXPECTED: &'static str = "a table with \"path\", \"field\" and \"equals\"";
+
+    fn from_table(table: ObjectTable) -> Result<Self, String> {
+        let ObjectTable { path: Some(path), field: Some(field), equals: Some(equals) } = table else {
+            return Err("an object has \"path\", \"field\" and \"equals\"".to_owned());
+        };
+        let equals = match equals {
+            Values::One(value) => vec![value],
+            Values::Several(values) => values,
+        };
+        Ok(Self { path: path.0, field: field.0, equals })
     }
 }
 
@@ -305,16 +315,16 @@ mod tests {
     }
 
     #[test]
-    fn names_are_those_of_kubernetes() {
-        let node = |text: &str| NodeName::try_from(text.to_owned()).is_ok();
-        assert!(node("worker-1.example.org") && node("1"));
-        for text in ["", "-a", "a-", "a..b", "A", "a_b", "a.-b", &"a".repeat(254)] {
-            assert!(!node(text), "{text:?}");
-        }
-        let pool = |text: &str| PoolName::try_from(text.to_owned()).is_ok();
-        assert!(pool("worker") && pool("zone_A.1") && pool(&"a".repeat(63)));
-        for text in ["", "-a", "a.", "a b", "ä", &"a".repeat(64)] {
-            assert!(!pool(text), "{text:?}");
+    fn a_service_is_named_as_the_api_server_names_it() {
+        let service = |text: &str| ServicePort::try_from(text.to_owned());
+        let port =
+            |namespace: &str, port: &str| Ok(ServicePort { namespace: namespace.into(), port: port.into() });
+        assert_eq!(service("monitoring/prometheus:9090"), port("monitoring", "prometheus:9090"));
+        assert_eq!(service("m/https:p-k8s:web"), port("m", "https:p-k8s:web"));
+        for text in
+            ["p:9090", "m/p", "m/p:", "/p:1", "m/ftp:p:1", "m/p:1/x", "m/a:b:c:d", "m/../x:1", "m/p:1?a"]
+        {
+            assert!(service(text).is_err(), "{text:?}");
         }
     }
 }

@@ -1,16 +1,16 @@
 //! The keys `window` and `freeze`, and the time zones in which they are meant.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use serde::Deserialize;
-use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use crate::decide::{Freeze, Open, SHORTEST_WINDOW, Window};
-use crate::notation::TimeSpan;
-use crate::notation::{Calendar, Zones};
+use super::value::{FromTable, Tables, TablesVisitor};
+use crate::decide::{Freeze, Open, SHORTEST_WINDOW, Window, Windows};
+use crate::notation::{Calendar, TimeSpan, Zones};
 
 /// Longer is not a window any more.
 const LONGEST_WINDOW: Duration = Duration::from_secs(366 * 24 * 3600);
@@ -26,32 +26,33 @@ fn named_zone(name: &str) -> Option<TimeZone> {
     TimeZone::get(name).ok().filter(|zone| zone.iana_name() == Some(name))
 }
 
-/// `"always"`, a window, or several.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct WindowKey(pub(super) Open);
-
-/// A freeze, or several, or none, which lifts those of an earlier file.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct FreezeKey(pub(super) Vec<Freeze>);
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WindowTable {
-    start: Start,
-    length: Length,
+/// The keys of `[policy]` that need the host's time zones to be understood.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct WindowKeys {
+    window: Option<WindowKey>,
+    freeze: Tables<Freeze>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FreezeTable {
+/// `"always"`, a window, or several.
+struct WindowKey(Open);
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct WindowTable {
+    start: Option<Start>,
+    length: Option<Length>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct FreezeTable {
     from: Option<Day>,
     to: Option<Day>,
     start: Option<Start>,
     length: Option<Length>,
     why: Option<String>,
 }
-
-struct FreezeItem(Freeze);
 
 /// A calendar expression that comes at some time.
 #[derive(Deserialize)]
@@ -109,16 +110,33 @@ impl TryFrom<TimeSpan> for Length {
     }
 }
 
-impl From<WindowTable> for Window {
-    fn from(WindowTable { start, length }: WindowTable) -> Self {
-        Self { start: start.0, length: length.0 }
+impl WindowKeys {
+    /// When reboots may start; without a window never, whatever is frozen.
+    pub(super) fn windows(self) -> Option<Windows> {
+        let Self { window, freeze } = self;
+        window.map(|window| Windows { open: window.0, freezes: freeze.0 })
     }
 }
 
-impl TryFrom<FreezeTable> for FreezeItem {
-    type Error = String;
+impl FromTable for Window {
+    type Table = WindowTable;
+    const EXPECTED: &'static str = "a table with \"start\" and \"length\"";
 
-    fn try_from(table: FreezeTable) -> Result<Self, String> {
+    fn from_table(table: WindowTable) -> Result<Self, String> {
+        match table {
+            WindowTable { start: Some(Start(start)), length: Some(Length(length)) } => {
+                Ok(Self { start, length })
+            }
+            _ => Err("a window has \"start\" and \"length\"".to_owned()),
+        }
+    }
+}
+
+impl FromTable for Freeze {
+    type Table = FreezeTable;
+    const EXPECTED: &'static str = "a table with \"from\" and \"to\", or \"start\" and \"length\"";
+
+    fn from_table(table: FreezeTable) -> Result<Self, String> {
         let (window, name) = match table {
             FreezeTable { from: Some(Day(from)), to: Some(Day(to)), start: None, length: None, .. } => {
                 let name = format!("{from} to {to}");
@@ -139,7 +157,7 @@ impl TryFrom<FreezeTable> for FreezeItem {
                 return Err("a freeze has either \"from\" and \"to\", or \"start\" and \"length\"".to_owned());
             }
         };
-        Ok(Self(Freeze { window, name: table.why.unwrap_or(name) }))
+        Ok(Self { window, name: table.why.unwrap_or(name) })
     }
 }
 
@@ -148,54 +166,6 @@ fn span(from: &Calendar, to: &Calendar) -> Option<Window> {
     let start = from.instant()?;
     let length = to.end()?.checked_sub(start).filter(|length| !length.is_zero())?;
     Some(Window { start: Calendar::at(start)?, length })
-}
-
-impl<'de> Deserialize<'de> for FreezeItem {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(FreezeVisitor)
-    }
-}
-
-/// What is wrong with a table as a whole is said in here, where its place is still known.
-struct FreezeVisitor;
-
-impl<'de> Visitor<'de> for FreezeVisitor {
-    type Value = FreezeItem;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a table with \"from\" and \"to\", or \"start\" and \"length\"")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<FreezeItem, A::Error> {
-        let table = FreezeTable::deserialize(MapAccessDeserializer::new(map))?;
-        FreezeItem::try_from(table).map_err(de::Error::custom)
-    }
-}
-
-impl<'de> Deserialize<'de> for FreezeKey {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(FreezesVisitor)
-    }
-}
-
-struct FreezesVisitor;
-
-impl<'de> Visitor<'de> for FreezesVisitor {
-    type Value = FreezeKey;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        FreezeVisitor.expecting(formatter)?;
-        formatter.write_str(", or an array of such tables")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<FreezeKey, A::Error> {
-        Ok(FreezeKey(vec![FreezeVisitor.visit_map(map)?.0]))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<FreezeKey, A::Error> {
-        let items = Vec::<FreezeItem>::deserialize(SeqAccessDeserializer::new(seq))?;
-        Ok(FreezeKey(items.into_iter().map(|item| item.0).collect()))
-    }
 }
 
 impl<'de> Deserialize<'de> for WindowKey {
@@ -210,7 +180,7 @@ impl<'de> Visitor<'de> for WindowVisitor {
     type Value = WindowKey;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("\"always\", a table with \"start\" and \"length\", or an array of such tables")
+        write!(formatter, "\"always\", {}, or an array of such tables", Window::EXPECTED)
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<WindowKey, E> {
@@ -223,15 +193,14 @@ impl<'de> Visitor<'de> for WindowVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<WindowKey, A::Error> {
-        let table = WindowTable::deserialize(MapAccessDeserializer::new(map))?;
-        Ok(WindowKey(Open::During(vec![table.into()])))
+        TablesVisitor(PhantomData).visit_map(map).map(|windows| WindowKey(Open::During(windows.0)))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<WindowKey, A::Error> {
-        let tables = Vec::<WindowTable>::deserialize(SeqAccessDeserializer::new(seq))?;
-        if tables.is_empty() {
+        let windows = TablesVisitor(PhantomData).visit_seq(seq)?;
+        if windows.0.is_empty() {
             return Err(de::Error::custom("name at least one window, or \"always\""));
         }
-        Ok(WindowKey(Open::During(tables.into_iter().map(Window::from).collect())))
+        Ok(WindowKey(Open::During(windows.0)))
     }
 }

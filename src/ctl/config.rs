@@ -56,7 +56,7 @@ impl Config {
     fn print(&self) -> anyhow::Result<ExitCode> {
         let files = read_files(&self.config)?;
         let policy = policy_in_cluster(&files)?;
-        let values = effective(&files, policy.fleet.as_ref(), &policy.labels);
+        let values = effective(&files, policy.fleet.as_ref(), &policy.labels)?;
         if self.json {
             println!("{}", serde_json::to_string_pretty(&values)?);
             return Ok(ExitCode::SUCCESS);

@@ -51,7 +51,7 @@ impl Windows {
     fn print(&self, base: Duration) -> anyhow::Result<()> {
         let files = read_files(&self.config)?;
         let policy = policy_in_cluster(&files)?;
-        let windows = files.windows(policy.fleet.as_ref(), &policy.labels);
+        let windows = files.windows(policy.fleet.as_ref(), &policy.labels)?;
         let zone = zones().local;
         let outlook = Outlook::new(windows.as_ref(), base, self.iterations, &zone);
         if self.json {

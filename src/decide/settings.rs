@@ -1,11 +1,19 @@
 //! The settings: complete, checked, and the only part of the configuration that the rest of the program sees.
+//!
+//! A struct in `table!` is a table of the configuration file: each field is a key, with its limits and its default. A new
+//! key is written here, in the manual page and in the sample, and nothing else has to know it. A field that is skipped is
+//! made of several keys, which `config/parts.rs` has.
+
+#[macro_use]
+pub(crate) mod written;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
+use self::written::{AnyTime, AtLeast, Between, Ignorable, ZeroIsNone};
 use super::{Hook, Windows};
 use crate::access::ApiAccess;
 use crate::notation::Selector;
@@ -27,7 +35,7 @@ pub struct Settings {
     pub policy: Policy,
     /// How to drain.
     pub drain: Drain,
-    /// What the Node shows to others.
+    /// What the Node shows while a reboot waits.
     pub signs: Signs,
     /// What else has to be well.
     pub gates: Gates,
@@ -41,88 +49,98 @@ pub struct Settings {
 }
 
 /// Whether to act.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// Drain and reboot this node in its turn.
+    #[default]
     Active,
     /// Write nothing and reboot nothing, but say what would be done.
     Observe,
 }
 
-/// What asks for a reboot, and what keeps from one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Host {
-    /// The file that exists while the host wants to be rebooted.
-    pub sentinel: PathBuf,
-    /// The program, and its arguments, that says whether it does; empty for none.
-    pub sentinel_command: Vec<String>,
-    /// How old its answer may become.
-    pub sentinel_command_interval: Duration,
-    /// Whether an installed kernel that is newer than the running one asks.
-    pub newer_kernel: bool,
-    /// What the sentinel asks for alone, and Livepatch covers, waits so long; None for no difference.
-    pub livepatched_min_age: Option<Duration>,
-    /// Whether what needrestart finds outdated asks.
-    pub needrestart: bool,
-    /// Whether the Node's annotation `rebootd.io/request` asks for a reboot.
-    pub request_annotation: bool,
-    /// A host that is up for longer asks; None for no limit.
-    pub max_uptime: Option<Duration>,
-    /// The file that exists while a person holds this node.
-    pub hold: PathBuf,
-}
-
-impl Default for Host {
-    fn default() -> Host {
-        Host {
-            sentinel: PathBuf::from("/run/reboot-required"),
-            sentinel_command: Vec::new(),
-            sentinel_command_interval: DEFAULT_COMMAND_INTERVAL,
-            newer_kernel: false,
-            livepatched_min_age: None,
-            needrestart: false,
-            request_annotation: true,
-            max_uptime: None,
-            hold: PathBuf::from(HOLD),
-        }
+table! {
+    /// What asks for a reboot, and what keeps from one.
+    pub struct Host {
+        /// The file that exists while the host wants to be rebooted.
+        #[serde(deserialize_with = "written::absolute_path")]
+        pub sentinel: PathBuf = PathBuf::from("/run/reboot-required"),
+        /// The program, and its arguments, that says whether it does; empty for none.
+        #[serde(deserialize_with = "written::command")]
+        pub sentinel_command: Vec<String> = Vec::new(),
+        /// How old its answer may become.
+        // More often, and an idle host would hardly do anything else.
+        #[serde(with = "AtLeast::<10>")]
+        // What asks is seldom in a hurry, and each run wakes the host.
+        pub sentinel_command_interval: Duration = minutes(10),
+        /// Whether an installed kernel that is newer than the running one asks.
+        pub newer_kernel: bool = false,
+        /// What the sentinel asks for alone, and Livepatch covers, waits so long; None for no difference.
+        #[serde(with = "AnyTime")]
+        pub livepatched_min_age: Option<Duration> = None,
+        /// Whether what needrestart finds outdated asks.
+        pub needrestart: bool = false,
+        /// Whether the Node's annotation `rebootd.io/request` asks for a reboot.
+        pub request_annotation: bool = true,
+        /// A host that is up for longer asks; None for no limit.
+        // Sooner, a fleet would hardly do anything else.
+        #[serde(with = "AtLeast::<3600>")]
+        pub max_uptime: Option<Duration> = None,
+        /// The file that exists while a person holds this node.
+        #[serde(skip)]
+        pub hold: PathBuf = PathBuf::from(HOLD),
     }
 }
 
-/// When and how to reboot.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Policy {
-    /// When reboots may start; None means never, because nobody said when.
-    pub windows: Option<Windows>,
-    /// Whether pods leave before a reboot.
-    pub drain: DrainMode,
-    /// A drain starts only with so much of the window left.
-    pub window_left: Duration,
-    /// At most one reboot of our own in this time; zero for no limit.
-    pub min_interval: Duration,
-    /// At most so many within a day; None for no more limit than `min_interval`.
-    pub max_reboots_per_day: Option<u32>,
-    /// A request waits so long before anything is done about it.
-    pub min_age: Duration,
-    /// A request that has been open for longer is told as overdue; None for never.
-    pub deadline: Option<Duration>,
-    /// The gates that no longer hold an overdue request.
-    pub yielding: Vec<Yielding>,
-    /// Whether a kernel that is loaded for kexec is started without the firmware.
-    pub kexec: bool,
-    /// How long the node must be healthy without a gap before it counts as back.
-    pub settle: Duration,
-    /// How long a reboot that was asked for may take to begin.
-    pub reboot_timeout: Duration,
-    /// How often a reboot is asked for before a person has to look; at least 1.
-    pub reboot_tries: u32,
-    /// How long a rebooted node may take to be healthy before a person is told to look.
-    pub return_timeout: Duration,
+table! {
+    /// When and how to reboot.
+    pub struct Policy {
+        /// When reboots may start; None means never, because nobody said when.
+        #[serde(skip)]
+        pub windows: Option<Windows> = None,
+        /// A drain starts only with so much of the window left.
+        #[serde(with = "AnyTime")]
+        pub window_left: Duration = minutes(30),
+        /// Whether pods leave before a reboot.
+        pub drain: DrainMode = DrainMode::Auto,
+        /// At most one reboot of our own in this time; zero for no limit.
+        #[serde(with = "AnyTime")]
+        pub min_interval: Duration = days(1),
+        /// At most so many within a day; None for no more limit than `min_interval`.
+        // As many as are remembered.
+        #[serde(with = "Between::<1, 10>")]
+        pub max_reboots_per_day: Option<u32> = None,
+        /// A request waits so long before anything is done about it.
+        #[serde(with = "AnyTime")]
+        pub min_age: Duration = Duration::ZERO,
+        /// A request that has been open for longer is told as overdue; None for never.
+        #[serde(with = "ZeroIsNone")]
+        pub deadline: Option<Duration> = Some(days(14)),
+        /// The gates that no longer hold an overdue request.
+        #[serde(rename = "give_up_after_deadline")]
+        pub yielding: Vec<Yielding> = Vec::new(),
+        /// Whether a kernel that is loaded for kexec is started without the firmware.
+        pub kexec: bool = false,
+        /// How long the node must be healthy without a gap before it counts as back.
+        #[serde(with = "AtLeast::<1>")]
+        pub settle: Duration = minutes(1),
+        /// How long a reboot that was asked for may take to begin.
+        // A shutdown takes this long on many hosts before the kernel restarts.
+        #[serde(with = "AtLeast::<30>")]
+        pub reboot_timeout: Duration = minutes(10),
+        /// How often a reboot is asked for before a person has to look; at least 1.
+        #[serde(with = "Between::<1, 10>")]
+        pub reboot_tries: u32 = 2,
+        /// How long a rebooted node may take to be healthy before a person is told to look.
+        // Sooner, every return would call for a person.
+        #[serde(with = "AtLeast::<10>")]
+        pub return_timeout: Duration = minutes(15),
+    }
 }
 
 /// Whether pods leave before a reboot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum DrainMode {
     /// They do; the only node of a cluster or of its control plane does not reboot.
     Auto,
@@ -134,8 +152,8 @@ pub enum DrainMode {
 
 /// A gate that may yield to a request that is overdue. Not among them: what people say just now (hold, pause), what is
 /// at work on the host, the other nodes, and what keeps a host from rebooting again and again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Yielding {
     /// The window, where one is configured.
     Window,
@@ -151,42 +169,56 @@ pub enum Yielding {
 
 impl Yielding {
     /// Its word in the configuration.
-    pub fn word(self) -> &'static str {
-        match self {
-            Yielding::Window => "window",
-            Yielding::Freeze => "freeze",
-            Yielding::MinUptime => "min_uptime",
-            Yielding::BlockingPods => "blocking_pods",
-            Yielding::Alerts => "alerts",
+    pub fn word(self) -> String {
+        struct Word(Yielding);
+        impl std::fmt::Display for Word {
+            fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.0.serialize(formatter)
+            }
         }
+        Word(self).to_string()
     }
-
-    pub(crate) const ALL: [Yielding; 5] =
-        [Yielding::Window, Yielding::Freeze, Yielding::MinUptime, Yielding::BlockingPods, Yielding::Alerts];
 }
 
-/// How to drain.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Drain {
-    /// How long it may take, counted from the claim; None for what the pods' grace periods suggest.
-    pub timeout: Option<Duration>,
-    /// What happens then.
-    pub on_timeout: OnTimeout,
-    /// What becomes of pods without a controller.
-    pub bare_pods: BarePods,
-    /// What becomes of pods with emptyDir volumes.
-    pub empty_dir_pods: EmptyDirPods,
-    /// Instead of the pods' own grace; at least a second.
-    pub grace_period: Option<Duration>,
-    /// Which pods are deleted where a refused eviction goes on for too long; None for none.
-    pub delete: Option<DeleteRefused>,
-    /// How long the volumes of drained pods may take to leave the node before the reboot comes all the same.
-    pub volume_timeout: Duration,
+table! {
+    /// How to drain.
+    pub struct Drain {
+        /// How long it may take, counted from the claim; None for what the pods' grace periods suggest.
+        // A drain without any time would be given up before its first eviction.
+        #[serde(with = "AtLeast::<1>")]
+        pub timeout: Option<Duration> = None,
+        /// What happens then.
+        pub on_timeout: OnTimeout = OnTimeout::Abort,
+        /// What becomes of pods without a controller.
+        pub bare_pods: BarePods = BarePods::Leave,
+        /// What becomes of pods with emptyDir volumes.
+        pub empty_dir_pods: EmptyDirPods = EmptyDirPods::Evict,
+        /// Instead of the pods' own grace; at least a second.
+        // With none, the pod would be deleted without waiting for the kubelet.
+        #[serde(with = "AtLeast::<1>")]
+        pub grace_period: Option<Duration> = None,
+        /// Which pods are deleted where a refused eviction goes on for too long; None for none.
+        #[serde(skip)]
+        pub delete: Option<DeleteRefused> = None,
+        /// How long the volumes of drained pods may take to leave the node before the reboot comes all the same.
+        #[serde(with = "AnyTime")]
+        // A volume that takes longer is stuck.
+        pub volume_timeout: Duration = minutes(2),
+        /// Labels of the Node from the cordon to the uncordon.
+        #[serde(deserialize_with = "written::labels")]
+        pub labels: BTreeMap<String, String> = BTreeMap::new(),
+        /// The label for load balancers outside the cluster is one of them, and they have so much time before the first pod
+        /// leaves.
+        #[serde(with = "AnyTime")]
+        pub leave_load_balancers: Option<Duration> = None,
+        /// Annotations from the cordon to the uncordon: an empty node is what autoscalers remove.
+        pub keep_from_autoscalers: bool = true,
+    }
 }
 
 /// What happens when a drain takes too long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum OnTimeout {
     /// The node is uncordoned and hands its slot on.
     Abort,
@@ -195,8 +227,8 @@ pub enum OnTimeout {
 }
 
 /// What becomes of pods without a controller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum BarePods {
     /// They stay: the kubelet starts them again after the reboot.
     Leave,
@@ -207,8 +239,8 @@ pub enum BarePods {
 }
 
 /// What becomes of pods with emptyDir volumes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum EmptyDirPods {
     /// They are evicted, and what is in the volumes is lost.
     Evict,
@@ -225,94 +257,61 @@ pub struct DeleteRefused {
     pub namespaces: BTreeSet<String>,
 }
 
-impl Default for Drain {
-    fn default() -> Drain {
-        Drain {
-            timeout: None,
-            on_timeout: OnTimeout::Abort,
-            bare_pods: BarePods::Leave,
-            empty_dir_pods: EmptyDirPods::Evict,
-            grace_period: None,
-            delete: None,
-            volume_timeout: DEFAULT_VOLUME_TIMEOUT,
-        }
+table! {
+    /// What the Node shows to others while a reboot waits.
+    pub struct Signs {
+        /// A label.
+        pub waiting_label: bool = true,
+        /// A taint, so that the scheduler prefers others.
+        pub waiting_taint: bool = false,
     }
 }
 
-/// What the Node shows to others while a reboot is ahead.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Signs {
-    /// A label while the node waits.
-    pub waiting_label: bool,
-    /// A taint while it waits, so that the scheduler prefers others.
-    pub waiting_taint: bool,
-    /// Labels from the cordon to the uncordon.
-    pub labels: BTreeMap<String, String>,
-    /// The label for load balancers outside the cluster is one of them, and they have so much time before the first pod
-    /// leaves.
-    pub leave_load_balancers: Option<Duration>,
-    /// Annotations from the cordon to the uncordon: an empty node is what autoscalers remove.
-    pub keep_from_autoscalers: bool,
-}
-
-impl Default for Signs {
-    fn default() -> Signs {
-        Signs {
-            waiting_label: true,
-            waiting_taint: false,
-            labels: BTreeMap::new(),
-            leave_load_balancers: None,
-            keep_from_autoscalers: true,
-        }
+table! {
+    /// What else has to be well for a reboot to start.
+    pub struct Gates {
+        /// So many of the pool's other nodes may be NotReady.
+        pub max_nodes_not_ready: u32 = 0,
+        /// Whether a node that is Ready but cordoned counts as one that is not.
+        pub count_cordoned: bool = false,
+        /// How long this host must have been up.
+        #[serde(with = "AnyTime")]
+        pub min_uptime: Duration = Duration::ZERO,
+        /// No pod that one of these selects may be on this node.
+        #[serde(skip_serializing)]
+        pub blocking_pods: Vec<Selector> = Vec::new(),
+        /// Nothing may be found by this.
+        #[serde(skip)]
+        pub query: Option<Query> = None,
+        /// How long people who are logged in are waited for; None for not at all.
+        #[serde(with = "Ignorable")]
+        pub sessions: Option<Duration> = None,
+        /// Whether windows and freezes need a clock that is synchronised.
+        pub require_synchronized_clock: bool = true,
     }
 }
 
-/// What else has to be well for a reboot to start.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Gates {
-    /// So many of the pool's other nodes may be NotReady.
-    pub max_nodes_not_ready: u32,
-    /// Whether a node that is Ready but cordoned counts as one that is not.
-    pub count_cordoned: bool,
-    /// How long this host must have been up.
-    pub min_uptime: Duration,
-    /// No pod that one of these selects may be on this node.
-    pub blocking_pods: Vec<Selector>,
-    /// Nothing may be found by this.
-    pub query: Option<Query>,
-    /// How long people who are logged in are waited for; None for not at all.
-    pub sessions: Option<Duration>,
-    /// Whether windows and freezes need a clock that is synchronised.
-    pub require_synchronized_clock: bool,
-}
-
-/// What has to be well after a reboot and the uncordon, before the next node may go down.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct After {
-    /// Nothing is asked before so much time has passed since the uncordon.
-    pub soak: Duration,
-    /// Nothing may be found by this.
-    pub query: Option<Query>,
-    /// These have to be as they are wanted.
-    pub objects: Vec<ObjectField>,
-    /// Of each of these a pod has to be on this node, and all that are have to be ready.
-    pub pods: Vec<Selector>,
-    /// How long that may take once the soak is over.
-    pub limit: Duration,
-    /// What happens to the slot then.
-    pub at_limit: AtLimit,
-}
-
-impl Default for After {
-    fn default() -> After {
-        After {
-            soak: Duration::ZERO,
-            query: None,
-            objects: Vec::new(),
-            pods: Vec::new(),
-            limit: DEFAULT_AFTER_LIMIT,
-            at_limit: AtLimit::Keep,
-        }
+table! {
+    /// What has to be well after a reboot and the uncordon, before the next node may go down.
+    pub struct After {
+        /// Nothing is asked before so much time has passed since the uncordon.
+        #[serde(with = "AnyTime")]
+        pub soak: Duration = Duration::ZERO,
+        /// Nothing may be found by this.
+        #[serde(skip)]
+        pub query: Option<Query> = None,
+        /// These have to be as they are wanted.
+        #[serde(skip)]
+        pub objects: Vec<ObjectField> = Vec::new(),
+        /// Of each of these a pod has to be on this node, and all that are have to be ready.
+        #[serde(skip_serializing)]
+        pub pods: Vec<Selector> = Vec::new(),
+        /// How long that may take once the soak is over.
+        #[serde(with = "AnyTime")]
+        // Storage that rebuilds for longer is worth a look.
+        pub limit: Duration = minutes(30),
+        /// What happens to the slot then.
+        pub at_limit: AtLimit = AtLimit::Keep,
     }
 }
 
@@ -325,8 +324,8 @@ impl After {
 }
 
 /// What happens to the slot of a node after whose reboot something does not become well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum AtLimit {
     /// It is kept until a person has looked.
     Keep,
@@ -375,22 +374,25 @@ pub enum Prometheus {
     },
 }
 
-/// Steps of the administrator's own.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hooks {
-    /// Those that there are.
-    pub wanted: BTreeSet<Hook>,
-    /// How long each may take.
-    pub timeout: Duration,
-    /// What a failure before the reboot means.
-    pub on_failure: OnHookFailure,
-    /// What one after the boot means.
-    pub on_failure_after_boot: OnHookFailure,
+table! {
+    /// Steps of the administrator's own.
+    pub struct Hooks {
+        /// Those that there are.
+        #[serde(skip)]
+        pub wanted: BTreeSet<Hook> = BTreeSet::new(),
+        /// How long each may take.
+        #[serde(with = "AtLeast::<1>")]
+        pub timeout: Duration = minutes(5),
+        /// What a failure before the reboot means.
+        pub on_failure: OnHookFailure = OnHookFailure::Stop,
+        /// What one after the boot means.
+        pub on_failure_after_boot: OnHookFailure = OnHookFailure::Stop,
+    }
 }
 
 /// What happens when a hook fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum OnHookFailure {
     /// Before the reboot the turn is undone; after the boot node and slot are kept until a person has looked.
     Stop,
@@ -398,31 +400,13 @@ pub enum OnHookFailure {
     Continue,
 }
 
-impl Default for Hooks {
-    fn default() -> Hooks {
-        Hooks {
-            wanted: BTreeSet::new(),
-            timeout: DEFAULT_HOOK_TIMEOUT,
-            on_failure: OnHookFailure::Stop,
-            on_failure_after_boot: OnHookFailure::Stop,
-        }
-    }
-}
-
 /// Where `rebootctl hold` puts its file: beside the administrator's configuration.
 pub const HOLD: &str = "/etc/rebootd/hold";
-pub(crate) const DEFAULT_POOL: &str = "worker";
-/// What asks is seldom in a hurry, and each run wakes the host.
-pub(crate) const DEFAULT_COMMAND_INTERVAL: Duration = Duration::from_secs(10 * 60);
-pub(crate) const DEFAULT_WINDOW_LEFT: Duration = Duration::from_secs(30 * 60);
-pub(crate) const DEFAULT_MIN_INTERVAL: Duration = Duration::from_secs(24 * 3600);
-pub(crate) const DEFAULT_DEADLINE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
-pub(crate) const DEFAULT_SETTLE: Duration = Duration::from_secs(60);
-pub(crate) const DEFAULT_REBOOT_TIMEOUT: Duration = Duration::from_secs(600);
-pub(crate) const DEFAULT_REBOOT_TRIES: u32 = 2;
-pub(crate) const DEFAULT_HOOK_TIMEOUT: Duration = Duration::from_secs(5 * 60);
-pub(crate) const DEFAULT_RETURN_TIMEOUT: Duration = Duration::from_secs(15 * 60);
-/// Storage that rebuilds for longer is worth a look.
-pub(crate) const DEFAULT_AFTER_LIMIT: Duration = Duration::from_secs(30 * 60);
-/// A volume that takes longer is stuck.
-pub(crate) const DEFAULT_VOLUME_TIMEOUT: Duration = Duration::from_secs(2 * 60);
+
+const fn minutes(number: u64) -> Duration {
+    Duration::from_secs(number * 60)
+}
+
+const fn days(number: u64) -> Duration {
+    minutes(number * 24 * 60)
+}

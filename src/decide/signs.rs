@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::NodeView;
-use super::settings::Signs;
+use super::settings::{Drain, Settings};
 
 /// The label, and the key of the taint, of a node that waits for a reboot.
 pub const WAITING: &str = "rebootd.io/waiting";
@@ -54,8 +54,8 @@ pub(super) enum Waiting {
 }
 
 /// What has to be written for the Node to show what it should. `in_turn`: between the cordon and the uncordon.
-pub(super) fn write(node: &NodeView, signs: &Signs, waiting: &Waiting, in_turn: bool) -> SignsWrite {
-    let mut write = SignsWrite::default();
+pub(super) fn write(node: &NodeView, settings: &Settings, waiting: &Waiting, in_turn: bool) -> SignsWrite {
+    let (mut write, signs) = (SignsWrite::default(), &settings.signs);
     let has_label = node.labels.contains_key(WAITING);
     match waiting {
         Waiting::Yes(text) if signs.waiting_label && !has_label => {
@@ -76,7 +76,7 @@ pub(super) fn write(node: &NodeView, signs: &Signs, waiting: &Waiting, in_turn: 
         write.taints = Some(Taints { waiting: taint, others: node.taints.clone() });
     }
 
-    let wanted = if in_turn { wanted(signs) } else { BTreeMap::new() };
+    let wanted = if in_turn { wanted(&settings.drain) } else { BTreeMap::new() };
     let mut added: BTreeSet<String> = BTreeSet::new();
     for (sign, value) in &wanted {
         let is_there = match sign {
@@ -110,13 +110,13 @@ impl SignsWrite {
     }
 }
 
-fn wanted(signs: &Signs) -> BTreeMap<Sign, String> {
+fn wanted(drain: &Drain) -> BTreeMap<Sign, String> {
     let mut wanted: BTreeMap<Sign, String> =
-        signs.labels.iter().map(|(name, value)| (Sign::Label(name.clone()), value.clone())).collect();
-    if signs.leave_load_balancers.is_some() {
+        drain.labels.iter().map(|(name, value)| (Sign::Label(name.clone()), value.clone())).collect();
+    if drain.leave_load_balancers.is_some() {
         wanted.insert(Sign::Label(LEAVE_LOAD_BALANCERS.to_owned()), String::new());
     }
-    if signs.keep_from_autoscalers {
+    if drain.keep_from_autoscalers {
         let names = KEEP_FROM_AUTOSCALERS.map(|name| (Sign::Annotation(name.to_owned()), "true".to_owned()));
         wanted.extend(names);
     }

@@ -1,14 +1,16 @@
-//! What people write: calendar expressions, time spans, label selectors and versions. Nothing here knows of the rest of
-//! rebootd.
+//! What people write: calendar expressions, time spans, label selectors, names of objects and versions. Nothing here knows
+//! of the rest of rebootd.
 
 mod calendar;
 mod id;
+mod names;
 mod selector;
 mod timespan;
 mod version;
 
 pub use calendar::{Calendar, CalendarError, Zones, minute};
 pub use id::plain_id;
+pub use names::{is_label_name, is_label_value, is_namespace, is_node_name};
 pub use selector::{Operator, Requirement, Selector};
 pub use timespan::{TimeSpan, TimeSpanError, parse_time_span};
 pub use version::newest;

@@ -4,8 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
+use serde::Deserialize;
+
 /// Selects by labels: all of its requirements have to be met, so that one without any selects everything.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Selector {
     /// `matchLabels` and `matchExpressions`.
     pub requirements: Vec<Requirement>,
@@ -67,6 +70,15 @@ impl FromStr for Selector {
                 None => return Err(format!("expected \",\" before \"{}\"", after.trim())),
             }
         }
+    }
+}
+
+/// In a configuration file.
+impl TryFrom<String> for Selector {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Selector, String> {
+        text.parse().map_err(|error| format!("\"{text}\" is not a label selector: {error}"))
     }
 }
 

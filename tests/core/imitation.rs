@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rebootd::access::{ApiAccess, Credential, PemSource};
 use rebootd::agent::{Agent, Edge};
-use rebootd::decide::settings::{self, After, Drain, DrainMode, Gates, Hooks, Mode, Policy, Settings, Signs};
+use rebootd::decide::settings::{self, After, Drain, Gates, Hooks, Mode, Policy, Settings, Signs};
 use rebootd::decide::*;
 
 pub fn id(letter: char) -> String {
@@ -28,22 +28,13 @@ pub fn settings(name: &str) -> Settings {
         host: settings::Host::default(),
         policy: Policy {
             windows: Some(Windows::always()),
-            window_left: Duration::from_secs(30 * 60),
-            drain: DrainMode::Auto,
             min_interval: Duration::ZERO,
-            max_reboots_per_day: None,
             deadline: None,
-            yielding: vec![],
-            min_age: Duration::ZERO,
-            kexec: false,
-            settle: Duration::from_secs(60),
-            reboot_timeout: Duration::from_secs(600),
-            reboot_tries: 2,
-            return_timeout: Duration::from_secs(900),
+            ..Policy::default()
         },
-        drain: Drain::default(),
-        signs: Signs { waiting_label: false, keep_from_autoscalers: false, ..Signs::default() },
-        gates: Gates::default(),
+        drain: Drain { keep_from_autoscalers: false, ..Drain::default() },
+        signs: Signs { waiting_label: false, ..Signs::default() },
+        gates: Gates { require_synchronized_clock: false, ..Gates::default() },
         after: After::default(),
         hooks: Hooks::default(),
         sources: vec![],

@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use rebootd::decide::settings::{
-    AtLimit, DrainMode, ObjectField, OnHookFailure, OnTimeout, Prometheus, Query,
+    AtLimit, DrainMode, ObjectField, OnHookFailure, OnTimeout, Prometheus, Query, Yielding,
 };
 use rebootd::decide::*;
 use rebootd::notation::*;
 use rebootd::report::status::line;
+use serde::Deserialize;
+use serde::de::value::{Error, StrDeserializer};
 
 use crate::imitation::Cluster;
 
@@ -80,13 +82,13 @@ fn tell_host(cluster: &mut Cluster, number: usize, command: &str, rest: &str) ->
         }
         "waiting-label" => cluster.hosts[number].settings.signs.waiting_label = rest == "on",
         "waiting-taint" => cluster.hosts[number].settings.signs.waiting_taint = rest == "on",
-        "keep-from-autoscalers" => cluster.hosts[number].settings.signs.keep_from_autoscalers = rest == "on",
+        "keep-from-autoscalers" => cluster.hosts[number].settings.drain.keep_from_autoscalers = rest == "on",
         "leave-load-balancers" => {
-            cluster.hosts[number].settings.signs.leave_load_balancers = Some(seconds(rest));
+            cluster.hosts[number].settings.drain.leave_load_balancers = Some(seconds(rest));
         }
         "turn-label" => {
             let (name, value) = rest.split_once('=').unwrap();
-            cluster.hosts[number].settings.signs.labels.insert(name.into(), value.into());
+            cluster.hosts[number].settings.drain.labels.insert(name.into(), value.into());
         }
         "node-label" => {
             let (name, value) = rest.split_once('=').unwrap();
@@ -179,7 +181,7 @@ fn tell_host(cluster: &mut Cluster, number: usize, command: &str, rest: &str) ->
             let mut words = rest.split_whitespace();
             let policy = &mut cluster.hosts[number].settings.policy;
             policy.deadline = words.next().map(seconds);
-            policy.yielding = words.map(|word| word.to_owned().try_into().unwrap()).collect();
+            policy.yielding = words.map(yielding).collect();
         }
         "min-interval" => cluster.hosts[number].settings.policy.min_interval = seconds(rest),
         "annotation" => cluster.hosts[number].settings.host.request_annotation = rest == "on",
@@ -303,4 +305,9 @@ fn scenarios_go_as_they_are_written() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The gate that this word of the configuration stands for.
+fn yielding(word: &str) -> Yielding {
+    Yielding::deserialize(StrDeserializer::<Error>::new(word)).unwrap()
 }

@@ -99,7 +99,7 @@ impl Situation<'_> {
             let grace = self.left().into_iter().map(|pod| pod.grace).max().unwrap_or_default();
             drain.grace_period.unwrap_or(grace.max(self.world.cluster.drain.longest_grace))
         };
-        let balancers = self.settings.signs.leave_load_balancers.unwrap_or_default();
+        let balancers = self.settings.drain.leave_load_balancers.unwrap_or_default();
         let timeout =
             drain.timeout.unwrap_or_else(|| LEAST_TIMEOUT.max(longest() + BEYOND_GRACE) + balancers);
         let deadline = slot.claim.at.map_or(Duration::ZERO, |at| at + timeout);
@@ -204,7 +204,7 @@ impl Situation<'_> {
 
     /// Until when load balancers have time to notice the label that came with the cordon.
     fn balancers_leave_until(&self) -> Option<Duration> {
-        Some(self.world.cluster.drain.cordoned? + self.settings.signs.leave_load_balancers?)
+        Some(self.world.cluster.drain.cordoned? + self.settings.drain.leave_load_balancers?)
     }
 
     fn evicting(&self, mut wish: Wish, slot: &SlotView, left: &[&PodView]) -> Wish {

@@ -66,7 +66,7 @@ impl Situation<'_> {
     }
 
     pub(in crate::decide) fn signs(&self, in_turn: bool) -> SignsWrite {
-        signs::write(self.node, &self.settings.signs, &self.is_waiting(), in_turn)
+        signs::write(self.node, self.settings, &self.is_waiting(), in_turn)
     }
 
     pub(in crate::decide) fn is_waiting(&self) -> Waiting {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use rebootd::access::{ApiAccess, Credential, PemSource};
 use rebootd::decide::settings::{
-    self, After, Drain, DrainMode, Gates, Hooks, Mode, Policy, Prometheus, Query, Settings, Signs,
+    self, After, Drain, Gates, Hooks, Mode, Policy, Prometheus, Query, Settings, Signs,
 };
 use rebootd::decide::{
     AfterReadings, Effect, Event, Eviction, EvictionOutcome, EvictionRefusal, Failure, Health, KubeletLease,
@@ -668,22 +668,14 @@ fn settings(pool: &str, reboot_tries: u32, after: bool) -> Settings {
         host: settings::Host::default(),
         policy: Policy {
             windows: Some(Windows::always()),
-            window_left: Duration::from_secs(30 * 60),
-            drain: DrainMode::Auto,
             min_interval: Duration::ZERO,
-            max_reboots_per_day: None,
             deadline: None,
-            yielding: vec![],
-            min_age: Duration::ZERO,
-            kexec: false,
-            settle: Duration::from_secs(60),
-            reboot_timeout: Duration::from_secs(600),
             reboot_tries,
-            return_timeout: Duration::from_secs(900),
+            ..Policy::default()
         },
-        drain: Drain::default(),
-        signs: Signs { waiting_label: false, keep_from_autoscalers: false, ..Signs::default() },
-        gates: Gates::default(),
+        drain: Drain { keep_from_autoscalers: false, ..Drain::default() },
+        signs: Signs { waiting_label: false, ..Signs::default() },
+        gates: Gates { require_synchronized_clock: false, ..Gates::default() },
         after: After { query, ..After::default() },
         hooks: Hooks::default(),
         sources: Vec::new(),

@@ -1,0 +1,120 @@
+//! Words for what is wrong with a key or a value, and which key may be meant.
+
+use super::tables::{Table, tables};
+
+/// Says that the key is unknown and which one may be meant.
+pub(super) fn unknown(known: &[Table], table: &Table, key: &str, is_table: bool) -> String {
+    let name = &table.name;
+    let what = match (name.as_str(), is_table) {
+        ("", true) => format!("unknown table [{key}]"),
+        ("", false) => format!("unknown key \"{key}\""),
+        (_, true) => format!("unknown table [{name}.{key}]"),
+        (_, false) => format!("unknown key \"{key}\" in [{name}]"),
+    };
+    let here = keys(known, table);
+    let has = |other: &&Table| other.name != *name && keys(known, other).contains(&key);
+    let below = known.iter().filter(|other| other.name.starts_with(&format!("{name}."))).find(has);
+    // A table of the hosts' files may have the name of a key.
+    let is_host_table = is_table && tables().iter().any(|table| table.name == key);
+    let elsewhere = below.or_else(|| known.iter().filter(|_| !is_host_table).find(has));
+    let hint = match (nearest(key, &here), elsewhere.map(|table| table.name.as_str())) {
+        (Some(near), _) => format!("did you mean \"{near}\"?"),
+        (None, Some("")) => format!("\"{key}\" belongs to the top of the file, before any table"),
+        (None, Some(other)) => format!("\"{key}\" belongs in [{other}]"),
+        (None, None) => format!("known here: {}", here.join(", ")),
+    };
+    format!("{what}; {hint}")
+}
+
+/// The keys of a table, and the tables in it that are the value of none.
+fn keys<'a>(known: &'a [Table], table: &Table) -> Vec<&'a str> {
+    let Some(same) = known.iter().find(|other| other.name == table.name) else { return vec![] };
+    let mut keys: Vec<&str> = same.keys().collect();
+    for inner in known {
+        let (outer, name) = inner.name.rsplit_once('.').unwrap_or(("", &inner.name));
+        if outer == table.name && !name.is_empty() && !keys.contains(&name) {
+            keys.push(name);
+        }
+    }
+    keys
+}
+
+/// What serde says of the key's value, in words for people. What our own types say of a limit begins with "must".
+pub(super) fn plain(key: &str, message: &str) -> String {
+    if message.starts_with("must ") {
+        return format!("\"{key}\" {message}");
+    }
+    if let Some((value, expected)) =
+        message.strip_prefix("unknown variant `").and_then(|rest| rest.rsplit_once("`, expected "))
+    {
+        let words: Vec<String> =
+            expected.split('`').skip(1).step_by(2).map(|word| format!("\"{word}\"")).collect();
+        let words = match words.split_last() {
+            Some((last, others)) if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+            _ => words.join(""),
+        };
+        return format!("unknown value \"{value}\"; expected {words}");
+    }
+    match message {
+        "wanted string or table" => "expected a string".to_owned(),
+        _ => message
+            .replace('\n', "; ")
+            .replace("expected u32", "expected a whole number that is not negative"),
+    }
+}
+
+/// The candidate that is the fewest edits away, if it is near enough to be meant.
+pub(super) fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
+    let (distance, candidate) =
+        candidates.iter().map(|candidate| (edit_distance(word, candidate), *candidate)).min()?;
+    // One edit in three letters; with more, any short word is near to any other.
+    (distance <= candidate.len().div_ceil(3)).then_some(candidate)
+}
+
+/// How many letters have to be inserted, deleted or replaced to turn one word into
+/// the other (Levenshtein).
+fn edit_distance(from: &str, to: &str) -> usize {
+    // `row` holds the distances of the letters of `from` so far to each prefix of `to`.
+    let mut row: Vec<usize> = (0..=to.chars().count()).collect();
+    for (index, letter) in from.chars().enumerate() {
+        let mut diagonal = index;
+        let mut left = index + 1;
+        let mut next = vec![left];
+        for (above, other) in row.iter().skip(1).zip(to.chars()) {
+            left = (diagonal + usize::from(letter != other)).min(above + 1).min(left + 1);
+            diagonal = *above;
+            next.push(left);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edit_distance_counts_edits() {
+        for (from, to, distance) in
+            [("", "", 0), ("", "ab", 2), ("ab", "", 2), ("setle", "settle", 1), ("kitten", "sitting", 3)]
+        {
+            assert_eq!(edit_distance(from, to), distance);
+        }
+    }
+
+    #[test]
+    fn what_serde_says_is_put_plainly() {
+        for (message, plain_message) in [
+            ("unknown variant `x`, expected `a` or `b`", "unknown value \"x\"; expected \"a\" or \"b\""),
+            (
+                "unknown variant ``, expected `x`, expected one of `a`, `b`, `c`",
+                "unknown value \"`, expected `x\"; expected \"a\", \"b\" or \"c\"",
+            ),
+            ("must be at least 1s", "\"settle\" must be at least 1s"),
+            ("invalid type: a\nb", "invalid type: a; b"),
+        ] {
+            assert_eq!(plain("settle", message), plain_message);
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What is asked of Prometheus and of Kubernetes objects, before a reboot and after it.
+
+use super::error::{ConfigError, Mistakes, Place};
+use super::merge::Merged;
+use super::parts::{AfterKeys, BeforeKeys, PrometheusKeys};
+use super::value::{Expression, PrometheusUrl, ServicePort};
+use crate::decide::settings::{After, Gates, Prometheus, Query};
+
+/// Where Debian keeps the certificate authorities that the administrator trusts: of a public one, or one of his own.
+const SYSTEMS_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
+/// Both fire for good: the one to show that alerting works, the other to silence others.
+const ALWAYS_FIRING: [&str; 2] = ["Watchdog", "InfoInhibitor"];
+
+/// What is asked before a reboot and after it.
+pub(super) fn questions(merged: &Merged) -> Result<(Gates, After), ConfigError> {
+    let (mut gates, mut after): (Gates, After) = (merged.read("gates")?, merged.read("after")?);
+    let asked_after: AfterKeys = merged.read("after")?;
+    after.objects = asked_after.object.0;
+
+    let mut mistakes = Mistakes::default();
+    let before = mistakes.note(before(merged));
+    let after_query = asked_after.query.zip(merged.place(&["after.query"]));
+    match prometheus(merged) {
+        Ok(server) => {
+            let mut ask = |question: Option<(Expression, Place)>| {
+                let (Expression(expression), place) = question?;
+                if server.is_none() {
+                    mistakes.add(place, "this needs [prometheus], with \"url\" or \"service\"");
+                }
+                Some(Query { expression, server: server.clone()? })
+            };
+            (gates.query, after.query) = (ask(before), ask(after_query));
+        }
+        Err(error) => mistakes.note(Err(error)),
+    }
+    mistakes.end((gates, after))
+}
+
+/// What nothing may be found by before a reboot, and where that is written.
+fn before(merged: &Merged) -> Result<Option<(Expression, Place)>, ConfigError> {
+    let BeforeKeys { alerts, ignore_alerts, query } = merged.read("gates")?;
+    let place = |key: &str| merged.place(&[key]);
+    if let Some(query_at) = place("gates.query").filter(|_| alerts) {
+        let message = "either \"query\" or \"alerts\", not both: a query may ask for ALERTS as well";
+        return Err(ConfigError::at(query_at, message));
+    }
+    if let Some(ignored_at) = place("gates.ignore_alerts").filter(|_| !alerts && !ignore_alerts.is_empty()) {
+        return Err(ConfigError::at(ignored_at, "\"ignore_alerts\" has no effect without \"alerts\""));
+    }
+    let alerts = alerts.then(|| Expression(firing(&ignore_alerts))).zip(place("gates.alerts"));
+    Ok(alerts.or(query.zip(place("gates.query"))))
+}
+
+/// All alerts that fire, but for these.
+fn firing(ignored: &[String]) -> String {
+    let names = ALWAYS_FIRING.into_iter().chain(ignored.iter().map(String::as_str));
+    let others = names.map(|name| format!(",alertname!={name:?}"));
+    format!("ALERTS{{alertstate=\"firing\"{}}}", others.collect::<String>())
+}
+
+/// How Prometheus is reached, if somebody says so. Keys that would silently do nothing are mistakes.
+fn prometheus(merged: &Merged) -> Result<Option<Prometheus>, ConfigError> {
+    let keys: PrometheusKeys = merged.read("prometheus")?;
+    let place = |key: &str| merged.place(&[&format!("prometheus.{key}")]);
+    let mut mistakes = Mistakes::default();
+    let mut refuse = |key: &str, message: &str| {
+        place(key).into_iter().for_each(|place| mistakes.add(place, message));
+    };
+    let server = match (keys.url, keys.service) {
+        (Some(PrometheusUrl(url)), service) => {
+            if service.is_some() {
+                refuse("service", "either \"url\" or \"service\", not both");
+            }
+            if url.starts_with("http://") {
+                refuse("token_file", "the token would be sent unencrypted: \"url\" must begin with https://");
+                refuse("certificate_authority", "this has no effect if \"url\" begins with http://");
+            }
+            Some(Prometheus::Url {
+                url,
+                token_file: keys.token_file,
+                certificate_authority: keys.certificate_authority.unwrap_or(SYSTEMS_AUTHORITIES.into()),
+            })
+        }
+        (None, Some(ServicePort { namespace, port })) => {
+            let message =
+                "this has no effect beside \"service\": the API server is asked, with the credential for it";
+            ["token_file", "certificate_authority"].iter().for_each(|key| refuse(key, message));
+            Some(Prometheus::Service { namespace, port })
+        }
+        (None, None) => {
+            let message = "this has no effect without \"url\"";
+            ["token_file", "certificate_authority"].iter().for_each(|key| refuse(key, message));
+            None
+        }
+    };
+    mistakes.end(server)
+}
+
+#[cfg(test)]
+mod tests;

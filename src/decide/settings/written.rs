@@ -1,0 +1,184 @@
+//! How the values of keys are written, and their limits. Each is checked alone, so that the error can name its place.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::de::{Deserialize, Deserializer, Error};
+use serde::ser::Serializer;
+
+use crate::decide::text::span;
+use crate::notation::{TimeSpan, is_label_name, is_label_value, parse_time_span};
+
+/// More than anyone means, and little enough that no sum of times overflows.
+const LONGEST: Duration = Duration::from_secs(10 * 31_557_600);
+
+/// A table of the configuration, whose keys have the default behind the `=`.
+macro_rules! table {
+    ($(#[$about:meta])* pub struct $name:ident {
+        $($(#[$on:meta])* pub $key:ident: $kind:ty = $default:expr,)*
+    }) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct $name { $($(#[$on])* pub $key: $kind,)* }
+
+        impl Default for $name {
+            fn default() -> $name {
+                $name { $($key: $default,)* }
+            }
+        }
+    };
+}
+
+/// A time span of at least so many seconds. One that is optional has no default, and none is no way to write it.
+pub(crate) struct AtLeast<const SECONDS: u64>;
+
+/// A time span, or nothing.
+pub(crate) type AnyTime = AtLeast<0>;
+
+impl<const SECONDS: u64> AtLeast<SECONDS> {
+    pub(crate) fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+    where
+        T: From<Duration>,
+        D: Deserializer<'de>,
+    {
+        let TimeSpan(given) = TimeSpan::deserialize(deserializer)?;
+        if given < Duration::from_secs(SECONDS) {
+            let shortest = span(Duration::from_secs(SECONDS));
+            return Err(D::Error::custom(format_args!("must be at least {shortest}")));
+        }
+        not_too_long(given).map(T::from)
+    }
+
+    pub(crate) fn serialize<T, S>(time: &T, serializer: S) -> Result<S::Ok, S::Error>
+    where
+        T: Copy + Into<Option<Duration>>,
+        S: Serializer,
+    {
+        match (*time).into() {
+            Some(time) => serializer.collect_str(&span(time)),
+            None => serializer.serialize_none(),
+        }
+    }
+}
+
+fn not_too_long<E: Error>(time: Duration) -> Result<Duration, E> {
+    if time > LONGEST { Err(E::custom("must be at most 10 years")) } else { Ok(time) }
+}
+
+/// A time span of which 0 means none.
+pub(crate) struct ZeroIsNone;
+
+impl ZeroIsNone {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        AnyTime::deserialize(deserializer).map(|time: Duration| Some(time).filter(|time| !time.is_zero()))
+    }
+
+    pub(crate) fn serialize<S: Serializer>(
+        time: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        AnyTime::serialize(&time.unwrap_or_default(), serializer)
+    }
+}
+
+/// A time span, or `ignore` for none.
+pub(crate) struct Ignorable;
+
+impl Ignorable {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text == "ignore" {
+            return Ok(None);
+        }
+        let wait = parse_time_span(&text);
+        let wait = wait.map_err(|error| D::Error::custom(format_args!("{error}; or write \"ignore\"")))?;
+        not_too_long(wait).map(Some)
+    }
+
+    pub(crate) fn serialize<S: Serializer>(
+        time: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match time {
+            Some(time) => serializer.collect_str(&span(*time)),
+            None => serializer.serialize_str("ignore"),
+        }
+    }
+}
+
+/// A number from the one to the other.
+pub(crate) struct Between<const LEAST: u32, const MOST: u32>;
+
+impl<const LEAST: u32, const MOST: u32> Between<LEAST, MOST> {
+    pub(crate) fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+    where
+        T: From<u32>,
+        D: Deserializer<'de>,
+    {
+        match u32::deserialize(deserializer)? {
+            number if (LEAST..=MOST).contains(&number) => Ok(number.into()),
+            _ => Err(D::Error::custom(format_args!("must be between {LEAST} and {MOST}"))),
+        }
+    }
+
+    pub(crate) fn serialize<T, S>(number: &T, serializer: S) -> Result<S::Ok, S::Error>
+    where
+        T: Copy + Into<Option<u32>>,
+        S: Serializer,
+    {
+        match (*number).into() {
+            Some(number) => serializer.serialize_u32(number),
+            None => serializer.serialize_none(),
+        }
+    }
+}
+
+/// A path from the root; a daemon has no directory to be relative to.
+pub(crate) fn absolute_path<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: From<PathBuf>,
+    D: Deserializer<'de>,
+{
+    let text = String::deserialize(deserializer)?;
+    check_path(&text).map_err(D::Error::custom)?;
+    Ok(PathBuf::from(text).into())
+}
+
+/// A program by its path and its arguments; empty for none.
+pub(crate) fn command<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let words = Vec::<String>::deserialize(deserializer)?;
+    words.first().map_or(Ok(()), |program| check_path(program)).map_err(D::Error::custom)?;
+    Ok(words)
+}
+
+fn check_path(text: &str) -> Result<(), String> {
+    if Path::new(text).is_absolute() { Ok(()) } else { Err(format!("\"{text}\" is not an absolute path")) }
+}
+
+/// Labels of a Node, by name.
+pub(crate) fn labels<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, String>, D::Error> {
+    let labels = BTreeMap::<String, String>::deserialize(deserializer)?;
+    labels.iter().try_for_each(|(name, value)| check_label(name, value)).map_err(D::Error::custom)?;
+    Ok(labels)
+}
+
+fn check_label(name: &str, value: &str) -> Result<(), String> {
+    if !is_label_name(name) {
+        return Err(format!("\"{name}\" cannot be the name of a label, such as \"example.com/maintenance\""));
+    }
+    if name.starts_with("rebootd.io/") {
+        return Err(format!("\"{name}\" is not yours to set: what begins with rebootd.io/ is rebootd's own"));
+    }
+    if !value.is_empty() && !is_label_value(value) {
+        return Err(format!("\"{value}\" cannot be the value of label \"{name}\""));
+    }
+    Ok(())
+}
