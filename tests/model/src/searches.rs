@@ -278,7 +278,21 @@ pub fn all() -> Vec<Search> {
             faults: Faults { kills: true, ..Faults::NONE },
             ..several.clone()
         },
-        Search { name: "3x1", shows: "three agents, one slot, crashes", agents: 3, faults: few, ..several },
+        Search {
+            name: "3x1",
+            shows: "three agents, one slot, crashes",
+            agents: 3,
+            faults: few,
+            long: true,
+            ..several.clone()
+        },
+        Search {
+            name: "3x1-kills",
+            shows: "the same, kills",
+            agents: 3,
+            faults: Faults { kills: true, ..Faults::NONE },
+            ..several
+        },
     ]
 }
 

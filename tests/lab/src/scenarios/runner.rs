@@ -156,12 +156,7 @@ impl Run {
         }
     }
 
-    async fn one(
-        &self,
-        scenario: &Scenario,
-        results: &Path,
-        processor_time: &mut Duration,
-    ) -> Result<()> {
+    async fn one(&self, scenario: &Scenario, results: &Path, processor_time: &mut Duration) -> Result<()> {
         // What an earlier run left would be taken for this one's.
         let _ = fs::remove_dir_all(results);
         fs::create_dir_all(results)?;
