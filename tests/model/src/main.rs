@@ -31,7 +31,7 @@ A search goes through every state of a small cluster in which everything that ma
 and runs the daemon's own code in it. What it finds is told as a story: the shortest run of events to it.
 
   model check                     all searches
-  model check --short             those that take seconds
+  model check --short             those that take a minute or less each
   model check alone --save DIR    one, and keep what it finds as a story
   model replay DIR/x.story        play a story again
   model mutations                 does the model notice when a rule is taken away?")]
