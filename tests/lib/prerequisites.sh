@@ -137,8 +137,9 @@ prerequisites_of_lab() {
     go_toolchain
 }
 
-# Builds the lab's program with the same features as `cargo test --workspace`, so that nothing is compiled twice.
-build_lab() {
-    cargo build --locked --workspace --bin lab &&
-        lab=${CARGO_TARGET_DIR:-target}/debug/lab
+# Builds the lab's program and the model's with the same features as `cargo test --workspace`, so that nothing is compiled twice.
+build_programs() {
+    cargo build --locked --workspace --bin lab --bin model "$@" &&
+        lab=${CARGO_TARGET_DIR:-target}/debug/lab &&
+        model=${CARGO_TARGET_DIR:-target}/debug/model
 }

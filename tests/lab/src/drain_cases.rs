@@ -26,6 +26,7 @@ use anyhow::{Context, Result, bail, ensure};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::lab::ELSEWHERE;
 use crate::progress::say;
 use crate::scenarios::stage::Stage;
 use crate::simulated::Ground;
@@ -89,6 +90,8 @@ async fn run_these(stage: &Stage, cases: &[&'static [&'static [Named]]], limit: 
         .filter(|(_, case)| case.name.contains(&only))
         .collect();
     ensure!(!chosen.is_empty(), "no case's name holds {only:?}");
+    // One case alone would have the only node of a cluster, which does not reboot.
+    stage.lab.control_plane.apply(ELSEWHERE).await?;
     let ground = Ground::prepare(&stage.lab, &stage.package, stage.lab.directory().join("cases")).await?;
     let shared = Arc::new(Shared {
         audited: Mutex::new(Audited::new(&stage.lab.control_plane.audit_log())),

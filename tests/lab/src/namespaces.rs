@@ -75,12 +75,15 @@ impl Inner {
         }
         allow_watches()?;
         let (directory, lock) = new_directory()?;
-        fs::create_dir(cgroup(&directory))
-            .context("cannot make a cgroup (is a cgroup 2 hierarchy mounted?)")?;
+        // Beside those of the hosts, so that the one above both counts what the whole lab costs.
+        let own = cgroup(&directory).join("lab");
+        fs::create_dir_all(&own).context("cannot make a cgroup (is a cgroup 2 hierarchy mounted?)")?;
         // Killed with SIGKILL, this process still takes the lab with it.
-        let mut command = Command::new("setpriv");
+        let mut command = Command::new("sh");
         command
-            .args(["--pdeathsig", "KILL"])
+            .args(["-c", "echo 0 > \"$1/cgroup.procs\" && shift && exec \"$@\"", "start"])
+            .arg(own)
+            .args(["setpriv", "--pdeathsig", "KILL"])
             .args([
                 "unshare",
                 "--net",
@@ -99,7 +102,7 @@ impl Inner {
         if let Some(output) = output {
             command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         }
-        let inner = command.spawn().context("cannot start setpriv")?;
+        let inner = command.spawn().context("cannot start the lab")?;
         // For those who want to look into the running lab.
         let unshare = inner.id().context("the lab ended at once")?;
         let pid_file = directory.join(PID);
@@ -120,6 +123,13 @@ impl Inner {
     pub async fn wait(&mut self) -> Result<u8> {
         let status = self.unshare.wait().await?;
         Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+    }
+
+    /// How much processor time the lab has used so far, on all cores together.
+    pub fn processor_time(&self) -> Result<Duration> {
+        let statistics = fs::read_to_string(cgroup(&self.directory).join("cpu.stat"))?;
+        let used = statistics.lines().find_map(|line| line.strip_prefix("usage_usec "));
+        Ok(Duration::from_micros(used.context("cpu.stat has no usage_usec")?.parse()?))
     }
 
     /// Ends it, if it still runs, and removes what is left of its lab.

@@ -31,6 +31,7 @@ A search goes through every state of a small cluster in which everything that ma
 and runs the daemon's own code in it. What it finds is told as a story: the shortest run of events to it.
 
   model check                     all searches
+  model check --short             those that take a minute or less each
   model check alone --save DIR    one, and keep what it finds as a story
   model replay DIR/x.story        play a story again
   model mutations                 does the model notice when a rule is taken away?")]
@@ -45,6 +46,9 @@ enum Commands {
     List,
     /// Search; exits with 1 if a promise can be broken
     Check {
+        /// Leave out the searches that take a minute or more each; `list` tells them
+        #[arg(long, conflicts_with = "names")]
+        short: bool,
         /// Stop at the first violation
         #[arg(long)]
         first: bool,
@@ -107,15 +111,17 @@ fn run(command: Commands) -> Result<bool> {
     match command {
         Commands::List => {
             for search in searches::all() {
-                println!("{:<18} {}", search.name, search.shows);
+                let long = if search.long { " (not with --short)" } else { "" };
+                println!("{:<20} {}{long}", search.name, search.shows);
             }
             Ok(true)
         }
-        Commands::Check { first, limit, save, names } => {
-            let searches = match names.is_empty() {
+        Commands::Check { short, first, limit, save, names } => {
+            let mut searches = match names.is_empty() {
                 true => searches::all(),
                 false => names.iter().map(|name| searches::find(name)).collect::<Result<_>>()?,
             };
+            searches.retain(|search| !(short && search.long));
             let sum = check(&searches, first, limit, save)?;
             Ok(sum.violations == 0)
         }
@@ -171,7 +177,7 @@ fn tell(search: &Search, found: &Found, save: Option<&PathBuf>) -> Result<()> {
     let seconds = found.time.as_secs_f64();
     let whole = if found.exhaustive { "all" } else { "NOT all" };
     println!(
-        "{:<18} {whole} {states} states, {steps} steps, {locals} kinds of agents, {seconds:.1} s",
+        "{:<20} {whole} {states} states, {steps} steps, {locals} kinds of agents, {seconds:.1} s",
         search.name
     );
     for (number, violation) in found.violations.iter().enumerate() {

@@ -120,9 +120,11 @@ pub struct Search {
     pub faults: Faults,
     /// Also judges liveness.
     pub live: bool,
+    /// Takes a minute or more, and is left out of `model check --short`.
+    pub long: bool,
 }
 
-/// All searches of a normal run.
+/// All searches.
 pub fn all() -> Vec<Search> {
     let alone = Search {
         name: "alone",
@@ -138,6 +140,7 @@ pub fn all() -> Vec<Search> {
         requests_kept: true,
         faults: Faults { sick: false, reinstalled: false, ..Faults::ALL },
         live: true,
+        long: false,
     };
     let machines = Faults { sick: true, reinstalled: true, ..alone.faults };
     // Each fault alone is shown above, together with all others; here agents meet, with a few kinds at a time.
@@ -152,6 +155,8 @@ pub fn all() -> Vec<Search> {
         requests: true,
         ..Faults::NONE
     };
+    // Those that multiply the states of a long search; `alone` has them.
+    let most = Faults { slots_by_hand: false, pools_moved: false, nodes_deleted: false, ..machines };
     let few = Faults { kills: true, power: true, lost: true, ..Faults::NONE };
     let hands = Faults { kills: true, slots_by_hand: true, ..Faults::NONE };
     let nodes =
@@ -166,12 +171,14 @@ pub fn all() -> Vec<Search> {
             shows: "the same, with a gate after the reboot, and windows that end and open",
             after: true,
             faults: Faults { windows: true, ..alone.faults },
+            long: true,
             ..alone.clone()
         },
         Search {
             name: "drain",
             shows: "the same, with pods that come and go",
             drains: true,
+            long: true,
             ..alone.clone()
         },
         Search {
@@ -179,6 +186,7 @@ pub fn all() -> Vec<Search> {
             shows: "the same, with two tries, sick kubelets, and hosts that come back as another machine",
             reboot_tries: 2,
             faults: machines,
+            long: true,
             ..alone.clone()
         },
         Search {
@@ -186,6 +194,35 @@ pub fn all() -> Vec<Search> {
             shows: "the same, where Nodes report no boot id",
             empty_boot_ids: true,
             faults: machines,
+            long: true,
+            ..alone.clone()
+        },
+        Search {
+            name: "after-short",
+            shows: "one agent among any others, a gate after the reboot, most faults",
+            after: true,
+            faults: Faults { windows: true, sick: false, reinstalled: false, ..most },
+            ..alone.clone()
+        },
+        Search {
+            name: "drain-short",
+            shows: "the same, with pods that come and go",
+            drains: true,
+            faults: Faults { sick: false, reinstalled: false, ..most },
+            ..alone.clone()
+        },
+        Search {
+            name: "machines-short",
+            shows: "the same, with two tries, sick kubelets, and hosts that come back as another machine",
+            reboot_tries: 2,
+            faults: most,
+            ..alone.clone()
+        },
+        Search {
+            name: "bootless-short",
+            shows: "the same, where Nodes report no boot id",
+            empty_boot_ids: true,
+            faults: most,
             ..alone.clone()
         },
         Search {
@@ -230,9 +267,32 @@ pub fn all() -> Vec<Search> {
             agents: 2,
             slots: 2,
             faults: Faults { power: false, ..few },
+            long: true,
             ..several.clone()
         },
-        Search { name: "3x1", shows: "three agents, one slot, crashes", agents: 3, faults: few, ..several },
+        Search {
+            name: "2x2-kills",
+            shows: "two agents, two slots, kills",
+            agents: 2,
+            slots: 2,
+            faults: Faults { kills: true, ..Faults::NONE },
+            ..several.clone()
+        },
+        Search {
+            name: "3x1",
+            shows: "three agents, one slot, crashes",
+            agents: 3,
+            faults: few,
+            long: true,
+            ..several.clone()
+        },
+        Search {
+            name: "3x1-kills",
+            shows: "the same, kills",
+            agents: 3,
+            faults: Faults { kills: true, ..Faults::NONE },
+            ..several
+        },
     ]
 }
 
@@ -264,5 +324,6 @@ pub fn large() -> Search {
         requests_kept: true,
         faults: Faults { windows: true, policy: true, ..Faults::ALL },
         live: false,
+        long: false,
     }
 }

@@ -1,6 +1,7 @@
 //! Hooks as real units of an administrator's, with a user and a directory of their own.
 
 use anyhow::{Result, ensure};
+use tokio::try_join;
 
 use super::stage::{CONFIG, CYCLE, SOON, Stage, request_reboot};
 use super::status::{Status, wait_phase, wait_status};
@@ -17,9 +18,7 @@ const LOG: &str = "/var/lib/hook-test/log";
 const TRY_AGAIN: &str = "systemctl stop rebootd && rm /var/lib/rebootd/state.json && systemctl start rebootd";
 
 pub(super) async fn run(stage: &Stage) -> Result<()> {
-    for number in [1, 2] {
-        on_host(stage, stage.host(number)).await?;
-    }
+    try_join!(on_host(stage, stage.host(1)), on_host(stage, stage.host(2)))?;
     Ok(())
 }
 

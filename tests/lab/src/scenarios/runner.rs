@@ -1,16 +1,19 @@
-//! Runs scenarios, two at a time, each by starting this program again inside namespaces of its own.
+//! Runs scenarios, several at a time, each by starting this program again inside namespaces of its own.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::LocalSet;
 use tokio::time::timeout;
 
 use super::stage::Stage;
@@ -35,8 +38,8 @@ pub struct Options {
     /// Only say what there is.
     #[arg(long)]
     list: bool,
-    /// How many at a time: 1 or 2.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=2))]
+    /// How many at a time: they wait more than they work, each takes about a fifth of a core and 1 GB.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=8))]
     jobs: u8,
     /// Where to keep what each one printed, and the journals; by default in the lab's cache.
     #[arg(long)]
@@ -55,7 +58,10 @@ impl Options {
             true => self.long || !scenario.long,
             false => self.names.iter().any(|name| name == scenario.name),
         };
-        Ok(ALL.iter().filter(is_chosen).collect())
+        let mut chosen: Vec<_> = ALL.iter().filter(is_chosen).collect();
+        // So that all workers end at about the same time.
+        chosen.sort_by_key(|scenario| Reverse(scenario.usual));
+        Ok(chosen)
     }
 
     /// By default the same place each time, so that old results do not pile up. It is held as long as the file
@@ -80,7 +86,7 @@ pub async fn run_all(options: Options) -> Result<ExitCode> {
     if options.list {
         for scenario in ALL {
             let long = if scenario.long { " (with --long)" } else { "" };
-            println!("{:<20} {}{long}", scenario.name, scenario.expects);
+            println!("{:>5} s  {:<20} {}{long}", scenario.usual, scenario.name, scenario.expects);
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -89,19 +95,22 @@ pub async fn run_all(options: Options) -> Result<ExitCode> {
         virtual_machine::fetch().await?;
     }
     let (results, _held) = options.results()?;
-    let run = Run {
+    let run = Rc::new(Run {
         package: package::given_or_built().await?,
         results,
         waiting: Mutex::new(chosen.into_iter().collect()),
-        failed: Mutex::new(Vec::new()),
-        passed: Mutex::new(0),
-    };
+        done: Mutex::new(Vec::new()),
+    });
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let second = async { if options.jobs > 1 { run.work().await } else { Ok(()) } };
-    // On this thread, which the labs live no longer than.
+    // All on this thread, which the labs live no longer than.
+    let workers = LocalSet::new();
+    for _ in 0..options.jobs {
+        let run = Rc::clone(&run);
+        workers.spawn_local(async move { run.work().await });
+    }
     tokio::select! {
-        done = async { tokio::try_join!(run.work(), second) } => done?,
+        () = workers => {}
         _ = interrupt.recv() => bail!("interrupted"),
         _ = terminate.recv() => bail!("terminated"),
     };
@@ -112,35 +121,42 @@ struct Run {
     package: PathBuf,
     results: PathBuf,
     waiting: Mutex<VecDeque<&'static Scenario>>,
-    failed: Mutex<Vec<&'static str>>,
-    passed: Mutex<usize>,
+    done: Mutex<Vec<Done>>,
+}
+
+/// A scenario that has ended, and what it took.
+struct Done {
+    name: &'static str,
+    passed: bool,
+    time: Duration,
+    processor_time: Duration,
 }
 
 impl Run {
-    async fn work(&self) -> Result<()> {
+    async fn work(&self) {
         loop {
             let next = self.waiting.lock().expect("no panic holds it").pop_front();
-            let Some(scenario) = next else { return Ok(()) };
+            let Some(scenario) = next else { return };
             let began = Instant::now();
             let results = self.results.join(scenario.name);
-            let outcome = self.one(scenario, &results).await;
-            let seconds = began.elapsed().as_secs_f64();
+            let mut processor_time = Duration::ZERO;
+            let outcome = self.one(scenario, &results, &mut processor_time).await;
+            let time = began.elapsed();
+            let done = Done { name: scenario.name, passed: outcome.is_ok(), time, processor_time };
+            self.done.lock().expect("no panic holds it").push(done);
+            let seconds = time.as_secs();
             match outcome {
-                Ok(()) => {
-                    *self.passed.lock().expect("no panic holds it") += 1;
-                    println!("ok {} ({seconds:.0} s)", scenario.name);
-                }
+                Ok(()) => println!("ok {} ({seconds} s)", scenario.name),
                 Err(error) => {
-                    self.failed.lock().expect("no panic holds it").push(scenario.name);
                     let shown = command::tail(&results.join(OUTPUT), SHOWN_LINES);
-                    println!("FAILED {} ({seconds:.0} s): {error:#}", scenario.name);
+                    println!("FAILED {} ({seconds} s): {error:#}", scenario.name);
                     println!("{shown}\n  … all of it, and the journals: {}", results.display());
                 }
             }
         }
     }
 
-    async fn one(&self, scenario: &Scenario, results: &Path) -> Result<()> {
+    async fn one(&self, scenario: &Scenario, results: &Path, processor_time: &mut Duration) -> Result<()> {
         // What an earlier run left would be taken for this one's.
         let _ = fs::remove_dir_all(results);
         fs::create_dir_all(results)?;
@@ -150,19 +166,30 @@ impl Run {
         let mut inner = Inner::start(&arguments, Some(&self.package), Some(output))?;
         let limit = scenario.limit + GRACE;
         let ended = timeout(limit, inner.wait()).await;
+        *processor_time = inner.processor_time()?;
         inner.remove().await?;
         let code = ended.with_context(|| format!("did not end within {} s", limit.as_secs()))??;
         ensure!(code == 0, "exit code {code}");
         Ok(())
     }
 
+    /// Says how long each one took, the longest first: those are worth shortening. Figures only, nothing fails on them.
     fn summary(&self) -> ExitCode {
-        let failed = self.failed.lock().expect("no panic holds it");
-        let passed = *self.passed.lock().expect("no panic holds it");
+        let mut done = self.done.lock().expect("no panic holds it");
+        done.sort_by_key(|done| Reverse(done.time));
+        println!("\n    time  processor");
+        for Done { name, passed, time, processor_time } in done.iter() {
+            let failed = if *passed { "" } else { " (FAILED)" };
+            println!("{:>6} s {:>8} s  {name}{failed}", time.as_secs(), processor_time.as_secs());
+        }
+        let time: Duration = done.iter().map(|done| done.time).sum();
+        let processor_time: Duration = done.iter().map(|done| done.processor_time).sum();
+        println!("{:>6} s {:>8} s  one after the other\n", time.as_secs(), processor_time.as_secs());
+        let failed: Vec<&str> = done.iter().filter(|done| !done.passed).map(|done| done.name).collect();
         if !failed.is_empty() {
             println!("failed: {}", failed.join(", "));
         }
-        println!("{passed} passed, {} failed", failed.len());
+        println!("{} passed, {} failed", done.len() - failed.len(), failed.len());
         if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }

@@ -122,7 +122,7 @@ async fn ours_volumes_are_waited_for(case: &mut Case) -> Result<()> {
 async fn ours_volumes_that_stay_hold_nothing_up_for_long(case: &mut Case) -> Result<()> {
     let web = case.create_owned(Pod::named("web")).await?;
     case.set_volumes_in_use(&["kubernetes.io/csi/lab^one"]).await?;
-    case.drain("volume_timeout = \"3s\"")?;
+    case.drain("volume_timeout = \"15s\"")?;
     case.gone(&web).await?;
     case.wait_line(&["volume"]).await?;
     case.reboot_called().await
