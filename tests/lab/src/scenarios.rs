@@ -198,7 +198,7 @@ pub const ALL: &[Scenario] = &[
         name: "drain_cases_long",
         expects: "cases of a drain that take minutes each: five minutes without the API",
         hosts: 0,
-        usual: 380,
+        usual: 320,
         limit: minutes(12),
         long: true,
         run: |stage| Box::pin(drain_cases::run_long(stage)),
