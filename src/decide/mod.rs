@@ -29,6 +29,7 @@ mod observe;
 mod overdue;
 mod parts;
 mod phase;
+mod questions;
 mod reason;
 mod reclaim;
 mod requests;
@@ -54,12 +55,13 @@ pub use facts::{
     AfterReadings, Budget, Claim, Inhibitor, Kernel, KubeletLease, Names, NewerKernel, NodeView, Now, Others,
     Owner, PAUSE, PodKey, PodView, Reading, Request, ScheduledShutdown, SlotView, Stamp,
 };
-pub use gates::clock_matters;
+pub use gates::{GATES, Gate, MidTurn, Moment};
 pub use health::Health;
 pub use hook::{Hook, HookRun, HookUnit, UnitState};
 pub(crate) use jitter::jitter;
 pub use observe::observe;
 pub use parts::{Part, Parts};
+pub use questions::clock_matters;
 pub use reason::Reason;
 pub use reclaim::holders;
 pub use requests::requests;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::drain::{self, Drain};
-use super::gates::DAY;
 use super::jitter::jitter;
+use super::questions::DAY;
 use super::world::{Cluster, FirstStart, LastReboot, Look, Pending, SECOND_LOOK, Setback, Uncordoned, World};
 use super::{
     AbortReason, Effect, Event, Failure, NodeChange, Now, Outcome, PAUSE, Part, Parts, Reading, Reads,

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use super::gates::Moment;
 use super::overdue::{Overdue, relaxed};
 use super::phase;
+use super::questions::Asked;
 use super::requests::Requests;
 use super::settings::{Mode, Settings};
 use super::wish::{GATE_LOOK, WAITING_LOOK, Wish};
 use super::world::World;
-use super::{Decision, Effect, Next, Part, Parts, Phase, Reads, Reason, SlotChange, gates, reclaim};
+use super::{Decision, Effect, Next, Part, Parts, Phase, Reads, Reason, SlotChange, reclaim};
 
 /// Derives the phase and the next step from what is known now.
 pub fn decide(world: &World, settings: &Settings) -> Decision {
@@ -40,19 +42,16 @@ pub fn decide(world: &World, settings: &Settings) -> Decision {
 /// milliseconds to read, is read once more after it: dpkg may have begun to work while the stamp was on its way.
 fn reboot_now(world: &World, settings: &Settings) -> Option<Decision> {
     let not_after = world.cluster.may_call_until?;
-    let wanted = Requests::of(world, settings).is_sure() && !world.step_back;
+    let requests = Requests::of(world, settings);
+    let wanted = requests.is_sure() && !world.step_back;
     if !wanted || world.now.boot > not_after {
         return None;
     }
     let going_down_is_no = world.host.going_down.current() == Some(&false);
+    let asked = Asked { world, settings, requests: &requests };
     let next = if world.host.read_at.is_none() {
         Next::Read(Reads::default())
-    } else if going_down_is_no
-        && world.cluster.policy.current().is_some()
-        && gates::policy(world).is_none()
-        && gates::host(world, settings).is_empty()
-        && gates::shut(world, settings).is_empty()
-    {
+    } else if going_down_is_no && world.cluster.policy.current().is_some() && asked.is_open(Moment::Call) {
         Next::Act(Effect::Reboot { not_after, kexec: settings.policy.kexec })
     } else {
         return None;
@@ -103,7 +102,8 @@ fn next_step(world: &World, settings: &Settings, wish: &mut Wish) -> Next {
     match effect {
         // Unreadable counts as going down: then nothing is written.
         Some(_) if world.host.going_down.current() != Some(&false) => {
-            wish.reasons.extend(gates::host(world, settings));
+            let requests = Requests::of(world, settings);
+            wish.reasons.extend(Asked { world, settings, requests: &requests }.reasons(Moment::Effect));
             Next::Wait(Some(now + GATE_LOOK))
         }
         Some(effect) => unless_backing_off(world, Next::Act(effect)),

@@ -5,8 +5,9 @@
 
 use std::time::Duration;
 
+use super::super::questions::pause;
 use super::super::world::World;
-use super::super::{AbortReason, PodKey, PodView, gates};
+use super::super::{AbortReason, PodKey, PodView};
 use super::queue::AT_ONCE;
 use super::state::{Drain, EvictionOutcome, EvictionRefusal, Refuser, Rehearsal};
 
@@ -29,7 +30,7 @@ fn current(world: &World) -> Option<(Option<&Rehearsal>, Duration)> {
     let here = &world.host.boot_id;
     let failed = |because| because == AbortReason::DrainDeadline;
     let setback = world.memory.setback.as_ref().filter(|it| it.boot_id == *here && failed(it.because))?;
-    let tries_anyway = setback.at + gates::pause(setback.count) * 2;
+    let tries_anyway = setback.at + pause(setback.count) * 2;
     let now = world.now.boot;
     let rehearsal = world.cluster.drain.rehearsal.as_ref().filter(|it| now < it.begun + HOLDS);
     (now < tries_anyway).then_some((rehearsal, tries_anyway))

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use super::super::questions::MOST_NAMED;
 use super::super::settings::{AtLimit, ObjectField};
 use super::super::wish::{OTHERS_LOOK, WAITING_LOOK, WITH_KUBELET, Wish};
-use super::super::{Names, Part, Parts, Phase, Reason, SlotView, gates};
+use super::super::{Names, Part, Parts, Phase, Reason, SlotView};
 use super::situation::Situation;
 use crate::notation::Selector;
 
@@ -70,9 +71,7 @@ impl Situation<'_> {
         let read = &self.world.cluster.after;
         let query = after.query.as_ref().and_then(|_| match &read.query {
             Some(Ok(found)) if found.count() == 0 => None,
-            Some(Ok(found)) => {
-                Some(format!("Prometheus finds {}", found.clone().shortened(gates::MOST_NAMED)))
-            }
+            Some(Ok(found)) => Some(format!("Prometheus finds {}", found.clone().shortened(MOST_NAMED))),
             Some(Err(why)) => Some(format!("cannot read Prometheus: {why}")),
             None => Some("Prometheus was not asked yet".to_owned()),
         });
@@ -104,7 +103,7 @@ impl Situation<'_> {
         let mut names = Names::default();
         selected.filter(|pod| !pod.ready).for_each(|pod| names.push(pod.key.to_string()));
         names.first.sort();
-        let names = names.shortened(gates::MOST_NAMED);
+        let names = names.shortened(MOST_NAMED);
         (names.count() > 0).then(|| format!("pods of this node are not ready: {names}"))
     }
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::super::drain::{self, Planned, Queue, Rehearsed, Verdict};
-use super::super::gates;
+use super::super::gates::Moment;
+use super::super::questions::window_left;
 use super::super::settings::OnTimeout;
 use super::super::wish::{CLUSTER, DRAIN_LOOK, GATE_LOOK, OTHERS_LOOK, TROUBLE_LOOK, WITH_PODS, Wish};
 use super::super::{
@@ -38,7 +39,7 @@ impl Situation<'_> {
                 return wish.because(Reason::MyTurnComes);
             }
         }
-        let refused = self.refused();
+        let refused = self.asked().reasons(Moment::Pods);
         if !refused.is_empty() {
             wish.reasons = refused;
             return Wish { look_age: Some(TROUBLE_LOOK), reads: WITH_PODS, ..wish };
@@ -55,20 +56,6 @@ impl Situation<'_> {
 
     fn plan(&self) -> Vec<Planned<'_>> {
         drain::plan(self.world, self.settings).unwrap_or_default()
-    }
-
-    /// The pods that stand in the way until a person has decided.
-    pub(super) fn refused(&self) -> Vec<Reason> {
-        let plan = self.plan();
-        let refused: Vec<String> = plan
-            .iter()
-            .filter_map(|planned| match &planned.verdict {
-                Verdict::Refuse(why) => Some(format!("{}: {why}", planned.pod.key)),
-                Verdict::Evict | Verdict::Warn(_) | Verdict::Leave(_) => None,
-            })
-            .collect();
-        let Some(first) = refused.first() else { return Vec::new() };
-        vec![Reason::PodsRefused { first: first.clone(), more: refused.len() - 1 }]
     }
 
     /// Whether a pod is known to stand in the way, however much else cannot be read.
@@ -103,7 +90,7 @@ impl Situation<'_> {
         let timeout =
             drain.timeout.unwrap_or_else(|| LEAST_TIMEOUT.max(longest() + BEYOND_GRACE) + balancers);
         let deadline = slot.claim.at.map_or(Duration::ZERO, |at| at + timeout);
-        let window_left = gates::window_left(self.world, self.settings);
+        let window_left = window_left(self.world, self.settings);
         window_left.map_or(deadline, |left| deadline.min(self.world.now.boot + left))
     }
 
@@ -157,10 +144,10 @@ impl Situation<'_> {
             wish.reasons.push(Reason::GoesOn { left: left.len() });
         } else {
             wish.reasons.extend(drain::progress(self.world, &left));
-            wish.reasons.extend(self.refused());
+            wish.reasons.extend(self.asked().reasons(Moment::Pods));
         }
         // A closed gate holds up the drain as well: evicting for a reboot that may not come helps nobody.
-        let closed = self.closed();
+        let closed = self.asked().reasons(Moment::Turn);
         if !closed.is_empty() {
             wish.reasons.splice(0..0, closed);
             return wish;

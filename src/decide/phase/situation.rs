@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::super::hooks::{self, Step};
 use super::super::identity::Ownership;
+use super::super::questions::Asked;
 use super::super::requests::Requests;
 use super::super::settings::Settings;
 use super::super::signs::{self, Waiting};
@@ -37,6 +38,11 @@ pub(super) struct Situation<'a> {
 }
 
 impl Situation<'_> {
+    /// What the gates are asked of.
+    pub(in crate::decide) fn asked(&self) -> Asked<'_> {
+        Asked { world: self.world, settings: self.settings, requests: &self.requests }
+    }
+
     pub(in crate::decide) fn cordon_is_ours(&self) -> bool {
         self.node.mark.is_some() && self.node.unschedulable && self.node.unschedulable_is_ours
     }

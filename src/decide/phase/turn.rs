@@ -1,10 +1,11 @@
 //! A slot claimed in this boot: to the cordon, and back where something speaks against the reboot.
 
+use super::super::gates::Moment;
 use super::super::hooks;
 use super::super::wish::{
     CLUSTER, DRAIN_LOOK, GATE_LOOK, GOING_DOWN_LOOK, OTHERS_LOOK, WITH_ALL, WITH_PODS, Wish,
 };
-use super::super::{AbortReason, Hook, NodeChange, Part, Parts, Phase, Reason, SlotView, Stamp, gates};
+use super::super::{AbortReason, Hook, NodeChange, Part, Parts, Phase, Reason, SlotView, Stamp};
 use super::situation::{Situation, turn_of};
 
 impl Situation<'_> {
@@ -53,7 +54,6 @@ impl Situation<'_> {
     ) -> Option<AbortReason> {
         let policy = &self.settings.policy;
         let uncordoned = self.node.mark.is_some() && !self.node.unschedulable;
-        let shut = gates::shut(self.world, self.settings).into_iter().next().map(|shut| shut.because);
         let reboot_failed = stamp.is_some_and(|it| it.attempt >= policy.reboot_tries);
         let reasons = [
             self.world.step_back.then_some(AbortReason::SteppingBack),
@@ -62,7 +62,7 @@ impl Situation<'_> {
             uncordoned.then_some(AbortReason::CordonRemoved),
             self.requests.are_gone().then_some(AbortReason::RequestGone),
             hooks::abort(self.world, self.settings, turn_of(slot)),
-            shut,
+            self.asked().undone_for(),
             reboot_failed.then_some(AbortReason::RebootFailed),
             self.drain_has_failed(slot, stamp).then_some(AbortReason::DrainDeadline),
         ];
@@ -88,7 +88,7 @@ impl Situation<'_> {
         if !claimed_for_this_node || !self.world.is_settled(&slot.uid) {
             return wish.act(self.claim(slot));
         }
-        let closed = self.closed();
+        let closed = self.asked().reasons(Moment::Turn);
         if !closed.is_empty() {
             // The gates may stay closed for long: meanwhile the slot may be taken away, or wanted back.
             let watched = CLUSTER.with(Part::Policy);
@@ -96,7 +96,7 @@ impl Situation<'_> {
             return Wish { reasons: closed, look_age, host_age, watched, ..wish };
         }
         let has_begun = hooks::asked_for(self.world, Hook::BeforeDrain, turn_of(slot)).is_some();
-        if !has_begun && gates::window_ends_soon(self.world, self.settings).is_some() {
+        if !has_begun && !self.asked().is_open(Moment::Cordon) {
             return self.aborting(slot, AbortReason::WindowClosed);
         }
         // Before anything is touched it is known what becomes of each pod.
@@ -104,10 +104,11 @@ impl Situation<'_> {
             return self.aborting(slot, AbortReason::PodsRefused);
         }
         let wish = Wish { reads: WITH_ALL, ..wish };
-        if gates::only_one(self.world, self.settings).is_some() {
+        if !self.asked().is_open(Moment::Slot) {
             return self.aborting(slot, AbortReason::OnlyOne);
         }
-        let closed = self.closed_by_others().into_iter().chain(self.refused()).collect::<Vec<_>>();
+        let closed =
+            self.closed_by_others().into_iter().chain(self.asked().reasons(Moment::Pods)).collect::<Vec<_>>();
         match closed {
             closed if closed.is_empty() => {
                 let wish = Wish {
@@ -126,31 +127,17 @@ impl Situation<'_> {
         }
     }
 
-    /// The closed gates of other nodes, and of alerts. A look that did not read them says nothing: whoever asks wants them read, so
-    /// that comes first.
+    /// The closed gates of the rest of the cluster. A look that did not read it says nothing: whoever asks wants it read,
+    /// so that comes first.
     pub(in crate::decide) fn closed_by_others(&self) -> Vec<Reason> {
         match self.world.cluster.look {
-            Some(look) if look.read.has(Part::Others) => {
-                let alerts = gates::alerts(self.world, self.settings);
-                let others = gates::others(self.world, self.settings).into_iter();
-                others.chain(gates::only_one(self.world, self.settings)).chain(alerts).collect()
-            }
+            Some(look) if look.read.has(Part::Others) => self.asked().reasons(Moment::Others),
             _ => Vec::new(),
         }
     }
 
     pub(in crate::decide) fn is_held_up(&self) -> bool {
-        gates::policy(self.world).is_some()
-            || !gates::host(self.world, self.settings).is_empty()
-            || gates::node(self.node).is_some()
-            || !self.closed_by_others().is_empty()
-    }
-
-    /// What holds up a node that has its slot: requests that cannot be read, and closed gates.
-    pub(in crate::decide) fn closed(&self) -> Vec<Reason> {
-        let unreadable = self.requests.closed().into_iter().chain(gates::policy(self.world));
-        let host = gates::host(self.world, self.settings);
-        unreadable.chain(host).chain(gates::node(self.node)).collect()
+        !self.asked().is_open(Moment::Deadline) || !self.closed_by_others().is_empty()
     }
 
     /// This process has not seen its cordon answered: a lost uncordon might still land. The write is repeated;

@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use super::super::hooks;
-use super::super::identity::{self, Ownership};
+use super::super::gates::{Gate, Moment};
+use super::super::identity::Ownership;
 use super::super::jitter::jitter;
+use super::super::questions::{Closed, people_have_to_be_told};
 use super::super::reclaim::{self, Absence};
 use super::super::settings::Mode;
-use super::super::wish::{GATE_LOOK, TROUBLE_LOOK, WAITING_LOOK, WITH_KUBELET, Wish};
-use super::super::{
-    AbortReason, Effect, NodeChange, Part, Phase, Reason, SlotChange, SlotView, gates, healthy,
-};
+use super::super::wish::{WAITING_LOOK, WITH_KUBELET, Wish};
+use super::super::{AbortReason, Effect, NodeChange, Part, Phase, Reason, SlotChange, SlotView, healthy};
 use super::situation::{Held, Situation};
 
 /// See [`Situation::heartbeat`].
@@ -94,64 +93,42 @@ impl Situation<'_> {
 
     pub(in crate::decide) fn waiting(&self, slots: &[SlotView]) -> Wish {
         let mut wish = Wish::new(Phase::Waiting);
-        wish.reasons = self.requests.closed();
         wish.watched = wish.watched.with(Part::Policy);
-        if let Some(reason) = gates::policy(self.world) {
-            wish.look_age = Some(WAITING_LOOK);
-            wish.reasons.push(reason);
-        }
-        if !wish.reasons.is_empty() {
-            wish.host_age = Some(TROUBLE_LOOK);
-        }
-        let too_new = self.requests.too_new(self.world, self.settings.policy.min_age);
-        let too_new = too_new.map(|left| (Reason::RequestTooNew { left }, self.world.now.boot + left));
-        for (reason, opens) in gates::claim(self.world, self.settings).into_iter().chain(too_new) {
-            wish.reasons.push(reason);
-            wish.wake_at(opens, self.world.now.boot);
-        }
-        if let Some((reason, opens)) =
-            self.requests.livepatched(self.world, self.settings.host.livepatched_min_age)
-        {
-            wish.reasons.push(reason);
-            wish.host_age = Some(TROUBLE_LOOK);
-            opens.iter().for_each(|at| wish.wake_at(*at, self.world.now.boot));
-        }
-        for gates::Shut { reason, opens, .. } in gates::shut(self.world, self.settings) {
-            wish.reasons.push(reason);
-            opens.iter().for_each(|at| wish.wake_at(*at, self.world.now.boot));
-        }
-        // People take back what they said at any time.
-        wish.watched = wish.watched.with_if(Part::Slots, self.world.cluster.pause.is_some());
-        if !wish.reasons.is_empty() {
-            return wish;
-        }
-        wish.reasons = gates::host(self.world, self.settings);
-        wish.reasons.extend(hooks::not_ready(self.world, self.settings));
-        if !wish.reasons.is_empty() {
-            return Wish { host_age: Some(GATE_LOOK), ..wish };
-        }
-        if let Some(reason) = gates::node(self.node) {
-            wish.watched = wish.watched.with(Part::Node);
-            return wish.because(reason);
-        }
-        if let Err(reason) = identity::node_is_this_boot(self.world, self.node) {
-            return wish.trouble(reason);
-        }
-        match gates::people(self.world, self.settings) {
-            gates::People::Open => {}
-            gates::People::Tell(reason) => return wish.because(reason).act(Effect::TellPeople),
-            gates::People::Wait(reason, until) => {
-                return Wish { host_age: Some(GATE_LOOK), until, ..wish }.because(reason);
+        let asked = self.asked();
+        for moment in [Moment::Request, Moment::Claim, Moment::Node, Moment::Boot, Moment::People] {
+            let closed = asked.closed(moment);
+            if moment == Moment::Request {
+                // People take back what they said at any time.
+                wish.watched = wish.watched.with_if(Part::Slots, self.world.cluster.pause.is_some());
             }
+            if closed.is_empty() {
+                continue;
+            }
+            if moment == Moment::People && people_have_to_be_told(self.world, self.settings) {
+                return closed
+                    .into_iter()
+                    .fold(wish, |wish, (_, it)| wish.because(it.reason))
+                    .act(Effect::TellPeople);
+            }
+            wish.watched = wish.watched.with_if(Part::Node, moment == Moment::Node);
+            return closed.into_iter().fold(wish, |wish, (gate, it)| self.held_up(wish, gate, it));
         }
         wish.look_age = Some(WAITING_LOOK);
-        // Known since the last turn; a node that joins is seen at the next look.
-        if let Some(reason) = gates::only_one(self.world, self.settings) {
+        wish.reasons = asked.reasons(Moment::Slot);
+        if !wish.reasons.is_empty() {
             wish.reads = wish.reads.with(Part::Others).with(Part::Alerts);
-            return wish.because(reason);
+            return wish;
         }
         wish.watched = wish.watched.with(Part::Slots);
         self.claim_free_slot(wish, slots)
+    }
+
+    /// A closed gate, and how its opening is noticed.
+    fn held_up(&self, mut wish: Wish, gate: &Gate, closed: Closed) -> Wish {
+        closed.opens.iter().for_each(|at| wish.wake_at(*at, self.world.now.boot));
+        wish.host_age = gate.host_age.or(wish.host_age);
+        wish.look_age = gate.look_age.or(wish.look_age);
+        wish.because(closed.reason)
     }
 
     pub(in crate::decide) fn claim_free_slot(&self, mut wish: Wish, slots: &[SlotView]) -> Wish {

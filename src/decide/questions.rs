@@ -1,0 +1,429 @@
+//! What the gates of [`super::gates`] ask, each on its own.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::drain::{self, Verdict};
+use super::hooks;
+use super::identity;
+use super::requests::{Requests, requests};
+use super::settings::{DrainMode, Settings};
+use super::windows::Closed as Shut;
+use super::world::World;
+use super::{Inhibitor, Judgement, Names, Open, Reading, Reason, Windows};
+
+/// What a gate is asked of.
+pub(super) struct Asked<'a> {
+    pub(super) world: &'a World,
+    pub(super) settings: &'a Settings,
+    pub(super) requests: &'a Requests,
+}
+
+/// Why a gate is closed.
+pub(super) struct Closed {
+    pub(super) reason: Reason,
+    /// When it opens by itself, in time since boot, if that is known.
+    pub(super) opens: Option<Duration>,
+}
+
+pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// Of many nodes that are not well, so many are named.
+pub(super) const MOST_NAMED: usize = 3;
+/// For so long after the wait nobody is asked to log out once more.
+const TOLD_HOLDS: Duration = Duration::from_secs(60 * 60);
+
+fn shut(reason: Reason, opens: Option<Duration>) -> Closed {
+    Closed { reason, opens }
+}
+
+/// Opens without telling when.
+fn closed(reason: Reason) -> Closed {
+    shut(reason, None)
+}
+
+// ---- what people and the calendar say ----
+
+pub(super) fn requests_are_sure(asked: &Asked<'_>) -> Vec<Closed> {
+    asked.requests.closed().into_iter().map(closed).collect()
+}
+
+/// What keeps the settings from being what people want them to be: a freeze with a typo must not be a reboot.
+/// A policy that was not read yet is read before any effect: see `phase::wish`.
+pub(super) fn policy_is_understood(asked: &Asked<'_>) -> Vec<Closed> {
+    let world = asked.world;
+    let reason = match &world.host.configuration {
+        Some(why) => Some(Reason::ConfigurationUnreadable { why: why.clone() }),
+        None => world.cluster.policy.failure().map(|why| Reason::PolicyUnreadable { why: why.to_owned() }),
+    };
+    reason.map(closed).into_iter().collect()
+}
+
+pub(super) fn nobody_holds(asked: &Asked<'_>) -> Vec<Closed> {
+    let held = |by: String, why: &String| closed(Reason::Held { by, why: why.clone() });
+    let file = asked.world.host.hold.last().and_then(Option::as_ref);
+    let file = file.map(|why| held(asked.settings.host.hold.display().to_string(), why));
+    let node = asked.world.cluster.node.last().and_then(Option::as_ref);
+    let annotation = node.and_then(|node| node.hold.as_ref());
+    let annotation = annotation.map(|why| held("the Node's annotation rebootd.io/hold".to_owned(), why));
+    file.into_iter().chain(annotation).collect()
+}
+
+pub(super) fn fleet_goes_on(asked: &Asked<'_>) -> Vec<Closed> {
+    let pause = asked.world.cluster.pause.as_ref();
+    pause.map(|why| closed(Reason::Paused { why: why.clone() })).into_iter().collect()
+}
+
+pub(super) fn window_is_open(asked: &Asked<'_>) -> Vec<Closed> {
+    let Some(windows) = &asked.settings.policy.windows else { return vec![closed(Reason::NoWindow)] };
+    let Judgement::Closed { why: Shut::NoWindow, opens } = windows.judge(asked.world.now.wall) else {
+        return vec![];
+    };
+    let left = opens.map(|at| at.saturating_sub(asked.world.now.wall));
+    vec![shut(Reason::WindowClosed { left }, left.map(|left| asked.world.now.boot + left))]
+}
+
+pub(super) fn nothing_is_frozen(asked: &Asked<'_>) -> Vec<Closed> {
+    let Some(windows) = &asked.settings.policy.windows else { return vec![] };
+    let Judgement::Closed { why: Shut::Frozen { by, .. }, opens } = windows.judge(asked.world.now.wall)
+    else {
+        return vec![];
+    };
+    let left = opens.map(|at| at.saturating_sub(asked.world.now.wall));
+    vec![shut(Reason::Frozen { by, left }, left.map(|left| asked.world.now.boot + left))]
+}
+
+/// How long the window stays open; `None` while that is not bounded, or it is not open.
+pub(super) fn window_left(world: &World, settings: &Settings) -> Option<Duration> {
+    match settings.policy.windows.as_ref()?.judge(world.now.wall) {
+        Judgement::Open { until } => Some(until?.saturating_sub(world.now.wall)),
+        Judgement::Closed { .. } => None,
+    }
+}
+
+/// A drain that starts now would not have its time.
+pub(super) fn window_is_long_enough(asked: &Asked<'_>) -> Vec<Closed> {
+    let needed = asked.settings.policy.window_left;
+    let left = window_left(asked.world, asked.settings).filter(|left| *left < needed);
+    let reason =
+        left.map(|left| shut(Reason::WindowEndsSoon { left, needed }, Some(asked.world.now.boot + left)));
+    reason.into_iter().collect()
+}
+
+// ---- what keeps from rebooting too soon, or too often ----
+
+pub(super) fn is_up_for_long_enough(asked: &Asked<'_>) -> Vec<Closed> {
+    let needed = asked.settings.gates.min_uptime;
+    let left = needed.checked_sub(asked.world.now.boot).filter(|left| !left.is_zero());
+    left.map(|left| shut(Reason::UpForTooShort { left }, Some(needed))).into_iter().collect()
+}
+
+/// Closed for this long, in these words.
+fn left(asked: &Asked<'_>, left: Option<Duration>, reason: impl Fn(Duration) -> Reason) -> Vec<Closed> {
+    left.map(|left| shut(reason(left), Some(asked.world.now.boot + left))).into_iter().collect()
+}
+
+pub(super) fn interval_is_over(asked: &Asked<'_>) -> Vec<Closed> {
+    let it = interval_left(asked.world, asked.settings.policy.min_interval);
+    left(asked, it, |left| Reason::RebootedRecently { left })
+}
+
+pub(super) fn day_has_reboots_left(asked: &Asked<'_>) -> Vec<Closed> {
+    let Some(most) = asked.settings.policy.max_reboots_per_day else { return vec![] };
+    left(asked, day_left(asked.world, most), |left| Reason::TooManyReboots { most, left })
+}
+
+pub(super) fn setback_is_over(asked: &Asked<'_>) -> Vec<Closed> {
+    let world = asked.world;
+    let setback = world.memory.setback.as_ref().filter(|it| it.boot_id == world.host.boot_id);
+    let Some(setback) = setback else { return vec![] };
+    let until = setback.at + pause(setback.count);
+    let it = until.checked_sub(world.now.boot).filter(|left| !left.is_zero());
+    left(asked, it, |left| Reason::BackingOff { left, because: setback.because })
+}
+
+pub(super) fn request_is_old_enough(asked: &Asked<'_>) -> Vec<Closed> {
+    let it = asked.requests.too_new(asked.world, asked.settings.policy.min_age);
+    left(asked, it, |left| Reason::RequestTooNew { left })
+}
+
+pub(super) fn livepatch_does_not_suffice(asked: &Asked<'_>) -> Vec<Closed> {
+    let it = asked.requests.livepatched(asked.world, asked.settings.host.livepatched_min_age);
+    it.map(|(reason, opens)| shut(reason, opens)).into_iter().collect()
+}
+
+/// How long a node waits after so many setbacks in a row, before it claims again: what blocks a drain for days should
+/// not have the node's other pods moved at each try.
+pub(super) fn pause(setbacks: u32) -> Duration {
+    let minutes = match setbacks {
+        0 | 1 => 30,
+        2 => 2 * 60,
+        3 => 4 * 60,
+        _ => 8 * 60,
+    };
+    Duration::from_secs(minutes * 60)
+}
+
+/// How long until the next automatic reboot may start, if it may not yet.
+fn interval_left(world: &World, min_interval: Duration) -> Option<Duration> {
+    let elapsed = world.elapsed_since(world.rebooted()?.at);
+    min_interval.checked_sub(elapsed).filter(|left| !left.is_zero())
+}
+
+/// How long until fewer than so many reboots were within the last day.
+fn day_left(world: &World, most: u32) -> Option<Duration> {
+    let reboots = world.rebooted().map(|last| &last.at).into_iter().chain(&world.memory.earlier_reboots);
+    let mut left: Vec<Duration> = reboots
+        .filter_map(|at| DAY.checked_sub(world.elapsed_since(*at)))
+        .filter(|left| !left.is_zero())
+        .collect();
+    left.sort_unstable_by(|one, other| other.cmp(one));
+    left.get(most.saturating_sub(1) as usize).copied()
+}
+
+// ---- this host ----
+
+pub(super) fn clock_is_right(asked: &Asked<'_>) -> Vec<Closed> {
+    if !is_by_the_clock(asked.settings) {
+        return vec![];
+    }
+    let what = "whether the clock is synchronised (`require_synchronized_clock` in [gates])";
+    match read(what, &asked.world.host.clock_synchronized) {
+        Ok(true) => vec![],
+        Ok(false) => vec![closed(Reason::ClockNotSynchronized)],
+        Err(reason) => vec![closed(reason)],
+    }
+}
+
+/// Whether it matters that the clock is right: windows or freezes are in force, and something asks for a reboot.
+pub fn clock_matters(world: &World, settings: &Settings) -> bool {
+    is_by_the_clock(settings) && !requests(world, settings).is_empty()
+}
+
+fn is_by_the_clock(settings: &Settings) -> bool {
+    let by_calendar = |windows: &Windows| windows.open != Open::Always || !windows.freezes.is_empty();
+    settings.gates.require_synchronized_clock && settings.policy.windows.as_ref().is_some_and(by_calendar)
+}
+
+/// That it shuts down for sure is a phase of its own.
+pub(super) fn shutdown_is_known(asked: &Asked<'_>) -> Vec<Closed> {
+    let going_down = read("whether the host is shutting down", &asked.world.host.going_down);
+    going_down.err().map(closed).into_iter().collect()
+}
+
+pub(super) fn hold_is_known(asked: &Asked<'_>) -> Vec<Closed> {
+    let hold = read("whether a person holds this node", &asked.world.host.hold);
+    hold.err().map(closed).into_iter().collect()
+}
+
+pub(super) fn no_shutdown_is_scheduled(asked: &Asked<'_>) -> Vec<Closed> {
+    let now = asked.world.now.wall;
+    match read("what shutdown is scheduled", &asked.world.host.scheduled) {
+        // logind keeps a reboot that was asked for without a delay, ours too, and shows it for good where it came to
+        // nothing: what is past is no plan. Whether it is under way is another reading.
+        Ok(Some(scheduled)) if scheduled.at > now => {
+            let left = scheduled.at.saturating_sub(now);
+            vec![closed(Reason::ShutdownScheduled { kind: scheduled.kind.clone(), left })]
+        }
+        Ok(_) => vec![],
+        Err(reason) => vec![closed(reason)],
+    }
+}
+
+pub(super) fn dpkg_rests(asked: &Asked<'_>) -> Vec<Closed> {
+    match read("dpkg's locks", &asked.world.host.package_manager) {
+        Ok(Some(lock)) => vec![closed(Reason::PackageManager { lock: lock.clone() })],
+        Ok(None) => vec![],
+        Err(reason) => vec![closed(reason)],
+    }
+}
+
+pub(super) fn nothing_inhibits(asked: &Asked<'_>) -> Vec<Closed> {
+    match read("logind's inhibitors", &asked.world.host.inhibitors) {
+        Ok(inhibitors) => {
+            let blocks = inhibitors.iter().filter(|one| !one.delays);
+            blocks.map(|one| closed(Reason::Inhibited { inhibitor: one.clone() })).collect()
+        }
+        Err(reason) => vec![closed(reason)],
+    }
+}
+
+/// While something is inhibited logind says no to everybody: then the inhibitor is the reason.
+pub(super) fn logind_lets_us(asked: &Asked<'_>) -> Vec<Closed> {
+    let host = &asked.world.host;
+    let is_block = |one: &Inhibitor| !one.delays;
+    let Some(inhibitors) = host.inhibitors.current() else { return vec![] };
+    match read("whether logind lets us reboot", &host.may_reboot) {
+        Ok(false) if !inhibitors.iter().any(is_block) => vec![closed(Reason::MayNotReboot)],
+        Ok(_) => vec![],
+        Err(reason) => vec![closed(reason)],
+    }
+}
+
+pub(super) fn hooks_can_be_started(asked: &Asked<'_>) -> Vec<Closed> {
+    hooks::not_ready(asked.world, asked.settings).into_iter().map(closed).collect()
+}
+
+// ---- the own Node, and people ----
+
+pub(super) fn node_stays(asked: &Asked<'_>) -> Vec<Closed> {
+    let node = asked.world.cluster.node.last().and_then(Option::as_ref);
+    let removal = node.and_then(|node| node.removal.as_ref());
+    removal.map(|by| closed(Reason::NodeIsRemoved { by: by.clone() })).into_iter().collect()
+}
+
+pub(super) fn boot_is_reported(asked: &Asked<'_>) -> Vec<Closed> {
+    let node = asked.world.cluster.node.last().and_then(Option::as_ref);
+    let result = node.map_or(Ok(()), |node| identity::node_is_this_boot(asked.world, node));
+    result.err().map(closed).into_iter().collect()
+}
+
+/// Whether those who are logged in have to be asked to log out, before they are waited for.
+pub(super) fn people_have_to_be_told(world: &World, settings: &Settings) -> bool {
+    let Some(limit) = settings.gates.sessions else { return false };
+    let told = world.host.people_told.map(|at| at + limit + TOLD_HOLDS);
+    let anybody = world.host.sessions.current().is_some_and(|sessions| !sessions.is_empty());
+    anybody && told.is_none_or(|until| until <= world.now.boot)
+}
+
+/// Whoever is logged in is asked to log out and then waited for, not for ever.
+pub(super) fn nobody_is_logged_in(asked: &Asked<'_>) -> Vec<Closed> {
+    let Some(limit) = asked.settings.gates.sessions else { return vec![] };
+    let sessions = match read("who is logged in", &asked.world.host.sessions) {
+        Ok(sessions) if sessions.is_empty() => return vec![],
+        Ok(sessions) => sessions,
+        Err(reason) => return vec![closed(reason)],
+    };
+    let mut who = Names::default();
+    sessions.iter().for_each(|session| who.push(session.clone()));
+    let who = who.shortened(MOST_NAMED);
+    let now = asked.world.now.boot;
+    match asked.world.host.people_told.map(|at| at + limit) {
+        Some(until) if now < until => vec![shut(Reason::LoggedIn { who, left: until - now }, Some(until))],
+        Some(until) if now < until + TOLD_HOLDS => vec![],
+        _ => vec![closed(Reason::LoggedIn { who, left: limit })],
+    }
+}
+
+/// No pod stands in the way until a person has decided.
+pub(super) fn no_pod_stands_in_the_way(asked: &Asked<'_>) -> Vec<Closed> {
+    let plan = drain::plan(asked.world, asked.settings).unwrap_or_default();
+    let refused: Vec<String> = plan
+        .iter()
+        .filter_map(|planned| match &planned.verdict {
+            Verdict::Refuse(why) => Some(format!("{}: {why}", planned.pod.key)),
+            Verdict::Evict | Verdict::Warn(_) | Verdict::Leave(_) => None,
+        })
+        .collect();
+    let Some(first) = refused.first() else { return vec![] };
+    vec![closed(Reason::PodsRefused { first: first.clone(), more: refused.len() - 1 })]
+}
+
+// ---- the rest of the cluster, asked by whoever holds the slot ----
+
+pub(super) fn control_plane_is_whole(asked: &Asked<'_>) -> Vec<Closed> {
+    match read("the other nodes", &asked.world.cluster.others) {
+        Ok(others) if others.control_plane.count() > 0 => {
+            let parts = others.control_plane.clone().shortened(MOST_NAMED);
+            vec![closed(Reason::ControlPlaneNotReady { parts })]
+        }
+        Ok(_) => vec![],
+        Err(reason) => vec![closed(reason)],
+    }
+}
+
+pub(super) fn other_nodes_are_ready(asked: &Asked<'_>) -> Vec<Closed> {
+    // That they cannot be read is said once, for the control plane.
+    let Some(others) = asked.world.cluster.others.current() else { return vec![] };
+    // Whoever holds a slot of the pool is down by right: the slots bound how many.
+    let settings = asked.settings;
+    let slots = asked.world.cluster.slots.last().into_iter().flatten();
+    let of_pool = slots.filter(|slot| slot.pool.as_ref() == Some(&settings.pool));
+    let holders: BTreeSet<&String> = of_pool.filter_map(|slot| slot.holder.as_ref()).collect();
+    let cordoned = Some(&others.cordoned).filter(|_| settings.gates.count_cordoned);
+    let mut nodes = Names::default();
+    for (names, state) in [(Some(&others.not_ready), ""), (cordoned, " (cordoned)")] {
+        let Some(names) = names else { continue };
+        let first = names.first.iter().filter(|name| !holders.contains(name));
+        nodes.first.extend(first.map(|name| format!("{name}{state}")));
+        nodes.more += names.more;
+    }
+    let allowed = settings.gates.max_nodes_not_ready;
+    if nodes.count() <= allowed as usize {
+        return vec![];
+    }
+    let (pool, nodes) = (settings.pool.clone(), nodes.shortened(MOST_NAMED));
+    vec![closed(Reason::OtherNodesNotReady { pool, nodes, allowed })]
+}
+
+/// As last known: a node that joins is seen at the next look.
+pub(super) fn is_not_the_only_one(asked: &Asked<'_>) -> Vec<Closed> {
+    let last = asked.world.cluster.others.last();
+    let Some(others) = last.filter(|_| asked.settings.policy.drain == DrainMode::Auto) else { return vec![] };
+    if others.only_node {
+        return vec![closed(Reason::OnlyNode)];
+    }
+    others.only_control_plane.then(|| closed(Reason::OnlyControlPlane)).into_iter().collect()
+}
+
+pub(super) fn no_alert_fires(asked: &Asked<'_>) -> Vec<Closed> {
+    if asked.settings.gates.query.is_none() {
+        return vec![];
+    }
+    match read("Prometheus", &asked.world.cluster.alerts) {
+        Ok(found) if found.count() == 0 => vec![],
+        Ok(found) => vec![closed(Reason::Alerts { found: found.clone().shortened(MOST_NAMED) })],
+        Err(reason) => vec![closed(reason)],
+    }
+}
+
+fn read<'a, T>(what: &'static str, reading: &'a Reading<T>) -> Result<&'a T, Reason> {
+    reading.current().ok_or_else(|| Reason::Unreadable {
+        what,
+        why: reading.failure().unwrap_or("not read yet").to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::{LastReboot, Memory, Now};
+
+    /// What is left of two hours, in this boot, after a reboot that was asked for at this wall time.
+    fn left(asked_at: u64, wall: u64, boot: u64) -> Option<u64> {
+        let seconds = Duration::from_secs;
+        let now = Now { boot: seconds(boot), wall: seconds(wall) };
+        let last_reboot =
+            Some(LastReboot { boot_id: "before".into(), at: seconds(asked_at), ..Default::default() });
+        let memory = Memory { last_reboot, ..Memory::default() };
+        let world = World::new(now, "p".into(), "now".into(), "m".into(), memory);
+        interval_left(&world, seconds(7200)).map(|left| left.as_secs())
+    }
+
+    #[test]
+    fn a_wrong_wall_clock_makes_the_pause_between_reboots_no_longer_than_it_is() {
+        assert_eq!(left(1_000_000, 1_000_060, 30), Some(7140));
+        assert_eq!(left(1_000_000, 1_007_200, 30), None);
+        // A year behind since the boot, and ahead by a year when the reboot was asked for.
+        for (asked_at, wall) in [(32_000_000, 1_000_000), (63_000_000, 32_000_000)] {
+            assert_eq!(left(asked_at, wall, 60), Some(7140));
+            assert_eq!(left(asked_at, wall, 7200), None);
+        }
+    }
+
+    #[test]
+    fn so_many_reboots_are_allowed_in_a_day() {
+        let hours = |hours: u64| Duration::from_secs(hours * 3600);
+        let last_reboot = Some(LastReboot { boot_id: "before".into(), at: hours(99), ..Default::default() });
+        let memory = Memory { last_reboot, earlier_reboots: vec![hours(70), hours(80)], ..Memory::default() };
+        let now = Now { boot: hours(1), wall: hours(100) };
+        let mut world = World::new(now, "p".into(), "now".into(), "m".into(), memory);
+        assert_eq!(day_left(&world, 3), None);
+        assert_eq!(day_left(&world, 2), Some(hours(4)));
+        assert_eq!(day_left(&world, 1), Some(hours(23)));
+        // The clock went back: each counts from this boot.
+        world.now.wall = hours(10);
+        assert_eq!(day_left(&world, 3), Some(hours(23)));
+        world.now.boot = hours(24);
+        assert_eq!(day_left(&world, 1), None);
+    }
+}
