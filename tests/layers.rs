@@ -3,7 +3,7 @@
 //! Read from the sources: each path that begins with `crate::`, `super::` or `self::`, in `use` lines and elsewhere. A
 //! module that only gives names on (`pub use`) is looked through to the file that has them.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,45 +1,31 @@
 //! What the gates of [`super::gates`] ask, each on its own.
 
+mod asked;
+mod host;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::drain::{self, Verdict};
-use super::hooks;
 use super::identity;
-use super::requests::{Requests, requests};
 use super::settings::{DrainMode, Settings};
 use super::windows::Closed as Shut;
 use super::world::World;
-use super::{Inhibitor, Judgement, Names, Open, Reading, Reason, Windows};
+use super::{Judgement, Names, Reason};
 
-/// What a gate is asked of.
-pub(super) struct Asked<'a> {
-    pub(super) world: &'a World,
-    pub(super) settings: &'a Settings,
-    pub(super) requests: &'a Requests,
-}
-
-/// Why a gate is closed.
-pub(super) struct Closed {
-    pub(super) reason: Reason,
-    /// When it opens by itself, in time since boot, if that is known.
-    pub(super) opens: Option<Duration>,
-}
+pub(super) use asked::{Asked, Closed};
+use asked::{closed, read, shut};
+pub use host::clock_matters;
+pub(super) use host::{
+    clock_is_right, dpkg_rests, hold_is_known, hooks_can_be_started, logind_lets_us,
+    no_shutdown_is_scheduled, nothing_inhibits, shutdown_is_known,
+};
 
 pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Of many nodes that are not well, so many are named.
 pub(super) const MOST_NAMED: usize = 3;
 /// For so long after the wait nobody is asked to log out once more.
 const TOLD_HOLDS: Duration = Duration::from_secs(60 * 60);
-
-fn shut(reason: Reason, opens: Option<Duration>) -> Closed {
-    Closed { reason, opens }
-}
-
-/// Opens without telling when.
-fn closed(reason: Reason) -> Closed {
-    shut(reason, None)
-}
 
 // ---- what people and the calendar say ----
 
@@ -180,89 +166,6 @@ fn day_left(world: &World, most: u32) -> Option<Duration> {
     left.get(most.saturating_sub(1) as usize).copied()
 }
 
-// ---- this host ----
-
-pub(super) fn clock_is_right(asked: &Asked<'_>) -> Vec<Closed> {
-    if !is_by_the_clock(asked.settings) {
-        return vec![];
-    }
-    let what = "whether the clock is synchronised (`require_synchronized_clock` in [gates])";
-    match read(what, &asked.world.host.clock_synchronized) {
-        Ok(true) => vec![],
-        Ok(false) => vec![closed(Reason::ClockNotSynchronized)],
-        Err(reason) => vec![closed(reason)],
-    }
-}
-
-/// Whether it matters that the clock is right: windows or freezes are in force, and something asks for a reboot.
-pub fn clock_matters(world: &World, settings: &Settings) -> bool {
-    is_by_the_clock(settings) && !requests(world, settings).is_empty()
-}
-
-fn is_by_the_clock(settings: &Settings) -> bool {
-    let by_calendar = |windows: &Windows| windows.open != Open::Always || !windows.freezes.is_empty();
-    settings.gates.require_synchronized_clock && settings.policy.windows.as_ref().is_some_and(by_calendar)
-}
-
-/// That it shuts down for sure is a phase of its own.
-pub(super) fn shutdown_is_known(asked: &Asked<'_>) -> Vec<Closed> {
-    let going_down = read("whether the host is shutting down", &asked.world.host.going_down);
-    going_down.err().map(closed).into_iter().collect()
-}
-
-pub(super) fn hold_is_known(asked: &Asked<'_>) -> Vec<Closed> {
-    let hold = read("whether a person holds this node", &asked.world.host.hold);
-    hold.err().map(closed).into_iter().collect()
-}
-
-pub(super) fn no_shutdown_is_scheduled(asked: &Asked<'_>) -> Vec<Closed> {
-    let now = asked.world.now.wall;
-    match read("what shutdown is scheduled", &asked.world.host.scheduled) {
-        // logind keeps a reboot that was asked for without a delay, ours too, and shows it for good where it came to
-        // nothing: what is past is no plan. Whether it is under way is another reading.
-        Ok(Some(scheduled)) if scheduled.at > now => {
-            let left = scheduled.at.saturating_sub(now);
-            vec![closed(Reason::ShutdownScheduled { kind: scheduled.kind.clone(), left })]
-        }
-        Ok(_) => vec![],
-        Err(reason) => vec![closed(reason)],
-    }
-}
-
-pub(super) fn dpkg_rests(asked: &Asked<'_>) -> Vec<Closed> {
-    match read("dpkg's locks", &asked.world.host.package_manager) {
-        Ok(Some(lock)) => vec![closed(Reason::PackageManager { lock: lock.clone() })],
-        Ok(None) => vec![],
-        Err(reason) => vec![closed(reason)],
-    }
-}
-
-pub(super) fn nothing_inhibits(asked: &Asked<'_>) -> Vec<Closed> {
-    match read("logind's inhibitors", &asked.world.host.inhibitors) {
-        Ok(inhibitors) => {
-            let blocks = inhibitors.iter().filter(|one| !one.delays);
-            blocks.map(|one| closed(Reason::Inhibited { inhibitor: one.clone() })).collect()
-        }
-        Err(reason) => vec![closed(reason)],
-    }
-}
-
-/// While something is inhibited logind says no to everybody: then the inhibitor is the reason.
-pub(super) fn logind_lets_us(asked: &Asked<'_>) -> Vec<Closed> {
-    let host = &asked.world.host;
-    let is_block = |one: &Inhibitor| !one.delays;
-    let Some(inhibitors) = host.inhibitors.current() else { return vec![] };
-    match read("whether logind lets us reboot", &host.may_reboot) {
-        Ok(false) if !inhibitors.iter().any(is_block) => vec![closed(Reason::MayNotReboot)],
-        Ok(_) => vec![],
-        Err(reason) => vec![closed(reason)],
-    }
-}
-
-pub(super) fn hooks_can_be_started(asked: &Asked<'_>) -> Vec<Closed> {
-    hooks::not_ready(asked.world, asked.settings).into_iter().map(closed).collect()
-}
-
 // ---- the own Node, and people ----
 
 pub(super) fn node_stays(asked: &Asked<'_>) -> Vec<Closed> {
@@ -374,13 +277,6 @@ pub(super) fn no_alert_fires(asked: &Asked<'_>) -> Vec<Closed> {
         Ok(found) => vec![closed(Reason::Alerts { found: found.clone().shortened(MOST_NAMED) })],
         Err(reason) => vec![closed(reason)],
     }
-}
-
-fn read<'a, T>(what: &'static str, reading: &'a Reading<T>) -> Result<&'a T, Reason> {
-    reading.current().ok_or_else(|| Reason::Unreadable {
-        what,
-        why: reading.failure().unwrap_or("not read yet").to_owned(),
-    })
 }
 
 #[cfg(test)]
