@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rebootd::decide::{GATES, Gate, MidTurn, Moment, Reason};
+use rebootd::decide::{Ending, GATES, Gate, MidTurn, Moment, Reason};
 
 fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
@@ -89,6 +89,13 @@ fn every_phase_is_explained() {
     let words = words_of_match(&read("src/decide/decision.rs"), "Phase");
     let explained = words_of_lines(&read("docs/status.md"), "\n## Phases\n", "| `");
     assert!(words.len() > 8, "the source is not understood any more: {words:?}");
+    assert_eq!(explained, words);
+}
+
+#[test]
+fn every_ending_of_a_reboot_is_explained() {
+    let words = Ending::ALL.into_iter().map(|ending| ending.word().to_owned()).collect();
+    let explained = words_of_lines(&read("docs/status.md"), "\n### The last reboot\n", "| `");
     assert_eq!(explained, words);
 }
 

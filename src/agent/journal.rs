@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use crate::decide::{
-    Decision, Effect, EvictionOutcome, Next, Outcome, Phase, Planned, PodKey, Reason, Settings, Verdict,
-    World, plan, pods_have,
+    Decision, Effect, EvictionOutcome, Next, Outcome, Phase, Planned, PodKey, Reason, Settings, SlotChange,
+    Verdict, World, plan, pods_have, requests_in_words,
 };
 use crate::report::{status, systemd};
 
@@ -39,7 +39,12 @@ impl Journal {
         self.pods_gone(world, decision.phase);
         if let Next::Act(effect) = &decision.next {
             let (node, phase) = (&settings.node_name, decision.phase.word());
-            tracing::info!(node, phase, "{phase}: {effect}");
+            let why = if begins_turn(effect, world) {
+                format!("; request: {}", requests_in_words(world, settings))
+            } else {
+                String::new()
+            };
+            tracing::info!(node, phase, "{phase}: {effect}{why}");
         }
         let new = Reported {
             line: status::line(decision),
@@ -90,6 +95,14 @@ impl Journal {
     }
 }
 
+/// A claim of a slot that is free is the first step of a turn; one that this node holds is only claimed again.
+fn begins_turn(effect: &Effect, world: &World) -> bool {
+    let Effect::WriteSlot(write) = effect else { return false };
+    let mut slots = world.cluster.slots.last().into_iter().flatten();
+    matches!(write.change, SlotChange::Claim(_))
+        && slots.any(|slot| slot.uid == write.uid && slot.holder.is_none())
+}
+
 /// What becomes of each pod, before the first is touched.
 pub(super) fn tell_plan(world: &World, settings: &Settings) {
     // A cordon that is only repeated needs no list of the pods.
@@ -131,5 +144,36 @@ pub(super) fn tell_eviction(pod: &PodKey, outcome: &EvictionOutcome) {
             tracing::info!("the server grants no evictions: {message}");
         }
         EvictionOutcome::Unanswered { message } => tracing::info!("no answer about {pod}: {message}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::decide::{Claim, Event, Memory, Now, SlotView, SlotWrite, observe};
+
+    #[test]
+    fn only_the_claim_of_a_free_slot_begins_a_turn() {
+        let now = Now { boot: Duration::from_secs(9), wall: Duration::from_secs(9) };
+        let mut world = World::new(now, "p".into(), "b".into(), "m".into(), Memory::default());
+        let slot = SlotView { name: "s".into(), uid: "u".into(), ..SlotView::default() };
+        let write = |change| {
+            Effect::WriteSlot(SlotWrite {
+                slot: "s".into(),
+                uid: "u".into(),
+                resource_version: "1".into(),
+                nonce: "n".into(),
+                change,
+            })
+        };
+        let claim = || write(SlotChange::Claim(Claim::default()));
+        observe(&mut world, Event::Slots(Ok(vec![slot.clone()])), now);
+        assert!(begins_turn(&claim(), &world));
+        assert!(!begins_turn(&write(SlotChange::Release { because: None }), &world));
+        let held = SlotView { holder: Some("n".into()), ..slot };
+        observe(&mut world, Event::Slots(Ok(vec![held])), now);
+        assert!(!begins_turn(&claim(), &world));
     }
 }

@@ -2,11 +2,14 @@
 
 use std::io::ErrorKind;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::Args;
+use jiff::Timestamp;
 
-use crate::report::status;
+use crate::decide::span;
+use crate::report::status::{self, StatusReboot};
 
 /// Show what the daemon on this node does, and what it waits for
 #[derive(Debug, Args)]
@@ -27,25 +30,72 @@ impl Status {
         if self.json {
             print!("{text}");
         } else {
-            print(&serde_json::from_str(&text)?);
+            lines(&serde_json::from_str(&text)?).iter().for_each(|line| println!("{line}"));
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn print(status: &status::Status) {
-    println!("node     {} (pool {}, mode {})", status.node, status.pool, status.mode);
-    println!("phase    {}", status.phase);
+fn lines(status: &status::Status) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut tell = |label: &str, text: &str| lines.push(format!("{label:<12} {text}"));
+    tell("node", &format!("{} (pool {}, mode {})", status.node, status.pool, status.mode));
+    tell("phase", &status.phase);
     for (number, reason) in status.reasons.iter().enumerate() {
-        println!("{:<8} {}", if number == 0 { "because" } else { "" }, reason.message);
+        tell(if number == 0 { "because" } else { "" }, &reason.message);
     }
     if status.requests.is_empty() {
-        println!("request  none");
+        tell("request", "none");
     }
     for (number, request) in status.requests.iter().enumerate() {
-        println!("{:<8} {}", if number == 0 { "request" } else { "" }, request.reason);
+        tell(if number == 0 { "request" } else { "" }, &request.reason);
     }
     if !status.slots.is_empty() {
-        println!("holds    {}", status.slots.join(", "));
+        tell("holds", &status.slots.join(", "));
+    }
+    if let Some(last) = &status.last_reboot {
+        tell("last reboot", &reboot(last));
+    }
+    lines
+}
+
+fn reboot(last: &StatusReboot) -> String {
+    let at =
+        i64::try_from(last.at).ok().and_then(|at| Timestamp::from_second(at).ok()).unwrap_or(Timestamp::MAX);
+    let mut text = at.strftime("%F %H:%M UTC").to_string();
+    if !last.why.is_empty() {
+        text += &format!(", for {}", last.why);
+    }
+    if let Some(seconds) = last.cordoned_seconds {
+        text += &format!("; cordoned for {}", span(Duration::from_secs(seconds)));
+    }
+    match last.outcome.as_deref() {
+        Some("under-way") => text += "; not over yet",
+        Some("well") => text += "; ended well",
+        Some("stayed-up") => text += "; the machine stayed up",
+        Some("slot-lost") => text += "; the slot was lost before the node was healthy",
+        _ => {}
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_reboot_is_told_as_far_as_it_is_known() {
+        let told = |why: &str, cordoned_seconds, outcome: Option<&str>| {
+            let outcome = outcome.map(str::to_owned);
+            reboot(&StatusReboot { at: 1_795_662_720, why: why.into(), cordoned_seconds, outcome })
+        };
+        let at = "2026-11-26 03:12 UTC";
+        assert_eq!(
+            told("/run/reboot-required by libc6 and 2 more", Some(72), Some("well")),
+            format!("{at}, for /run/reboot-required by libc6 and 2 more; cordoned for 1min 12s; ended well")
+        );
+        assert_eq!(told("kernel", None, Some("under-way")), format!("{at}, for kernel; not over yet"));
+        assert_eq!(told("", None, None), at);
+        assert_eq!(told("", None, Some("of a later version")), at);
     }
 }

@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use super::drain::{self, Drain};
 use super::jitter::jitter;
-use super::questions::DAY;
-use super::world::{Cluster, FirstStart, LastReboot, Look, Pending, SECOND_LOOK, Setback, Uncordoned, World};
+use super::world::{Cluster, FirstStart, Look, Pending, SECOND_LOOK, Setback, Uncordoned, World};
 use super::{
     AbortReason, Effect, Event, Failure, NodeChange, Now, Outcome, PAUSE, Part, Parts, Reading, Reads,
-    SlotChange, SlotView, SlotWrite, Source,
+    SlotChange, SlotView, SlotWrite,
 };
-use super::{hooks, reclaim, requests};
+use super::{hooks, last_reboot, reclaim, requests};
 
 /// The D-Bus call follows the stamp within this time of its sending, or the slot is stamped anew.
 const STAMP_HOLDS: Duration = Duration::from_secs(5);
@@ -145,7 +144,7 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
             cluster.stamped = false;
             cluster.may_call_until = None;
             cluster.look = None;
-            remember_reboot(world);
+            last_reboot::begun(world);
         }
         Event::RebootEnded(result) => {
             // Whatever logind answered, the host has to be read anew before anything else is judged.
@@ -167,33 +166,6 @@ fn remember_boot(world: &mut World) {
     if world.memory.first_start.as_ref().is_none_or(|first| first.boot_id != *boot_id) {
         world.memory.first_start = Some(FirstStart { boot_id: boot_id.clone(), at: world.now.boot });
     }
-}
-
-/// A day's reboots are remembered, and not more than this.
-const MOST_REBOOTS: usize = 10;
-
-fn remember_reboot(world: &mut World) {
-    // In whole seconds, as remembered.
-    let at = Duration::from_secs(world.now.wall.as_secs());
-    let mut earlier = world.memory.earlier_reboots.clone();
-    earlier.extend(world.rebooted().map(|last| last.at));
-    earlier.retain(|at| world.elapsed_since(*at) < DAY);
-    earlier.drain(..earlier.len().saturating_sub(MOST_REBOOTS));
-    world.memory.earlier_reboots = earlier;
-    let host = &world.host;
-    let asks = |(source, reading): (&Source, &Reading<_>)| {
-        matches!(reading.last(), Some(Some(_))).then_some(*source)
-    };
-    world.memory.last_reboot = Some(LastReboot {
-        boot_id: host.boot_id.clone(),
-        at,
-        asked: host.requests.iter().filter_map(asks).collect(),
-        kernel: host
-            .kernel
-            .last()
-            .and_then(|kernel| kernel.newer.as_ref())
-            .map(|newer| newer.release.clone()),
-    });
 }
 
 fn take<T>(
@@ -264,6 +236,7 @@ fn look_ended(world: &mut World, reads: Reads) {
             cluster.second_look = None;
         }
     }
+    last_reboot::looked(world);
 }
 
 fn is_known(world: &World, uid: &str, resource_version: &str) -> bool {
@@ -318,6 +291,7 @@ fn applied(world: &mut World, effect: &Effect, sent: Duration, look: Option<Look
             }
             SlotChange::Release { because } => {
                 world.cluster.drain = Drain::default();
+                last_reboot::released(world, *because);
                 set_back(world, *because);
             }
             SlotChange::Claim(_) | SlotChange::Free { .. } => {}
@@ -326,6 +300,7 @@ fn applied(world: &mut World, effect: &Effect, sent: Duration, look: Option<Look
             NodeChange::Cordon { why } => {
                 world.cluster.drain.cordoned.get_or_insert(world.now.boot);
                 cordoned(&mut world.cluster, why, look);
+                last_reboot::cordoned(world);
                 world.host.read_at = None;
             }
             NodeChange::Uncordon { because } => {
@@ -362,6 +337,7 @@ fn cordoned(cluster: &mut Cluster, why: &str, look: Option<Look>) {
 
 /// The first of this boot: a later write, as after a restart, does not begin the soak anew.
 fn remember_uncordon(world: &mut World) {
+    last_reboot::uncordoned(world);
     let boot_id = &world.host.boot_id;
     if world.memory.uncordoned.as_ref().is_none_or(|it| it.boot_id != *boot_id) {
         world.memory.uncordoned = Some(Uncordoned { boot_id: boot_id.clone(), at: world.now.boot });

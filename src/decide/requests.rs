@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use super::jitter::jitter;
 use super::settings::Settings;
+use super::text::span;
 use super::world::World;
-use super::{Answer, Kernel, NewerKernel, Reading, Reason, Request, Source};
+use super::{Answer, Kernel, Names, NewerKernel, Reading, Reason, Request, Source};
 
 /// The reboots of hosts that were started at once come over this share of `max_uptime`.
 const UPTIME_SPREAD: f64 = 0.1;
+/// Of a request so many packages are named.
+const MOST_PACKAGES: usize = 10;
 
 /// Folds what the sources of this host say. A source that is not among them is not configured any more.
 pub(super) fn read(world: &mut World, answers: BTreeMap<Source, Answer>) {
@@ -221,4 +224,16 @@ fn up_for_long(world: &World, at: Duration) -> Option<Request> {
 /// The requests that are open, each with its source.
 pub fn requests(world: &World, settings: &Settings) -> Vec<(Source, Request)> {
     Requests::of(world, settings).asking().map(|(source, request)| (source, request.clone())).collect()
+}
+
+/// The requests for people, in one line: why, for how long, which packages.
+pub fn requests_in_words(world: &World, settings: &Settings) -> String {
+    let told = |(_, request): (Source, Request)| {
+        let age = request.since.map(|since| format!(", {} old", span(world.elapsed_since(since))));
+        let packages = Names { first: request.packages, more: 0 }.shortened(MOST_PACKAGES);
+        // A single one is in the reason.
+        let named = if packages.count() > 1 { format!(" ({packages})") } else { String::new() };
+        format!("{}{}{named}", request.reason, age.unwrap_or_default())
+    };
+    requests(world, settings).into_iter().map(told).collect::<Vec<_>>().join("; ")
 }

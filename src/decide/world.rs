@@ -181,6 +181,8 @@ pub struct Memory {
     pub setback: Option<Setback>,
     /// The latest reboot that we asked for.
     pub last_reboot: Option<LastReboot>,
+    /// When our cordon was confirmed that is on the Node now: wall time since 1970, by this host's clock.
+    pub cordoned_at: Option<Duration>,
     /// When the reboots before that were asked for: wall time since 1970. Those of a day, and not more than
     /// anybody may allow in one.
     pub earlier_reboots: Vec<Duration>,
@@ -236,6 +238,50 @@ pub struct LastReboot {
     pub asked: BTreeSet<Source>,
     /// The newer kernel that it was to start.
     pub kernel: Option<String>,
+    /// Why, for people: what the claim said. Empty where it is not known.
+    pub why: String,
+    /// When our cordon for it was confirmed, if there was one: as [`LastReboot::at`].
+    pub cordoned_at: Option<Duration>,
+    /// When it was confirmed that this cordon is gone.
+    pub uncordoned_at: Option<Duration>,
+    /// How its turn ended; `None` where an earlier version did not write it down.
+    pub ending: Option<Ending>,
+}
+
+impl LastReboot {
+    /// How long the Node was cordoned for it.
+    pub fn cordoned_for(&self) -> Option<Duration> {
+        // A clock that went back meanwhile tells nothing.
+        self.uncordoned_at?.checked_sub(self.cordoned_at?)
+    }
+}
+
+/// How the turn of a reboot ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Ending {
+    /// It has not ended yet.
+    UnderWay,
+    /// The machine rebooted, the node was healthy, and the slot was given back.
+    Well,
+    /// The machine stayed up, and the slot was given back.
+    StayedUp,
+    /// A person freed the slot before the node gave it back.
+    SlotLost,
+}
+
+impl Ending {
+    /// Every ending.
+    pub const ALL: [Ending; 4] = [Ending::UnderWay, Ending::Well, Ending::StayedUp, Ending::SlotLost];
+
+    /// A short, stable name.
+    pub fn word(self) -> &'static str {
+        match self {
+            Ending::UnderWay => "under-way",
+            Ending::Well => "well",
+            Ending::StayedUp => "stayed-up",
+            Ending::SlotLost => "slot-lost",
+        }
+    }
 }
 
 impl World {

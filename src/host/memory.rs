@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::decide::{
-    AbortReason, FirstStart, Hook, HookRun, LastReboot, Memory, Setback, Source, Uncordoned,
+    AbortReason, Ending, FirstStart, Hook, HookRun, LastReboot, Memory, Setback, Source, Uncordoned,
 };
 use crate::replace::replace;
 
@@ -26,6 +26,9 @@ struct Stored {
     first_start: Option<StoredStart>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     uncordoned: Option<StoredStart>,
+    /// Seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cordoned_at: Option<u64>,
     /// Seconds since 1970.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     earlier_reboots: Vec<u64>,
@@ -68,6 +71,16 @@ struct StoredReboot {
     asked: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     kernel: Option<String>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    why: String,
+    /// Seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cordoned_at: Option<u64>,
+    /// Seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    uncordoned_at: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ending: Option<String>,
 }
 
 /// Each reason that is remembered, and its name in the file.
@@ -87,6 +100,41 @@ fn source(word: &str) -> Option<Source> {
 
 fn hook(word: &str) -> Option<Hook> {
     Hook::ALL.into_iter().find(|hook| hook.word() == word)
+}
+
+/// One that another version knew is unknown.
+fn ending(word: &str) -> Option<Ending> {
+    Ending::ALL.into_iter().find(|ending| ending.word() == word)
+}
+
+fn reboot(stored: StoredReboot) -> LastReboot {
+    LastReboot {
+        boot_id: stored.boot_id,
+        at: Duration::from_secs(stored.seconds_since_1970),
+        asked: stored.asked.iter().filter_map(|word| source(word)).collect(),
+        kernel: stored.kernel,
+        why: stored.why,
+        cordoned_at: stored.cordoned_at.map(Duration::from_secs),
+        uncordoned_at: stored.uncordoned_at.map(Duration::from_secs),
+        ending: stored.ending.as_deref().and_then(ending),
+    }
+}
+
+fn stored_reboot(last: &LastReboot) -> StoredReboot {
+    StoredReboot {
+        boot_id: last.boot_id.clone(),
+        seconds_since_1970: last.at.as_secs(),
+        asked: last.asked.iter().map(|source| source.word().to_owned()).collect(),
+        kernel: last.kernel.clone(),
+        why: last.why.clone(),
+        cordoned_at: seconds(last.cordoned_at),
+        uncordoned_at: seconds(last.uncordoned_at),
+        ending: last.ending.map(|ending| ending.word().to_owned()),
+    }
+}
+
+fn seconds(time: Option<Duration>) -> Option<u64> {
+    time.map(|time| time.as_secs())
 }
 
 fn run(stored: StoredHook) -> HookRun {
@@ -124,12 +172,8 @@ pub fn load(path: &Path) -> io::Result<Memory> {
             let at = Duration::from_secs(it.seconds_since_boot);
             Some(Setback { boot_id: it.boot_id, at, count: it.count, because })
         }),
-        last_reboot: stored.last_reboot.map(|it| LastReboot {
-            boot_id: it.boot_id,
-            at: Duration::from_secs(it.seconds_since_1970),
-            asked: it.asked.iter().filter_map(|word| source(word)).collect(),
-            kernel: it.kernel,
-        }),
+        last_reboot: stored.last_reboot.map(reboot),
+        cordoned_at: stored.cordoned_at.map(Duration::from_secs),
         earlier_reboots: stored.earlier_reboots.into_iter().map(Duration::from_secs).collect(),
         first_start: stored
             .first_start
@@ -160,12 +204,8 @@ pub fn store(path: &Path, memory: &Memory) -> io::Result<()> {
                 .map_or("", |(_, name)| name)
                 .to_owned(),
         }),
-        last_reboot: memory.last_reboot.as_ref().map(|it| StoredReboot {
-            boot_id: it.boot_id.clone(),
-            seconds_since_1970: it.at.as_secs(),
-            asked: it.asked.iter().map(|source| source.word().to_owned()).collect(),
-            kernel: it.kernel.clone(),
-        }),
+        last_reboot: memory.last_reboot.as_ref().map(stored_reboot),
+        cordoned_at: seconds(memory.cordoned_at),
         earlier_reboots: memory.earlier_reboots.iter().map(Duration::as_secs).collect(),
         first_start: memory
             .first_start
@@ -212,7 +252,12 @@ mod tests {
                 at: Duration::from_secs(1_700_000_000),
                 asked: BTreeSet::from([Source::SentinelFile]),
                 kernel: Some("6.1.0-44-amd64".into()),
+                why: "/run/reboot-required by libc6".into(),
+                cordoned_at: Some(Duration::from_secs(1_699_999_990)),
+                uncordoned_at: Some(Duration::from_secs(1_700_000_060)),
+                ending: Some(Ending::Well),
             }),
+            cordoned_at: Some(Duration::from_secs(1_700_000_500)),
             earlier_reboots: vec![Duration::from_secs(1_600_000_000)],
             first_start: Some(FirstStart { boot_id: "b".into(), at: Duration::from_secs(3) }),
             uncordoned: Some(Uncordoned { boot_id: "b".into(), at: Duration::from_secs(90) }),
@@ -237,10 +282,19 @@ mod tests {
         let reboot = r#"{"version": 1, "last_reboot": {"boot_id": "a", "seconds_since_1970": 7}}"#;
         fs::write(&path, reboot).unwrap();
         let last = load(&path).unwrap().last_reboot.unwrap();
+        assert_eq!((last.ending, last.cordoned_for()), (None, None), "nothing is known of it");
         assert_eq!(
             last,
             LastReboot { boot_id: "a".into(), at: Duration::from_secs(7), ..Default::default() }
         );
+    }
+
+    #[test]
+    fn an_ending_that_another_version_knows_is_unknown() {
+        let path = temporary("ending");
+        let reboot = r#"{"boot_id": "a", "seconds_since_1970": 7, "ending": "in-tears"}"#;
+        fs::write(&path, format!(r#"{{"version": 1, "last_reboot": {reboot}}}"#)).unwrap();
+        assert_eq!(load(&path).unwrap().last_reboot.unwrap().ending, None);
     }
 
     #[test]

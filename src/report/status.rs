@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::decide::settings::{Mode, Settings};
-use crate::decide::{Decision, Next, Phase, World, requests};
+use crate::decide::{Decision, LastReboot, Next, Phase, World, requests};
 use crate::replace::replace;
 use crate::words::words;
 
@@ -37,6 +37,9 @@ pub struct Status {
     pub requests: Vec<StatusRequest>,
     /// The slots that this node holds.
     pub slots: Vec<String>,
+    /// The latest reboot that rebootd asked for, as far as it is remembered.
+    #[serde(default)]
+    pub last_reboot: Option<StatusReboot>,
     /// This boot's id.
     pub boot_id: String,
     /// When this was written: seconds since 1970.
@@ -64,6 +67,30 @@ pub struct StatusRequest {
     pub packages: Vec<String>,
     /// Since when: seconds since 1970.
     pub since: Option<u64>,
+}
+
+/// A reboot that was asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StatusReboot {
+    /// When: seconds since 1970.
+    pub at: u64,
+    /// Why, for people; empty if it is not known.
+    pub why: String,
+    /// How long our cordon was on the Node, once it is gone and if that is known.
+    pub cordoned_seconds: Option<u64>,
+    /// How it ended, if that is known: `under-way`, `well`, `stayed-up` or `slot-lost`.
+    pub outcome: Option<String>,
+}
+
+impl From<&LastReboot> for StatusReboot {
+    fn from(last: &LastReboot) -> StatusReboot {
+        StatusReboot {
+            at: last.at.as_secs(),
+            why: last.why.clone(),
+            cordoned_seconds: last.cordoned_for().map(|time| time.as_secs()),
+            outcome: last.ending.map(|ending| ending.word().to_owned()),
+        }
+    }
 }
 
 impl Status {
@@ -101,6 +128,7 @@ impl Status {
                 .filter(|slot| slot.holder.as_ref() == Some(node))
                 .map(|slot| slot.name.clone())
                 .collect(),
+            last_reboot: world.memory.last_reboot.as_ref().map(StatusReboot::from),
             boot_id: world.host.boot_id.clone(),
             written: world.now.wall.as_secs(),
         }

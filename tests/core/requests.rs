@@ -28,6 +28,22 @@ fn two_requests_make_one_reboot_and_the_claim_names_both() {
 }
 
 #[test]
+fn requests_are_told_with_their_age_and_not_more_than_ten_packages() {
+    let mut cluster = Cluster::new(&["n1"], 1);
+    let mut request = |reason: &str, packages: Vec<String>| {
+        let since = Some(cluster.hosts[0].world.now.wall - Duration::from_secs(7500));
+        let request = Request { reason: reason.into(), packages, since };
+        cluster.event(0, Event::Requests([(Source::SentinelFile, Some(Ok(Some(request))))].into()));
+        requests_in_words(&cluster.hosts[0].world, &cluster.hosts[0].settings)
+    };
+    assert_eq!(request("/run/reboot-required", vec![]), "/run/reboot-required, 2h 5min old");
+    let one = "/run/reboot-required by libc6";
+    assert_eq!(request(one, vec!["libc6".into()]), format!("{one}, 2h 5min old"), "not twice");
+    let many = request("x", (10..300).map(|number| format!("p{number}")).collect());
+    assert_eq!(many, "x, 2h 5min old (p10, p11, p12, p13, p14, p15, p16, p17, p18, p19 and 280 more)");
+}
+
+#[test]
 fn one_of_two_requests_that_goes_undoes_nothing() {
     let mut cluster = Cluster::new(&["n1"], 1);
     cluster.pod(0, "db", Owner::Controller);

@@ -13,7 +13,7 @@ use rebootd::decide::settings::{
 };
 use rebootd::decide::*;
 use rebootd::notation::*;
-use rebootd::report::status::line;
+use rebootd::report::status::{Status, line};
 use serde::Deserialize;
 use serde::de::value::{Error, StrDeserializer};
 
@@ -169,6 +169,8 @@ fn tell_host(cluster: &mut Cluster, number: usize, command: &str, rest: &str) ->
                 (OnHookFailure::Continue, OnHookFailure::Continue);
         }
         "restart" => cluster.restart(number),
+        "stays-up" => cluster.hosts[number].stays_up = rest == "yes",
+        "last-reboot" => return vec![last_reboot(cluster, number)],
         "power-cycle" => cluster.power_cycle(number),
         "dpkg-at-stamp" => cluster.hosts[number].dpkg_at_stamp = true,
         "livepatched-min-age" => {
@@ -235,6 +237,14 @@ fn tell_checks(cluster: &mut Cluster, number: usize, command: &str, rest: &str) 
         }
         _ => panic!("unknown command {command} of a node"),
     }
+}
+
+/// What the status says of the last reboot.
+fn last_reboot(cluster: &Cluster, number: usize) -> String {
+    let host = &cluster.hosts[number];
+    let status = Status::new(&host.world, &host.settings, &decide(&host.world, &host.settings));
+    let Some(last) = status.last_reboot else { return "none".to_owned() };
+    format!("for {}, cordoned for {:?} s, {:?}", last.why, last.cordoned_seconds, last.outcome)
 }
 
 /// What others see of a Node.

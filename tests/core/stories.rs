@@ -341,6 +341,11 @@ fn a_crash_or_a_lost_answer_at_any_write_changes_nothing_in_the_end() {
         cluster.run(1400);
         assert!(cluster.is_clean(), "answer {write} lost:\n{}", cluster.story.join("\n"));
         assert!(cluster.hosts.iter().all(|host| host.boot == 2), "answer {write} lost");
+        for host in &cluster.hosts {
+            let last = host.world.memory.last_reboot.as_ref().unwrap();
+            assert_eq!(last.ending, Some(Ending::Well), "answer {write} lost");
+            assert!(last.cordoned_for().is_some_and(|time| time.as_secs() > 0), "answer {write} lost");
+        }
     }
     for step in 1..200 {
         for power in [false, true] {

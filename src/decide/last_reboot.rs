@@ -1,0 +1,174 @@
+//! What is remembered of a reboot: when and why it was asked for, how long the Node was cordoned for it, how its turn ended.
+
+use std::time::Duration;
+
+use super::questions::DAY;
+use super::world::{Ending, LastReboot, World};
+use super::{AbortReason, Reading, SlotView, Source};
+
+/// A day's reboots are remembered, and not more than this.
+const MOST_REBOOTS: usize = 10;
+
+/// Our cordon was confirmed; again, perhaps.
+pub(super) fn cordoned(world: &mut World) {
+    let now = wall(world);
+    world.memory.cordoned_at.get_or_insert(now);
+}
+
+/// It was confirmed that no cordon of ours is on the Node.
+pub(super) fn uncordoned(world: &mut World) {
+    let now = wall(world);
+    let Some(cordoned) = world.memory.cordoned_at.take() else { return };
+    // The cordon may have been that of a later turn, which came to nothing.
+    let its_own = |last: &&mut LastReboot| last.cordoned_at == Some(cordoned);
+    if let Some(last) = world.memory.last_reboot.as_mut().filter(its_own) {
+        last.uncordoned_at = Some(now);
+    }
+}
+
+/// The reboot is asked for; again, perhaps.
+pub(super) fn begun(world: &mut World) {
+    let at = wall(world);
+    let mut earlier = world.memory.earlier_reboots.clone();
+    earlier.extend(world.rebooted().map(|last| last.at));
+    earlier.retain(|at| world.elapsed_since(*at) < DAY);
+    earlier.drain(..earlier.len().saturating_sub(MOST_REBOOTS));
+    world.memory.earlier_reboots = earlier;
+    let host = &world.host;
+    let asks = |(source, reading): (&Source, &Reading<_>)| {
+        matches!(reading.last(), Some(Some(_))).then_some(*source)
+    };
+    let slot = held_here(world).find(|slot| slot.claim.boot_id.as_ref() == Some(&host.boot_id));
+    world.memory.last_reboot = Some(LastReboot {
+        boot_id: host.boot_id.clone(),
+        at,
+        asked: host.requests.iter().filter_map(asks).collect(),
+        kernel: host
+            .kernel
+            .last()
+            .and_then(|kernel| kernel.newer.as_ref())
+            .map(|newer| newer.release.clone()),
+        why: slot.map(|slot| slot.claim.reason.clone()).unwrap_or_default(),
+        cordoned_at: world.memory.cordoned_at,
+        uncordoned_at: None,
+        ending: Some(Ending::UnderWay),
+    });
+}
+
+/// The slot was given back.
+pub(super) fn released(world: &mut World, because: Option<AbortReason>) {
+    let here = &world.host.boot_id;
+    let Some(last) = under_way(&mut world.memory.last_reboot) else { return };
+    match because {
+        None if last.boot_id != *here => last.ending = Some(Ending::Well),
+        Some(_) if last.boot_id == *here => last.ending = Some(Ending::StayedUp),
+        _ => {}
+    }
+}
+
+/// A complete look has ended. Where it shows no slot of this machine any more, a person freed it, or the answer to our
+/// release was lost: that comes after the uncordon.
+pub(super) fn looked(world: &mut World) {
+    if held_here(world).next().is_some() {
+        return;
+    }
+    let here = &world.host.boot_id;
+    let Some(last) = under_way(&mut world.memory.last_reboot) else { return };
+    last.ending = Some(match last.uncordoned_at {
+        None => Ending::SlotLost,
+        Some(_) if last.boot_id == *here => Ending::StayedUp,
+        Some(_) => Ending::Well,
+    });
+}
+
+fn under_way(last: &mut Option<LastReboot>) -> Option<&mut LastReboot> {
+    last.as_mut().filter(|last| last.ending == Some(Ending::UnderWay))
+}
+
+/// The slots that this machine holds, as last read.
+fn held_here(world: &World) -> impl Iterator<Item = &SlotView> {
+    let machine = &world.host.machine_id;
+    let slots = world.cluster.slots.last().into_iter().flatten();
+    slots.filter(move |slot| slot.holder.is_some() && slot.claim.machine_id.as_ref() == Some(machine))
+}
+
+/// In whole seconds, as remembered.
+fn wall(world: &World) -> Duration {
+    Duration::from_secs(world.now.wall.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::{Claim, Memory, Now};
+
+    /// Back from a reboot that was asked for in the boot `before`; the slot is held, or not.
+    fn back(held: bool, uncordoned_at: Option<Duration>) -> World {
+        let at = Duration::from_secs(60);
+        let last_reboot = Some(LastReboot {
+            boot_id: "before".into(),
+            cordoned_at: Some(at),
+            uncordoned_at,
+            ending: Some(Ending::UnderWay),
+            ..LastReboot::default()
+        });
+        let memory = Memory { last_reboot, cordoned_at: Some(at), ..Memory::default() };
+        let now = Now { boot: Duration::from_secs(9), wall: Duration::from_secs(100) };
+        let mut world = World::new(now, "p".into(), "here".into(), "m".into(), memory);
+        let claim = Claim { machine_id: Some("m".into()), ..Claim::default() };
+        let holder = held.then(|| "n".to_owned());
+        world.cluster.slots.take(Ok(vec![SlotView { holder, claim, ..SlotView::default() }]));
+        world
+    }
+
+    fn ending(world: &World) -> Option<Ending> {
+        world.memory.last_reboot.as_ref().unwrap().ending
+    }
+
+    #[test]
+    fn it_is_under_way_until_the_slot_is_given_back() {
+        let mut world = back(true, None);
+        looked(&mut world);
+        uncordoned(&mut world);
+        looked(&mut world);
+        assert_eq!(ending(&world), Some(Ending::UnderWay));
+        released(&mut world, None);
+        assert_eq!(ending(&world), Some(Ending::Well));
+        let cordoned_for = world.memory.last_reboot.as_ref().unwrap().cordoned_for();
+        assert_eq!(cordoned_for, Some(Duration::from_secs(40)));
+    }
+
+    #[test]
+    fn a_slot_that_is_gone_before_the_uncordon_was_freed_and_after_it_was_given_back() {
+        let mut world = back(false, None);
+        looked(&mut world);
+        assert_eq!(ending(&world), Some(Ending::SlotLost));
+        uncordoned(&mut world);
+        looked(&mut world);
+        assert_eq!(ending(&world), Some(Ending::SlotLost), "it stays what it was");
+        let mut world = back(false, Some(Duration::from_secs(90)));
+        looked(&mut world);
+        assert_eq!(ending(&world), Some(Ending::Well));
+    }
+
+    #[test]
+    fn what_an_earlier_version_remembered_stays_unknown() {
+        let mut world = back(false, None);
+        world.memory.last_reboot.as_mut().unwrap().ending = None;
+        looked(&mut world);
+        released(&mut world, None);
+        assert_eq!(ending(&world), None);
+    }
+
+    #[test]
+    fn the_cordon_of_a_later_turn_is_not_its_own() {
+        let mut world = back(true, None);
+        uncordoned(&mut world);
+        world.now.wall = Duration::from_secs(500);
+        cordoned(&mut world);
+        world.now.wall = Duration::from_secs(600);
+        uncordoned(&mut world);
+        let cordoned_for = world.memory.last_reboot.as_ref().unwrap().cordoned_for();
+        assert_eq!(cordoned_for, Some(Duration::from_secs(40)));
+    }
+}
