@@ -36,7 +36,8 @@ impl Journal {
     }
 
     pub(super) fn decided(&mut self, world: &World, settings: &Settings, decision: &Decision) {
-        self.pods_gone(world, decision.phase);
+        self.pods_gone(world);
+        self.stands(world, settings, decision);
         if let Next::Act(effect) = &decision.next {
             let (node, phase) = (&settings.node_name, decision.phase.word());
             let why = if begins_turn(effect, world) {
@@ -46,6 +47,10 @@ impl Journal {
             };
             tracing::info!(node, phase, "{phase}: {effect}{why}");
         }
+    }
+
+    /// Where the node stands, if that is new.
+    fn stands(&mut self, world: &World, settings: &Settings, decision: &Decision) {
         let new = Reported {
             line: status::line(decision),
             phase: decision.phase,
@@ -56,6 +61,12 @@ impl Journal {
         if is_old || self.last.as_ref() == Some(&new) {
             return;
         }
+        if self.was_draining()
+            && new.phase != Phase::Draining
+            && let Some(summary) = world.cluster.drain.summary()
+        {
+            tracing::info!("{summary}");
+        }
         systemd::status(&new.line);
         if let Some(path) = &self.status
             && let Err(error) = status::Status::new(world, settings, decision).publish(path)
@@ -64,6 +75,10 @@ impl Journal {
         }
         self.tell(&new, settings, decision);
         self.last = Some(new);
+    }
+
+    fn was_draining(&self) -> bool {
+        self.last.as_ref().is_some_and(|last| last.phase == Phase::Draining)
     }
 
     /// What is done is logged when it is done; numbers that change in a reason are no news.
@@ -80,17 +95,12 @@ impl Journal {
         }
     }
 
-    /// Each pod that has left, while draining, and the sum when the drain is over.
-    fn pods_gone(&mut self, world: &World, phase: Phase) {
-        let drain = &world.cluster.drain;
-        let told = std::mem::replace(&mut self.gone, drain.gone.len());
-        if self.last.as_ref().is_none_or(|last| last.phase != Phase::Draining) {
-            return;
-        }
-        drain.gone.iter().skip(told).for_each(|pod| tracing::info!("{pod}"));
-        let is_over = phase != Phase::Draining;
-        if let Some(summary) = drain.summary().filter(|_| is_over) {
-            tracing::info!("{summary}");
+    /// Each pod that has left while the node drains.
+    fn pods_gone(&mut self, world: &World) {
+        let gone = &world.cluster.drain.gone;
+        let told = std::mem::replace(&mut self.gone, gone.len());
+        if self.was_draining() {
+            gone.iter().skip(told).for_each(|pod| tracing::info!("{pod}"));
         }
     }
 }
