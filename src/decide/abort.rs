@@ -7,7 +7,7 @@ use std::fmt;
 pub enum AbortReason {
     /// Nothing asks for a reboot any more.
     RequestGone,
-    /// No window is open or configured any more, or not for long enough.
+    /// No window is configured or open any more, or it does not stay open long enough.
     WindowClosed,
     /// A freeze has begun.
     Frozen,
@@ -19,7 +19,7 @@ pub enum AbortReason {
     PoolChanged,
     /// A person removed our cordon.
     CordonRemoved,
-    /// The drain did not end in time.
+    /// The drain did not finish in time.
     DrainDeadline,
     /// The machine stayed up after the last try.
     RebootFailed,
@@ -29,16 +29,16 @@ pub enum AbortReason {
     SteppingBack,
     /// A person wants the slot back, and asked for it in the slot.
     AskedToStepBack,
-    /// A pod stands in the way, which was not there before the claim.
+    /// A pod that was not there before the claim now stands in the way.
     PodsRefused,
     /// An administrator's own step failed, or took too long.
     HookFailed,
-    /// There is no other node that could stand in for this one.
+    /// No other node could stand in for this one.
     OnlyOne,
 }
 
 impl AbortReason {
-    /// Whether the next claim should wait: the same would only happen again.
+    /// Whether to wait before the next claim, because the same would only happen again.
     pub fn is_setback(self) -> bool {
         match self {
             AbortReason::CordonRemoved

@@ -7,23 +7,23 @@ use super::{Effect, Part, Parts, Reason};
 /// Where this node stands. Never stored: derived from the World at each decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Phase {
-    /// Before the first readings: no effect at all.
+    /// Before the first readings: nothing may be done yet.
     Starting,
     /// No request, no slot, no cordon of ours.
     Idle,
-    /// A request, or a slot that is held without a Node that is ours, and something that has to come first.
+    /// There is a request, but something has to come first. Also: a slot is held, but no Node is proven to be ours.
     Waiting,
-    /// A cordon of ours without a slot: uncordon when healthy, before any new claim.
+    /// Our cordon is on the Node, but we hold no slot: uncordon when healthy, before any new claim.
     Restoring,
-    /// A slot claimed in this boot, the cordon not yet confirmed.
+    /// A slot was claimed in this boot; the cordon is not confirmed yet.
     Cordoning,
     /// Cordoned; pods are leaving.
     Draining,
     /// The slot is stamped: the reboot has been asked for, or is about to be.
     Rebooting,
-    /// Undoing, before the slot is given back without a reboot.
+    /// Undoing the turn before the slot is given back without a reboot.
     Aborting,
-    /// Back from a reboot: prove, wait for health, uncordon, release.
+    /// Back from a reboot: prove it, wait for health, uncordon, release the slot.
     Returning,
     /// A slot under our name that we cannot prove to be ours: a person decides.
     Unproven,
@@ -59,7 +59,8 @@ pub struct Decision {
     pub reasons: Vec<Reason>,
     /// What comes next.
     pub next: Next,
-    /// What to watch while waiting. A watch event says no more than "look"; only pods and annotations are folded from it.
+    /// What to watch while waiting. A watch event only says "look"; pods and annotations are the exception: their
+    /// events are folded in.
     pub watched: Parts,
 }
 
@@ -74,13 +75,13 @@ pub enum Next {
     Wait(Option<Duration>),
 }
 
-/// What to read; this host's own readings come last, always.
+/// What to read. This host's own readings always come last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Reads {
-    /// Of the cluster. With [`Part::Node`] it is a look: everything that a write may rest on is read again. The pods
-    /// alone leave the look as it is.
+    /// What to read from the cluster. With [`Part::Node`] this is a look: everything that a write may rest on is read
+    /// again. Reading only the pods does not begin a new look.
     pub parts: Parts,
-    /// The latest list of pods showed nothing left to drain: this look is to confirm it.
+    /// The latest list of pods showed nothing left to drain; this look confirms it.
     pub confirms_drained: bool,
 }
 

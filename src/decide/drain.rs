@@ -1,5 +1,5 @@
-//! The drain: which pods leave, how far each has come, and what the server said. [`plan`](plan()) decides what becomes of
-//! a pod, [`queue`] whom to ask next.
+//! The drain: which pods leave, how far each has come, and what the server answered. [`plan`](plan()) decides what
+//! happens to each pod, [`queue`] which one to ask for next.
 
 mod folding;
 mod keepers;

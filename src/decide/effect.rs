@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{AbortReason, Claim, Hook, PodKey, SignsWrite, Stamp};
 
-/// One effect on the world. A decision holds one at most.
+/// One effect on the world. A decision contains at most one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Effect {
     /// A conditional write to a slot.
@@ -13,20 +13,20 @@ pub enum Effect {
     WriteNode(NodeWrite),
     /// Ask for the eviction of pods.
     Evict(Eviction),
-    /// Ask systemd for the administrator's unit.
+    /// Ask systemd to start the administrator's unit.
     StartHook {
-        /// Which.
+        /// Which hook.
         hook: Hook,
         /// For which turn, see [`super::HookRun`].
         turn: Duration,
     },
     /// Ask those who are logged in to log out.
     TellPeople,
-    /// Ask logind for the reboot, not later than this time since boot.
+    /// Ask logind for the reboot, no later than this time since boot.
     Reboot {
-        /// Later than this the write that allowed it is too old.
+        /// After this time, the write that allowed the reboot is too old.
         not_after: Duration,
-        /// By kexec, where a kernel is loaded for it.
+        /// Use kexec if a kernel is loaded for it.
         kexec: bool,
     },
 }
@@ -79,20 +79,20 @@ impl std::fmt::Display for Effect {
 pub struct Eviction {
     /// The pods.
     pub pods: Vec<PodKey>,
-    /// In which way.
+    /// How they are asked to end.
     pub how: How,
-    /// Instead of the pods' own grace; never zero, which would not wait for the kubelet.
+    /// Replaces the pods' own grace period. Never zero: the deletion would then not wait for the kubelet.
     pub grace: Option<Duration>,
 }
 
-/// In which way pods are asked to end.
+/// How pods are asked to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum How {
-    /// By an eviction: budgets are asked.
+    /// By an eviction, which respects budgets.
     Evict,
-    /// By a deletion: budgets are not asked.
+    /// By a deletion, which ignores budgets.
     Delete,
-    /// By an eviction that is judged and not carried out.
+    /// By a dry run: the server judges the eviction but does not carry it out.
     DryRun,
 }
 
@@ -101,11 +101,11 @@ pub enum How {
 pub struct SlotWrite {
     /// The slot's name.
     pub slot: String,
-    /// The uid that it must have.
+    /// The uid that it must still have.
     pub uid: String,
-    /// The resourceVersion that it must have.
+    /// The resourceVersion that it must still have.
     pub resource_version: String,
-    /// Makes the write change the object whatever it holds, so that its answer settles earlier ones.
+    /// Ensures that the write changes the object, whatever it holds, so that its answer settles earlier writes.
     pub nonce: String,
     /// What to change.
     pub change: SlotChange,
@@ -116,21 +116,21 @@ pub struct SlotWrite {
 pub enum SlotChange {
     /// Take it, or take it again to settle an earlier write.
     Claim(Claim),
-    /// Stamp it: the reboot follows at once.
+    /// Stamp it: the reboot follows immediately.
     Stamp(Stamp),
     /// Give it back.
     Release {
-        /// Why, if it was not after a reboot.
+        /// Why, unless it was after a reboot.
         because: Option<AbortReason>,
     },
-    /// Take it from another node. It becomes free, never ours: the claim is another write.
+    /// Take it away from another node. The slot becomes free, not ours: claiming it is a separate write.
     Free {
         /// Who held it.
         holder: String,
     },
 }
 
-/// A compare-and-swap on the own Node. Each also keeps the Node's pool label.
+/// A compare-and-swap on the own Node. Every such write also keeps the Node's pool label.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct NodeWrite {
     /// The Node's uid.
@@ -141,9 +141,9 @@ pub struct NodeWrite {
     pub nonce: String,
     /// The pool label to keep.
     pub pool: String,
-    /// Remove the annotation that asks for a reboot: it has been.
+    /// Remove the annotation that asked for a reboot, because the reboot has happened.
     pub fulfils_request: bool,
-    /// What others shall see.
+    /// What others should see.
     pub signs: SignsWrite,
     /// What to change.
     pub change: NodeChange,
@@ -154,19 +154,19 @@ pub struct NodeWrite {
 pub enum NodeChange {
     /// Cordon, with our mark in the same write.
     Cordon {
-        /// For people who wonder: the mark's text.
+        /// The mark's text, for people who wonder why the node is cordoned.
         why: String,
     },
     /// Remove our cordon and our mark.
     Uncordon {
-        /// Set where the cordon outlived its slot in this boot: back off before the next claim.
+        /// Set if the cordon outlived its slot in this boot: back off before the next claim.
         because: Option<AbortReason>,
     },
-    /// Remove only our mark: the cordon is a person's, or gone.
+    /// Remove only our mark: the cordon is a person's, or is gone.
     RemoveMark,
-    /// Change nothing but the nonce, the pool label and the signs: settles earlier writes.
+    /// Change only the nonce, the pool label and the signs: this settles earlier writes.
     Confirm {
-        /// It is our turn, under the cordon of a person.
+        /// It is our turn, but the cordon is a person's.
         in_turn: bool,
     },
 }

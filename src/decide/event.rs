@@ -8,13 +8,14 @@ use super::{
     KubeletLease, Names, NodeView, Others, PodKey, PodView, Reads, ScheduledShutdown, SlotView, Source,
 };
 
-/// What a write is sent to, by uid.
+/// The object that a write is sent to, by uid.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Target(pub String);
 
 impl Event {
-    /// Whether this is a reading that failed so that the rest of its look would only fail, too. What only shuts a gate of
-    /// its own (the other nodes, alerts, the gates after a reboot, budgets) does not: what follows is read all the same.
+    /// Whether this reading failed in such a way that the rest of its look would only fail, too. A reading that only
+    /// closes its own gate (the other nodes, alerts, the gates after a reboot, budgets) does not count: what follows
+    /// is read anyway.
     pub fn ends_look(&self) -> bool {
         matches!(
             self,
@@ -31,25 +32,25 @@ impl Event {
 /// Why a read failed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Failure {
-    /// For people.
+    /// The reason, for people.
     pub message: String,
-    /// The server asked for this much patience.
+    /// The server asked us to wait this long.
     pub retry_after: Option<Duration>,
 }
 
 /// How a write ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// 2xx: it is applied, and every earlier write to the object is dead.
+    /// 2xx: the write is applied, and no earlier write to the object can be applied any more.
     Answered,
-    /// The server refused it: it is not applied. Earlier doubts remain.
+    /// The server refused it, so it is not applied. Doubts about earlier writes remain.
     Refused {
         /// What the server said.
         failure: Failure,
-        /// A conflict (409): somebody else was faster, look and go on.
+        /// A conflict (409): somebody else was faster; look and go on.
         conflict: bool,
     },
-    /// No answer, or one that does not say: it may be applied, now or later.
+    /// No answer, or one that does not say: the write may be applied, now or later.
     Unanswered(Failure),
 }
 
@@ -58,9 +59,9 @@ pub enum Outcome {
 pub enum Event {
     /// Time passed.
     Tick,
-    /// The sources of requests on this host were read, all that are configured.
+    /// The sources of requests on this host were read: all that are configured.
     Requests(BTreeMap<Source, Answer>),
-    /// The file of a person who holds this node was read.
+    /// The hold file, with which a person holds this node, was read.
     Hold(Result<Option<String>, String>),
     /// Which kernel runs, and which is installed, was read.
     Kernel(Result<Kernel, String>),
@@ -70,7 +71,7 @@ pub enum Event {
     Clock(Result<bool, String>),
     /// Who is logged in was read.
     Sessions(Result<Vec<String>, String>),
-    /// The units of the hooks were read, all that are wanted.
+    /// The units of all the wanted hooks were read.
     Hooks(BTreeMap<Hook, Result<HookUnit, String>>),
     /// The rest of the host was read.
     Host {
@@ -87,14 +88,14 @@ pub enum Event {
     },
     /// The daemon is about to ask those who are logged in to log out.
     PeopleTold,
-    /// The daemon is about to ask systemd for a hook, in the turn of the slot claimed then.
+    /// The daemon is about to ask systemd to start a hook, in the turn of the slot claimed at this time.
     HookBegun {
-        /// Which.
+        /// Which hook.
         hook: Hook,
         /// See [`super::HookRun`].
         turn: Duration,
     },
-    /// A look begins: what follows was read after this.
+    /// A look begins: the readings that follow belong to it.
     LookBegun,
     /// The own Node was read.
     Node(Result<Option<NodeView>, Failure>),
@@ -109,18 +110,18 @@ pub enum Event {
     },
     /// The other nodes were read.
     Others(Result<Others, Failure>),
-    /// The fleet's policy was read, and is in the settings from now on; or why it is not: it is not understood, or we may
-    /// not read it.
+    /// The fleet's policy was read and now applies in the settings; or why it does not: it cannot be understood, or
+    /// we may not read it.
     Policy(Result<(), String>),
-    /// The API server did not answer the question for the fleet's policy: the look has failed.
+    /// The API server did not answer when asked for the fleet's policy: the look has failed.
     PolicyUnanswered(Failure),
-    /// A watch says that the fleet's policy is another.
+    /// A watch says that the fleet's policy has changed.
     PolicyChanged,
-    /// The host's configuration was read anew: what is wrong with it, if something is. The settings are those of before.
+    /// The host's configuration was read again; what is wrong with it, if anything. The settings stay as they were.
     Configuration(Option<String>),
-    /// Prometheus was asked for what keeps a reboot from starting.
+    /// Prometheus was asked for whatever keeps a reboot from starting.
     Alerts(Result<Names, Failure>),
-    /// What the gates after a reboot ask for was read.
+    /// What the gates after a reboot ask about was read.
     After(AfterReadings),
     /// The kubelet's Lease was read.
     Kubelet(Result<KubeletLease, Failure>),
@@ -137,9 +138,9 @@ pub enum Event {
         /// `metadata.resourceVersion`.
         resource_version: String,
     },
-    /// A watch says what people have written on the own Node.
+    /// A watch says what people have annotated on the own Node.
     Annotations {
-        /// `metadata.uid`; empty where the Node is gone.
+        /// `metadata.uid`; empty if the Node is gone.
         uid: String,
         /// As in [`NodeView::hold`].
         hold: Option<String>,
@@ -148,15 +149,15 @@ pub enum Event {
         /// As in [`NodeView::labels`].
         labels: BTreeMap<String, String>,
     },
-    /// A watch says what a pod is now.
+    /// A watch says what a pod looks like now.
     PodSeen(PodView),
     /// A watch says that a pod has left this node.
     PodGone(PodKey),
-    /// A watch broke off: what it follows may have changed.
+    /// A watch broke off: what it watched may have changed.
     WatchEnded,
     /// A write is about to be sent.
     WriteBegun(Target),
-    /// A write came to its end.
+    /// A write ended.
     WriteEnded {
         /// The write.
         effect: Effect,
@@ -167,26 +168,26 @@ pub enum Event {
     },
     /// Evictions are about to be asked for.
     EvictionsBegun {
-        /// Of these pods.
+        /// The pods.
         pods: Vec<PodKey>,
-        /// In which way.
+        /// How they are asked to end.
         how: How,
     },
-    /// An eviction was answered, or not.
+    /// A request for an eviction was answered, or failed without an answer.
     EvictionEnded {
         /// The pod.
         pod: PodKey,
-        /// In which way it was asked for.
+        /// How it was asked to end.
         how: How,
-        /// How that ended.
+        /// How the request ended.
         outcome: EvictionOutcome,
     },
     /// The reboot is about to be asked for.
     RebootBegun,
     /// logind answered.
     RebootEnded(Result<(), String>),
-    /// Somebody asks this node to give back what it holds and to claim nothing.
+    /// Somebody asks this node to give back its slots and to claim nothing.
     StepBack,
-    /// The settings changed: what was read under the old ones no longer counts.
+    /// The settings changed: readings made under the old ones no longer count.
     Reloaded,
 }

@@ -8,16 +8,16 @@ use crate::notation::Selector;
 /// The time of an event, as read by the edge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Now {
-    /// Time since this boot (`CLOCK_BOOTTIME`): what every deadline counts in.
+    /// Time since this boot (`CLOCK_BOOTTIME`): all deadlines are counted in it.
     pub boot: Duration,
-    /// Wall time since 1970, UTC: only ever compared with this host's own earlier wall time.
+    /// Wall time since 1970, UTC. Only ever compared with this host's own earlier wall time.
     pub wall: Duration,
 }
 
-/// What is known of one thing, and whether the latest attempt to read it succeeded.
+/// What is known about one thing, and whether the latest attempt to read it succeeded.
 ///
-/// A failed attempt keeps the last known fact, but [`Reading::current`] no longer gives it: an effect rests
-/// on `current`, a report may show `last`.
+/// A failed attempt keeps the last known fact, but [`Reading::current`] no longer returns it. An effect rests on
+/// `current`; a report may show `last`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Reading<T> {
     last: Option<T>,
@@ -44,17 +44,17 @@ impl<T> Reading<T> {
         self.last.as_ref().filter(|_| self.failure.is_none())
     }
 
-    /// The fact as last known, however the latest attempt ended.
+    /// The fact as last known, no matter how the latest attempt ended.
     pub fn last(&self) -> Option<&T> {
         self.last.as_ref()
     }
 
-    /// What follows from the fact.
+    /// The same reading of something that follows from the fact.
     pub(super) fn map<U>(&self, follows: impl FnOnce(&T) -> U) -> Reading<U> {
         Reading { last: self.last.as_ref().map(follows), failure: self.failure.clone() }
     }
 
-    /// Changes the last known fact, where there is one, by what a watch told of it.
+    /// Changes the last known fact, if there is one, by what a watch has reported.
     pub(super) fn change(&mut self, change: impl FnOnce(&mut T)) {
         if let Some(fact) = &mut self.last {
             change(fact);
@@ -72,22 +72,22 @@ impl<T> Reading<T> {
 pub struct Request {
     /// One line for people, such as `/run/reboot-required`.
     pub reason: String,
-    /// The packages that ask for it, as far as they are named; sorted, each once.
+    /// The packages that ask for it, if they are named; sorted, without duplicates.
     pub packages: Vec<String>,
-    /// When it was made: wall time since 1970.
+    /// When the request was made: wall time since 1970.
     pub since: Option<Duration>,
 }
 
 /// The kernels of this host.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Kernel {
-    /// The release that runs, such as `6.1.0-44-amd64`.
+    /// The running release, such as `6.1.0-44-amd64`.
     pub running: String,
-    /// The newest that is installed, of its flavour, if it is newer.
+    /// The newest installed release of its flavour, if it is newer.
     pub newer: Option<NewerKernel>,
 }
 
-/// An installed kernel that does not run yet.
+/// An installed kernel that is not running yet.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct NewerKernel {
     /// Its release.
@@ -99,11 +99,11 @@ pub struct NewerKernel {
 /// An inhibitor on shutdown, as logind lists it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Inhibitor {
-    /// Who holds it, in his own words.
+    /// Who holds it, in their own words.
     pub who: String,
-    /// Why, in his own words.
+    /// Why, in their own words.
     pub why: String,
-    /// It only delays the shutdown; otherwise it blocks it.
+    /// It only delays the shutdown; otherwise it blocks the shutdown.
     pub delays: bool,
 }
 
@@ -116,7 +116,7 @@ pub struct ScheduledShutdown {
     pub at: Duration,
 }
 
-/// What the core needs of this host's Node object.
+/// What the core needs to know about this host's Node object.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct NodeView {
     /// `metadata.uid`.
@@ -125,17 +125,17 @@ pub struct NodeView {
     pub resource_version: String,
     /// `spec.unschedulable`.
     pub unschedulable: bool,
-    /// Whether `metadata.managedFields` names us for `spec.unschedulable`.
+    /// Whether `metadata.managedFields` says that we set `spec.unschedulable`.
     pub unschedulable_is_ours: bool,
     /// Our cordon mark, if it is there.
     pub mark: Option<String>,
     /// The pool in the Node's label.
     pub pool_label: Option<String>,
-    /// The Node is labelled as one of the control plane.
+    /// The Node is labelled as a control plane node.
     pub control_plane: bool,
-    /// `status.nodeInfo.bootID` without dashes; empty where the kubelet reports none.
+    /// `status.nodeInfo.bootID` without dashes; empty if the kubelet reports none.
     pub boot_id: String,
-    /// `status.nodeInfo.machineID` without dashes; empty where the kubelet reports none.
+    /// `status.nodeInfo.machineID` without dashes; empty if the kubelet reports none.
     pub machine_id: String,
     /// Condition `Ready` is `True`.
     pub ready: bool,
@@ -149,26 +149,26 @@ pub struct NodeView {
     pub allocatable: BTreeMap<String, String>,
     /// How many volumes are attached to the node, or in use on it.
     pub volumes: usize,
-    /// A person's annotation that keeps this node from rebooting, with his words.
+    /// A person's annotation that keeps this node from rebooting, with its text.
     pub hold: Option<String>,
-    /// A person's or a provider's annotation that asks for a reboot, with its words.
+    /// A person's or a provider's annotation that asks for a reboot, with its text.
     pub request: Option<String>,
-    /// Its labels, by which the fleet's policy may name it.
+    /// Its labels, by which the fleet's policy may select it.
     pub labels: BTreeMap<String, String>,
     /// Which of [`super::KEEP_FROM_AUTOSCALERS`] it has.
     pub annotations: BTreeSet<String>,
-    /// The labels and annotations that are there because we have put them there, as [`super::ADDED`] names them.
+    /// The labels and annotations that we have put there, as listed in [`super::ADDED`].
     pub added: BTreeSet<String>,
     /// It has our taint, [`super::WAITING`].
     pub waiting_taint: bool,
-    /// Its other taints, each in JSON as it was read, opaque.
+    /// Its other taints, each as the JSON that was read, opaque.
     pub taints: Vec<String>,
-    /// What says that the node is about to be removed from the cluster, if something does.
+    /// What says that the node is about to be removed from the cluster, if anything does.
     pub removal: Option<String>,
 }
 
-/// A Lease of this name beside the slots pauses the fleet while it exists: one that every version of rebootd reads in
-/// any case, and sees at the same moment as the slots. Its holder is the text for people.
+/// While a Lease of this name exists beside the slots, the fleet is paused. A Lease, because every version of rebootd
+/// reads those anyway and sees this one at the same moment as the slots. Its holder is the text for people.
 pub const PAUSE: &str = "pause";
 
 /// One slot: a Lease of the namespace `rebootd`.
@@ -184,28 +184,28 @@ pub struct SlotView {
     pub pool: Option<String>,
     /// The node that holds it.
     pub holder: Option<String>,
-    /// What the holder wrote when it claimed.
+    /// What the holder recorded when it claimed.
     pub claim: Claim,
     /// The stamp of a reboot that was asked for.
     pub stamp: Option<Stamp>,
-    /// Who asks the holder to step back before it reboots, if a person does.
+    /// Who asks the holder to step back before it reboots, if anybody does.
     pub step_back: Option<String>,
 }
 
-/// What a claim records in the slot. Every field is overwritten by each claim.
+/// What a claim records in the slot. Each claim overwrites every field.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Claim {
-    /// The machine that claimed; `None` where absent or garbled.
+    /// The machine that claimed; `None` if absent or garbled.
     pub machine_id: Option<String>,
     /// The uid of its Node.
     pub node_uid: Option<String>,
-    /// The boot in which it claimed; `None` where absent or garbled.
+    /// The boot in which it claimed; `None` if absent or garbled.
     pub boot_id: Option<String>,
     /// When, in time since that boot. Deadlines count from here.
     pub at: Option<Duration>,
-    /// The Node's allocatable resources, without those that a boot may change by a little.
+    /// The Node's allocatable resources, without those that may change slightly from boot to boot.
     pub allocatable: BTreeMap<String, String>,
-    /// The kubelet's heartbeat then.
+    /// The kubelet's heartbeat at that time.
     pub heartbeat: String,
     /// The request's reason.
     pub reason: String,
@@ -214,46 +214,46 @@ pub struct Claim {
 /// Written into the slot right before the reboot is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Stamp {
-    /// The boot that asked for it.
+    /// The boot in which the reboot was asked for.
     pub boot_id: String,
-    /// Which try of this claim: 1, 2, …
+    /// The number of the try within this claim: 1, 2, …
     pub attempt: u32,
     /// When, in time since that boot.
     pub at: Duration,
-    /// The DaemonSets whose pods were not ready on this node then, as `namespace/name`; at most so many that an
-    /// annotation can hold them. The return does not wait for these.
+    /// The DaemonSets whose pods were not ready on this node at that time, as `namespace/name`; no more than fit into
+    /// an annotation. The return does not wait for these.
     pub unready: BTreeSet<String>,
-    /// What the Node's annotation that asks for a reboot said then: the reboot fulfils it.
+    /// What the Node's annotation that asks for a reboot said at that time: the reboot fulfils it.
     pub request: Option<String>,
 }
 
-/// What the other nodes say of themselves, as far as it may stand in the way.
+/// The state of the other nodes, as far as it may stand in the way.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Others {
-    /// Nodes of the pool that are NotReady, or of which nobody knows.
+    /// Nodes of the pool that are NotReady, or whose state is unknown.
     pub not_ready: Names,
-    /// Nodes of the pool that are Ready, and cordoned.
+    /// Nodes of the pool that are Ready but cordoned.
     pub cordoned: Names,
-    /// There is no other node in the cluster.
+    /// The cluster has no other node.
     pub only_node: bool,
-    /// This node is one of the control plane, and there is no other.
+    /// This node is a control plane node, and there is no other.
     pub only_control_plane: bool,
-    /// Where this node is one of the control plane: which nodes and pods of the control plane elsewhere are not
-    /// ready, each with its state.
+    /// If this node is a control plane node: the control plane nodes and pods elsewhere that are not ready, each with
+    /// its state.
     pub control_plane: Names,
 }
 
-/// Some things by name, the rest by number.
+/// Some things: the first by name, the rest as a number.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Names {
-    /// The first of them.
+    /// The first ones.
     pub first: Vec<String>,
     /// How many more there are.
     pub more: usize,
 }
 
 impl Names {
-    /// More names than any pool has slots: those of holders have to be told from the rest.
+    /// More names than any pool has slots, because slot holders have to be told from the rest.
     const MOST: usize = 500;
 
     /// Adds one.
@@ -266,7 +266,7 @@ impl Names {
         self.first.len() + self.more
     }
 
-    /// The same with not more than so many names.
+    /// The same with at most this many names.
     pub(super) fn shortened(mut self, most: usize) -> Names {
         self.more += self.first.len().saturating_sub(most);
         self.first.truncate(most);
@@ -286,7 +286,7 @@ impl std::fmt::Display for Names {
 pub struct AfterReadings {
     /// What Prometheus finds.
     pub query: Option<Result<Names, String>>,
-    /// The values of each object's field, in the order of the settings; `None` where there is no such object or field.
+    /// The values of each object's field, in the order of the settings; `None` if there is no such object or field.
     pub objects: Vec<Result<Vec<Option<String>>, String>>,
 }
 
@@ -297,11 +297,11 @@ pub struct KubeletLease {
     pub uid: String,
     /// `metadata.resourceVersion`, opaque.
     pub resource_version: String,
-    /// `spec.renewTime`, by the kubelet's clock: only ever compared for equality.
+    /// `spec.renewTime`, by the kubelet's clock. Only ever compared for equality.
     pub renewed: String,
 }
 
-/// A pod's name, and the uid that tells it from a later pod of the same name.
+/// A pod's name, and the uid that distinguishes it from a later pod of the same name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct PodKey {
     /// Namespace.
@@ -318,36 +318,36 @@ impl std::fmt::Display for PodKey {
     }
 }
 
-/// Who looks after a pod.
+/// What looks after a pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Owner {
-    /// No controller: nobody makes it anew elsewhere, but the kubelet starts it again after the boot.
+    /// No controller: it is not recreated elsewhere, but the kubelet starts it again after the boot.
     Nobody,
-    /// A DaemonSet, of whichever API group: it would come straight back to this node.
+    /// A DaemonSet, of any API group: the pod would come straight back to this node.
     DaemonSet,
-    /// The kubelet itself, from a file: the API object is a mirror.
+    /// The kubelet itself, from a file: the API object is only a mirror.
     Kubelet,
     /// Any other controller.
     #[default]
     Controller,
 }
 
-/// What the core needs of a pod on this node.
+/// What the core needs to know about a pod on this node.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct PodView {
     /// Its name and uid.
     pub key: PodKey,
-    /// Who looks after it.
+    /// What looks after it.
     pub owner: Owner,
-    /// The name of its controller; empty where it has none.
+    /// The name of its controller; empty if it has none.
     pub controller: String,
-    /// The uid of its controller; empty where it has none.
+    /// The uid of its controller; empty if it has none.
     pub controller_uid: String,
     /// Its labels, by which budgets and `blocking_pods` select it.
     pub labels: BTreeMap<String, String>,
     /// Condition `Ready` is `True`.
     pub ready: bool,
-    /// `status.phase` is `Succeeded` or `Failed`: nothing of it runs, nor will again.
+    /// `status.phase` is `Succeeded` or `Failed`: none of its containers runs or will run again.
     pub finished: bool,
     /// `metadata.deletionTimestamp` is set.
     pub terminating: bool,
@@ -355,23 +355,23 @@ pub struct PodView {
     pub grace: Duration,
     /// Its priority is that of `system-cluster-critical` or above.
     pub critical: bool,
-    /// Its `restartPolicy` is `Never`: once ended, by a reboot too, it does not run again.
+    /// Its `restartPolicy` is `Never`: once it has ended, even by a reboot, it does not run again.
     pub runs_once: bool,
-    /// It has a volume whose content ends with it.
+    /// It has a volume whose content is lost when the pod ends.
     pub empty_dir: bool,
-    /// The scheduler may put a pod like it on a cordoned node.
+    /// The scheduler may put a pod like this on a cordoned node.
     pub tolerates_cordon: bool,
     /// The names of the PersistentVolumeClaims that it uses.
     pub claims: BTreeSet<String>,
 }
 
-/// What the core needs of a PodDisruptionBudget.
+/// What the core needs to know about a PodDisruptionBudget.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Budget {
     /// Namespace.
     pub namespace: String,
     /// Name.
     pub name: String,
-    /// `spec.selector`; one that is absent selects no pod.
+    /// `spec.selector`; without one, the budget selects no pod.
     pub selector: Option<Selector>,
 }

@@ -1,5 +1,5 @@
-//! The gates: what has to be open before a node reboots. One table, from which each step of a turn takes those that it
-//! asks; docs/gates.md is held against it by a test.
+//! The gates: what must be open before a node reboots. They are one table, and each step of a turn asks those that
+//! concern it. A test checks docs/gates.md against this table.
 
 use std::time::Duration;
 
@@ -8,20 +8,21 @@ use super::settings::Yielding;
 use super::wish::{GATE_LOOK, TROUBLE_LOOK, WAITING_LOOK};
 use super::{AbortReason, Reason};
 
-/// When a gate is asked.
+/// When a gate is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
-    /// Something asks for a reboot: these are told together, and nothing else is read while one is closed.
+    /// When something asks for a reboot. Closed ones are reported together, and nothing else is read while any of
+    /// them is closed.
     Request,
-    /// Before the claim, once those are open: this host.
+    /// Before the claim, once those are open: what concerns this host.
     Claim,
-    /// Then the own Node: whether it stays in the cluster.
+    /// After those: the own Node, and whether it stays in the cluster.
     Node,
-    /// Then whether its kubelet has reported this boot.
+    /// After those: whether its kubelet has reported this boot.
     Boot,
-    /// Then people, who have to be told.
+    /// After those: people who are logged in and have to be told.
     People,
-    /// Right before the claim, as far as it was known before.
+    /// Right before the claim, from what is already known.
     Slot,
     /// Before the claim and before the cordon, with the list of this node's pods.
     Pods,
@@ -31,44 +32,44 @@ pub enum Moment {
     Turn,
     /// Before the cordon and before the stamp, in a look that reads the rest of the cluster.
     Others,
-    /// Whether a drain whose time is over is held up, and so undone.
+    /// When the drain's time is over: if the gate is closed then, the turn is undone.
     Deadline,
     /// Right before logind is called.
     Call,
-    /// Before any effect, where it is not known whether the host is shutting down.
+    /// Before any effect, while it is unknown whether the host is shutting down.
     Effect,
 }
 
-/// What a gate that closes does to a turn that has begun.
+/// What a closing gate does to a turn that has begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MidTurn {
     /// The node is uncordoned and gives its slot back.
     Undo(AbortReason),
-    /// Nothing moves on beside it, until the drain's deadline.
+    /// Nothing moves on while it is closed, until the drain's deadline.
     Wait,
-    /// It does not matter any more.
+    /// Nothing: the gate no longer matters.
     GoOn,
 }
 
 /// A gate.
 pub struct Gate {
-    /// As in docs/gates.md.
+    /// Its name in docs/gates.md.
     pub name: &'static str,
-    /// When it is asked.
+    /// When it is checked.
     pub asked: &'static [Moment],
-    /// What it does in mid-turn.
+    /// What it does in the middle of a turn.
     pub mid_turn: MidTurn,
     /// The word by which `give_up_after_deadline` may name it.
     pub yields: Option<Yielding>,
-    /// It opens without telling: this host, or the cluster, is read again this often meanwhile.
+    /// Nothing reports that it opens: while it is closed, this host or the cluster is read again this often.
     pub(super) host_age: Option<Duration>,
     pub(super) look_age: Option<Duration>,
     question: fn(&Asked<'_>) -> Vec<Closed>,
 }
 
-/// Those of this host that hold up everything.
+/// Gates of this host that stop everything.
 const HOST: &[Moment] = &[Moment::Claim, Moment::Turn, Moment::Deadline, Moment::Call, Moment::Effect];
-/// Those that people and the calendar shut: a turn is undone at once.
+/// Gates that people and the calendar close: the turn is undone immediately.
 const SAID: &[Moment] = &[Moment::Request, Moment::Call];
 
 const fn gate(
@@ -80,7 +81,7 @@ const fn gate(
     Gate { name, asked, mid_turn, yields: None, host_age: None, look_age: None, question }
 }
 
-/// Neither dpkg nor logind, systemd or people tell when they are done.
+/// Neither dpkg nor logind, systemd or people report when they are done.
 const fn of_host(
     name: &'static str,
     asked: &'static [Moment],
@@ -102,7 +103,7 @@ const fn may_yield(word: Yielding, gate: Gate) -> Gate {
     Gate { yields: Some(word), ..gate }
 }
 
-/// All gates before a reboot, in the order in which they are told. What cannot be read is closed.
+/// All gates before a reboot, in the order in which they are reported. A gate that cannot be read is closed.
 pub static GATES: [Gate; 29] = {
     use AbortReason::{Frozen, Held, Paused, WindowClosed};
     use MidTurn::{GoOn, Undo, Wait};
@@ -158,23 +159,23 @@ pub static GATES: [Gate; 29] = {
 };
 
 impl Asked<'_> {
-    /// The gates that are closed at this moment.
+    /// The gates that are closed at the moment.
     pub(super) fn closed(&self, moment: Moment) -> Vec<(&'static Gate, Closed)> {
         let asked = GATES.iter().filter(|gate| gate.asked.contains(&moment));
         asked.flat_map(|gate| (gate.question)(self).into_iter().map(move |closed| (gate, closed))).collect()
     }
 
-    /// The same, in words.
+    /// The same, as words.
     pub(super) fn reasons(&self, moment: Moment) -> Vec<Reason> {
         self.closed(moment).into_iter().map(|(_, closed)| closed.reason).collect()
     }
 
-    /// Whether none is closed at this moment.
+    /// Whether no gate is closed at the moment.
     pub(super) fn is_open(&self, moment: Moment) -> bool {
         self.closed(moment).is_empty()
     }
 
-    /// What a turn is undone for, if a gate says so.
+    /// Why the turn has to be undone, if a gate says so.
     pub(super) fn undone_for(&self) -> Option<AbortReason> {
         GATES.iter().find_map(|gate| match gate.mid_turn {
             MidTurn::Undo(because) => (!(gate.question)(self).is_empty()).then_some(because),

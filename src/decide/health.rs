@@ -7,15 +7,15 @@ use super::{Failure, KubeletLease, NodeView};
 /// How long the node has been well, folded from readings.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Health {
-    /// Ready, network available, ours, without a gap since; a failed read is a gap.
+    /// Since when it has been Ready, with network, and ours, without a gap; a failed read is a gap.
     pub ready_since: Option<Duration>,
-    /// `lastTransitionTime` of Ready then: another value means that it was not Ready in between.
+    /// `lastTransitionTime` of Ready then. If it changes, the Node was not Ready in between.
     pub transition: String,
     /// The kubelet's Lease as last read.
     pub lease: Option<KubeletLease>,
-    /// How often this process saw it renewed.
+    /// How often this process has seen the Lease renewed.
     pub renewals: u32,
-    /// When it last saw that.
+    /// When it last saw a renewal.
     pub renewed_at: Option<Duration>,
     /// The latest attempt to read the Lease failed.
     pub kubelet_failed: bool,

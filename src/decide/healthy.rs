@@ -24,8 +24,8 @@ pub(super) fn healthy(
         return Err(Reason::NetworkUnavailable);
     }
     if node.boot_id.is_empty() {
-        // Ready may be what was true before the boot. Two renewals in this boot show a living kubelet, a new
-        // heartbeat that it has posted its Node since.
+        // Ready may still be the state from before the boot. Two renewals in this boot show that the kubelet lives; a
+        // new heartbeat shows that it has posted its Node since.
         if health.renewals < 2 {
             return Err(Reason::KubeletNotSeen { renewals: health.renewals });
         }
@@ -46,13 +46,13 @@ pub(super) fn healthy(
     }
 }
 
-/// The most DaemonSets that a stamp records, and how many pods a reason names.
+/// How many DaemonSets a stamp records at most, and how many pods a reason names.
 const MOST_RECORDED: usize = 50;
 const MOST_NAMED: usize = 3;
 
-/// Whether the DaemonSets' pods on this node are ready again. To be asked of a node that is healthy otherwise: only
-/// its kubelet's word on its pods is worth something. Those that were not ready at the stamp are not waited for. A
-/// look without pods says nothing: whoever asks wants them read, so that comes first.
+/// Whether the DaemonSets' pods on this node are ready again. Ask only about a node that is healthy otherwise,
+/// because pods are only known through a working kubelet. Those that were not ready at the stamp are not waited for.
+/// A look that did not read the pods says nothing; the caller wants them read, so that happens first.
 pub(super) fn daemon_sets_ready(world: &World, stamp: Option<&Stamp>) -> Result<(), Reason> {
     let read = world.cluster.look.is_some_and(|look| look.read.has(Part::Pods));
     let pods = world.cluster.pods.current().filter(|_| read);
@@ -75,15 +75,17 @@ pub(super) fn unready_daemon_sets(world: &World) -> BTreeSet<String> {
     pods.filter_map(unready).map(|(daemon_set, _)| daemon_set).take(MOST_RECORDED).collect()
 }
 
-/// The DaemonSet of a pod that is not ready, and the pod. One that is about to leave makes way for another.
+/// The DaemonSet of a pod that is not ready, and the pod. A pod that is being deleted does not count:
+/// another one replaces it.
 fn unready(pod: &PodView) -> Option<(String, &PodView)> {
     let counts = pod.owner == Owner::DaemonSet && !pod.ready && !pod.terminating;
     counts.then(|| (format!("{}/{}", pod.key.namespace, pod.controller), pod))
 }
 
-/// What a claim records of a Node's allocatable resources: those that a healthy boot brings back in full.
+/// What a claim records of a Node's allocatable resources: those that are the same after every healthy boot.
 ///
-/// Memory, ephemeral storage and huge pages are left out: a new kernel reserves a little more or less of them.
+/// Memory, ephemeral storage and huge pages are left out, because a new kernel may reserve slightly more or less of
+/// them.
 pub(super) fn countable(allocatable: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let varies =
         |name: &str| name == "memory" || name == "ephemeral-storage" || name.starts_with("hugepages-");
@@ -94,7 +96,7 @@ pub(super) fn countable(allocatable: &BTreeMap<String, String>) -> BTreeMap<Stri
         .collect()
 }
 
-/// The first resource of which there is less than before: its name, before, after.
+/// The first resource that the node has less of than before: its name, the amount before, the amount after.
 fn missing_resource(
     before: &BTreeMap<String, String>,
     after: &BTreeMap<String, String>,
@@ -103,14 +105,14 @@ fn missing_resource(
         let now = after.get(name).map_or("0", String::as_str);
         let fewer = match (milli(quantity), milli(now)) {
             (Some(before), Some(after)) => after < before,
-            // A quantity that we cannot read is compared as written: it must not have changed.
+            // A quantity that we cannot parse is compared as text: it must not have changed.
             _ => quantity != now,
         };
         fewer.then(|| (name.clone(), quantity.clone(), now.to_owned()))
     })
 }
 
-/// A quantity in thousandths, for the forms that countable resources come in: `4`, `3920m`, `2k`.
+/// A quantity in thousandths, in the forms that countable resources come in: `4`, `3920m`, `2k`.
 fn milli(quantity: &str) -> Option<u128> {
     let (digits, factor) = match quantity.strip_suffix('m') {
         Some(digits) => (digits, 1),

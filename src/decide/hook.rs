@@ -17,7 +17,7 @@ impl Hook {
     /// Every hook.
     pub const ALL: [Hook; 3] = [Hook::BeforeDrain, Hook::BeforeReboot, Hook::AfterBoot];
 
-    /// The word for it, as in the names of its units.
+    /// Its name, as in the names of its units.
     pub fn word(self) -> &'static str {
         match self {
             Hook::BeforeDrain => "before-drain",
@@ -31,20 +31,20 @@ impl Hook {
         format!("rebootd-{}.service", self.word())
     }
 
-    /// The unit that lets us start that one.
+    /// The unit that allows us to start that one.
     pub fn socket(self) -> String {
         format!("rebootd-hook@{}.socket", self.word())
     }
 }
 
-/// What systemd says of a hook's unit.
+/// What systemd says about a hook's unit.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HookUnit {
-    /// Why we could not start it now.
+    /// Why we could not start it now, if so.
     pub obstacle: Option<String>,
-    /// The id of its latest start; empty where there was none in this boot.
+    /// The id of its latest start; empty if it was not started in this boot.
     pub invocation: String,
-    /// What became of that.
+    /// What became of that start.
     pub state: UnitState,
 }
 
@@ -53,7 +53,7 @@ pub struct HookUnit {
 pub enum UnitState {
     /// It still runs.
     Runs,
-    /// It has ended, or there was none.
+    /// It has ended, or was never started.
     Ended {
         /// What went wrong, if something did.
         failure: Option<String>,
@@ -65,7 +65,7 @@ pub enum UnitState {
 pub struct HookRun {
     /// The boot.
     pub boot_id: String,
-    /// For which turn: when its slot was claimed, in whole seconds since that boot; zero after a boot.
+    /// Which turn: when its slot was claimed, in whole seconds since that boot; zero after a boot.
     pub turn: Duration,
     /// When it was first asked for, in time since that boot.
     pub asked: Duration,

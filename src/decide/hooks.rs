@@ -1,8 +1,8 @@
-//! Hooks: units of the administrator's that are started at their moment of a turn, and waited for.
+//! Hooks: the administrator's units, started at certain moments of a turn and waited for.
 //!
-//! All that is remembered is when a hook was asked for, and which start of its unit was the latest before. Whether it has
-//! run since and how it ended is systemd's to tell: so a daemon that is started anew asks for nothing twice that it can
-//! see to have begun.
+//! The daemon only remembers when it asked for a hook and which start of the unit was the latest before that. Whether
+//! the unit has run since, and how it ended, is asked of systemd. So a restarted daemon does not ask for a hook a
+//! second time if it can see that the hook has begun.
 
 use std::time::Duration;
 
@@ -10,22 +10,23 @@ use super::settings::{OnHookFailure, Settings};
 use super::world::World;
 use super::{AbortReason, Hook, HookRun, HookUnit, Reason, UnitState};
 
-/// A unit that does not begin within this time is asked for again: whoever asked may have died just before.
+/// A unit that has not begun within this time is asked for again: the daemon may have died just before it sent the
+/// request.
 const START_WITHIN: Duration = Duration::from_secs(10);
 
 /// Where a hook stands.
 pub(super) enum Step {
-    /// There is none, it has done its work, or it has failed and that is to stop nothing.
+    /// There is none, or it is done, or it failed and its failures are ignored.
     Done,
-    /// It is to be started.
+    /// It has to be started.
     Start,
     /// It has to be waited for.
     Wait(Reason),
-    /// It has failed, in these words.
+    /// It failed, in these words.
     Failed(Reason),
 }
 
-/// Where the hook of this turn stands.
+/// The state of this turn's hook.
 pub(super) fn step(world: &World, settings: &Settings, hook: Hook, turn: Duration) -> Step {
     if !settings.hooks.wanted.contains(&hook) {
         return Step::Done;
@@ -71,7 +72,7 @@ fn goes_on(settings: &Settings, hook: Hook) -> bool {
     on_failure == OnHookFailure::Continue
 }
 
-/// The hook that ends this turn, if one has failed.
+/// The hook whose failure ends this turn, if there is one.
 pub(super) fn failed(world: &World, settings: &Settings, turn: Duration) -> Option<Reason> {
     [Hook::BeforeDrain, Hook::BeforeReboot].into_iter().find_map(|hook| {
         match step(world, settings, hook, turn) {
@@ -81,12 +82,12 @@ pub(super) fn failed(world: &World, settings: &Settings, turn: Duration) -> Opti
     })
 }
 
-/// The same, as what it makes of the turn.
+/// The same, as the reason why the turn is undone.
 pub(super) fn abort(world: &World, settings: &Settings, turn: Duration) -> Option<AbortReason> {
     failed(world, settings, turn).map(|_| AbortReason::HookFailed)
 }
 
-/// Hooks that are wanted and could not be started: a node does not take a slot for these.
+/// Hooks that are wanted but cannot be started: the node does not take a slot while there are any.
 pub(super) fn not_ready(world: &World, settings: &Settings) -> Vec<Reason> {
     let closed = |hook: &Hook| match read(world, *hook) {
         Ok(unit) => unit.obstacle.clone().map(|why| Reason::HookNotReady { hook: *hook, why }),
@@ -101,14 +102,14 @@ pub(super) fn asked_for(world: &World, hook: Hook, turn: Duration) -> Option<&Ho
     (run.boot_id == world.host.boot_id && run.turn == turn).then_some(run)
 }
 
-/// Folds that the hook is about to be asked for, perhaps once more.
+/// Folds that the hook is about to be asked for, possibly a second time.
 pub(super) fn begun(world: &mut World, hook: Hook, turn: Duration) {
     let now = world.now.boot;
     world.host.hook_told = Some((hook, now));
     if asked_for(world, hook, turn).is_none() {
         let unit = world.host.hooks.get(&hook).and_then(|reading| reading.last());
         let before = unit.map(|unit| unit.invocation.clone()).unwrap_or_default();
-        // In whole seconds, as remembered.
+        // Whole seconds, because that is how it is stored.
         let asked = Duration::from_secs(now.as_secs());
         let run = HookRun { boot_id: world.host.boot_id.clone(), turn, asked, before };
         world.memory.hooks.insert(hook, run);

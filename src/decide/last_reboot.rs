@@ -1,4 +1,5 @@
-//! What is remembered of a reboot: when and why it was asked for, how long the Node was cordoned for it, how its turn ended.
+//! What is remembered about a reboot: when and why it was asked for, how long the Node was cordoned for it, and how
+//! its turn ended.
 
 use std::time::Duration;
 
@@ -6,10 +7,10 @@ use super::questions::DAY;
 use super::world::{Ending, LastReboot, World};
 use super::{AbortReason, Reading, SlotView, Source};
 
-/// A day's reboots are remembered, and not more than this.
+/// The reboots of the last day are remembered, but at most this many.
 const MOST_REBOOTS: usize = 10;
 
-/// Our cordon was confirmed; again, perhaps.
+/// Our cordon was confirmed, possibly not for the first time.
 pub(super) fn cordoned(world: &mut World) {
     let now = wall(world);
     world.memory.cordoned_at.get_or_insert(now);
@@ -19,14 +20,14 @@ pub(super) fn cordoned(world: &mut World) {
 pub(super) fn uncordoned(world: &mut World) {
     let now = wall(world);
     let Some(cordoned) = world.memory.cordoned_at.take() else { return };
-    // The cordon may have been that of a later turn, which came to nothing.
+    // The cordon may have belonged to a later turn that was undone.
     let its_own = |last: &&mut LastReboot| last.cordoned_at == Some(cordoned);
     if let Some(last) = world.memory.last_reboot.as_mut().filter(its_own) {
         last.uncordoned_at = Some(now);
     }
 }
 
-/// The reboot is asked for; again, perhaps.
+/// The reboot is asked for, possibly not for the first time.
 pub(super) fn begun(world: &mut World) {
     let at = wall(world);
     let mut earlier = world.memory.earlier_reboots.clone();
@@ -66,8 +67,8 @@ pub(super) fn released(world: &mut World, because: Option<AbortReason>) {
     }
 }
 
-/// A complete look has ended. Where it shows no slot of this machine any more, a person freed it, or the answer to our
-/// release was lost: that comes after the uncordon.
+/// A complete look has ended. If this machine holds no slot any more, either a person freed it, or the answer to our
+/// release was lost. A release comes after the uncordon, so that tells them apart.
 pub(super) fn looked(world: &mut World) {
     if held_here(world).next().is_some() {
         return;
@@ -92,7 +93,7 @@ fn held_here(world: &World) -> impl Iterator<Item = &SlotView> {
     slots.filter(move |slot| slot.holder.is_some() && slot.claim.machine_id.as_ref() == Some(machine))
 }
 
-/// In whole seconds, as remembered.
+/// Whole seconds, because that is how it is stored.
 fn wall(world: &World) -> Duration {
     Duration::from_secs(world.now.wall.as_secs())
 }
@@ -102,7 +103,7 @@ mod tests {
     use super::*;
     use crate::decide::{Claim, Memory, Now};
 
-    /// Back from a reboot that was asked for in the boot `before`; the slot is held, or not.
+    /// Back from a reboot that was asked for in the boot `before`, with the slot still held or not.
     fn back(held: bool, uncordoned_at: Option<Duration>) -> World {
         let at = Duration::from_secs(60);
         let last_reboot = Some(LastReboot {

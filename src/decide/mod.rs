@@ -1,16 +1,16 @@
-//! The core: what is true ([`World`]) and what follows from it ([`decide`]).
+//! The core: what is known ([`World`]), and what follows from it ([`decide`]).
 //!
-//! Nothing in this module reads a file, a clock, a random number or a socket: the daemon, the tests and a
-//! model checker run it byte for byte the same. Facts come in as [`Event`]s through [`observe`]; what to do
-//! goes out as a [`Decision`]. The rules are those of `docs/architecture.md`, "The order of writes":
+//! Nothing in this module reads a file, a clock, a random number or a socket, so the daemon, the tests and the model
+//! checker run exactly the same code. Facts come in as [`Event`]s through [`observe`]; what to do comes out as a
+//! [`Decision`]. The rules are in `docs/architecture.md`, "The order of writes":
 //!
 //! ```text
 //! claim(slot) → cordon(Node) → drain → stamp(slot) → Reboot       uncordon(Node) → release(slot)
 //! ```
 //!
-//! Each arrow waits for the answer to the write before it. A write without an answer may land at any later
-//! time; only a later, answered write to the same object settles it. No doubt is remembered across processes,
-//! so a new process starts with every object in doubt and repeats the write that it builds upon.
+//! Each arrow waits for the answer to the write before it. A write without an answer may be applied at any later
+//! time; only a later, answered write to the same object settles it. What is in doubt is not remembered across
+//! processes: a new process begins with every object in doubt, and repeats the write that it builds upon.
 
 mod abort;
 mod decision;

@@ -12,7 +12,7 @@ use super::{
 };
 use super::{hooks, last_reboot, reclaim, requests};
 
-/// The D-Bus call follows the stamp within this time of its sending, or the slot is stamped anew.
+/// The D-Bus call follows within this time after the stamp was sent; later, the slot has to be stamped again.
 const STAMP_HOLDS: Duration = Duration::from_secs(5);
 
 /// Folds an event into the World. `now` is the time at which the edge saw it.
@@ -76,11 +76,11 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
             cluster.look = None;
             read_failed(world, &failure);
         }
-        // Not like a failed look: it shuts a gate, and holds up neither evictions nor an abort.
+        // Unlike a failed look: this closes a gate, but holds up neither evictions nor the undoing of a turn.
         Event::Others(result) => cluster.others.take(result.map_err(|failure| failure.message)),
         Event::Policy(result) => cluster.policy.take(result),
         Event::PolicyUnanswered(failure) => {
-            // What was read before is not what this look read.
+            // This look does not contain what was read before it.
             cluster.look = None;
             read_failed(world, &failure);
         }
@@ -105,7 +105,7 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
             }
             take(world, result, |cluster| &mut cluster.pods);
         }
-        // Like the other nodes: what cannot be read here refuses the pods that ask for it.
+        // As with the other nodes: if it cannot be read, the pods that need it are refused.
         Event::Budgets(result) => cluster.budgets.take(result.map_err(|failure| failure.message)),
         Event::LookEnded(reads) => look_ended(world, reads),
         Event::Changed { uid, resource_version } => {
@@ -147,13 +147,13 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
             last_reboot::begun(world);
         }
         Event::RebootEnded(result) => {
-            // Whatever logind answered, the host has to be read anew before anything else is judged.
+            // Whatever logind answered, the host has to be read again before anything else is judged.
             world.host.read_at = None;
             world.cluster.reboot_failure = result.err();
         }
         Event::StepBack => world.step_back = true,
         Event::Reloaded => {
-            // As after a start: every object is in doubt again. Only the nonces go on.
+            // As after a start: every object is in doubt again. Only the count behind the nonces goes on.
             let writes = world.cluster.writes;
             world.cluster =
                 Cluster { writes, second_look: Some(now.boot + SECOND_LOOK), ..Cluster::default() };
@@ -191,14 +191,14 @@ fn write_failed(world: &mut World, failure: Failure) {
     back_off(world, world.cluster.writes_failed, failure.retry_after);
 }
 
-/// The next look or write comes after a growing delay with full jitter, and not before the server wants it.
+/// The next look or write comes after a growing delay with full jitter, but not before the time the server asks for.
 fn back_off(world: &mut World, failures: u32, asked: Option<Duration>) {
     const FIRST: Duration = Duration::from_secs(1);
     const LAST: Duration = Duration::from_secs(60);
     const LEAST: Duration = Duration::from_millis(100);
     let ceiling = FIRST.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(LAST);
     let share = jitter(&[&world.process, &failures.to_string()]);
-    // The jitter comes on top of what the server asks for: it keeps a thousand waiters apart.
+    // The jitter is added to the delay that the server asks for: it spreads a thousand waiting nodes.
     let delay = asked.unwrap_or_default() + ceiling.mul_f64(share).max(LEAST);
     world.cluster.retry_at = Some(world.now.boot + delay);
 }
@@ -254,7 +254,7 @@ fn is_known(world: &World, uid: &str, resource_version: &str) -> bool {
 fn write_ended(world: &mut World, effect: &Effect, sent: Duration, outcome: Outcome) {
     let pending = world.cluster.pending.take();
     if let Effect::WriteSlot(SlotWrite { change: SlotChange::Stamp(_), .. }) = effect {
-        // Even without an answer: what this process has not asked for is not under way.
+        // Even without an answer: a request that this process has not sent is not under way.
         world.cluster.stamped = true;
     }
     match outcome {
@@ -280,7 +280,7 @@ fn write_ended(world: &mut World, effect: &Effect, sent: Duration, outcome: Outc
     }
 }
 
-/// `look`: what the write rested on.
+/// `look`: the look that the write rested on.
 fn applied(world: &mut World, effect: &Effect, sent: Duration, look: Option<Look>) {
     match effect {
         Effect::WriteSlot(write) => match &write.change {
@@ -322,8 +322,8 @@ fn applied(world: &mut World, effect: &Effect, sent: Duration, look: Option<Look
     }
 }
 
-/// The cordon was written to the Node as it had been read, so what the Node is now is known without another reading,
-/// and the evictions may begin. A write still needs a look of its own.
+/// The cordon was written to the Node exactly as it had been read, so the Node's new state is known without reading
+/// it again, and evictions may begin. A write still needs a look of its own.
 fn cordoned(cluster: &mut Cluster, why: &str, look: Option<Look>) {
     cluster.look = look.map(|look| Look { is_before_cordon: true, ..look });
     cluster.drain.gone.clear();
@@ -335,7 +335,7 @@ fn cordoned(cluster: &mut Cluster, why: &str, look: Option<Look>) {
     });
 }
 
-/// The first of this boot: a later write, as after a restart, does not begin the soak anew.
+/// Only the first one in this boot: a later write, for example after a restart, does not restart the soak.
 fn remember_uncordon(world: &mut World) {
     last_reboot::uncordoned(world);
     let boot_id = &world.host.boot_id;

@@ -1,4 +1,4 @@
-//! A request that has been open for too long: people are told, and the gates that they gave up for this case open.
+//! A request that has been open for too long: people are told, and the gates that are configured to yield then open.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::settings::{Settings, Yielding};
 use super::windows::Open;
 use super::{Reason, World};
 
-/// How long the oldest request has been open, and how long until that is too long.
+/// How long the oldest request has been open, and how long until it counts as overdue.
 pub(super) struct Overdue {
     open: Duration,
     pub(super) left: Duration,
@@ -30,8 +30,8 @@ impl Overdue {
     }
 }
 
-/// The settings without the gates that yield. A node for which nobody has set a window stays without one: that is no
-/// gate that somebody could have given up.
+/// The settings without the gates that yield. A node for which nobody has set a window stays without one: this is not
+/// a gate that anybody could have chosen to give up.
 pub(super) fn relaxed(settings: &Settings) -> Settings {
     let mut relaxed = settings.clone();
     let (windows, gates) = (&mut relaxed.policy.windows, &mut relaxed.gates);

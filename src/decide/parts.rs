@@ -1,27 +1,28 @@
-//! The parts of what an agent reads and watches, in the one order in which they have to be read.
+//! The parts that an agent reads and watches, in the one order in which they must be read.
 
 use std::fmt;
 
-/// One part. The order of the variants is the order of reading, and a rule of safety:
+/// One part. The order of the variants is the order of reading, and it is a safety rule:
 ///
-/// - The own Node before the slots: a slot that was lost after the Node was read must not go unseen, or the Node's
-///   state would be judged under it.
-/// - The slots before their holders' Nodes: a claim made after its Node was missed would be freed.
+/// - The own Node before the slots: otherwise a slot that was lost after the slots were read would go unnoticed, and
+///   the Node would be judged as if we still held it.
+/// - The slots before their holders' Nodes: in the other order, a claim made after its Node was seen missing would be
+///   freed.
 /// - The pods before the budgets that may cover them.
-/// - What others than the API server answer, and long lists, first: that takes longest, and what was read before it
-///   would be old.
+/// - What does not come from the API server, and long lists, first: they take longest, and whatever was read before
+///   them would be old by then.
 ///
-/// This host comes after all of them, always, and is no part: nothing is decided without it.
+/// This host is always read after all of them and is not a part: every decision needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Part {
     /// The fleet's policy.
     Policy,
-    /// The other nodes of the pool and, for a node of the control plane, the control plane elsewhere.
+    /// The other nodes of the pool and, if this is a control plane node, the rest of the control plane.
     Others,
-    /// What Prometheus finds that keeps a reboot from starting.
+    /// Whatever Prometheus finds that keeps a reboot from starting.
     Alerts,
-    /// What the gates after a reboot ask for.
+    /// What the gates after a reboot ask about.
     After,
     /// The own Node, without resourceVersion.
     Node,
@@ -35,8 +36,8 @@ pub enum Part {
     Pods,
     /// The budgets of [`super::budget_namespaces`].
     Budgets,
-    /// The annotations of the own Node that people write. Only watched, never read: that costs next to nothing, and says
-    /// what changed.
+    /// The annotations that people write on the own Node. Only watched, never read: the watch costs next to nothing
+    /// and reports what changed.
     Annotations,
 }
 
@@ -61,10 +62,10 @@ impl Part {
 pub struct Parts(u16);
 
 impl Parts {
-    /// None: where a decision asks to read this, it is this host alone that is read.
+    /// None: a decision to read this reads only this host.
     pub const NONE: Parts = Parts(0);
 
-    /// This one.
+    /// Only this one.
     pub const fn only(part: Part) -> Parts {
         Parts(1 << part as u8)
     }
@@ -74,27 +75,27 @@ impl Parts {
         Parts(self.0 | Parts::only(part).0)
     }
 
-    /// This one, too, if that is so.
+    /// These, and this one if the condition holds.
     pub fn with_if(self, part: Part, wanted: bool) -> Parts {
         if wanted { self.with(part) } else { self }
     }
 
-    /// Without this one.
+    /// These, without this one.
     pub const fn without(self, part: Part) -> Parts {
         Parts(self.0 & !Parts::only(part).0)
     }
 
-    /// Whether this one is among them.
+    /// Whether it contains this one.
     pub const fn has(self, part: Part) -> bool {
         self.0 & Parts::only(part).0 != 0
     }
 
-    /// Whether all of those are among them.
+    /// Whether it contains all of those.
     pub const fn has_all(self, those: Parts) -> bool {
         those.0 & !self.0 == 0
     }
 
-    /// Each, in the order in which they have to be read.
+    /// Each, in the order in which they must be read.
     pub fn in_order(self) -> impl Iterator<Item = Part> {
         Part::IN_ORDER.into_iter().filter(move |part| self.has(*part))
     }

@@ -15,7 +15,7 @@ use super::world::World;
 use super::{NodeChange, Part, Phase, Reason, SlotView};
 use situation::{Held, Situation};
 
-/// What the phase that these facts make wants to happen.
+/// What the phase that follows from these facts wants to happen.
 pub(super) fn wish(world: &World, settings: &Settings) -> Wish {
     if world.host.going_down.current() == Some(&true) {
         let wish = Wish { host_age: Some(GOING_DOWN_LOOK), ..Wish::new(Phase::GoingDown) };
@@ -27,7 +27,7 @@ pub(super) fn wish(world: &World, settings: &Settings) -> Wish {
     let requests = Requests::of(world, settings);
     let requested = requests.asking().next().is_some() && !world.step_back;
     let idle_or_waiting = if requested { Phase::Waiting } else { Phase::Idle };
-    // Without a Node that is ours nothing is done; but who may hold a slot is not idle.
+    // Without a Node that is ours nothing is done; but a node that may hold a slot is not idle.
     let holds = slots.iter().any(|slot| {
         let named = slot.holder.as_deref() == Some(settings.node_name.as_str());
         named && identity::ownership(world, slot) != Ownership::OtherMachine
@@ -46,7 +46,8 @@ pub(super) fn wish(world: &World, settings: &Settings) -> Wish {
         .collect();
     let here = Situation { world, settings, node, requests, held };
     let mut wish = here.wish(idle_or_waiting, slots);
-    // Who waits for a turn or has it goes by the fleet's policy; who comes back finishes whatever it says.
+    // Nodes that wait for a turn or have it obey the fleet's policy; a returning node finishes whatever the policy
+    // says.
     if matches!(wish.phase, Phase::Waiting | Phase::Cordoning | Phase::Draining) {
         wish.reads = wish.reads.with_if(Part::Policy, world.cluster.policy.current().is_none());
     }
@@ -59,8 +60,8 @@ pub(super) fn wish(world: &World, settings: &Settings) -> Wish {
 impl Situation<'_> {
     fn wish(&self, idle_or_waiting: Phase, slots: &[SlotView]) -> Wish {
         let proven = self.proven_slot();
-        // A person's cordon under our mark is his: the mark alone goes. Where he uncordoned, the mark goes
-        // after the slot, so that a crash in between still knows.
+        // If a person has cordoned over our mark, the cordon is theirs and only the mark goes. If a person
+        // uncordoned, the mark goes after the slot, so that we still know of it after a crash in between.
         let uncordoned = self.node.mark.is_some() && !self.node.unschedulable;
         let taken_over = self.node.mark.is_some() && self.node.unschedulable && !self.cordon_is_ours();
         if taken_over || (uncordoned && proven.is_none()) {

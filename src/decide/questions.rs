@@ -1,4 +1,4 @@
-//! What the gates of [`super::gates`] ask, each on its own.
+//! The questions that the gates of [`super::gates`] ask, one by one.
 
 mod asked;
 mod host;
@@ -22,9 +22,9 @@ pub(super) use host::{
 };
 
 pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// Of many nodes that are not well, so many are named.
+/// If many nodes are not well, this many are named.
 pub(super) const MOST_NAMED: usize = 3;
-/// For so long after the wait nobody is asked to log out once more.
+/// For this long after the wait, nobody is asked to log out again.
 const TOLD_HOLDS: Duration = Duration::from_secs(60 * 60);
 
 // ---- what people and the calendar say ----
@@ -33,8 +33,8 @@ pub(super) fn requests_are_sure(asked: &Asked<'_>) -> Vec<Closed> {
     asked.requests.closed().into_iter().map(closed).collect()
 }
 
-/// What keeps the settings from being what people want them to be: a freeze with a typo must not be a reboot.
-/// A policy that was not read yet is read before any effect: see `phase::wish`.
+/// What makes it uncertain that the settings are what people want: a freeze with a typo must not lead to a reboot. A
+/// policy that has not been read yet does not count here; it is read before any effect, see `phase::wish`.
 pub(super) fn policy_is_understood(asked: &Asked<'_>) -> Vec<Closed> {
     let world = asked.world;
     let reason = match &world.host.configuration {
@@ -78,7 +78,7 @@ pub(super) fn nothing_is_frozen(asked: &Asked<'_>) -> Vec<Closed> {
     vec![shut(Reason::Frozen { by, left }, left.map(|left| asked.world.now.boot + left))]
 }
 
-/// How long the window stays open; `None` while that is not bounded, or it is not open.
+/// How long the window stays open; `None` if its end is not known, or it is not open.
 pub(super) fn window_left(world: &World, settings: &Settings) -> Option<Duration> {
     match settings.policy.windows.as_ref()?.judge(world.now.wall) {
         Judgement::Open { until } => Some(until?.saturating_sub(world.now.wall)),
@@ -86,7 +86,7 @@ pub(super) fn window_left(world: &World, settings: &Settings) -> Option<Duration
     }
 }
 
-/// A drain that starts now would not have its time.
+/// A drain that starts now would not have enough time.
 pub(super) fn window_is_long_enough(asked: &Asked<'_>) -> Vec<Closed> {
     let needed = asked.settings.policy.window_left;
     let left = window_left(asked.world, asked.settings).filter(|left| *left < needed);
@@ -95,7 +95,7 @@ pub(super) fn window_is_long_enough(asked: &Asked<'_>) -> Vec<Closed> {
     reason.into_iter().collect()
 }
 
-// ---- what keeps from rebooting too soon, or too often ----
+// ---- what keeps a node from rebooting too soon or too often ----
 
 pub(super) fn is_up_for_long_enough(asked: &Asked<'_>) -> Vec<Closed> {
     let needed = asked.settings.gates.min_uptime;
@@ -103,7 +103,7 @@ pub(super) fn is_up_for_long_enough(asked: &Asked<'_>) -> Vec<Closed> {
     left.map(|left| shut(Reason::UpForTooShort { left }, Some(needed))).into_iter().collect()
 }
 
-/// Closed for this long, in these words.
+/// Closed for this long, for this reason.
 fn left(asked: &Asked<'_>, left: Option<Duration>, reason: impl Fn(Duration) -> Reason) -> Vec<Closed> {
     left.map(|left| shut(reason(left), Some(asked.world.now.boot + left))).into_iter().collect()
 }
@@ -137,8 +137,8 @@ pub(super) fn livepatch_does_not_suffice(asked: &Asked<'_>) -> Vec<Closed> {
     it.map(|(reason, opens)| shut(reason, opens)).into_iter().collect()
 }
 
-/// How long a node waits after so many setbacks in a row, before it claims again: what blocks a drain for days should
-/// not have the node's other pods moved at each try.
+/// How long a node waits after this many setbacks in a row before it claims again. If something blocks a drain for
+/// days, the node's other pods should not be moved at each try.
 pub(super) fn pause(setbacks: u32) -> Duration {
     let minutes = match setbacks {
         0 | 1 => 30,
@@ -149,13 +149,13 @@ pub(super) fn pause(setbacks: u32) -> Duration {
     Duration::from_secs(minutes * 60)
 }
 
-/// How long until the next automatic reboot may start, if it may not yet.
+/// How long until the next automatic reboot may start, if it may not start yet.
 fn interval_left(world: &World, min_interval: Duration) -> Option<Duration> {
     let elapsed = world.elapsed_since(world.rebooted()?.at);
     min_interval.checked_sub(elapsed).filter(|left| !left.is_zero())
 }
 
-/// How long until fewer than so many reboots were within the last day.
+/// How long until there were fewer than this many reboots within the last day.
 fn day_left(world: &World, most: u32) -> Option<Duration> {
     let reboots = world.rebooted().map(|last| &last.at).into_iter().chain(&world.memory.earlier_reboots);
     let mut left: Vec<Duration> = reboots
@@ -180,7 +180,7 @@ pub(super) fn boot_is_reported(asked: &Asked<'_>) -> Vec<Closed> {
     result.err().map(closed).into_iter().collect()
 }
 
-/// Whether those who are logged in have to be asked to log out, before they are waited for.
+/// Whether people who are logged in have to be asked to log out before they are waited for.
 pub(super) fn people_have_to_be_told(world: &World, settings: &Settings) -> bool {
     let Some(limit) = settings.gates.sessions else { return false };
     let told = world.host.people_told.map(|at| at + limit + TOLD_HOLDS);
@@ -188,7 +188,7 @@ pub(super) fn people_have_to_be_told(world: &World, settings: &Settings) -> bool
     anybody && told.is_none_or(|until| until <= world.now.boot)
 }
 
-/// Whoever is logged in is asked to log out and then waited for, not for ever.
+/// People who are logged in are asked to log out and then waited for, but only for a limited time.
 pub(super) fn nobody_is_logged_in(asked: &Asked<'_>) -> Vec<Closed> {
     let Some(limit) = asked.settings.gates.sessions else { return vec![] };
     let sessions = match read("who is logged in", &asked.world.host.sessions) {
@@ -207,7 +207,7 @@ pub(super) fn nobody_is_logged_in(asked: &Asked<'_>) -> Vec<Closed> {
     }
 }
 
-/// No pod stands in the way until a person has decided.
+/// Closed while a pod stands in the way: a person has to decide.
 pub(super) fn no_pod_stands_in_the_way(asked: &Asked<'_>) -> Vec<Closed> {
     let plan = drain::plan(asked.world, asked.settings).unwrap_or_default();
     let refused: Vec<String> = plan
@@ -221,7 +221,7 @@ pub(super) fn no_pod_stands_in_the_way(asked: &Asked<'_>) -> Vec<Closed> {
     vec![closed(Reason::PodsRefused { first: first.clone(), more: refused.len() - 1 })]
 }
 
-// ---- the rest of the cluster, asked by whoever holds the slot ----
+// ---- the rest of the cluster, asked by a node that holds a slot ----
 
 pub(super) fn control_plane_is_whole(asked: &Asked<'_>) -> Vec<Closed> {
     match read("the other nodes", &asked.world.cluster.others) {
@@ -235,9 +235,9 @@ pub(super) fn control_plane_is_whole(asked: &Asked<'_>) -> Vec<Closed> {
 }
 
 pub(super) fn other_nodes_are_ready(asked: &Asked<'_>) -> Vec<Closed> {
-    // That they cannot be read is said once, for the control plane.
+    // If they cannot be read, the gate of the control plane already says so.
     let Some(others) = asked.world.cluster.others.current() else { return vec![] };
-    // Whoever holds a slot of the pool is down by right: the slots bound how many.
+    // A node that holds a slot of the pool is allowed to be down: the slots limit how many are.
     let settings = asked.settings;
     let slots = asked.world.cluster.slots.last().into_iter().flatten();
     let of_pool = slots.filter(|slot| slot.pool.as_ref() == Some(&settings.pool));
@@ -258,7 +258,7 @@ pub(super) fn other_nodes_are_ready(asked: &Asked<'_>) -> Vec<Closed> {
     vec![closed(Reason::OtherNodesNotReady { pool, nodes, allowed })]
 }
 
-/// As last known: a node that joins is seen at the next look.
+/// As last known: a node that joins later is seen at the next look.
 pub(super) fn is_not_the_only_one(asked: &Asked<'_>) -> Vec<Closed> {
     let last = asked.world.cluster.others.last();
     let Some(others) = last.filter(|_| asked.settings.policy.drain == DrainMode::Auto) else { return vec![] };
@@ -299,7 +299,7 @@ mod tests {
     fn a_wrong_wall_clock_makes_the_pause_between_reboots_no_longer_than_it_is() {
         assert_eq!(left(1_000_000, 1_000_060, 30), Some(7140));
         assert_eq!(left(1_000_000, 1_007_200, 30), None);
-        // A year behind since the boot, and ahead by a year when the reboot was asked for.
+        // First: the clock was set back by a year since. Second: it was a year ahead when the reboot was asked for.
         for (asked_at, wall) in [(32_000_000, 1_000_000), (63_000_000, 32_000_000)] {
             assert_eq!(left(asked_at, wall, 60), Some(7140));
             assert_eq!(left(asked_at, wall, 7200), None);
@@ -316,7 +316,7 @@ mod tests {
         assert_eq!(day_left(&world, 3), None);
         assert_eq!(day_left(&world, 2), Some(hours(4)));
         assert_eq!(day_left(&world, 1), Some(hours(23)));
-        // The clock went back: each counts from this boot.
+        // The clock went back: each reboot counts from this boot.
         world.now.wall = hours(10);
         assert_eq!(day_left(&world, 3), Some(hours(23)));
         world.now.boot = hours(24);

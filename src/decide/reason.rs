@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::text::span;
 use super::{AbortReason, Hook, Inhibitor, Names};
 
-/// A reason is one entry: its variant, its kind (a short name that never changes: scripts match it) and its text. `alarm`:
-/// somebody should be woken, nothing goes on until a person has looked. docs/status.md explains each under its kind.
+/// A reason is one entry: its variant, its kind (a short name that never changes, because scripts match it) and its
+/// text. `alarm` means that somebody should be woken: nothing goes on until a person has looked. docs/status.md
+/// explains each kind.
 macro_rules! reasons {
     (@alarm alarm) => { true };
     (@alarm) => { false };
@@ -138,7 +139,7 @@ reasons! {
     => SteppedBack = "stepped-back" => "stepped back; claims nothing";
 }
 
-/// When the next window opens, after "no window is open".
+/// When the next window opens; comes after "no window is open".
 fn next_window(left: Option<Duration>) -> String {
     left.map_or(", and none comes".to_owned(), |left| format!("; the next opens in {}", span(left)))
 }
@@ -151,7 +152,7 @@ fn given_up_gates(gates: &str) -> String {
     if gates.is_empty() { String::new() } else { format!("; not held by {gates} any more") }
 }
 
-/// Slot, holder, what the holder does: of each.
+/// For each: slot, holder, and what the holder does.
 fn who_holds(held: &[(String, String, String)]) -> String {
     let each = held.iter().map(|(slot, holder, doing)| format!("{holder} holds {slot} ({doing})"));
     each.collect::<Vec<_>>().join(", ")
@@ -169,7 +170,7 @@ fn refused_pods(first: Option<&str>, more: usize) -> String {
     first.map(|first| format!("; {first}{}", and_more(more, ""))).unwrap_or_default()
 }
 
-/// What somebody has said, where he has said anything.
+/// What somebody has said, if anything.
 fn said(why: &str) -> String {
     if why.is_empty() { String::new() } else { format!(": {why}") }
 }

@@ -1,7 +1,7 @@
-//! Reclaim: an unstamped slot whose holder's Node is gone is freed without a person.
+//! Reclaim: an unstamped slot whose holder's Node is gone is freed without asking a person.
 //!
-//! The holder is not disrupted: its cordon went with its Node, and it may neither cordon nor stamp for a new one
-//! before it has claimed again, which changes the slot. Whatever changes the slot begins the wait anew.
+//! The holder is not disrupted: its cordon went with its Node. If it has a new Node, it may neither cordon nor stamp
+//! before it has claimed again, and a claim changes the slot. Any change of the slot restarts the wait.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,27 +10,28 @@ use super::SlotView;
 use super::settings::Settings;
 use super::world::{Cluster, Missing, World};
 
-/// How long the holder's Node must have been missing, in our own time since boot.
+/// How long the holder's Node must have been missing, by our own time since boot.
 const MISSING_FOR: Duration = Duration::from_secs(10 * 60);
-/// While a holder's Node is missing it is looked for this often.
+/// While a holder's Node is missing, we look for it this often.
 pub(super) const MISSING_LOOK: Duration = Duration::from_secs(60);
-/// Looks further apart show nothing of the time between them: the Node may have been there. That time does not
-/// count, and takes nothing away either: what cannot be read begins nothing anew.
+/// If two looks are further apart than this, the Node may have been there in between. That time does not count as
+/// missing, but takes nothing away either: a failed read does not restart the wait.
 const SHOWN: Duration = Duration::from_secs(2 * 60);
 
-/// What follows from the absence of a holder's Node.
+/// What follows if a holder's Node is missing.
 pub(super) enum Absence {
     /// Missing long enough: the slot may be freed.
     Due,
     /// Not long enough yet.
     Left(Duration),
-    /// The slot is stamped: a bad kernel must not eat the pool one by one, so a person decides.
+    /// The slot is stamped, so a person decides: otherwise a bad kernel could take down the pool one node after the
+    /// other.
     Stamped,
 }
 
-/// The nodes that a look with [`super::Part::Holders`] looks for, after it has read the slots: those that hold a
-/// slot of our pool, by a claim. A name that a person put there need not be a Node's; what cannot be one is not looked
-/// for, so that nobody knows whether it is there, and its slot is never taken for one whose holder is gone.
+/// The nodes that a look with [`super::Part::Holders`] looks for after it has read the slots: those that hold a slot
+/// of our pool by a claim. A name that a person wrote there need not be the name of a Node. What cannot be one is not
+/// looked for: then nobody knows whether it exists, so its slot is never mistaken for one whose holder is gone.
 pub fn holders(world: &World, settings: &Settings) -> BTreeSet<String> {
     let slots = world.cluster.slots.current().into_iter().flatten();
     slots
@@ -40,7 +41,7 @@ pub fn holders(world: &World, settings: &Settings) -> BTreeSet<String> {
         .collect()
 }
 
-/// Whether Kubernetes takes this as the name of a Node.
+/// Whether Kubernetes accepts this as the name of a Node.
 fn can_be_a_node(name: &str) -> bool {
     let framed = |part: &str| !part.is_empty() && !part.starts_with('-') && !part.ends_with('-');
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
@@ -51,7 +52,7 @@ pub(super) fn is_claimed(slot: &SlotView) -> bool {
     slot.holder.is_some() && (slot.claim.node_uid.is_some() || slot.stamp.is_some())
 }
 
-/// What is known of a slot's holder, where its Node was missing when it was last looked for.
+/// What is known about a slot's holder, if its Node was missing when we last looked for it.
 pub(super) fn absence(world: &World, slot: &SlotView) -> Option<Absence> {
     let missing = world.cluster.missing.get(&slot.uid).filter(|it| it.is_of(slot))?;
     Some(match MISSING_FOR.saturating_sub(missing.lasted) {
@@ -61,12 +62,13 @@ pub(super) fn absence(world: &World, slot: &SlotView) -> Option<Absence> {
     })
 }
 
-/// Whether the look that began then has read the slot with this uid, and after it has missed the holder's Node.
+/// Whether the look that began at this time has read the slot with this uid, and then found the holder's Node
+/// missing.
 pub(super) fn is_missing_since(world: &World, uid: &str, begun: Duration) -> bool {
     world.cluster.missing.get(uid).is_some_and(|missing| missing.seen >= begun)
 }
 
-/// Folds the slots as read: what has changed is another claim, or none.
+/// Folds the slots as read: a slot that has changed carries another claim, or none.
 pub(super) fn slots_read(cluster: &mut Cluster, slots: &[SlotView]) {
     cluster.missing.retain(|uid, missing| slots.iter().any(|slot| slot.uid == *uid && missing.is_of(slot)));
 }

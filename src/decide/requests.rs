@@ -1,4 +1,4 @@
-//! Requests: why this host should reboot. Each source is read on its own; all that ask make one reboot.
+//! Requests: why this host should reboot. Each source is read on its own; all requests together make one reboot.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,12 +9,12 @@ use super::text::span;
 use super::world::World;
 use super::{Answer, Kernel, Names, NewerKernel, Reading, Reason, Request, Source};
 
-/// The reboots of hosts that were started at once come over this share of `max_uptime`.
+/// Hosts that were started at the same time reach `max_uptime` spread over this share of it.
 const UPTIME_SPREAD: f64 = 0.1;
-/// Of a request so many packages are named.
+/// A request names at most this many packages.
 const MOST_PACKAGES: usize = 10;
 
-/// Folds what the sources of this host say. A source that is not among them is not configured any more.
+/// Folds what the sources of this host say. A source that is missing here is no longer configured.
 pub(super) fn read(world: &mut World, answers: BTreeMap<Source, Answer>) {
     let rebooted = world.rebooted().is_some();
     let (host, memory) = (&mut world.host, &mut world.memory);
@@ -24,7 +24,8 @@ pub(super) fn read(world: &mut World, answers: BTreeMap<Source, Answer>) {
         let reading = host.requests.entry(source).or_default();
         let Some(mut answer) = answer else { continue };
         match &mut answer {
-            // A source that does not say since when asks since it was first heard. In whole seconds, as remembered.
+            // A source that does not say since when it asks has asked since we first heard of it. Whole seconds,
+            // because that is how it is stored.
             Ok(Some(request)) if request.since.is_none() => {
                 let now = Duration::from_secs(world.now.wall.as_secs());
                 request.since = Some(*memory.asked_since.entry(source).or_insert(now));
@@ -41,12 +42,12 @@ pub(super) fn read(world: &mut World, answers: BTreeMap<Source, Answer>) {
     }
 }
 
-/// What the Node's annotation asks for, as last known.
+/// What the last known annotation of the Node asks for.
 pub(super) fn annotation(world: &World) -> Option<&String> {
     world.cluster.node.last()?.as_ref()?.request.as_ref()
 }
 
-/// Keeps in mind since when the Node's annotation asks. By this host's own clock: the server's may be another.
+/// Remembers since when the Node's annotation asks, by this host's own clock: the server's may differ.
 pub(super) fn annotation_read(world: &mut World) {
     if world.cluster.node.current().is_none() {
         return;
@@ -59,13 +60,13 @@ pub(super) fn annotation_read(world: &mut World) {
     }
 }
 
-/// All sources of requests, as far as they are known now.
+/// All sources of requests, as last known.
 pub(super) struct Requests {
     sources: Vec<(Source, Reading<Option<Request>>)>,
-    /// Sources that already asked for the reboot that this boot came of.
+    /// Sources that had asked for the reboot that led to this boot, and still ask.
     survived: Vec<Source>,
     not_live: Option<Reason>,
-    /// When the time since boot begins to ask.
+    /// The time since boot from which a long uptime asks.
     pub(super) uptime_asks: Option<Duration>,
 }
 
@@ -81,7 +82,7 @@ impl Requests {
             sources.push((Source::Kernel, host.kernel.map(request)));
         }
         let uptime_asks = settings.host.max_uptime.map(|limit| {
-            // A fleet that was started at once does not ask at once.
+            // Hosts that were started at the same time do not ask at the same time.
             let share = jitter(&[&settings.node_name, "uptime"]);
             limit + limit.mul_f64(UPTIME_SPREAD * share)
         });
@@ -91,7 +92,7 @@ impl Requests {
             sources.push((Source::Uptime, reading));
         }
         if settings.host.request_annotation {
-            // Whatever rests on it reads the Node in any case: here it is enough what was last known.
+            // Whatever depends on it reads the Node anyway, so the last known value is enough here.
             let mut reading = Reading::default();
             reading.take(Ok(annotation(world).map(|why| annotated(world, why))));
             sources.push((Source::Annotation, reading));
@@ -104,12 +105,13 @@ impl Requests {
         Requests { sources, survived, not_live, uptime_asks }
     }
 
-    /// How long until the oldest of those that ask is old enough.
+    /// How long until the oldest open request is old enough.
     pub(super) fn too_new(&self, world: &World, min_age: Duration) -> Option<Duration> {
         self.age(world).and_then(|age| min_age.checked_sub(age)).filter(|left| !left.is_zero())
     }
 
-    /// What the sentinel alone asks for can wait where Livepatch covers it: why, and until when, in time since boot.
+    /// If only the sentinel asks, and Livepatch covers it, the request can wait: why, and until when, in time since
+    /// boot.
     pub(super) fn livepatched(
         &self,
         world: &World,
@@ -130,7 +132,7 @@ impl Requests {
         }
     }
 
-    /// How long the oldest of those that ask has done so.
+    /// How long the oldest open request has been open.
     pub(super) fn age(&self, world: &World) -> Option<Duration> {
         let ages = self
             .asking()
@@ -143,22 +145,23 @@ impl Requests {
         self.sources.iter().any(|(_, reading)| reading.failure().is_some())
     }
 
-    /// Those that ask, as last known.
+    /// The sources that ask, as last known.
     pub(super) fn asking(&self) -> impl Iterator<Item = (Source, &Request)> {
         self.sources.iter().filter_map(|(source, reading)| Some((*source, reading.last()?.as_ref()?)))
     }
 
-    /// Whether one asks that could be read just now.
+    /// Whether any source asks that could be read just now.
     pub(super) fn is_sure(&self) -> bool {
         self.sources.iter().any(|(_, reading)| reading.current().is_some_and(Option::is_some))
     }
 
-    /// Whether none asks any more, which takes all of them to be read.
+    /// Whether no source asks any more; to say so, all of them have to be readable.
     pub(super) fn are_gone(&self) -> bool {
         self.sources.iter().all(|(_, reading)| reading.current() == Some(&None))
     }
 
-    /// What holds up progress: none that could be read asks. One that does makes up for all that cannot be read.
+    /// What stops progress: no readable source asks, and others cannot be read. One readable source that asks is
+    /// enough.
     pub(super) fn closed(&self) -> Vec<Reason> {
         if self.is_sure() {
             return Vec::new();
@@ -167,7 +170,7 @@ impl Requests {
         unknown.map(|(source, reading)| unreadable(*source, reading.failure())).collect()
     }
 
-    /// What holds up nothing by itself, and people should know all the same.
+    /// What stops nothing by itself, but people should know.
     pub(super) fn notes(&self) -> Vec<Reason> {
         let failed = self.sources.iter().filter(|(_, reading)| reading.failure().is_some());
         let failed = failed.map(|(source, reading)| unreadable(*source, reading.failure()));
@@ -175,7 +178,7 @@ impl Requests {
         failed.chain(self.not_live.clone()).chain(survived).collect()
     }
 
-    /// Why, in one line.
+    /// The reasons, in one line.
     pub(super) fn why(&self) -> String {
         self.asking().map(|(_, request)| request.reason.as_str()).collect::<Vec<_>>().join("; ")
     }
@@ -185,7 +188,7 @@ fn unreadable(source: Source, failure: Option<&str>) -> Reason {
     Reason::Unreadable { what: source.name(), why: failure.unwrap_or("not read yet").to_owned() }
 }
 
-/// The reboot for the newer kernel that is installed has been, and the old one runs.
+/// The reboot into the newer installed kernel has taken place, and yet the old one runs.
 fn not_live(world: &World) -> Option<Reason> {
     let kernel = world.host.kernel.last()?;
     let newer = kernel.newer.as_ref().map(|newer| &newer.release)?;
@@ -221,7 +224,7 @@ fn up_for_long(world: &World, at: Duration) -> Option<Request> {
     })
 }
 
-/// The requests that are open, each with its source.
+/// The open requests, each with its source.
 pub fn requests(world: &World, settings: &Settings) -> Vec<(Source, Request)> {
     Requests::of(world, settings).asking().map(|(source, request)| (source, request.clone())).collect()
 }
@@ -231,7 +234,7 @@ pub fn requests_in_words(world: &World, settings: &Settings) -> String {
     let told = |(_, request): (Source, Request)| {
         let age = request.since.map(|since| format!(", {} old", span(world.elapsed_since(since))));
         let packages = Names { first: request.packages, more: 0 }.shortened(MOST_PACKAGES);
-        // A single one is in the reason.
+        // If there is only one, the reason already says it.
         let named = if packages.count() > 1 { format!(" ({packages})") } else { String::new() };
         format!("{}{}{named}", request.reason, age.unwrap_or_default())
     };

@@ -1,4 +1,4 @@
-//! [`decide`]: lets what the phase wants happen as far as the readings carry it, and says what to read first.
+//! [`decide`]: permits what the phase wants if the readings suffice for it, and otherwise says what to read first.
 
 use std::time::Duration;
 
@@ -31,15 +31,16 @@ pub fn decide(world: &World, settings: &Settings) -> Decision {
     let mut wish = phase::wish(world, settings);
     if let Some(overdue) = overdue {
         wish.wake_at(world.now.boot + overdue.left, world.now.boot);
-        // On the way back it is still there, and has had its reboot.
+        // On the way back the request is still there, but has had its reboot.
         let is_ahead = !matches!(wish.phase, Phase::Rebooting | Phase::GoingDown | Phase::Returning);
         wish.reasons.extend(overdue.reason(settings).filter(|_| is_ahead));
     }
     allow(world, settings, wish)
 }
 
-/// The answered stamp allows the reboot, for a moment. The cluster was read before it; the host, which takes
-/// milliseconds to read, is read once more after it: dpkg may have begun to work while the stamp was on its way.
+/// The answered stamp allows the reboot, but only for a moment. The cluster was read before the stamp. The host,
+/// which takes milliseconds to read, is read once more after it: dpkg may have begun to work while the stamp was on
+/// its way.
 fn reboot_now(world: &World, settings: &Settings) -> Option<Decision> {
     let not_after = world.cluster.may_call_until?;
     let requests = Requests::of(world, settings);
@@ -59,7 +60,7 @@ fn reboot_now(world: &World, settings: &Settings) -> Option<Decision> {
     Some(Decision { phase: Phase::Rebooting, reasons: Vec::new(), next, watched: Parts::NONE })
 }
 
-/// Lets a wish pass only as far as the readings carry it.
+/// Permits a wish only as far as the readings suffice for it.
 fn allow(world: &World, settings: &Settings, mut wish: Wish) -> Decision {
     let acting = wish.effect.is_some();
     let next = next_step(world, settings, &mut wish);
@@ -100,7 +101,7 @@ fn next_step(world: &World, settings: &Settings, wish: &mut Wish) -> Next {
         return Next::Read(Reads::default());
     }
     match effect {
-        // Unreadable counts as going down: then nothing is written.
+        // Unreadable counts as shutting down: nothing is written then.
         Some(_) if world.host.going_down.current() != Some(&false) => {
             let requests = Requests::of(world, settings);
             wish.reasons.extend(Asked { world, settings, requests: &requests }.reasons(Moment::Effect));
@@ -122,7 +123,7 @@ fn look_is_due(world: &World, wish: &Wish, effect: Option<&Effect>) -> bool {
     let cluster = &world.cluster;
     let Some(look) = cluster.look else { return true };
     let now = world.now.boot;
-    // Whether holders exist is told by how old the answer about each is.
+    // For holders, the age of the answer about each one counts, not that of the look.
     let wanted = wish.reads.without(Part::Holders);
     let lacks = !look.read.has_all(wanted) || (wish.confirms_drained && !look.confirms_drained);
     let pods = wanted.has(Part::Pods);
@@ -131,7 +132,7 @@ fn look_is_due(world: &World, wish: &Wish, effect: Option<&Effect>) -> bool {
     let too_old_to_write = match effect {
         Some(Effect::WriteSlot(write)) => {
             let frees = matches!(write.change, SlotChange::Free { .. });
-            // Where pods matter, as to a stamp, those folded from a watch are not enough.
+            // If pods matter, as they do for a stamp, pods known from a watch are not enough.
             !world.look_is_fresh()
                 || (pods && look.pods_changed)
                 || (frees && !reclaim::is_missing_since(world, &write.uid, look.begun))
@@ -147,7 +148,7 @@ fn wait_until(world: &World, wish: &Wish) -> Option<Duration> {
     let look = world.cluster.look.zip(wish.look_age).map(|(look, age)| look.begun + age);
     let host = world.host.read_at.zip(wish.host_age).map(|(at, age)| at + age);
     let times = [look, host, wish.until, world.cluster.second_look].into_iter().flatten();
-    // What is past and has changed nothing is waited for by other means.
+    // Times in the past have already had their effect: there is nothing to wait for.
     times.filter(|at| *at > world.now.boot).min()
 }
 

@@ -1,8 +1,8 @@
 //! The settings: complete, checked, and the only part of the configuration that the rest of the program sees.
 //!
-//! A struct in `table!` is a table of the configuration file: each field is a key, with its limits and its default. A new
-//! key is written here, in the manual page and in the sample, and nothing else has to know it. A field that is skipped is
-//! made of several keys, which `config/parts.rs` has.
+//! Each struct in `table!` is a table of the configuration file, and each field a key with its limits and its
+//! default. To add a key, add it here, in the manual page and in the sample; nothing else needs to know. A skipped
+//! field is put together from several keys by `config/parts.rs`.
 
 #[macro_use]
 pub(crate) mod written;
@@ -18,18 +18,18 @@ use super::{Hook, Windows};
 use crate::access::ApiAccess;
 use crate::notation::Selector;
 
-/// Everything that a person can set, with the defaults filled in.
+/// Everything that a person can set, with defaults filled in.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// The name of this host's Node in the cluster.
     pub node_name: String,
     /// The pool of nodes whose slots this node takes.
     pub pool: String,
-    /// Whether to act or only to say what would be done.
+    /// Whether to act, or only to say what would be done.
     pub mode: Mode,
     /// How to reach the cluster; None until a person says how.
     pub api: Option<ApiAccess>,
-    /// What asks for a reboot, and what keeps from one.
+    /// What asks for a reboot, and what prevents it.
     pub host: Host,
     /// When and how to reboot.
     pub policy: Policy,
@@ -37,14 +37,14 @@ pub struct Settings {
     pub drain: Drain,
     /// What the Node shows while a reboot waits.
     pub signs: Signs,
-    /// What else has to be well.
+    /// What else must be well before a reboot.
     pub gates: Gates,
-    /// What has to be well again after a reboot.
+    /// What must be well again after a reboot.
     pub after: After,
-    /// Steps of the administrator's own.
+    /// The administrator's own steps.
     pub hooks: Hooks,
-    /// The files that these settings were read from: those of the configuration in
-    /// their order, then the kubeconfig. Files that these merely name are not among them.
+    /// The files that these settings were read from: the configuration files in their order, then the kubeconfig.
+    /// Files that these only refer to are not included.
     pub sources: Vec<PathBuf>,
 }
 
@@ -52,7 +52,7 @@ pub struct Settings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
-    /// Drain and reboot this node in its turn.
+    /// Drain and reboot this node when its turn comes.
     #[default]
     Active,
     /// Write nothing and reboot nothing, but say what would be done.
@@ -60,33 +60,33 @@ pub enum Mode {
 }
 
 table! {
-    /// What asks for a reboot, and what keeps from one.
+    /// What asks for a reboot, and what prevents it.
     pub struct Host {
-        /// The file that exists while the host wants to be rebooted.
+        /// The file whose existence says that the host wants a reboot.
         #[serde(deserialize_with = "written::absolute_path")]
         pub sentinel: PathBuf = PathBuf::from("/run/reboot-required"),
-        /// The program, and its arguments, that says whether it does; empty for none.
+        /// The program, with its arguments, that says whether a reboot is needed; empty for none.
         #[serde(deserialize_with = "written::command")]
         pub sentinel_command: Vec<String> = Vec::new(),
         /// How old its answer may become.
-        // More often, and an idle host would hardly do anything else.
+        // If it ran more often, an idle host would do little else.
         #[serde(with = "AtLeast::<10>")]
-        // What asks is seldom in a hurry, and each run wakes the host.
+        // Requests are seldom in a hurry, and each run wakes the host.
         pub sentinel_command_interval: Duration = minutes(10),
         /// Whether an installed kernel that is newer than the running one asks.
         pub newer_kernel: bool = false,
-        /// What the sentinel asks for alone, and Livepatch covers, waits so long; None for no difference.
+        /// How long a request waits that only the sentinel makes and that Livepatch covers; None: it does not wait.
         #[serde(with = "AnyTime")]
         pub livepatched_min_age: Option<Duration> = None,
-        /// Whether what needrestart finds outdated asks.
+        /// Whether needrestart asks when it finds something outdated.
         pub needrestart: bool = false,
         /// Whether the Node's annotation `rebootd.io/request` asks for a reboot.
         pub request_annotation: bool = true,
-        /// A host that is up for longer asks; None for no limit.
-        // Sooner, a fleet would hardly do anything else.
+        /// A host that has been up for longer asks; None for no limit.
+        // With less, a fleet would do little else than reboot.
         #[serde(with = "AtLeast::<3600>")]
         pub max_uptime: Option<Duration> = None,
-        /// The file that exists while a person holds this node.
+        /// The file with which a person holds this node.
         #[serde(skip)]
         pub hold: PathBuf = PathBuf::from(HOLD),
     }
@@ -98,64 +98,64 @@ table! {
         /// When reboots may start; None means never, because nobody said when.
         #[serde(skip)]
         pub windows: Option<Windows> = None,
-        /// A drain starts only with so much of the window left.
+        /// A drain starts only if this much of the window is left.
         #[serde(with = "AnyTime")]
         pub window_left: Duration = minutes(30),
-        /// Whether pods leave before a reboot.
+        /// Whether pods have to leave before a reboot.
         pub drain: DrainMode = DrainMode::Auto,
-        /// At most one reboot of our own in this time; zero for no limit.
+        /// At most one of our own reboots in this time; zero for no limit.
         #[serde(with = "AnyTime")]
         pub min_interval: Duration = days(1),
-        /// At most so many within a day; None for no more limit than `min_interval`.
+        /// At most this many reboots within a day; None for no limit besides `min_interval`.
         // As many as are remembered.
         #[serde(with = "Between::<1, 10>")]
         pub max_reboots_per_day: Option<u32> = None,
-        /// A request waits so long before anything is done about it.
+        /// A request waits this long before anything is done about it.
         #[serde(with = "AnyTime")]
         pub min_age: Duration = Duration::ZERO,
-        /// A request that has been open for longer is told as overdue; None for never.
+        /// A request that has been open for longer is reported as overdue; None for never.
         #[serde(with = "ZeroIsNone")]
         pub deadline: Option<Duration> = Some(days(14)),
-        /// The gates that no longer hold an overdue request.
+        /// The gates that no longer hold back an overdue request.
         #[serde(rename = "give_up_after_deadline")]
         pub yielding: Vec<Yielding> = Vec::new(),
-        /// Whether a kernel that is loaded for kexec is started without the firmware.
+        /// Whether a kernel that is loaded for kexec is started without going through the firmware.
         pub kexec: bool = false,
-        /// How long the node must be healthy without a gap before it counts as back.
+        /// How long the node must be healthy without interruption before it counts as back.
         #[serde(with = "AtLeast::<1>")]
         pub settle: Duration = minutes(1),
         /// How long a reboot that was asked for may take to begin.
-        // A shutdown takes this long on many hosts before the kernel restarts.
+        // On many hosts, a shutdown takes this long before the kernel restarts.
         #[serde(with = "AtLeast::<30>")]
         pub reboot_timeout: Duration = minutes(10),
-        /// How often a reboot is asked for before a person has to look; at least 1.
+        /// How often a reboot is asked for before a person has to look; at least once.
         #[serde(with = "Between::<1, 10>")]
         pub reboot_tries: u32 = 2,
-        /// How long a rebooted node may take to be healthy before a person is told to look.
-        // Sooner, every return would call for a person.
+        /// How long a rebooted node may take to become healthy before a person is told to look.
+        // With less, every return would call a person.
         #[serde(with = "AtLeast::<10>")]
         pub return_timeout: Duration = minutes(15),
     }
 }
 
-/// Whether pods leave before a reboot.
+/// Whether pods have to leave before a reboot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DrainMode {
-    /// They do; the only node of a cluster or of its control plane does not reboot.
+    /// They leave; the only node of a cluster or of its control plane does not reboot.
     Auto,
-    /// They do, and any node reboots.
+    /// They leave, and any node reboots.
     Always,
     /// They stay, and the reboot ends them.
     Never,
 }
 
-/// A gate that may yield to a request that is overdue. Not among them: what people say just now (hold, pause), what is
-/// at work on the host, the other nodes, and what keeps a host from rebooting again and again.
+/// A gate that may yield to an overdue request. Not among these gates: what people are saying right now (hold,
+/// pause), what is at work on the host, the other nodes, and what prevents one reboot after another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Yielding {
-    /// The window, where one is configured.
+    /// The window, if one is configured.
     Window,
     /// Freezes.
     Freeze,
@@ -183,35 +183,35 @@ impl Yielding {
 table! {
     /// How to drain.
     pub struct Drain {
-        /// How long it may take, counted from the claim; None for what the pods' grace periods suggest.
-        // A drain without any time would be given up before its first eviction.
+        /// How long it may take, counted from the claim; None: as long as the pods' grace periods suggest.
+        // With no time at all, a drain would be given up before its first eviction.
         #[serde(with = "AtLeast::<1>")]
         pub timeout: Option<Duration> = None,
-        /// What happens then.
+        /// What happens after that time.
         pub on_timeout: OnTimeout = OnTimeout::Abort,
-        /// What becomes of pods without a controller.
+        /// What happens to pods without a controller.
         pub bare_pods: BarePods = BarePods::Leave,
-        /// What becomes of pods with emptyDir volumes.
+        /// What happens to pods with emptyDir volumes.
         pub empty_dir_pods: EmptyDirPods = EmptyDirPods::Evict,
-        /// Instead of the pods' own grace; at least a second.
-        // With none, the pod would be deleted without waiting for the kubelet.
+        /// Replaces the pods' own grace period; at least a second.
+        // With zero, the pod would be deleted without waiting for the kubelet.
         #[serde(with = "AtLeast::<1>")]
         pub grace_period: Option<Duration> = None,
-        /// Which pods are deleted where a refused eviction goes on for too long; None for none.
+        /// Which pods are deleted if their eviction is refused for too long; None for none.
         #[serde(skip)]
         pub delete: Option<DeleteRefused> = None,
-        /// How long the volumes of drained pods may take to leave the node before the reboot comes all the same.
+        /// How long the volumes of drained pods may take to leave the node; then it reboots anyway.
         #[serde(with = "AnyTime")]
         // A volume that takes longer is stuck.
         pub volume_timeout: Duration = minutes(2),
-        /// Labels of the Node from the cordon to the uncordon.
+        /// Labels that the Node has from the cordon to the uncordon.
         #[serde(deserialize_with = "written::labels")]
         pub labels: BTreeMap<String, String> = BTreeMap::new(),
-        /// The label for load balancers outside the cluster is one of them, and they have so much time before the first pod
-        /// leaves.
+        /// The label for load balancers outside the cluster is one of them, and they get this much time before the
+        /// first pod leaves.
         #[serde(with = "AnyTime")]
         pub leave_load_balancers: Option<Duration> = None,
-        /// Annotations from the cordon to the uncordon: an empty node is what autoscalers remove.
+        /// Annotations from the cordon to the uncordon: otherwise autoscalers might remove the empty node.
         pub keep_from_autoscalers: bool = true,
     }
 }
@@ -220,70 +220,70 @@ table! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnTimeout {
-    /// The node is uncordoned and hands its slot on.
+    /// The node is uncordoned and gives its slot back.
     Abort,
-    /// It reboots, and ends the pods that are left.
+    /// It reboots, which ends the remaining pods.
     Reboot,
 }
 
-/// What becomes of pods without a controller.
+/// What happens to pods without a controller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BarePods {
     /// They stay: the kubelet starts them again after the reboot.
     Leave,
-    /// They are evicted, and nobody makes them anew.
+    /// They are evicted, and nothing recreates them.
     Evict,
     /// They stand in the way of the reboot.
     Refuse,
 }
 
-/// What becomes of pods with emptyDir volumes.
+/// What happens to pods with emptyDir volumes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EmptyDirPods {
-    /// They are evicted, and what is in the volumes is lost.
+    /// They are evicted, and the content of the volumes is lost.
     Evict,
     /// They stand in the way of the reboot.
     Refuse,
 }
 
-/// Pods whose eviction goes on being refused are deleted.
+/// Pods whose eviction is refused for too long are deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeleteRefused {
-    /// So long after the claim.
+    /// This long after the claim.
     pub after: Duration,
     /// In these namespaces.
     pub namespaces: BTreeSet<String>,
 }
 
 table! {
-    /// What the Node shows to others while a reboot waits.
+    /// What the Node shows to others while a reboot is waiting.
     pub struct Signs {
         /// A label.
         pub waiting_label: bool = true,
-        /// A taint, so that the scheduler prefers others.
+        /// A taint, so that the scheduler prefers other nodes.
         pub waiting_taint: bool = false,
     }
 }
 
 table! {
-    /// What else has to be well for a reboot to start.
+    /// What else must be well before a reboot may start.
     pub struct Gates {
-        /// So many of the pool's other nodes may be NotReady.
+        /// This many of the pool's other nodes may be NotReady.
         pub max_nodes_not_ready: u32 = 0,
-        /// Whether a node that is Ready but cordoned counts as one that is not.
+        /// Whether a node that is Ready but cordoned counts as NotReady.
         pub count_cordoned: bool = false,
         /// How long this host must have been up.
         #[serde(with = "AnyTime")]
         pub min_uptime: Duration = Duration::ZERO,
-        /// No pod that one of these selects may be on this node.
+        /// No pod on this node may match any of these.
         #[serde(skip_serializing)]
         pub blocking_pods: Vec<Selector> = Vec::new(),
-        /// Nothing may be found by this.
+        /// This query must find nothing.
         #[serde(skip)]
         pub query: Option<Query> = None,
-        /// How long people who are logged in are waited for; None for not at all.
+        /// How long people who are logged in are waited for; None: not at all.
         #[serde(with = "Ignorable")]
         pub sessions: Option<Duration> = None,
         /// Whether windows and freezes need a clock that is synchronised.
@@ -292,25 +292,25 @@ table! {
 }
 
 table! {
-    /// What has to be well after a reboot and the uncordon, before the next node may go down.
+    /// What must be well after a reboot and the uncordon, before the next node may go down.
     pub struct After {
-        /// Nothing is asked before so much time has passed since the uncordon.
+        /// Nothing is checked before this time has passed since the uncordon.
         #[serde(with = "AnyTime")]
         pub soak: Duration = Duration::ZERO,
-        /// Nothing may be found by this.
+        /// This query must find nothing.
         #[serde(skip)]
         pub query: Option<Query> = None,
-        /// These have to be as they are wanted.
+        /// These fields must have the values that are given.
         #[serde(skip)]
         pub objects: Vec<ObjectField> = Vec::new(),
-        /// Of each of these a pod has to be on this node, and all that are have to be ready.
+        /// For each of these selectors, at least one pod must be on this node, and all such pods must be ready.
         #[serde(skip_serializing)]
         pub pods: Vec<Selector> = Vec::new(),
-        /// How long that may take once the soak is over.
+        /// How long that may take after the soak.
         #[serde(with = "AnyTime")]
         // Storage that rebuilds for longer is worth a look.
         pub limit: Duration = minutes(30),
-        /// What happens to the slot then.
+        /// What happens to the slot after that time.
         pub at_limit: AtLimit = AtLimit::Keep,
     }
 }
@@ -323,22 +323,22 @@ impl After {
     }
 }
 
-/// What happens to the slot of a node after whose reboot something does not become well.
+/// What happens to the slot of a node if something does not become well after its reboot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AtLimit {
     /// It is kept until a person has looked.
     Keep,
-    /// It is given back: the next node may reboot.
+    /// It is given back, and the next node may reboot.
     Release,
 }
 
-/// A field of a Kubernetes object, and what it has to be.
+/// A field of a Kubernetes object, and the values that it must have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectField {
-    /// Of the object, or of a list, at the API server.
+    /// The path of the object, or of a list, at the API server.
     pub path: String,
-    /// Names from the top down, with points between them; `*` is each item of a list.
+    /// Names from the top down, separated by points; `*` stands for each item of a list.
     pub field: String,
     /// One of these.
     pub equals: Vec<String>,
@@ -347,9 +347,9 @@ pub struct ObjectField {
 /// A question to Prometheus.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {
-    /// In PromQL.
+    /// The query, in PromQL.
     pub expression: String,
-    /// Who is asked.
+    /// Which Prometheus is asked.
     pub server: Prometheus,
 }
 
@@ -358,26 +358,26 @@ pub struct Query {
 pub enum Prometheus {
     /// Directly.
     Url {
-        /// `http://` or `https://`, without a slash at the end.
+        /// `http://` or `https://`, without a trailing slash.
         url: String,
-        /// The bearer token is in this file, which may be replaced at any time.
+        /// The file with the bearer token; it may be replaced at any time.
         token_file: Option<PathBuf>,
         /// Who must have signed its certificate.
         certificate_authority: PathBuf,
     },
-    /// As a Service, through the API server and with the credential for it.
+    /// As a Service, through the API server and with the credential for the API server.
     Service {
         /// Its namespace.
         namespace: String,
-        /// `NAME:PORT` or `SCHEME:NAME:PORT`, as a request for it has to name it.
+        /// `NAME:PORT` or `SCHEME:NAME:PORT`, as a request through the API server names it.
         port: String,
     },
 }
 
 table! {
-    /// Steps of the administrator's own.
+    /// The administrator's own steps.
     pub struct Hooks {
-        /// Those that there are.
+        /// The hooks that exist.
         #[serde(skip)]
         pub wanted: BTreeSet<Hook> = BTreeSet::new(),
         /// How long each may take.
@@ -385,7 +385,7 @@ table! {
         pub timeout: Duration = minutes(5),
         /// What a failure before the reboot means.
         pub on_failure: OnHookFailure = OnHookFailure::Stop,
-        /// What one after the boot means.
+        /// What a failure after the boot means.
         pub on_failure_after_boot: OnHookFailure = OnHookFailure::Stop,
     }
 }
@@ -394,13 +394,14 @@ table! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnHookFailure {
-    /// Before the reboot the turn is undone; after the boot node and slot are kept until a person has looked.
+    /// Before the reboot, the turn is undone; after the boot, the node stays cordoned and keeps its slot until a
+    /// person has looked.
     Stop,
-    /// It goes on as if there were no hook.
+    /// The turn goes on as if there were no hook.
     Continue,
 }
 
-/// Where `rebootctl hold` puts its file: beside the administrator's configuration.
+/// Where `rebootctl hold` puts its file: next to the administrator's configuration.
 pub const HOLD: &str = "/etc/rebootd/hold";
 
 const fn minutes(number: u64) -> Duration {

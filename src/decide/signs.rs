@@ -1,7 +1,7 @@
 //! What the Node shows to others while a reboot is ahead: to people, the scheduler, load balancers and autoscalers.
-//! Nothing of ours rests on it, so a sign is never a reason to wait, and never worth a write while there is another.
+//! Nothing of ours depends on these signs, so we never wait for one, and never write one while another write is due.
 //!
-//! Only what we have put there is taken away: what was there before is somebody else's, and stays.
+//! We remove only what we have put there: whatever was there before is somebody else's, and stays.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,42 +10,43 @@ use super::settings::{Drain, Settings};
 
 /// The label, and the key of the taint, of a node that waits for a reboot.
 pub const WAITING: &str = "rebootd.io/waiting";
-/// The annotation that names the labels and annotations which we have put on the Node, and which are not ours by name.
+/// The annotation that lists the labels and annotations that we have put on the Node and whose names do not tell that
+/// they are ours.
 pub const ADDED: &str = "rebootd.io/added";
-/// The cluster autoscaler's and Karpenter's: this node is not to be removed, however empty it is.
+/// For the cluster autoscaler and Karpenter: do not remove this node, however empty it is.
 pub const KEEP_FROM_AUTOSCALERS: [&str; 2] =
     ["cluster-autoscaler.kubernetes.io/scale-down-disabled", "karpenter.sh/do-not-disrupt"];
 /// A node with this label gets no traffic from load balancers outside the cluster.
 const LEAVE_LOAD_BALANCERS: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 
-/// How a write to the Node changes its signs. `None` removes.
+/// How a write to the Node changes its signs. `None` removes a sign.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct SignsWrite {
-    /// By name.
+    /// Labels by name.
     pub labels: BTreeMap<String, Option<String>>,
-    /// By name.
+    /// Annotations by name.
     pub annotations: BTreeMap<String, Option<String>>,
-    /// Taints are one list, which only can be written as a whole.
+    /// Taints are a single list, which can only be written as a whole.
     pub taints: Option<Taints>,
 }
 
 /// All taints of a Node.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Taints {
-    /// Ours is among them: [`WAITING`], `PreferNoSchedule`.
+    /// Whether ours is among them: [`WAITING`], `PreferNoSchedule`.
     pub waiting: bool,
     /// See [`NodeView::taints`].
     pub others: Vec<String>,
 }
 
 impl SignsWrite {
-    /// Whether the write changes none of them.
+    /// Whether the write changes no sign.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty() && self.annotations.is_empty() && self.taints.is_none()
     }
 }
 
-/// Whether the node waits for a reboot, as far as that is known.
+/// Whether the node waits for a reboot, if that is known.
 pub(super) enum Waiting {
     /// It does; the label's value is for people.
     Yes(String),
@@ -53,7 +54,7 @@ pub(super) enum Waiting {
     Unknown,
 }
 
-/// What has to be written for the Node to show what it should. `in_turn`: between the cordon and the uncordon.
+/// What has to be written so that the Node shows what it should. `in_turn`: between the cordon and the uncordon.
 pub(super) fn write(node: &NodeView, settings: &Settings, waiting: &Waiting, in_turn: bool) -> SignsWrite {
     let (mut write, signs) = (SignsWrite::default(), &settings.signs);
     let has_label = node.labels.contains_key(WAITING);
@@ -123,7 +124,7 @@ fn wanted(drain: &Drain) -> BTreeMap<Sign, String> {
     wanted
 }
 
-/// Something that is not ours by name, as [`ADDED`] has it.
+/// Something whose name does not tell that it is ours, as in [`ADDED`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Sign {
     Label(String),

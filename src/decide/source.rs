@@ -9,13 +9,13 @@ pub enum Source {
     SentinelFile,
     /// The sentinel command.
     SentinelCommand,
-    /// A kernel is installed that is newer than the one that runs.
+    /// A newer kernel than the running one is installed.
     Kernel,
-    /// needrestart finds that something outdated runs.
+    /// needrestart finds that something outdated is running.
     Needrestart,
     /// The host has been up for too long.
     Uptime,
-    /// An annotation of the Node: a person, a provider, a hypervisor.
+    /// An annotation of the Node: from a person, a provider, a hypervisor.
     Annotation,
 }
 
@@ -55,5 +55,5 @@ impl Source {
     }
 }
 
-/// What a source says; `None` while it has not been asked yet.
+/// What a source says; `None` if it has not been asked yet.
 pub type Answer = Option<Result<Option<Request>, String>>;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// A duration for people, in its two largest units: `2h 30min`, `45s`.
 pub(crate) fn span(duration: Duration) -> String {
-    // Rounded up: "0s left" would be a lie.
+    // Rounded up: "0s left" would be untrue.
     let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
     let units = [("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)];
     let mut rest = seconds;

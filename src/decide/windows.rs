@@ -1,7 +1,8 @@
 //! Windows and freezes: when reboots may start, and when they may not at all.
 //!
-//! A window is open from each of its starts for its length, which is elapsed time whatever the clocks of its zone do.
-//! Windows that overlap or adjoin are one. A freeze is a window too, and wins.
+//! A window is open from each of its starts for its length. The length is elapsed time, whatever the clocks of its
+//! time zone do. Windows that overlap or follow without a gap are one. A freeze is a window too, and overrules the
+//! others.
 
 use std::time::Duration;
 
@@ -10,13 +11,13 @@ use crate::notation::Calendar;
 /// When reboots may start.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Windows {
-    /// When they may.
+    /// When they may start.
     pub open: Open,
-    /// When they may not even then.
+    /// When they may not start even so.
     pub freezes: Vec<Freeze>,
 }
 
-/// When reboots may start, but for freezes.
+/// When reboots may start, apart from freezes.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Open {
     /// At any time.
@@ -25,7 +26,7 @@ pub enum Open {
     During(Vec<Window>),
 }
 
-/// Spans of time of the same length.
+/// Spans of time of equal length.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Window {
     /// When each begins.
@@ -37,26 +38,26 @@ pub struct Window {
 /// When reboots may not start.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Freeze {
-    /// When it is.
+    /// When it is in force.
     pub window: Window,
-    /// What people are told: why it is, or when.
+    /// What people are told: why it is in force, or when.
     pub name: String,
 }
 
-/// What the windows and freezes say of one instant; all times are wall time since 1970.
+/// What the windows and freezes say about one instant; all times are wall time since 1970.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Judgement {
     /// Reboots may start.
     Open {
-        /// When the window, or the last of those that follow without a gap, ends or a freeze begins; None if that is
-        /// not in sight.
+        /// When the open window ends (or the last of those that follow without a gap), or a freeze begins; None if no
+        /// such time is found.
         until: Option<Duration>,
     },
     /// They may not.
     Closed {
         /// Why not.
         why: Closed,
-        /// When they may, if that is in sight.
+        /// When they may start, if such a time is found.
         opens: Option<Duration>,
     },
 }
@@ -70,20 +71,20 @@ pub enum Closed {
     Frozen {
         /// Its name.
         by: String,
-        /// When it ends, and those that follow without a gap; None if that is not in sight.
+        /// When it ends, together with those that follow without a gap; None if no such time is found.
         until: Option<Duration>,
     },
 }
 
-/// The time that a window or a freeze has at least, so that [`MOST_STEPS`] go far enough.
+/// The minimum length of a window or a freeze, so that [`MOST_STEPS`] reach far enough.
 pub const SHORTEST_WINDOW: Duration = Duration::from_secs(60);
 
-/// How many windows that follow each other without a gap are looked at for their end, and how many that are frozen
-/// for one that is not. Beyond, the end is not in sight.
+/// How many windows in a row, without a gap, are searched for their end, and how many frozen ones for one that is not
+/// frozen. The search stops there, and nothing is found.
 const MOST_STEPS: usize = 300;
 
 impl Windows {
-    /// Without windows and freezes that could shut.
+    /// There is neither a window nor a freeze that could close.
     pub fn always() -> Windows {
         Windows { open: Open::Always, freezes: vec![] }
     }
@@ -104,7 +105,7 @@ impl Windows {
         Judgement::Open { until: end.into_iter().chain(freezes).min() }
     }
 
-    /// The first instant from `at` on that is in a window and in no freeze.
+    /// The first instant from `at` on that lies in a window and in no freeze.
     fn opens(&self, mut at: Duration) -> Option<Duration> {
         let (windows, frozen) = (self.windows(), self.frozen());
         for _ in 0..MOST_STEPS {
@@ -137,15 +138,15 @@ impl Window {
         self.start_within(instant).is_some()
     }
 
-    /// A start that is not after the instant, and from which the window reaches beyond it.
+    /// A start at or before the instant whose window is still open at the instant.
     fn start_within(&self, instant: Duration) -> Option<Duration> {
-        // A start at 0 is the only one that this misses: nobody lives in 1970.
+        // This misses only a start at 0, and nobody lives in 1970.
         self.start.next_start(instant.saturating_sub(self.length)).filter(|start| *start <= instant)
     }
 
     /// When the last window that covers the instant ends.
     fn end(&self, instant: Duration) -> Option<Duration> {
-        // There may be a start every second: halving finds the last sooner than going from one to the next.
+        // There may be a start every second: bisecting finds the last one sooner than stepping through them.
         let mut last = self.start_within(instant)?;
         let mut beyond = instant;
         while last < beyond {
@@ -163,7 +164,7 @@ fn any_covers(windows: &[&Window], instant: Duration) -> bool {
     windows.iter().any(|window| window.covers(instant))
 }
 
-/// When the windows that cover the instant, and those that follow without a gap, end; None if that is not in sight.
+/// When the windows that cover the instant, and those that follow without a gap, end; None if no such time is found.
 fn end(windows: &[&Window], instant: Duration) -> Option<Duration> {
     let mut end = instant;
     for _ in 0..MOST_STEPS {

@@ -10,11 +10,11 @@ use super::{
     Others, Parts, PodView, Reading, Request, ScheduledShutdown, SlotView, Source, Target,
 };
 
-/// How long ago a look may have ended when a write to a slot or the Node rests on it.
+/// A write to a slot or the Node may rest on a look that ended at most this long ago.
 const LOOK_IS_FRESH: Duration = Duration::from_secs(10);
 /// How old the host's readings may be then: apt may have begun to work a moment ago.
 const HOST_IS_FRESH: Duration = Duration::from_secs(1);
-/// A claim that went unanswered may land late: this long afterwards we look for it. Each start, too.
+/// An unanswered claim may be applied late: this long afterwards we look for it. Also after each start.
 pub(super) const SECOND_LOOK: Duration = Duration::from_secs(120);
 
 /// Everything that the core knows.
@@ -22,15 +22,15 @@ pub(super) const SECOND_LOOK: Duration = Duration::from_secs(120);
 pub struct World {
     /// The time of the latest event.
     pub now: Now,
-    /// Drawn at random once per process: nonces are this and a count.
+    /// Drawn at random once per process: a nonce is this and a count.
     pub process: String,
     /// This host.
     pub host: Host,
     /// The cluster, as far as this node sees it.
     pub cluster: Cluster,
-    /// What survives a restart; losing it costs politeness, never safety.
+    /// What survives a restart. Losing it may make the daemon less polite, never less safe.
     pub memory: Memory,
-    /// Somebody asked this node to give back what it holds and to claim nothing.
+    /// Somebody asked this node to give back its slots and to claim nothing.
     pub step_back: bool,
 }
 
@@ -41,55 +41,56 @@ pub struct Host {
     pub boot_id: String,
     /// This machine's id, without dashes.
     pub machine_id: String,
-    /// Why it should reboot, if it should, by source.
+    /// Why it should reboot, by source, if it should.
     pub requests: BTreeMap<Source, Reading<Option<Request>>>,
-    /// What is wrong with the configuration of this host; the settings are those of before.
+    /// What is wrong with this host's configuration; if anything, the settings stay as they were.
     pub configuration: Option<String>,
-    /// What the file of a person who holds this node says, if there is one.
+    /// What the hold file says, if a person holds this node.
     pub hold: Reading<Option<String>>,
-    /// Whether Livepatch covers what the sentinel asks for, where that matters.
+    /// Whether Livepatch covers what the sentinel asks for, if that matters.
     pub livepatched: Reading<bool>,
-    /// Which kernel runs, and which would after a reboot.
+    /// Which kernel runs, and which would run after a reboot.
     pub kernel: Reading<Kernel>,
     /// Whether it is shutting down.
     pub going_down: Reading<bool>,
-    /// The file that dpkg or apt holds a lock on, while one of them is at work.
+    /// The file that dpkg or apt holds a lock on, while either of them is at work.
     pub package_manager: Reading<Option<String>>,
     /// Inhibitors on shutdown.
     pub inhibitors: Reading<Vec<Inhibitor>>,
-    /// Whether logind would let us reboot.
+    /// Whether logind would allow us to reboot.
     pub may_reboot: Reading<bool>,
     /// The shutdown that somebody has scheduled.
     pub scheduled: Reading<Option<ScheduledShutdown>>,
-    /// Whether the clock is synchronised, as last asked; see [`super::clock_matters`].
+    /// Whether the clock is synchronised, when last asked; see [`super::clock_matters`].
     pub clock_synchronized: Reading<bool>,
-    /// Who is logged in, where that matters.
+    /// Who is logged in, if that matters.
     pub sessions: Reading<Vec<String>>,
-    /// When those who are logged in were last asked to log out.
+    /// When people who are logged in were last asked to log out.
     pub people_told: Option<Duration>,
     /// The units of the hooks that are wanted.
     pub hooks: BTreeMap<Hook, Reading<HookUnit>>,
     /// The hook that this process asked for last, and when.
     pub hook_told: Option<(Hook, Duration)>,
-    /// When all of these were last read.
+    /// When all of this host was last read.
     pub read_at: Option<Duration>,
 }
 
 /// Facts of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Cluster {
-    /// The own Node; `None` where there is none of that name.
+    /// The own Node; `None` if there is none of that name.
     pub node: Reading<Option<NodeView>>,
     /// All slots, of all pools.
     pub slots: Reading<Vec<SlotView>>,
-    /// Somebody has paused the fleet, in these words; as current as the slots, which it is read with.
+    /// Somebody has paused the fleet, with these words. It is read together with the slots and as current as they
+    /// are.
     pub pause: Option<String>,
     /// The other nodes.
     pub others: Reading<Others>,
-    /// Whether the fleet's policy is understood: what it says is in the settings. Not current before it is read, and
-    /// once a watch has told that it is another.
+    /// Whether the fleet's policy is understood; what it says is in the settings. Not current until it has been read,
+    /// and after a watch has reported that it changed.
     pub policy: Reading<()>,
-    /// What Prometheus finds that keeps a reboot from starting.
+    /// Whatever Prometheus finds that keeps a reboot from starting.
     pub alerts: Reading<Names>,
     /// What the gates after a reboot found.
     pub after: AfterReadings,
@@ -97,50 +98,50 @@ pub struct Cluster {
     pub pods: Reading<BTreeMap<String, PodView>>,
     /// The budgets that may cover bare pods of this node.
     pub budgets: Reading<Vec<Budget>>,
-    /// How their eviction goes.
+    /// How far their eviction has come.
     pub drain: Drain,
     /// How long the node has been well.
     pub health: Health,
-    /// When the current look began; `None` once a write ended or something changed.
+    /// When the current look began; `None` after a write has ended or something has changed.
     pub look: Option<Look>,
-    /// Uids of the objects whose latest write of this process was answered 2xx. All others are in doubt.
+    /// Uids of the objects for which this process's latest write was answered 2xx. All others are in doubt.
     pub settled: BTreeSet<String>,
-    /// The write on its way.
+    /// The write that is under way.
     pub pending: Option<Pending>,
     /// How many writes this process has begun.
     pub writes: u64,
-    /// This process has sent a stamp and has not asked for the reboot since.
+    /// This process has sent a stamp and has not yet asked for the reboot.
     pub stamped: bool,
-    /// Until then that stamp allows the call. A look ends it: what it finds may speak against the reboot.
+    /// Until when that stamp allows the call. A look ends this early: what it finds may speak against the reboot.
     pub may_call_until: Option<Duration>,
-    /// A look is due then, whatever else happens.
+    /// When a look is due, whatever else happens.
     pub second_look: Option<Duration>,
-    /// Looks that failed in a row.
+    /// How many looks failed in a row.
     pub reads_failed: u32,
     /// Why the latest look failed, if it did.
     pub read_failure: Option<String>,
-    /// Writes that failed in a row; a lost race is no failure.
+    /// How many writes failed in a row; a lost race is not a failure.
     pub writes_failed: u32,
     /// Why the latest write failed, if it did.
     pub write_failure: Option<String>,
-    /// When the Node was last written without a change of its own, out of turn: what others see was put right then.
+    /// When the Node was last written outside a turn and only for its signs.
     pub shown: Option<Duration>,
-    /// Neither look nor write before this time since boot: what the server asked for, and our own backoff.
+    /// No look and no write before this time since boot: what the server asked for, and our own backoff.
     pub retry_at: Option<Duration>,
-    /// What logind answered to the latest call, if it was an error.
+    /// What logind answered to the latest call, if that was an error.
     pub reboot_failure: Option<String>,
-    /// Free slots by name: the resourceVersion seen free, and when it was first seen.
+    /// Free slots by name: the resourceVersion in which the slot was seen free, and when that was first seen.
     pub free: BTreeMap<String, (String, Duration)>,
-    /// Held slots whose holder's Node was missing when it was last looked for, by the slot's uid.
+    /// Held slots, by uid, whose holder's Node was missing when we last looked for it.
     pub missing: BTreeMap<String, Missing>,
 }
 
-/// A write on its way.
+/// A write that is under way.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Pending {
     /// Its object.
     pub target: Target,
-    /// The object was settled before it.
+    /// Whether the object was settled before it.
     pub settled: bool,
     /// The look that it rests on.
     pub look: Option<Look>,
@@ -153,50 +154,50 @@ pub struct Look {
     pub begun: Duration,
     /// When it ended.
     pub ended: Option<Duration>,
-    /// What it has read; the pods may have been listed since.
+    /// What it has read; pods may have been listed after it.
     pub read: Parts,
-    /// A watch has told of a pod since: enough to go on evicting, not enough to reboot.
+    /// A watch has reported on a pod since: the look is enough to go on evicting, but not enough to reboot.
     pub pods_changed: bool,
-    /// A list of pods before it showed nothing left to drain, and it was to confirm that.
+    /// The list of pods before it showed nothing left to drain, and this look was to confirm that.
     pub confirms_drained: bool,
-    /// Our cordon has been answered since: enough to evict, not enough to write.
+    /// Our cordon has been answered since: the look is enough to evict, but not enough to write.
     pub is_before_cordon: bool,
 }
 
 /// A held slot whose holder's Node is missing.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Missing {
-    /// The slot's resourceVersion: any write to the slot begins this anew.
+    /// The slot's resourceVersion: any write to the slot restarts this.
     pub resource_version: String,
-    /// When this was last seen.
+    /// When it was last seen to be so.
     pub seen: Duration,
-    /// How long it has been so, as far as looks were close enough to one another to show it.
+    /// For how long it has been so, counting only time between looks that were close enough to each other.
     pub lasted: Duration,
 }
 
-/// What is kept across restarts. Advisory.
+/// What is kept across restarts. Losing it does no harm to safety.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Memory {
-    /// The latest attempt that came to nothing.
+    /// The latest attempt that failed.
     pub setback: Option<Setback>,
     /// The latest reboot that we asked for.
     pub last_reboot: Option<LastReboot>,
-    /// When our cordon was confirmed that is on the Node now: wall time since 1970, by this host's clock.
+    /// When our cordon that is on the Node now was confirmed: wall time since 1970, by this host's clock.
     pub cordoned_at: Option<Duration>,
-    /// When the reboots before that were asked for: wall time since 1970. Those of a day, and not more than
-    /// anybody may allow in one.
+    /// When the earlier reboots were asked for: wall time since 1970. Those of one day, at most as many as the
+    /// configuration can allow in a day.
     pub earlier_reboots: Vec<Duration>,
     /// Since when this boot is known.
     pub first_start: Option<FirstStart>,
-    /// Since when no cordon of ours is on the Node after this boot: the soak counts from here.
+    /// Since when, in this boot, no cordon of ours has been on the Node: the soak counts from here.
     pub uncordoned: Option<Uncordoned>,
-    /// Since when those sources ask that do not say so themselves: wall time since 1970, by this host's clock.
+    /// For sources that do not say so themselves, since when they ask: wall time since 1970, by this host's clock.
     pub asked_since: BTreeMap<Source, Duration>,
-    /// The latest time that each hook was asked for.
+    /// When each hook was last asked for.
     pub hooks: BTreeMap<Hook, HookRun>,
 }
 
-/// The first start of the agent in a boot. Not the boot itself: a container's clock is that of its host.
+/// The agent's first start in a boot. Not the boot itself: in a container, the clock is that of its host.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FirstStart {
     /// The boot.
@@ -205,7 +206,7 @@ pub struct FirstStart {
     pub at: Duration,
 }
 
-/// The first answered write to the Node in a boot that left no cordon of ours on it.
+/// The first answered write to the Node in a boot after which no cordon of ours was on it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Uncordoned {
     /// The boot.
@@ -214,14 +215,14 @@ pub struct Uncordoned {
     pub at: Duration,
 }
 
-/// An attempt that came to nothing.
+/// An attempt that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Setback {
-    /// The boot in which it happened; in another one it no longer counts.
+    /// The boot in which it happened; in another boot it no longer counts.
     pub boot_id: String,
     /// When, in time since that boot.
     pub at: Duration,
-    /// The how-many-th in a row.
+    /// Its number among the failures in a row.
     pub count: u32,
     /// What went wrong.
     pub because: AbortReason,
@@ -230,28 +231,28 @@ pub struct Setback {
 /// A reboot that we asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct LastReboot {
-    /// The boot that it was to end.
+    /// The boot that it was meant to end.
     pub boot_id: String,
     /// When: wall time since 1970, by this host's clock.
     pub at: Duration,
-    /// The sources of this host that asked for it, but for those that have said no since.
+    /// The sources of this host that asked for it, without those that have stopped asking since.
     pub asked: BTreeSet<Source>,
-    /// The newer kernel that it was to start.
+    /// The newer kernel that it was meant to start.
     pub kernel: Option<String>,
-    /// Why, for people: what the claim said. Empty where it is not known.
+    /// Why, for people: what the claim said. Empty if not known.
     pub why: String,
-    /// When our cordon for it was confirmed, if there was one: as [`LastReboot::at`].
+    /// When our cordon for it was confirmed, if there was one: by the same clock as [`LastReboot::at`].
     pub cordoned_at: Option<Duration>,
     /// When it was confirmed that this cordon is gone.
     pub uncordoned_at: Option<Duration>,
-    /// How its turn ended; `None` where an earlier version did not write it down.
+    /// How its turn ended; `None` if an earlier version did not record it.
     pub ending: Option<Ending>,
 }
 
 impl LastReboot {
-    /// How long the Node was cordoned for it.
+    /// For how long the Node was cordoned for it.
     pub fn cordoned_for(&self) -> Option<Duration> {
-        // A clock that went back meanwhile tells nothing.
+        // If the clock was set back meanwhile, the difference says nothing.
         self.uncordoned_at?.checked_sub(self.cordoned_at?)
     }
 }
@@ -318,31 +319,31 @@ impl World {
 
     /// How long ago this was, by wall time.
     ///
-    /// Where the wall clock went back since (no battery, or it was ahead then), what is sure is the time since boot:
-    /// so a wait is never longer than it would be counted from this boot.
+    /// If the wall clock was set back since (no battery, or it was ahead before), only the time since boot is
+    /// certain. So a wait never becomes longer than if it were counted from this boot.
     pub(super) fn elapsed_since(&self, wall: Duration) -> Duration {
         self.now.wall.checked_sub(wall).unwrap_or(self.now.boot)
     }
 
-    /// The latest reboot that we asked for, if this boot came of it, or of a later one.
+    /// The latest reboot that we asked for, if this boot came from it or from a later one.
     pub(super) fn rebooted(&self) -> Option<&LastReboot> {
-        // A reboot that this boot asked for has not happened.
+        // A reboot asked for in this boot has not happened yet.
         self.memory.last_reboot.as_ref().filter(|last| last.boot_id != self.host.boot_id)
     }
 
-    /// A nonce that no earlier write carried.
+    /// A nonce that no earlier write has used.
     pub(super) fn nonce(&self) -> String {
         format!("{}-{}", self.process, self.cluster.writes)
     }
 
-    /// Whether the latest write of this process to the object with this uid was answered.
+    /// Whether this process's latest write to the object with this uid was answered.
     pub(super) fn is_settled(&self, uid: &str) -> bool {
         self.cluster.settled.contains(uid)
     }
 
-    /// Whether a write may rest on what was last read: the cluster first, then the host, both just now.
+    /// Whether a write may rest on the latest readings: the cluster first, then the host, both just now.
     ///
-    /// Counted from the end of the look, so that a slow API server delays a write and does not prevent it.
+    /// Counted from the end of the look, so that a slow API server delays a write but does not prevent it.
     pub(super) fn look_is_fresh(&self) -> bool {
         let look = self.cluster.look.filter(|look| !look.is_before_cordon);
         let Some(ended) = look.and_then(|look| look.ended) else { return false };
