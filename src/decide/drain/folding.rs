@@ -1,4 +1,4 @@
-//! Folds what is told of pods and evictions into the drain.
+//! Folds what is reported about pods and evictions into the drain.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,9 +9,9 @@ use super::keepers::{Keepers, budget_key};
 use super::rehearsal;
 use super::state::{Drain, EvictionOutcome, GonePod, PodDrain, Refuser, Retry};
 
-/// An accepted eviction that shows no deletion after this long is asked for again.
+/// If an accepted eviction shows no deletion within this time, it is asked for again.
 const ACCEPTED_SHOWS: Duration = Duration::from_secs(60);
-/// So is one of a pod that is not what we took it for: the watch is about to tell what it is.
+/// The same for a pod that is no longer what we took it for: the watch is about to report what it is.
 const OUTDATED_SHOWS: Duration = Duration::from_secs(5);
 /// When a pod has left, its budget may allow the next one as soon as its replacement is ready.
 const RETRY_AFTER_GONE: Duration = Duration::from_millis(500);
@@ -33,7 +33,7 @@ pub(in crate::decide) fn pod_gone(cluster: &mut Cluster, key: &PodKey, now: Dura
     pods_changed(cluster);
 }
 
-/// What was folded from a watch is no reading that a write may rest on.
+/// What a watch reported is not a reading that a write may rest on.
 fn pods_changed(cluster: &mut Cluster) {
     if let Some(look) = &mut cluster.look {
         look.pods_changed = true;
@@ -41,7 +41,7 @@ fn pods_changed(cluster: &mut Cluster) {
     }
 }
 
-/// A whole list is about to take the place of what is known.
+/// A complete list is about to replace what is known.
 pub(in crate::decide) fn pods_read(cluster: &mut Cluster, pods: &BTreeMap<String, PodView>, now: Duration) {
     let known = cluster.pods.last().into_iter().flat_map(|known| known.values());
     let left: Vec<PodView> = known.filter(|pod| !pods.contains_key(&pod.key.uid)).cloned().collect();
@@ -60,7 +60,7 @@ fn has_come(cluster: &mut Cluster, pod: &PodView, now: Duration) {
     let is_drained = matches!(pod.owner, Owner::Controller | Owner::Nobody);
     let pods = &mut cluster.drain.pods;
     if pod.terminating && is_drained && (!pod.finished || pods.contains_key(&pod.key.uid)) {
-        // Whoever asked for its end: it is waited for, and its end told.
+        // Whoever asked for its end: we wait for it, and report it.
         let record = pods.entry(pod.key.uid.clone());
         let record = record.or_insert(PodDrain { first_asked: now, ..PodDrain::default() });
         record.finished_at = record.finished_at.or(pod.finished.then_some(now));
@@ -74,7 +74,7 @@ fn has_come(cluster: &mut Cluster, pod: &PodView, now: Duration) {
 fn has_left(cluster: &mut Cluster, pod: &PodView, now: Duration) {
     let Cluster { pods, drain, .. } = cluster;
     let keeper = pods.last().and_then(|pods| Keepers::new(drain, pods).of(pod)).cloned();
-    // As soon as it is replaced, its budget may let the next one go.
+    // Its budget may allow the next pod as soon as this one is replaced.
     if let Some(retry) = keeper.and_then(|key| drain.budgets.get_mut(&key)) {
         *retry = Retry { refusals: 0, at: retry.at.min(now + RETRY_AFTER_GONE) };
     }
@@ -136,7 +136,7 @@ pub(in crate::decide) fn eviction_ended(
             if let Some(pod) = pod.filter(|pod| !pod.controller_uid.is_empty()) {
                 drain.returned.entry(pod.controller_uid.clone()).or_default();
             }
-            // It may let go more than one.
+            // It may allow more than one.
             if let Some(retry) = keeper.and_then(|key| drain.budgets.get_mut(&key)) {
                 *retry = Retry { refusals: 0, at: now };
             }
@@ -157,7 +157,7 @@ pub(in crate::decide) fn eviction_ended(
     }
 }
 
-/// What the server cannot do now it can do for no pod.
+/// What the server cannot do now, it can do for no pod.
 fn hold_up(drain: &mut Drain, key: &PodKey, why: &str, retry_after: Option<Duration>, now: Duration) {
     drain.trouble = Some(why.to_owned());
     drain.held_up.refused(now, retry_after, &key.uid);

@@ -1,11 +1,11 @@
-//! Which budget keeps which pods.
+//! Which budget holds back which pods.
 
 use std::collections::BTreeMap;
 
 use super::super::{PodKey, PodView};
 use super::state::{Drain, Refuser};
 
-/// Which budget keeps which pods, as keys of [`Drain::budgets`].
+/// Which budget holds back which pods, as keys of [`Drain::budgets`].
 pub(super) struct Keepers<'a> {
     drain: &'a Drain,
     by_controller: BTreeMap<&'a str, &'a String>,
@@ -31,7 +31,8 @@ impl<'a> Keepers<'a> {
         self.drain.budgets.get_key_value(&key).map(|(key, _)| key)
     }
 
-    /// A budget that has refused a pod probably covers all of the same controller: they need not ask, too.
+    /// A budget that has refused one pod probably covers all pods of the same controller: those need not be asked
+    /// for.
     pub(super) fn of(&self, pod: &PodView) -> Option<&'a String> {
         self.by_refusal(pod).or_else(|| self.by_controller.get(pod.controller_uid.as_str()).copied())
     }

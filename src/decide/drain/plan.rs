@@ -1,4 +1,4 @@
-//! The plan of a drain: what becomes of each pod of this node. Pure data, made before anything is touched.
+//! The plan of a drain: what happens to each pod of this node. Pure data, made before anything is touched.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -8,24 +8,25 @@ use super::super::world::World;
 use super::super::{Budget, Owner, PodView};
 use super::state::awaited_until;
 
-/// A controller whose pods tolerate the cordon and have come back to this node so many times would go on for ever.
+/// If a controller's pods tolerate the cordon and have come back to this node this many times, evicting them would
+/// never end.
 const COMES_BACK: u32 = 3;
 
-/// A pod of this node, and what becomes of it.
+/// A pod of this node, and what happens to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Planned<'a> {
     /// The pod.
     pub pod: &'a PodView,
-    /// What becomes of it.
+    /// What happens to it.
     pub verdict: Verdict,
 }
 
-/// What becomes of a pod.
+/// What happens to a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is evicted; one that is leaving already is waited for.
+    /// It is evicted; if it is terminating already, we only wait for it.
     Evict,
-    /// It is evicted, and people should know what that costs.
+    /// It is evicted, and people should know what is lost by that.
     Warn(Vec<Warning>),
     /// It stays, and the reboot ends it.
     Leave(Leave),
@@ -33,12 +34,12 @@ pub enum Verdict {
     Refuse(Refusal),
 }
 
-/// What an eviction costs.
+/// What is lost by an eviction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Warning {
-    /// What is in its emptyDir volumes is lost.
+    /// The content of its emptyDir volumes is lost.
     EmptyDir,
-    /// No controller makes it anew.
+    /// No controller recreates it.
     Bare,
 }
 
@@ -47,13 +48,13 @@ pub enum Warning {
 pub enum Leave {
     /// A mirror of a static pod, which belongs to the kubelet.
     Mirror,
-    /// Nothing of it runs any more.
+    /// None of its containers runs any more.
     Finished,
     /// Its DaemonSet would bring it straight back.
     DaemonSet,
-    /// It tolerates the cordon, and came back each time.
+    /// It tolerates the cordon, and came back each time it was evicted.
     ComesBack,
-    /// Nobody would make it anew; the kubelet starts it again after the reboot.
+    /// Nothing would recreate it; the kubelet starts it again after the reboot.
     Bare,
     /// This node is not drained.
     NotDrained,
@@ -62,41 +63,42 @@ pub enum Leave {
 /// Why a pod stands in the way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// The configuration has its like finish first: the selector as written.
+    /// The configuration wants pods like it to finish first: the selector as written.
     Blocking(String),
-    /// It has emptyDir volumes, and the configuration refuses to lose them.
+    /// It has emptyDir volumes, and the configuration does not allow their loss.
     EmptyDir,
-    /// It has no controller, and the configuration refuses to decide.
+    /// It has no controller, and the configuration leaves such pods to a person.
     Bare,
-    /// It has no controller, so it would stay; but this budget covers it, which a reboot would not ask.
+    /// It has no controller, so it would stay; but this budget covers it, and a reboot does not respect budgets.
     BareUnderBudget(String),
-    /// It has no controller, so it would stay; but whether a budget covers it cannot be read.
+    /// It has no controller, so it would stay; but the budgets that may cover it cannot be read.
     BareWithUnreadableBudgets(String),
     /// It has no controller, so it would stay; but the reboot would end it for good.
     BareAndRunsOnce,
-    /// It has no controller, so it would stay; but the kubelet ends all pods at shutdown, and this one for good.
+    /// It has no controller, so it would stay; but the kubelet ends all pods at shutdown, and this one would not
+    /// start again.
     BareAtGracefulShutdown,
     /// It has no controller, so it would stay; but whether the kubelet would end it cannot be read.
     BareWithUnreadableInhibitors(String),
 }
 
-/// What a filter says of a pod.
+/// What a filter says about a pod.
 enum Opinion {
-    /// The next filter is asked.
+    /// Ask the next filter.
     Okay,
-    /// The next filter is asked, and people are told.
+    /// Ask the next filter, and tell people.
     Warn(Warning),
-    /// Nobody else is asked.
+    /// Decided: no other filter is asked.
     Is(Verdict),
 }
 
 type Filter = fn(&PodView, &World, &Settings) -> Opinion;
 
-/// Asked in this order: the first that is sure decides.
+/// Asked in this order: the first filter that decides is final.
 const FILTERS: [Filter; 9] =
     [mirror, finished, blocking, daemon_set, not_drained, leaving, comes_back, empty_dir, bare];
 
-/// What becomes of each pod, in a steady order. `None` if the pods were never read.
+/// What happens to each pod, in a stable order. `None` if the pods were never read.
 pub fn plan<'a>(world: &'a World, settings: &Settings) -> Option<Vec<Planned<'a>>> {
     let pods = world.cluster.pods.last()?.values();
     Some(pods.map(|pod| Planned { pod, verdict: verdict(pod, world, settings) }).collect())
@@ -138,14 +140,14 @@ fn daemon_set(pod: &PodView, _: &World, _: &Settings) -> Opinion {
     leave_if(pod.owner == Owner::DaemonSet, Leave::DaemonSet)
 }
 
-/// Bare pods are judged as ever: the reboot may end them for good.
+/// Pods without a controller are judged as usual: the reboot may end them for good.
 fn not_drained(pod: &PodView, _: &World, settings: &Settings) -> Opinion {
     let never = settings.policy.drain == DrainMode::Never;
     let is_judged = pod.owner == Owner::Nobody && settings.drain.bare_pods != BarePods::Evict;
     leave_if(never && !is_judged, Leave::NotDrained)
 }
 
-/// Whoever deletes a pod has decided; the reboot waits for its end, whatever pod it is.
+/// Somebody who deletes a pod has decided; the reboot waits until the pod is gone, whatever pod it is.
 fn leaving(pod: &PodView, _: &World, _: &Settings) -> Opinion {
     if pod.terminating { Opinion::Is(Verdict::Evict) } else { Opinion::Okay }
 }
@@ -157,7 +159,7 @@ fn comes_back(pod: &PodView, world: &World, _: &Settings) -> Opinion {
 
 fn empty_dir(pod: &PodView, _: &World, settings: &Settings) -> Opinion {
     match settings.drain.empty_dir_pods {
-        // A bare pod that stays keeps its volumes, too.
+        // A pod without a controller that stays keeps its volumes, too.
         _ if !pod.empty_dir || stays_bare(pod, settings) => Opinion::Okay,
         EmptyDirPods::Evict => Opinion::Warn(Warning::EmptyDir),
         EmptyDirPods::Refuse => Opinion::Is(Verdict::Refuse(Refusal::EmptyDir)),
@@ -182,7 +184,7 @@ fn stays_bare(pod: &PodView, settings: &Settings) -> bool {
     pod.owner == Owner::Nobody && settings.drain.bare_pods == BarePods::Leave
 }
 
-/// Why a bare pod must not stay through the reboot.
+/// Why a pod without a controller must not stay through the reboot.
 fn would_be_hurt(pod: &PodView, world: &World) -> Option<Refusal> {
     if pod.runs_once {
         return Some(Refusal::BareAndRunsOnce);
@@ -206,7 +208,7 @@ fn would_be_hurt(pod: &PodView, world: &World) -> Option<Refusal> {
     current.iter().find(covers).map(|budget| Refusal::BareUnderBudget(budget.name.clone()))
 }
 
-/// The namespaces whose budgets the plan has to know: those of bare pods that would stay.
+/// The namespaces whose budgets the plan has to know: those of pods without a controller that would stay.
 pub fn budget_namespaces(world: &World, settings: &Settings) -> BTreeSet<String> {
     let pods = world.cluster.pods.last().into_iter().flat_map(|pods| pods.values());
     pods.filter(|pod| stays_bare(pod, settings) && !pod.finished && !pod.terminating)
@@ -229,7 +231,7 @@ impl fmt::Display for Verdict {
 }
 
 impl Refusal {
-    /// Whether something could not be read: that stops progress, and undoes nothing.
+    /// Whether something could not be read: that stops progress, but undoes nothing.
     pub(in crate::decide) fn is_unreadable(&self) -> bool {
         matches!(self, Refusal::BareWithUnreadableBudgets(_) | Refusal::BareWithUnreadableInhibitors(_))
     }

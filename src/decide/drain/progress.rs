@@ -26,7 +26,7 @@ impl Drain {
     }
 }
 
-/// What is left of a drain: these pods have to leave.
+/// What is left of a drain: the pods that still have to leave.
 pub(in crate::decide) fn progress(world: &World, left: &[&PodView]) -> Vec<Reason> {
     if left.is_empty() {
         return Vec::new();

@@ -1,7 +1,7 @@
-//! The dry run before a try that follows a failed one.
+//! The dry run that follows a failed drain, before the next try.
 //!
-//! A hint and no lock: some operators move their pod only once they see the cordon, so that a budget which allows
-//! nothing now may allow it then. After twice the pause the next try comes whatever the dry run says.
+//! It is a hint and not a requirement: some operators move their pod only once they see the cordon, so a budget that
+//! allows nothing now may allow it then. After twice the pause, the next try begins whatever the dry run says.
 
 use std::time::Duration;
 
@@ -11,21 +11,21 @@ use super::super::{AbortReason, PodKey, PodView};
 use super::queue::AT_ONCE;
 use super::state::{Drain, EvictionOutcome, EvictionRefusal, Refuser, Rehearsal};
 
-/// What it said counts for so long.
+/// How long its result counts.
 const HOLDS: Duration = Duration::from_secs(30 * 60);
 
 /// What comes before the next try.
 pub(in crate::decide) enum Rehearsed {
-    /// Nothing: it may begin.
+    /// Nothing: the next try may begin.
     Enough,
-    /// These are to be asked for.
+    /// These pods are to be asked for.
     Ask(Vec<PodKey>),
-    /// Answers are on their way.
+    /// Answers are still awaited.
     Awaited,
 }
 
-/// The latest dry run, while it counts, and until when the next try may wait for what it says; `None` where no drain
-/// has failed or the next try comes whatever it says.
+/// The latest dry run, while it counts, and until when the next try may wait for its result; `None` if no drain has
+/// failed, or the next try begins whatever it says.
 fn current(world: &World) -> Option<(Option<&Rehearsal>, Duration)> {
     let here = &world.host.boot_id;
     let failed = |because| because == AbortReason::DrainDeadline;
@@ -36,7 +36,7 @@ fn current(world: &World) -> Option<(Option<&Rehearsal>, Duration)> {
     (now < tries_anyway).then_some((rehearsal, tries_anyway))
 }
 
-/// The pod that would be kept, by whom, and until when that is waited for.
+/// The pod that would be refused, by whom, and until when we wait for that.
 pub(in crate::decide) fn blocked(world: &World) -> Option<(&PodKey, &Refuser, Duration)> {
     let (rehearsal, tries_anyway) = current(world)?;
     let rehearsal = rehearsal?;
@@ -44,7 +44,7 @@ pub(in crate::decide) fn blocked(world: &World) -> Option<(&PodKey, &Refuser, Du
     Some((pod, by, tries_anyway.min(rehearsal.begun + HOLDS)))
 }
 
-/// Whom to ask before the next try, of these pods that have to leave.
+/// Which of these pods, which have to leave, to ask for before the next try.
 pub(in crate::decide) fn judge(world: &World, left: &[&PodView]) -> Rehearsed {
     let Some((rehearsal, _)) = current(world) else { return Rehearsed::Enough };
     let in_flight = rehearsal.map_or(0, |it| it.asked.values().filter(|awaited| **awaited).count());
@@ -68,7 +68,7 @@ pub(super) fn begun(drain: &mut Drain, pods: &[PodKey], now: Duration) {
 pub(super) fn ended(drain: &mut Drain, key: &PodKey, outcome: EvictionOutcome) {
     let Some(rehearsal) = &mut drain.rehearsal else { return };
     rehearsal.asked.insert(key.uid.clone(), false);
-    // What else may stand in the way (a webhook that allows no dry run, an overload) says nothing about a real try.
+    // Other obstacles (a webhook that allows no dry run, an overload) say nothing about a real try.
     if let EvictionOutcome::Refused(EvictionRefusal { by, .. }) = outcome
         && matches!(by, Refuser::Budget { .. } | Refuser::SeveralBudgets)
     {

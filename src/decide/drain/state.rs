@@ -1,4 +1,4 @@
-//! How far a drain has come: data, and what is said of it. [`super::folding`] writes it.
+//! How far a drain has come: the data, and how it is reported. [`super::folding`] writes it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,39 +10,39 @@ use super::super::{PodKey, PodView};
 
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(60);
-/// Slow enough that a budget which blocks for hours costs a request a minute, quick enough that one which lets pods
-/// go one after the other is not left waiting for much longer than it took.
+/// Slow enough that a budget that blocks for hours costs one request a minute; quick enough that a budget that allows
+/// one pod after the other is not left waiting much longer than it took.
 const GROWTH: f64 = 1.5;
-/// Nothing of a pod runs any more, but its object is there: for so long a kubelet may be about to remove it, and a
-/// StatefulSet makes no other before it has. Longer than that it is a finalizer's.
+/// None of a pod's containers runs any more, but its object still exists. For this long a kubelet may be about to
+/// remove it, and a StatefulSet creates no replacement before. If it takes longer, a finalizer holds it.
 const OBJECT_STAYS: Duration = Duration::from_secs(30);
 
-/// How a drain goes.
+/// How far a drain has come.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Drain {
     /// The pods that were asked for and are still here, by uid.
     pub pods: BTreeMap<String, PodDrain>,
     /// The budgets that refuse, by `namespace/name`.
     pub budgets: BTreeMap<String, Retry>,
-    /// The server is overloaded or silent: nothing is asked for before this.
+    /// The server is overloaded or silent: nothing is asked for before this time.
     pub held_up: Retry,
-    /// Why, as the latest such answer says.
+    /// Why, according to the latest such answer.
     pub trouble: Option<String>,
-    /// The controllers, by uid, of whose pods one was granted, and how many pods of theirs have come since.
+    /// The controllers, by uid, that had a pod evicted, and how many of their pods have come since.
     pub returned: BTreeMap<String, u32>,
-    /// The longest grace of those that were asked.
+    /// The longest grace period of the pods that were asked for.
     pub longest_grace: Duration,
-    /// Those that have left, in the order in which they did.
+    /// The pods that have left, in the order in which they left.
     pub gone: Vec<GonePod>,
-    /// When the last one did, in time since boot.
+    /// When the last of them left, in time since boot.
     pub last_gone: Duration,
-    /// When this process first saw its cordon answered in this turn, or its confirmation of a person's.
+    /// When this process first saw its cordon answered in this turn, or its confirmation of a person's cordon.
     pub cordoned: Option<Duration>,
-    /// What the dry run before this try said.
+    /// The result of the dry run before this try.
     pub rehearsal: Option<Rehearsal>,
 }
 
-/// When to try again, after some refusals in a row.
+/// When to try again after refusals in a row.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Retry {
     /// How many.
@@ -51,10 +51,10 @@ pub struct Retry {
     pub at: Duration,
 }
 
-/// How the eviction of one pod goes.
+/// How far the eviction of one pod has come.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct PodDrain {
-    /// A request is on its way.
+    /// A request is under way.
     pub in_flight: bool,
     /// The server granted it; the pod is about to leave.
     pub granted: bool,
@@ -62,13 +62,13 @@ pub struct PodDrain {
     pub first_asked: Duration,
     /// How often it was asked for.
     pub asked: u32,
-    /// How often it was refused, by whom.
+    /// How often it was refused, and by whom.
     pub refused: BTreeMap<String, u32>,
-    /// Not asked again before this.
+    /// Not asked for again before this time.
     pub retry: Retry,
     /// The latest refusal.
     pub refusal: Option<EvictionRefusal>,
-    /// When it was first seen that nothing of it runs any more while its object was still there.
+    /// When it was first seen that none of its containers runs any more although its object still exists.
     pub finished_at: Option<Duration>,
 }
 
@@ -77,20 +77,20 @@ pub struct PodDrain {
 pub enum EvictionOutcome {
     /// The pod is leaving.
     Granted,
-    /// There is no such pod, or another one of its name: what is true, the watch tells.
+    /// There is no such pod, or another one of that name: the watch will report which.
     Outdated,
-    /// Not this pod, not now. Asked again later.
+    /// Not this pod, not now. It is asked for again later.
     Refused(EvictionRefusal),
-    /// The server has too much to do: nothing of the pod.
+    /// The server has too much to do: this says nothing about the pod.
     Overloaded {
-        /// For people.
+        /// The reason, for people.
         message: String,
-        /// The server asked for this much patience.
+        /// The server asked us to wait this long.
         retry_after: Option<Duration>,
     },
     /// No answer: it may be granted, now or later.
     Unanswered {
-        /// For people.
+        /// The reason, for people.
         message: String,
     },
 }
@@ -102,7 +102,7 @@ pub struct EvictionRefusal {
     pub by: Refuser,
     /// What the server said.
     pub message: String,
-    /// It asked for this much patience.
+    /// It asked us to wait this long.
     pub retry_after: Option<Duration>,
 }
 
@@ -113,10 +113,10 @@ pub enum Refuser {
     Budget {
         /// Its name.
         name: String,
-        /// How many pods it needs healthy, and how many are, where the server says so.
+        /// How many healthy pods it needs, and how many there are, if the server says so.
         counts: Option<(u32, u32)>,
     },
-    /// Several budgets cover the pod: the server evicts no such pod.
+    /// Several budgets cover the pod: the server never evicts such a pod.
     SeveralBudgets,
     /// The pod's namespace is being deleted, and will delete the pod.
     EndingNamespace,
@@ -141,7 +141,7 @@ impl fmt::Display for Refuser {
 }
 
 impl Refuser {
-    /// A short name, the same for each refusal of the same one.
+    /// A short name, always the same for the same refuser.
     pub(super) fn name(&self) -> String {
         match self {
             Refuser::Budget { name, .. } => format!("budget {name}"),
@@ -154,14 +154,15 @@ impl Refuser {
 
 impl Retry {
     pub(super) fn refused(&mut self, now: Duration, retry_after: Option<Duration>, who: &str) {
-        // Requests that were sent together are refused together: that is one refusal.
+        // Requests that were sent together are refused together: that counts as one refusal.
         if now < self.at {
             self.at = self.at.max(now + retry_after.unwrap_or_default());
             return;
         }
         let ceiling = FIRST_RETRY.mul_f64(GROWTH.powi(self.refusals.min(20) as i32)).min(LAST_RETRY);
         self.refusals = self.refusals.saturating_add(1);
-        // From three quarters of it up to all of it, on top of what was asked for, so that nodes and pods keep apart.
+        // From three quarters of it up to all of it, added to what the server asked for, so that nodes and pods
+        // spread out.
         let share = 0.75 + jitter(&[who, &self.refusals.to_string()]) / 4.0;
         self.at = now + retry_after.unwrap_or_default() + ceiling.mul_f64(share);
     }
@@ -170,11 +171,11 @@ impl Retry {
 /// The record of a pod that has left.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct GonePod {
-    /// Which.
+    /// Which pod.
     pub pod: PodKey,
-    /// How often it was asked for; 0 where somebody else deleted it.
+    /// How often it was asked for; 0 if somebody else deleted it.
     pub asked: u32,
-    /// How often it was refused, by whom.
+    /// How often it was refused, and by whom.
     pub refused: BTreeMap<String, u32>,
     /// How long it took from the first request on.
     pub after: Duration,
@@ -193,18 +194,18 @@ impl fmt::Display for GonePod {
     }
 }
 
-/// What the server said so far.
+/// What the server has said so far.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Rehearsal {
     /// When it began.
     pub begun: Duration,
     /// The uids of the pods that were asked for, and whether the answer is still awaited.
     pub asked: BTreeMap<String, bool>,
-    /// The first pod that would be kept, and by whom.
+    /// The first pod that would be refused, and by whom.
     pub blocked: Option<(PodKey, Refuser)>,
 }
 
-/// Until when a pod of which nothing runs any more is waited for.
+/// Until when we wait for a pod of which nothing runs any more.
 pub(in crate::decide) fn awaited_until(drain: &Drain, pod: &PodView) -> Option<Duration> {
     let record = drain.pods.get(&pod.key.uid).filter(|_| pod.finished && pod.terminating)?;
     record.finished_at.map(|at| at + OBJECT_STAYS)

@@ -1,5 +1,5 @@
-//! The gates after a reboot: the node is uncordoned, and keeps its slot while what was moved or rebuilt because of it is
-//! not well again, so that the next node does not go down meanwhile.
+//! The gates after a reboot: the node is uncordoned but keeps its slot until whatever was moved or rebuilt because of
+//! it is well again, so that the next node does not go down meanwhile.
 
 use std::time::Duration;
 
@@ -10,22 +10,23 @@ use super::super::{Names, Part, Parts, Phase, Reason, SlotView};
 use super::situation::Situation;
 use crate::notation::Selector;
 
-/// How a node on its way back stands with these gates.
+/// What these gates say about a returning node.
 pub(super) enum AfterGates {
-    /// They do not hold, or it is too early to ask.
+    /// They do not hold the slot, or it is too early to ask.
     Unasked,
     /// They hold the slot.
     Held(Wish),
-    /// They let it go, provided that the look before the release says so again.
+    /// They let it go, if the look before the release says so again.
     Asked {
-        /// Where that is only because their time is over: what to say.
+        /// What to say if that is only because their time is over.
         given_up: Vec<Reason>,
     },
 }
 
 impl Situation<'_> {
-    /// The gates after the reboot that gave this slot its stamp. They are asked once the uncordon is answered; a person
-    /// who wants the slot back, or takes rebootd off this host, gets it.
+    /// The gates after the reboot for which this slot was stamped. They are asked once the uncordon has been
+    /// answered. If a person wants the slot back, or removes rebootd from this host, the slot is given back without
+    /// them.
     pub(super) fn after(&self, slot: &SlotView) -> AfterGates {
         let uncordoned = !self.cordon_is_ours() && self.world.is_settled(&self.node.uid);
         let after = &self.settings.after;
@@ -62,7 +63,7 @@ impl Situation<'_> {
         })
     }
 
-    /// What is not well. A look that did not read it says nothing: whoever asks wants it read, so that comes first.
+    /// What is not well. A look that did not read it says nothing; the caller wants it read, so that happens first.
     fn closed_after(&self) -> Vec<Reason> {
         let Some(look) = self.world.cluster.look.filter(|look| look.read.has(Part::After)) else {
             return Vec::new();
@@ -89,8 +90,8 @@ impl Situation<'_> {
         query.into_iter().chain(objects).chain(pods).map(|why| Reason::AfterCheck { why }).collect()
     }
 
-    /// The pods of this node that this selects and that are not ready. That there is none yet counts, too: what had to
-    /// leave comes back only after the uncordon.
+    /// The pods of this node that this selector matches and that are not ready. If there are none yet, that counts as
+    /// well: the pods that had to leave come back only after the uncordon.
     fn not_ready(&self, selector: &Selector) -> Option<String> {
         let Some(pods) = self.world.cluster.pods.current() else {
             return Some("cannot read the pods of this node".to_owned());
@@ -108,7 +109,7 @@ impl Situation<'_> {
     }
 }
 
-/// What is wrong with the first value that is none of those asked for.
+/// What is wrong with the first value that is not among the wanted ones.
 fn not_as_asked(object: &ObjectField, values: &[Option<String>]) -> Option<String> {
     let ObjectField { path, field, equals } = object;
     let wrong = values.iter().find(|value| value.as_ref().is_none_or(|value| !equals.contains(value)))?;

@@ -1,4 +1,4 @@
-//! The drain, from the question whether to begin it to the stamp after it.
+//! The drain: from the question whether to begin it, up to the stamp after it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,14 +15,14 @@ use super::situation::{Situation, turn_of};
 
 const LEAST_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 const BEYOND_GRACE: Duration = Duration::from_secs(5 * 60);
-/// Most drains are over sooner, and need no watches on slots and Node: the look before the stamp reads both. Later the
-/// watches follow a look, so that their first event tells nothing new.
+/// Most drains are over sooner and need no watches on slots and Node: the look before the stamp reads both. Later
+/// watches start from a look, so their first event reports nothing new.
 const SHORT_DRAIN: Duration = DRAIN_LOOK;
-/// The pods that come last are asked for at least so long, besides their grace, before the deadline.
+/// Pods that leave last are asked for at least this long before the deadline, besides their grace period.
 const LAST_CHANCE: Duration = Duration::from_secs(60);
 
 impl Situation<'_> {
-    /// A slot is not taken for a drain that cannot succeed, nor for one that a dry run shows to fail once more.
+    /// We take no slot for a drain that cannot succeed, nor for one that fails again according to a dry run.
     pub(super) fn claim_if_it_can_drain(&self, mut wish: Wish, slot: &SlotView) -> Wish {
         let Some(look) = self.world.cluster.look else { return wish };
         if let Some((pod, by, until)) = drain::blocked(self.world) {
@@ -58,7 +58,7 @@ impl Situation<'_> {
         drain::plan(self.world, self.settings).unwrap_or_default()
     }
 
-    /// Whether a pod is known to stand in the way, however much else cannot be read.
+    /// Whether a pod is known to stand in the way, even if much else cannot be read.
     pub(super) fn is_refused_for_sure(&self) -> bool {
         let for_sure = |it: &Planned<'_>| matches!(&it.verdict, Verdict::Refuse(why) if !why.is_unreadable());
         self.plan().iter().any(for_sure)
@@ -70,7 +70,7 @@ impl Situation<'_> {
         plan.filter(|it| matches!(it.verdict, Verdict::Evict | Verdict::Warn(_))).map(|it| it.pod).collect()
     }
 
-    /// Whether nothing is left that has to leave, or stands in the way.
+    /// Whether no pod is left that has to leave or stands in the way.
     fn is_empty(&self) -> bool {
         self.world.cluster.pods.last().is_some()
             && self.plan().iter().all(|planned| matches!(planned.verdict, Verdict::Leave(_)))
@@ -78,8 +78,8 @@ impl Situation<'_> {
 
     // ---- the deadline ----
 
-    /// When the drain has to be over, counted from the claim, and not after the window's end. A claim whose time was
-    /// changed by hand is overdue: it is undone, and claimed anew.
+    /// When the drain has to be over: counted from the claim, and not after the end of the window. A claim whose time
+    /// was changed by hand is overdue: it is undone, and the slot claimed again.
     pub(super) fn deadline(&self, slot: &SlotView) -> Duration {
         let drain = &self.settings.drain;
         let longest = || {
@@ -98,15 +98,15 @@ impl Situation<'_> {
         self.world.now.boot >= self.deadline(slot)
     }
 
-    /// Whether the deadline has passed and the drain is to be given up. A stamped slot has been drained: what counts
-    /// from then on are its tries, unless a gate is shut.
+    /// Whether the deadline has passed and the drain has to be given up. Once the slot is stamped, the drain is done
+    /// and only the tries count, unless a gate is closed.
     pub(super) fn drain_has_failed(&self, slot: &SlotView, stamp: Option<&Stamp>) -> bool {
         let begun = self.node.unschedulable && slot.claim.at.is_some();
         let goes_on = self.is_empty() || self.settings.drain.on_timeout == OnTimeout::Reboot;
         self.is_overdue(slot) && (self.is_held_up() || (stamp.is_none() && !(begun && goes_on)))
     }
 
-    /// Whether the reboot comes in spite of the pods that are left: by configuration, once each was asked for.
+    /// Whether to reboot in spite of the pods that are left: if configured so, and once each was asked for.
     fn goes_on_without(&self, slot: &SlotView, left: &[&PodView]) -> bool {
         let asked =
             |pod: &PodView| self.world.cluster.drain.pods.get(&pod.key.uid).is_some_and(|it| !it.in_flight);
@@ -146,7 +146,7 @@ impl Situation<'_> {
             wish.reasons.extend(drain::progress(self.world, &left));
             wish.reasons.extend(self.asked().reasons(Moment::Pods));
         }
-        // A closed gate holds up the drain as well: evicting for a reboot that may not come helps nobody.
+        // A closed gate also stops the drain: evicting pods for a reboot that may not come helps nobody.
         let closed = self.asked().reasons(Moment::Turn);
         if !closed.is_empty() {
             wish.reasons.splice(0..0, closed);
@@ -163,7 +163,7 @@ impl Situation<'_> {
         if drained && !listed {
             return Wish { list_pods: true, ..wish };
         }
-        // Under a person's cordon there was none of ours before which to ask.
+        // Under a person's cordon we set no cordon ourselves, so these gates have not been asked before one.
         if drained || !self.cordon_is_ours() {
             wish.reads = wish.reads.with(Part::Others).with(Part::Alerts);
             let closed = self.closed_by_others();
@@ -189,7 +189,7 @@ impl Situation<'_> {
         }
     }
 
-    /// Until when load balancers have time to notice the label that came with the cordon.
+    /// Until when load balancers have time to notice the label that was set with the cordon.
     fn balancers_leave_until(&self) -> Option<Duration> {
         Some(self.world.cluster.drain.cordoned? + self.settings.drain.leave_load_balancers?)
     }
@@ -224,8 +224,9 @@ impl Situation<'_> {
         wish
     }
 
-    /// How many volumes are still attached to the node or in use on it beyond those of the pods that stay, and until
-    /// when that is waited for. A volume that leaves after the reboot keeps its pod from starting elsewhere until then.
+    /// How many volumes are still attached to the node or in use on it, not counting those of the pods that stay, and
+    /// until when we wait for that. A volume that is not detached before the reboot keeps its pod from starting
+    /// elsewhere until after it.
     fn volumes_in_use(&self, slot: &SlotView) -> Option<(usize, Duration)> {
         let plan = self.plan().into_iter();
         let stays = plan.filter(|it| matches!(it.verdict, Verdict::Leave(_)) && !it.pod.finished);

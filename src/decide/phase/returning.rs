@@ -1,4 +1,4 @@
-//! A slot claimed in an earlier boot: the reboot has been; prove it, be well, give the slot back.
+//! A slot claimed in an earlier boot: the reboot has happened; prove it, become healthy, give the slot back.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ impl Situation<'_> {
             return wish;
         }
         let healthy = healthy::healthy(self.world, self.node, policy.settle, Some(&slot.claim));
-        // The pods are read only once their kubelet is known to be well.
+        // The pods are read only once their kubelet is known to work.
         let pods = healthy.is_ok();
         let mut wish =
             match healthy.and_then(|()| healthy::daemon_sets_ready(self.world, slot.stamp.as_ref())) {

@@ -1,4 +1,4 @@
-//! What is known of this node once its Node is known to be this machine, and what may be written from there.
+//! What is known about this node once its Node is proven to be this machine, and what may be written from there.
 
 use std::time::Duration;
 
@@ -16,13 +16,14 @@ use super::super::{
 };
 use crate::notation::minute;
 
-/// What others should see is not written more often than this while nothing else is written.
+/// Signs for others are not written more often than this while nothing else is written.
 const SHOW_PAUSE: Duration = Duration::from_secs(60);
-/// A node on its way back is looked at three times while it settles, besides what the watches tell; within these.
+/// A returning node is looked at three times while it settles, besides what the watches report, but within these
+/// limits.
 const HEALTH_LOOK_LEAST: Duration = Duration::from_secs(5);
 const HEALTH_LOOK_MOST: Duration = Duration::from_secs(10);
 
-/// A slot under our node's name.
+/// A slot that is held under our node's name.
 pub(super) struct Held<'a> {
     pub(super) slot: &'a SlotView,
     pub(super) ownership: Ownership,
@@ -38,7 +39,7 @@ pub(super) struct Situation<'a> {
 }
 
 impl Situation<'_> {
-    /// What the gates are asked of.
+    /// What the gates are asked about.
     pub(in crate::decide) fn asked(&self) -> Asked<'_> {
         Asked { world: self.world, settings: self.settings, requests: &self.requests }
     }
@@ -47,7 +48,7 @@ impl Situation<'_> {
         self.node.mark.is_some() && self.node.unschedulable && self.node.unschedulable_is_ours
     }
 
-    /// The slot to act on; others that we hold follow when it is released.
+    /// The slot to act on; others that we hold come next once it is released.
     pub(in crate::decide) fn proven_slot(&self) -> Option<&Held<'_>> {
         let boot = &self.world.host.boot_id;
         self.held
@@ -60,13 +61,13 @@ impl Situation<'_> {
             })
     }
 
-    /// When the Node may be written only for what others see.
+    /// When the Node may next be written only for its signs.
     pub(in crate::decide) fn shown_until(&self) -> Option<Duration> {
         let until = self.world.cluster.shown.map(|at| at + SHOW_PAUSE);
         until.filter(|until| self.world.now.boot < *until)
     }
 
-    /// Signs of the turn that are to go before the slot does; what does not go then holds up nothing.
+    /// Signs of the turn that should go before the slot does; a sign that does not go stops nothing.
     pub(in crate::decide) fn shows_too_much(&self) -> bool {
         !self.node.added.is_empty() && self.shown_until().is_none()
     }
@@ -99,8 +100,8 @@ impl Situation<'_> {
         }
     }
 
-    /// Uncordons what is ours, then releases. The release waits for an answered write to the Node: a cordon of
-    /// ours that is still on its way dies with it.
+    /// Removes our cordon, then releases the slot. The release waits for an answered write to the Node: after that, a
+    /// cordon of ours that is still on its way can no longer be applied.
     pub(in crate::decide) fn give_back(&self, slot: &SlotView, because: Option<AbortReason>) -> Effect {
         if self.cordon_is_ours() {
             self.write_node(NodeChange::Uncordon { because: None })
@@ -111,7 +112,7 @@ impl Situation<'_> {
         }
     }
 
-    /// Takes a slot, or takes it again: then the time of the first claim stays, since deadlines count from it.
+    /// Takes a slot, or takes it again: the time of the first claim then stays, because deadlines count from it.
     pub(in crate::decide) fn claim(&self, slot: &SlotView) -> Effect {
         let host = &self.world.host;
         let again = self.held.iter().any(|held| held.slot.uid == slot.uid);
@@ -137,7 +138,8 @@ impl Situation<'_> {
         })
     }
 
-    /// The reboot that the Node's annotation asked for has been, and it asks in the same words as at the stamp.
+    /// The reboot that the Node's annotation asked for has happened, and the annotation still has the same text as at
+    /// the stamp.
     pub(in crate::decide) fn request_is_fulfilled(&self) -> bool {
         let is_earlier = |held: &&Held<'_>| held.ownership == Ownership::EarlierBoot;
         let stamp = self.proven_slot().filter(is_earlier).and_then(|held| held.slot.stamp.as_ref());
@@ -175,7 +177,7 @@ impl Situation<'_> {
         Wish { until, ..self.follow_health(phase) }.because(reason)
     }
 
-    /// The effect comes once the hook has done its work, and rests on readings that come after that.
+    /// The effect comes once the hook is done, and rests on readings from after that.
     pub(in crate::decide) fn once_run(&self, hook: Hook, turn: Duration, wish: Wish, then: Effect) -> Wish {
         let reason = match hooks::step(self.world, self.settings, hook, turn) {
             Step::Done => return wish.act(then),
@@ -189,7 +191,7 @@ impl Situation<'_> {
     }
 }
 
-/// What tells one turn from another, where a hook is asked for in each.
+/// Distinguishes one turn from another, because a hook is asked for in each.
 pub(super) fn turn_of(slot: &SlotView) -> Duration {
     Duration::from_secs(slot.claim.at.unwrap_or_default().as_secs())
 }

@@ -1,4 +1,4 @@
-//! A slot claimed in this boot: to the cordon, and back where something speaks against the reboot.
+//! A slot claimed in this boot: up to the cordon, and back if something speaks against the reboot.
 
 use super::super::gates::Moment;
 use super::super::hooks;
@@ -14,8 +14,8 @@ impl Situation<'_> {
         if let Some(stamp) = stamp
             && let Some(wish) = self.rebooting(stamp)
         {
-            // This process knows that it has not asked for the reboot: it may go on to stamp anew, though not
-            // undo anything.
+            // This process knows that it has not asked for the reboot: it may stamp again and go on, but not undo
+            // anything.
             let cordoned = self.node.unschedulable && self.world.is_settled(&self.node.uid);
             let not_asked = self.world.cluster.stamped && cordoned;
             let goes_on = not_asked && self.abort_reason(slot, None).is_none();
@@ -29,8 +29,8 @@ impl Situation<'_> {
         }
     }
 
-    /// After the stamp the reboot may be on its way, even where the call seemed to fail: nothing is undone,
-    /// and nothing new is asked for, before `reboot_timeout` is over.
+    /// After the stamp the reboot may be under way, even if the call seemed to fail: nothing is undone, and nothing
+    /// new is asked for, before `reboot_timeout` is over.
     pub(in crate::decide) fn rebooting(&self, stamp: &Stamp) -> Option<Wish> {
         let until = stamp.at + self.settings.policy.reboot_timeout;
         let going_down_is_no = self.world.host.going_down.current() == Some(&false);
@@ -70,8 +70,8 @@ impl Situation<'_> {
     }
 
     pub(in crate::decide) fn aborting(&self, slot: &SlotView, because: AbortReason) -> Wish {
-        // The pods that were known to be left may have gone since, while nothing could be read: then the drain is over.
-        // Where only they cannot be read, nothing will tell.
+        // The pods that were left may have gone while nothing could be read: then the drain is over after all. If
+        // only the pods cannot be read, another reading will not tell either.
         let can_tell = self.cordon_is_ours() && self.world.cluster.pods.failure().is_none();
         let reads = match because {
             AbortReason::DrainDeadline if can_tell => WITH_PODS,
@@ -90,7 +90,7 @@ impl Situation<'_> {
         }
         let closed = self.asked().reasons(Moment::Turn);
         if !closed.is_empty() {
-            // The gates may stay closed for long: meanwhile the slot may be taken away, or wanted back.
+            // The gates may stay closed for long; meanwhile the slot may be taken away or wanted back.
             let watched = CLUSTER.with(Part::Policy);
             let (look_age, host_age) = (Some(DRAIN_LOOK), Some(GATE_LOOK));
             return Wish { reasons: closed, look_age, host_age, watched, ..wish };
@@ -99,7 +99,7 @@ impl Situation<'_> {
         if !has_begun && !self.asked().is_open(Moment::Cordon) {
             return self.aborting(slot, AbortReason::WindowClosed);
         }
-        // Before anything is touched it is known what becomes of each pod.
+        // Before anything is touched, it must be known what happens to each pod.
         if self.is_refused_for_sure() {
             return self.aborting(slot, AbortReason::PodsRefused);
         }
@@ -127,8 +127,8 @@ impl Situation<'_> {
         }
     }
 
-    /// The closed gates of the rest of the cluster. A look that did not read it says nothing: whoever asks wants it read,
-    /// so that comes first.
+    /// The closed gates of the rest of the cluster. A look that did not read it says nothing; the caller wants it
+    /// read, so that happens first.
     pub(in crate::decide) fn closed_by_others(&self) -> Vec<Reason> {
         match self.world.cluster.look {
             Some(look) if look.read.has(Part::Others) => self.asked().reasons(Moment::Others),
@@ -140,8 +140,8 @@ impl Situation<'_> {
         !self.asked().is_open(Moment::Deadline) || !self.closed_by_others().is_empty()
     }
 
-    /// This process has not seen its cordon answered: a lost uncordon might still land. The write is repeated;
-    /// under somebody else's cordon one that changes nothing does the same.
+    /// This process has not seen its cordon answered, so a lost uncordon might still be applied. The cordon is
+    /// written again; under somebody else's cordon, a write that changes nothing has the same effect.
     pub(in crate::decide) fn confirm_cordon(&self) -> Wish {
         let wish = Wish::new(Phase::Cordoning);
         if self.cordon_is_ours() {

@@ -1,4 +1,4 @@
-//! A node without a slot: it waits for its turn, or undoes what outlived a slot.
+//! A node without a slot: it waits for its turn, or undoes what is left after its slot is gone.
 
 use std::time::Duration;
 
@@ -14,12 +14,13 @@ use super::situation::{Held, Situation};
 
 /// See [`Situation::heartbeat`].
 const HEARTBEAT_LOOK: Duration = Duration::from_secs(6 * 60 * 60);
-/// Waiting nodes spread their claims over this time after a slot came free.
+/// Waiting nodes spread their claims over this time after a slot becomes free.
 const CLAIM_SPREAD: Duration = Duration::from_secs(1);
 
 impl Situation<'_> {
     pub(in crate::decide) fn without_slot(&self, idle_or_waiting: Phase, slots: &[SlotView]) -> Wish {
-        // A stamp that proves nothing may still mean a reboot under way: then not even our cordon is removed.
+        // A stamp that proves nothing may still mean that a reboot is under way: we do not even remove our own cordon
+        // then.
         let may_uncordon = |held: &Held<'_>| self.cordon_is_ours() && held.slot.stamp.is_none();
         if let Some(odd) = self.held.first().filter(|held| !may_uncordon(held)) {
             return self.unproven(odd);
@@ -34,7 +35,7 @@ impl Situation<'_> {
         let mut wish = match idle_or_waiting {
             Phase::Waiting => self.waiting(slots),
             phase if self.world.step_back => Wish::new(phase).because(Reason::SteppedBack),
-            // What could not be read may be readable again, and nobody tells.
+            // What could not be read may be readable again, and nothing reports that.
             phase if self.requests.are_unreadable() => {
                 Wish { host_age: Some(WAITING_LOOK), ..Wish::new(phase) }
             }
@@ -43,7 +44,7 @@ impl Situation<'_> {
         if let Some(at) = self.requests.uptime_asks {
             wish.wake_at(at, self.world.now.boot);
         }
-        // People annotate, and take it back, at any time.
+        // People may set and remove annotations at any time.
         let may_matter = self.settings.host.request_annotation || idle_or_waiting == Phase::Waiting;
         let watches_annotations = may_matter && !wish.watched.has(Part::Node) && !self.world.step_back;
         wish.watched = wish.watched.with_if(Part::Annotations, watches_annotations);
@@ -51,7 +52,8 @@ impl Situation<'_> {
         self.show(wish)
     }
 
-    /// Writes what others should see, where nothing else is written just now. Not often: something else may undo it
+    /// Writes the signs for others if nothing else has to be written. Not often, because something else may undo them
+    /// each time.
     /// each time.
     pub(in crate::decide) fn show(&self, mut wish: Wish) -> Wish {
         let is_about_to = wish.reasons.contains(&Reason::MyTurnComes) || wish.list_pods;
@@ -66,8 +68,8 @@ impl Situation<'_> {
         wish
     }
 
-    /// Whoever waits for nothing in the cluster still looks now and then: a claim of an earlier process may land
-    /// at any later time. Spread, since a fleet may have been started at once.
+    /// A node that waits for nothing in the cluster still looks now and then: a claim of an earlier process may be
+    /// applied at any later time. Spread out, because a whole fleet may have been started at the same time.
     pub(in crate::decide) fn heartbeat(&self) -> Duration {
         HEARTBEAT_LOOK.mul_f64(0.75 + jitter(&[&self.settings.node_name, "heartbeat"]) / 2.0)
     }
@@ -98,7 +100,7 @@ impl Situation<'_> {
         for moment in [Moment::Request, Moment::Claim, Moment::Node, Moment::Boot, Moment::People] {
             let closed = asked.closed(moment);
             if moment == Moment::Request {
-                // People take back what they said at any time.
+                // People may take back what they said at any time.
                 wish.watched = wish.watched.with_if(Part::Slots, self.world.cluster.pause.is_some());
             }
             if closed.is_empty() {
@@ -123,7 +125,7 @@ impl Situation<'_> {
         self.claim_free_slot(wish, slots)
     }
 
-    /// A closed gate, and how its opening is noticed.
+    /// Waits for a closed gate, in the way in which its opening is noticed.
     fn held_up(&self, mut wish: Wish, gate: &Gate, closed: Closed) -> Wish {
         closed.opens.iter().for_each(|at| wish.wake_at(*at, self.world.now.boot));
         wish.host_age = gate.host_age.or(wish.host_age);
@@ -157,7 +159,8 @@ impl Situation<'_> {
         }
     }
 
-    /// Looks for the holders' Nodes beside the slots, and frees a slot whose holder has had none for long enough.
+    /// Looks for the holders' Nodes along with the slots, and frees a slot whose holder has had no Node for long
+    /// enough.
     pub(in crate::decide) fn reclaim(&self, mut wish: Wish, held: &[&SlotView]) -> Wish {
         wish.reads = wish.reads.with_if(Part::Holders, held.iter().any(|slot| reclaim::is_claimed(slot)));
         for slot in held {
@@ -178,7 +181,7 @@ impl Situation<'_> {
     }
 }
 
-/// Slot, holder, and what the holder is doing, as far as the slot tells.
+/// Slot, holder, and what the holder is doing, as far as the slot shows it.
 fn holder_of(slot: &SlotView) -> (String, String, String) {
     let holder = slot.holder.clone().unwrap_or_default();
     let doing = match (&slot.stamp, &slot.claim.boot_id) {

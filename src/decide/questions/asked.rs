@@ -1,4 +1,4 @@
-//! What a gate is asked of, and what it answers.
+//! What a gate is asked about, and what it answers.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::super::settings::Settings;
 use super::super::world::World;
 use super::super::{Reading, Reason};
 
-/// What a gate is asked of.
+/// What a gate is asked about.
 pub(in crate::decide) struct Asked<'a> {
     pub(in crate::decide) world: &'a World,
     pub(in crate::decide) settings: &'a Settings,
@@ -25,7 +25,7 @@ pub(super) fn shut(reason: Reason, opens: Option<Duration>) -> Closed {
     Closed { reason, opens }
 }
 
-/// Opens without telling when.
+/// Closed, and it is not known when it opens.
 pub(super) fn closed(reason: Reason) -> Closed {
     shut(reason, None)
 }

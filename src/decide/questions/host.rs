@@ -1,4 +1,4 @@
-//! What is asked of this host: whether anything is at work on it that a reboot would disturb, or prevent.
+//! Questions about this host: is anything at work on it that a reboot would disturb, or that prevents a reboot?
 
 use super::super::hooks;
 use super::super::requests::requests;
@@ -19,7 +19,7 @@ pub(in crate::decide) fn clock_is_right(asked: &Asked<'_>) -> Vec<Closed> {
     }
 }
 
-/// Whether it matters that the clock is right: windows or freezes are in force, and something asks for a reboot.
+/// Whether the clock has to be right: windows or freezes are in force, and something asks for a reboot.
 pub fn clock_matters(world: &World, settings: &Settings) -> bool {
     is_by_the_clock(settings) && !requests(world, settings).is_empty()
 }
@@ -29,7 +29,7 @@ fn is_by_the_clock(settings: &Settings) -> bool {
     settings.gates.require_synchronized_clock && settings.policy.windows.as_ref().is_some_and(by_calendar)
 }
 
-/// That it shuts down for sure is a phase of its own.
+/// That it is certainly shutting down is a phase of its own.
 pub(in crate::decide) fn shutdown_is_known(asked: &Asked<'_>) -> Vec<Closed> {
     let going_down = read("whether the host is shutting down", &asked.world.host.going_down);
     going_down.err().map(closed).into_iter().collect()
@@ -43,8 +43,8 @@ pub(in crate::decide) fn hold_is_known(asked: &Asked<'_>) -> Vec<Closed> {
 pub(in crate::decide) fn no_shutdown_is_scheduled(asked: &Asked<'_>) -> Vec<Closed> {
     let now = asked.world.now.wall;
     match read("what shutdown is scheduled", &asked.world.host.scheduled) {
-        // logind keeps a reboot that was asked for without a delay, ours too, and shows it for good where it came to
-        // nothing: what is past is no plan. Whether it is under way is another reading.
+        // logind keeps a reboot that was requested without a delay, including ours, and shows it forever if it never
+        // happened: a time in the past is not a plan. Whether a shutdown is under way is a separate reading.
         Ok(Some(scheduled)) if scheduled.at > now => {
             let left = scheduled.at.saturating_sub(now);
             vec![closed(Reason::ShutdownScheduled { kind: scheduled.kind.clone(), left })]
@@ -72,7 +72,7 @@ pub(in crate::decide) fn nothing_inhibits(asked: &Asked<'_>) -> Vec<Closed> {
     }
 }
 
-/// While something is inhibited logind says no to everybody: then the inhibitor is the reason.
+/// While something is inhibited, logind says no to everybody: the inhibitor is the reason then.
 pub(in crate::decide) fn logind_lets_us(asked: &Asked<'_>) -> Vec<Closed> {
     let host = &asked.world.host;
     let is_block = |one: &Inhibitor| !one.delays;

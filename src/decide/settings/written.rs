@@ -1,4 +1,5 @@
-//! How the values of keys are written, and their limits. Each is checked alone, so that the error can name its place.
+//! How the values of keys are written, and their limits. Each value is checked alone, so that the error can say where
+//! it is.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,10 +11,10 @@ use serde::ser::Serializer;
 use crate::decide::text::span;
 use crate::notation::{TimeSpan, is_label_name, is_label_value, parse_time_span};
 
-/// More than anyone means, and little enough that no sum of times overflows.
+/// More than anybody means, and little enough that no sum of times overflows.
 const LONGEST: Duration = Duration::from_secs(10 * 31_557_600);
 
-/// A table of the configuration, whose keys have the default behind the `=`.
+/// A table of the configuration; what follows `=` is a key's default.
 macro_rules! table {
     ($(#[$about:meta])* pub struct $name:ident {
         $($(#[$on:meta])* pub $key:ident: $kind:ty = $default:expr,)*
@@ -31,7 +32,7 @@ macro_rules! table {
     };
 }
 
-/// A time span of at least so many seconds. One that is optional has no default, and none is no way to write it.
+/// A time span of at least this many seconds. An optional one has no default, and no way to write "none".
 pub(crate) struct AtLeast<const SECONDS: u64>;
 
 /// A time span, or nothing.
@@ -67,7 +68,7 @@ fn not_too_long<E: Error>(time: Duration) -> Result<Duration, E> {
     if time > LONGEST { Err(E::custom("must be at most 10 years")) } else { Ok(time) }
 }
 
-/// A time span of which 0 means none.
+/// A time span; 0 means none.
 pub(crate) struct ZeroIsNone;
 
 impl ZeroIsNone {
@@ -112,7 +113,7 @@ impl Ignorable {
     }
 }
 
-/// A number from the one to the other.
+/// A number from the first to the second.
 pub(crate) struct Between<const LEAST: u32, const MOST: u32>;
 
 impl<const LEAST: u32, const MOST: u32> Between<LEAST, MOST> {
@@ -139,7 +140,7 @@ impl<const LEAST: u32, const MOST: u32> Between<LEAST, MOST> {
     }
 }
 
-/// A path from the root; a daemon has no directory to be relative to.
+/// An absolute path: a daemon has no directory that a path could be relative to.
 pub(crate) fn absolute_path<'de, T, D>(deserializer: D) -> Result<T, D::Error>
 where
     T: From<PathBuf>,
@@ -150,7 +151,7 @@ where
     Ok(PathBuf::from(text).into())
 }
 
-/// A program by its path and its arguments; empty for none.
+/// A program by its absolute path, with its arguments; empty for none.
 pub(crate) fn command<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     let words = Vec::<String>::deserialize(deserializer)?;
     words.first().map_or(Ok(()), |program| check_path(program)).map_err(D::Error::custom)?;

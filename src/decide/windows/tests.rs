@@ -74,14 +74,14 @@ fn goes_over_midnight_and_the_ends_of_months_and_years() {
 fn windows_that_overlap_or_adjoin_are_one() {
     let chain = windows([window("Mon 06:00", 60), window("Mon 07:00", 60), window("Mon 07:30", 60)]);
     judge(&chain, [("2026-11-23T06:10:00Z", open("2026-11-23T08:30:00Z"))]);
-    // A start every second, the last at the last of the day.
+    // A start every second, the last one at the end of the day.
     judge(&windows([window("Sat *:*:*", 60)]), [("2026-11-28T12:00:00Z", open("2026-11-29T00:59:59Z"))]);
-    // Without a gap there is no end in sight.
+    // Without a gap, no end is found.
     let endless = windows([window("daily", 24 * 60)]);
     assert_eq!(endless.judge(at("2026-11-28T12:00:00Z")), Judgement::Open { until: None });
 }
 
-/// Two hours from half past one are two hours, however far the clocks on the wall go.
+/// Two hours from half past one are two hours, however far the clocks are set forward or back.
 #[test]
 fn a_length_is_elapsed_time() {
     let night = windows([window("01:30 Europe/Stockholm", 120)]);
@@ -123,7 +123,7 @@ fn freezes_cut_windows() {
             ("2026-12-21T00:00:00Z", Judgement::Open { until: None }),
         ],
     );
-    // In the middle, and over what follows.
+    // One freeze begins in the middle of a window; the other follows.
     let cut =
         frozen(windows([window("daily", 180)]), [window("Fri 01:00", 24 * 60), window("Sat 00:00", 24 * 60)]);
     let why = Closed::Frozen { by: "Fri 01:00".into(), until: Some(at("2026-11-29T00:00:00Z")) };
