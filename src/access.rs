@@ -1,4 +1,4 @@
-//! How the API server is reached: its address, who vouches for it, and who we are.
+//! How to reach the API server: its address, who vouches for it, and who we are.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,21 +6,20 @@ use std::path::PathBuf;
 /// How to reach the API server.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ApiAccess {
-    /// `https://host[:port][/path]`, without a slash at the end.
+    /// `https://host[:port][/path]`, without a trailing slash.
     pub server: String,
-    /// Who must have signed the server's certificate. The system's certificate
-    /// authorities are not asked.
+    /// Who must have signed the server's certificate. The system's certificate authorities do not count.
     pub certificate_authority: PemSource,
     /// Who we are.
     pub credential: Credential,
 }
 
-/// Where certificates or keys in PEM form are.
+/// Where to find certificates or keys in PEM form.
 #[derive(Clone, PartialEq)]
 pub enum PemSource {
     /// In this file, which may be replaced at any time.
     File(PathBuf),
-    /// Here.
+    /// Directly here.
     Inline(Vec<u8>),
 }
 
@@ -43,7 +42,7 @@ pub enum Credential {
     Token(Secret),
     /// With a TLS client certificate.
     ClientCertificate {
-        /// The certificate, with those that lead to its authority.
+        /// The certificate, with the chain up to its authority.
         certificate: PemSource,
         /// Its private key.
         key: PemSource,
@@ -55,7 +54,7 @@ pub enum Credential {
 pub struct Secret(String);
 
 impl Secret {
-    /// Keeps `text` from being shown.
+    /// Wraps `text` so that it cannot be shown.
     pub fn new(text: String) -> Self {
         Self(text)
     }

@@ -30,8 +30,7 @@ pub(crate) fn parse_reason(text: &str) -> Result<String, String> {
     }
 }
 
-/// Missing default directories mean defaults, a missing one that was named is a
-/// mistake.
+/// A missing default directory means defaults; a missing directory that was named is a mistake.
 fn parse_directory(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     if path.is_dir() || DEFAULT_DIRECTORIES.contains(&text) {
@@ -40,13 +39,13 @@ fn parse_directory(text: &str) -> Result<PathBuf, String> {
     Err("there is no such directory".to_owned())
 }
 
-/// The manual pages and shell completions are written by hand, in `packaging/`: whether they, and this manual page,
-/// know each subcommand and option that a person can type.
+/// The manual pages and shell completions in `packaging/` are written by hand: checks that they, and this manual
+/// page, contain each subcommand and option.
 #[cfg(test)]
 pub(crate) fn check_documented(command: clap::Command, manual: &str) {
     let bash = include_str!("../packaging/usr/share/bash-completion/completions/rebootd");
     let zsh = include_str!("../packaging/usr/share/zsh/vendor-completions/_rebootd");
-    // A manual page escapes hyphens, so that they can be copied.
+    // A manual page escapes hyphens so that they can be copied.
     let manual = manual.replace("\\-", "-");
     for word in words(&command) {
         for (place, text) in [("bash", bash), ("zsh", zsh), ("manual", &manual)] {

@@ -91,7 +91,7 @@ fn serve(boot_id: String, config: ConfigDirectories) -> ExitCode {
     let kept = state("configuration.json");
     let (loaded, problem) = match load(&config) {
         Ok(loaded) => (loaded, None),
-        // Whoever is on the way back finishes that; nothing else begins.
+        // A node on its way back may finish; nothing else begins.
         Err(error) => match kept.as_deref().and_then(load_kept) {
             Some(loaded) => (loaded, Some(error.summary())),
             None => return bad_configuration(&error),
@@ -142,7 +142,7 @@ fn step_back(timeout: Duration, config: &ConfigDirectories) -> ExitCode {
     }))
 }
 
-/// What a person has to do where the node could not give back what it holds.
+/// What a person has to do if the node could not give back what it holds.
 fn left_behind(node: &str) -> String {
     format!(
         "rebootd: could not make sure in time that node {node} holds nothing any more.\n\
@@ -155,7 +155,7 @@ fn left_behind(node: &str) -> String {
     )
 }
 
-/// Makes an agent and runs it on a single thread.
+/// Creates an agent and runs it on a single thread.
 fn start<F: Future<Output = anyhow::Result<ExitCode>>>(
     configuration: Configuration,
     problem: Option<String>,
@@ -163,7 +163,7 @@ fn start<F: Future<Output = anyhow::Result<ExitCode>>>(
     boot_id: String,
     run: impl FnOnce(Agent<DaemonEdge>) -> F,
 ) -> anyhow::Result<ExitCode> {
-    // Fails only where it was done before.
+    // Fails only if it was done before.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let remembered = places.memory.as_deref().map(remembered).unwrap_or_default();
     let mut world = World::new(clock::now(), clock::random()?, boot_id, identity::machine_id()?, remembered);
@@ -171,12 +171,13 @@ fn start<F: Future<Output = anyhow::Result<ExitCode>>>(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let code =
         runtime.block_on(async { run(Agent::new(world, DaemonEdge::new(configuration, places)?)).await });
-    // A name that is still being resolved must not hold up our end.
+    // A name that is still being resolved must not delay our end.
     runtime.shutdown_background();
     code
 }
 
-/// A memory that cannot be read costs politeness, never safety: it is reported and begun anew.
+/// A memory that cannot be read is reported, and a new one begun. Losing it may make the daemon less polite, never
+/// less safe.
 fn remembered(path: &Path) -> Memory {
     memory::load(path).unwrap_or_else(|error| {
         tracing::warn!(%error, path = %path.display(), "cannot read what was remembered");
@@ -189,7 +190,7 @@ fn load(config: &ConfigDirectories) -> Result<(Files, Settings), ConfigError> {
     complete(Files::read(&directories)?)
 }
 
-/// The configuration that was understood last, if by it there may be something to finish.
+/// The last configuration that was understood, if it can reach a cluster, where there may be something to finish.
 fn load_kept(path: &Path) -> Option<(Files, Settings)> {
     let kept = complete(Files::load(path).ok()?).ok()?;
     kept.1.api.is_some().then_some(kept)
@@ -216,7 +217,7 @@ fn exit(result: anyhow::Result<ExitCode>) -> ExitCode {
     })
 }
 
-/// The first directory of a variable that systemd sets for `StateDirectory=` and its like.
+/// The first directory in a variable that systemd sets for `StateDirectory=` and the like.
 fn place(variable: &str) -> Option<PathBuf> {
     let value = std::env::var_os(variable)?;
     std::env::split_paths(&value).next()

@@ -5,7 +5,7 @@
 //! host/ cluster/       decide/  (pure)                            agent    report/
 //! ```
 //!
-//! `docs/architecture.md` tells how the pieces meet, and why the writes come in the order that they do.
+//! `docs/architecture.md` explains how the pieces meet, and why the writes come in this order.
 
 pub mod access;
 pub mod agent;

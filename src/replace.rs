@@ -1,12 +1,12 @@
-//! Files that are replaced as a whole: whoever reads one finds the old content or the new, after a power loss too.
+//! Files that are replaced as a whole: a reader finds either the old or the new content, even after a power loss.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-/// Puts a file with this content and mode (whatever the umask) in the place of the one that is there, if there is one.
-/// Written one after the other, not by two at a time.
+/// Writes a file with this content and mode (whatever the umask is), replacing the existing one, if any. There must
+/// be only one writer at a time.
 ///
 /// On a file system in memory both syncs cost nothing, so there is no variant without them.
 pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
@@ -16,13 +16,13 @@ pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> 
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(new)?;
     file.set_permissions(Permissions::from_mode(mode))?;
     file.write_all(content)?;
-    // Content before name, or a crash may leave the name with nothing behind it.
+    // Content before name: otherwise a crash may leave the name with nothing behind it.
     file.sync_all()?;
     fs::rename(new, path)?;
     sync_directory(path)
 }
 
-/// Takes a file away, for good; false where there is none.
+/// Removes a file, even across a power loss; returns false if there is none.
 pub(crate) fn remove(path: &Path) -> io::Result<bool> {
     match fs::remove_file(path) {
         Ok(()) => sync_directory(path).map(|()| true),
@@ -31,7 +31,7 @@ pub(crate) fn remove(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Names survive a power loss once their directory is written.
+/// Names survive a power loss once their directory is synced.
 fn sync_directory(path: &Path) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
@@ -52,12 +52,12 @@ mod tests {
         let path = directory.join("state.json");
         replace(&path, b"a longer first text", 0o666).unwrap();
         assert_eq!(mode(&path), 0o666);
-        // One that was left half-written by an earlier process, for everybody to read.
+        // A file that an earlier process left half-written, readable by everybody.
         fs::write(directory.join("state.json.new"), "x".repeat(100)).unwrap();
         let reader = fs::File::open(&path).unwrap();
         replace(&path, b"second", 0o600).unwrap();
         assert_eq!((fs::read(&path).unwrap().as_slice(), mode(&path)), (b"second".as_slice(), 0o600));
-        // Whoever had it open reads what was there.
+        // A process that had it open still reads the old content.
         assert_eq!(io::read_to_string(reader).unwrap(), "a longer first text");
         assert_eq!(fs::read_dir(&directory).unwrap().count(), 1);
         assert!(remove(&path).unwrap() && !remove(&path).unwrap());

@@ -1,17 +1,17 @@
-//! What others wrote, made fit for people: nothing in it that a terminal, the journal or systemd would obey, and no more
-//! than anybody reads.
+//! Makes what others wrote fit for people: it contains nothing that a terminal, the journal or systemd would obey,
+//! and no more than anybody reads.
 //!
-//! The adapters call this where such text becomes a fact, so that whatever is made of the fact (status, journal, slot,
-//! cordon mark, terminal) is clean. What is compared with something or sent back (uids, versions, holders, taints) stays
-//! as it is, or is changed in a way that cannot make it equal to anything else.
+//! The adapters call this when such text becomes a fact, so that everything made from the fact (status, journal,
+//! slot, cordon mark, terminal) is clean. What is compared or sent back (uids, versions, holders, taints) stays as it
+//! is, or is changed in a way that cannot make it equal to anything else.
 
-/// The most of a message: of a server, a command, a service on the bus.
+/// The maximum length of a message from a server, a command or a service on the bus.
 pub(crate) const MESSAGE: usize = 500;
-/// The most of what a person wrote, and of the names that others choose.
+/// The maximum length of what a person wrote, and of names that others choose.
 pub(crate) const NOTE: usize = 200;
 
-/// The text on one line, without control characters, invisible ones and those that change the direction of writing, and
-/// not longer than so many characters. Words stay apart. Cleaning twice changes nothing.
+/// The text on one line, without control characters, invisible characters and those that change the direction of
+/// writing, and with at most this many characters. Words stay apart. Cleaning twice changes nothing more.
 pub(crate) fn words(text: &str, most: usize) -> String {
     let mut clean = String::new();
     let mut length = 0;
@@ -39,14 +39,14 @@ pub(crate) fn words(text: &str, most: usize) -> String {
     clean
 }
 
-/// The same of somebody's name, or of what stands in a name's place: it equals another only if it is the same. A name that
-/// has to be cleaned stands in quotes, which no name of Kubernetes has.
+/// The same for somebody's name, or for whatever stands in its place: it equals another name only if both are the
+/// same. A name that had to be cleaned is put in quotes, which no Kubernetes name contains.
 pub(crate) fn name(text: String) -> String {
     let clean = words(&text, NOTE);
     if clean == text { text } else { format!("\"{clean}\"") }
 }
 
-/// Unicode's format characters, and the letters that show as nothing.
+/// Unicode's format characters, and letters that are displayed as nothing.
 fn is_invisible(letter: char) -> bool {
     matches!(letter,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'

@@ -1,4 +1,4 @@
-//! What the files and the fleet's policy say, and the settings that come of both.
+//! What the files and the fleet's policy say, and the settings that result.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,19 +6,19 @@ use std::path::PathBuf;
 use crate::config::{ConfigError, Files, FleetPolicy};
 use crate::decide::{Event, Settings};
 
-/// Reads the files again, with the settings that they make.
+/// Reads the files again, and returns them with their settings.
 pub type Reload = Box<dyn Fn() -> Result<(Files, Settings), ConfigError>>;
 
 /// The configuration that is in force.
 pub struct Configuration {
     files: Files,
-    /// The latest that was understood, and the labels of the Node that it was last applied for.
+    /// The latest policy that was understood, and the labels of the Node for which it was last applied.
     fleet: Option<FleetPolicy>,
     labels: BTreeMap<String, String>,
-    /// What the files say, and over them the fleet's policy.
+    /// What the files say, and what the fleet's policy says over them.
     pub(super) settings: Settings,
     reload: Reload,
-    /// Where the files that work are kept for a start beside files that do not.
+    /// Where the last good files are kept, for a start when the current files cannot be understood.
     kept: Option<PathBuf>,
 }
 
@@ -28,7 +28,7 @@ impl Configuration {
         Configuration { files, fleet: None, labels: BTreeMap::new(), settings, reload, kept }
     }
 
-    /// Keeps the files, which work.
+    /// Keeps the current files, which are good.
     pub(super) fn keep(&self) {
         let Some(path) = &self.kept else { return };
         if let Err(error) = self.files.store(path) {
@@ -36,7 +36,7 @@ impl Configuration {
         }
     }
 
-    /// Reads the files again. Those that are not understood change nothing.
+    /// Reads the files again. If they cannot be understood, nothing changes.
     pub(super) fn reload(&mut self) -> Result<(), ConfigError> {
         (self.files, self.settings) = (self.reload)()?;
         self.fleet = None;
@@ -44,7 +44,8 @@ impl Configuration {
         Ok(())
     }
 
-    /// Takes in the fleet's policy as read. One that is not understood shuts a gate, and what it said before stays.
+    /// Takes over the fleet's policy as read. One that cannot be understood closes a gate, and the earlier one stays
+    /// in force.
     pub(super) fn fleet_read(&mut self, data: Option<&BTreeMap<String, String>>) -> Event {
         match data.map(FleetPolicy::from_config_map).transpose() {
             Ok(fleet) => {
@@ -55,8 +56,8 @@ impl Configuration {
         }
     }
 
-    /// Takes in the labels of the Node, by which the policy may name it, if they are others than before. `None`: nothing
-    /// changes, also because the policy has yet to be read.
+    /// Takes over the labels of the Node, by which the policy may select it, if they have changed. `None`: the
+    /// settings stay as they are, possibly because the policy has yet to be read.
     pub(super) fn labels_seen(
         &mut self,
         labels: &BTreeMap<String, String>,

@@ -1,4 +1,4 @@
-//! The daemon's edge: this host, and the cluster that it belongs to.
+//! The daemon's edge: this host, and the cluster it belongs to.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,10 +21,10 @@ use crate::host::logind::{Bus, told};
 use crate::host::{clock, dpkg, hold, hooks, kernel, livepatch, memory};
 use crate::report::systemd;
 
-/// An idle daemon keeps neither connections nor their memory.
+/// An idle daemon keeps neither connections nor the memory that they take.
 const DISCONNECT_WHEN_WAITING_LONGER_THAN: Duration = Duration::from_secs(30);
 
-/// Where a daemon keeps and shows things. The one-shot `step-back` has none.
+/// Where a daemon keeps its memory and publishes its status. The one-shot `step-back` does neither.
 #[derive(Debug, Clone, Default)]
 pub struct Places {
     /// The file of [`memory`].
@@ -33,7 +33,7 @@ pub struct Places {
     pub status: Option<PathBuf>,
 }
 
-/// Everything that a daemon holds, besides what it knows.
+/// Everything that a daemon has besides what it knows.
 pub struct DaemonEdge {
     configuration: Configuration,
     memory: Option<PathBuf>,
@@ -54,7 +54,7 @@ struct Asked {
 }
 
 impl DaemonEdge {
-    /// Fails where signals cannot be received.
+    /// Fails if signals cannot be received.
     pub fn new(configuration: Configuration, places: Places) -> std::io::Result<DaemonEdge> {
         let settings = &configuration.settings;
         Ok(DaemonEdge {
@@ -131,8 +131,8 @@ impl DaemonEdge {
         }
     }
 
-    /// A policy that we may not read shuts a gate, as one that is not understood. One for which there is no answer ends
-    /// the look, as everything does then.
+    /// A policy that we may not read closes a gate, like one that cannot be understood. If the server does not
+    /// answer, the look ends, as with every other part.
     async fn read_policy(&mut self, api: &mut Api) -> Event {
         match api.policy().await {
             Ok(data) => self.configuration.fleet_read(data.as_ref()),
@@ -143,7 +143,7 @@ impl DaemonEdge {
         }
     }
 
-    /// A failure of one shuts a gate, and the others are read all the same.
+    /// If one cannot be read, a gate closes, and the others are read anyway.
     async fn read_after(&self, api: &mut Api) -> AfterReadings {
         let after = &self.settings().after;
         let mut readings = AfterReadings::default();
@@ -167,7 +167,7 @@ impl DaemonEdge {
         Event::EvictionEnded { pod, how, outcome }
     }
 
-    /// A daemon that waits for long, and watches nothing, holds nothing.
+    /// A daemon that waits for long and watches nothing keeps nothing open.
     fn rest(&mut self, until: Option<Duration>) {
         let now = clock::now().boot;
         let long = until.is_none_or(|until| until > now + DISCONNECT_WHEN_WAITING_LONGER_THAN);
@@ -197,7 +197,7 @@ impl DaemonEdge {
         }
     }
 
-    /// An event of a watch. By its labels the policy may name this node.
+    /// An event of a watch. The Node's labels matter, because the policy may select this node by them.
     fn watched(&mut self, event: Event, world: &World) -> Vec<Event> {
         let policy = match &event {
             Event::Annotations { labels, .. } => {
@@ -223,7 +223,7 @@ impl Edge for DaemonEdge {
             self.configuration.keep();
         }
         if world.step_back {
-            // Whoever asks for this may be root, who must not run what was meant for our own user.
+            // The caller may be root, and root must not run what was meant for our own user.
             let mut host = self.settings().host.clone();
             host.sentinel_command.clear();
             self.requests = Requests::new(&host);
@@ -370,7 +370,7 @@ enum Woken {
     Time,
 }
 
-/// What is not started is seen not to run, and asked for again.
+/// If the start fails, the core sees that the unit does not run, and asks for it again.
 fn start_unit(name: &str) {
     if let Err(error) = hooks::start(name) {
         tracing::warn!(%error, "cannot have systemd start rebootd-{name}.service");

@@ -1,7 +1,8 @@
-//! The loop: decide, then read, act or wait. The only place where the pieces meet; it judges nothing.
+//! The loop: decide, then read, act or wait. The only place where the pieces meet; it decides nothing itself.
 //!
-//! All that it does outside of the core goes through an [`Edge`]: the daemon's is [`super::DaemonEdge`], the tests' is a
-//! cluster in memory. What the core is told, and in which order, is therefore the same for both.
+//! Everything that it does outside of the core goes through an [`Edge`]: for the daemon that is
+//! [`super::DaemonEdge`], for the tests a cluster in memory. So what the core is told, and in which order, is the
+//! same for both.
 
 use std::time::Duration;
 
@@ -10,40 +11,40 @@ use crate::decide::{
     Reads, Settings, SlotWrite, Target, World, decide, observe,
 };
 
-/// What the loop needs of the world outside. Each method does what it says and decides nothing.
+/// What the loop needs from the outside world. Each method does what it says and decides nothing.
 #[allow(async_fn_in_trait, reason = "the loop runs on one thread, and names no future")]
 pub trait Edge {
-    /// The time of what is told next.
+    /// The time at which the next event happens.
     fn now(&self) -> Now;
     /// The settings in force. Reading the fleet's policy, or a reload, may change them.
     fn settings(&self) -> &Settings;
     /// What is known before anything is read for a decision.
     fn begin(&mut self, world: &World) -> Vec<Event>;
-    /// Says what was decided, to people. It may fail without harm.
+    /// Reports the decision to people. If this fails, no harm is done.
     fn report(&mut self, world: &World, decision: &Decision);
-    /// Keeps this for the next start. Returns once it is on the disk, or could not be put there.
+    /// Stores this for the next start. Returns when it is on the disk, or could not be written.
     fn remember(&mut self, memory: &Memory);
-    /// Reads one part of the cluster: what was found, or why it could not be read.
+    /// Reads one part of the cluster; returns what was found, or why it could not be read.
     async fn read(&mut self, part: Part, world: &World) -> Vec<Event>;
     /// Reads this host: what asks for a reboot, and what stands in its way.
     async fn read_host(&mut self, world: &World) -> Vec<Event>;
-    /// A look has failed: what watches follow may have changed since.
+    /// A look has failed: what is being watched may have changed since.
     fn look_failed(&mut self);
     /// Watches these parts from now on, and no others.
     fn watch(&mut self, parts: Parts, world: &World);
     /// Sends a write to a slot.
     async fn write_slot(&mut self, write: &SlotWrite) -> Outcome;
-    /// Sends a write to the own Node. `world` is as before it.
+    /// Sends a write to the own Node. `world` is the state before the write.
     async fn write_node(&mut self, write: &NodeWrite, world: &World) -> Outcome;
-    /// Asks for evictions: what was answered by now. The rest comes by [`Edge::wait`].
+    /// Asks for evictions; returns the answers that are there already. The others come through [`Edge::wait`].
     fn evict(&mut self, eviction: &Eviction) -> Vec<Event>;
-    /// Asks systemd for the unit of a hook.
+    /// Asks systemd to start the unit of a hook.
     fn start_hook(&mut self, hook: Hook);
-    /// Asks those who are logged in to log out.
+    /// Asks people who are logged in to log out.
     fn tell_people(&mut self);
-    /// Asks logind to reboot; by kexec, where that is wanted and a kernel is loaded for it.
+    /// Asks logind to reboot; with kexec if that is wanted and a kernel is loaded for it.
     async fn reboot(&mut self, kexec: bool) -> Result<(), String>;
-    /// Returns with what has happened, at the latest at this time since boot.
+    /// Returns what has happened, at the latest at this time since boot.
     async fn wait(&mut self, until: Option<Duration>, world: &World) -> Vec<Event>;
 }
 
@@ -59,12 +60,13 @@ impl<E: Edge> Agent<E> {
         Agent { world, edge }
     }
 
-    /// What is known, and the edge: for whoever drives the loop step by step.
+    /// What is known, and the edge: for tests that drive the loop step by step.
     pub fn into_parts(self) -> (World, E) {
         (self.world, self.edge)
     }
 
-    /// Runs until `stop` resolves, at whichever step that is: nothing is undone, since our own shutdown stops us too.
+    /// Runs until `stop` resolves, in the middle of whatever step that is: nothing is undone, because the shutdown
+    /// for our own reboot stops us in the same way.
     pub async fn run(mut self, stop: impl Future<Output = ()>) {
         tokio::pin!(stop);
         self.begin();
@@ -77,7 +79,7 @@ impl<E: Edge> Agent<E> {
         }
     }
 
-    /// Gives back what this node holds, as far as that is allowed. Returns when nothing is left.
+    /// Gives back what this node holds, if that is allowed. Returns when nothing is left.
     pub async fn step_back(mut self) {
         self.tell(Event::StepBack);
         self.begin();
@@ -96,7 +98,7 @@ impl<E: Edge> Agent<E> {
         self.tell_all(events);
     }
 
-    /// One turn of the loop.
+    /// One round of the loop.
     pub async fn step(&mut self) {
         let decision = self.decide();
         self.carry_out(decision).await;
@@ -120,7 +122,7 @@ impl<E: Edge> Agent<E> {
         }
     }
 
-    /// Folds an event. What is to be remembered is written down before anything rests on it.
+    /// Folds an event. What has to be remembered is stored before anything depends on it.
     fn tell(&mut self, event: Event) {
         let before = self.world.memory.clone();
         observe(&mut self.world, event, self.edge.now());
@@ -135,7 +137,7 @@ impl<E: Edge> Agent<E> {
         }
     }
 
-    /// Reads the parts one after the other; what follows one that failed would only fail, too. The host comes last.
+    /// Reads the parts one after the other. After one has failed, the rest would only fail, too. The host comes last.
     async fn look(&mut self, reads: Reads) {
         if reads.is_look() {
             self.tell(Event::LookBegun);
@@ -155,14 +157,15 @@ impl<E: Edge> Agent<E> {
             }
             self.tell(Event::LookEnded(reads));
         } else if reads.parts != Parts::NONE {
-            // The look that there is stays, and so do the watches, which follow an earlier list.
+            // The current look stays, and so do the watches, which started from an earlier list.
             return;
         }
         let events = self.edge.read_host(&self.world).await;
         self.tell_all(events);
     }
 
-    /// Each effect is told before it is sent: whatever becomes of it, the core knows that it may have been.
+    /// Each effect is reported to the core before it is sent: whatever happens then, the core knows that it may have
+    /// been sent.
     async fn act(&mut self, effect: Effect) {
         match &effect {
             Effect::WriteSlot(write) => {
@@ -199,7 +202,7 @@ impl<E: Edge> Agent<E> {
         }
     }
 
-    /// Gives the time of sending, from which a stamp holds.
+    /// Returns the time of sending; a stamp is valid from then on.
     fn begin_write(&mut self, uid: &str) -> Duration {
         let sent = self.edge.now().boot;
         self.tell(Event::WriteBegun(Target(uid.to_owned())));

@@ -1,4 +1,4 @@
-//! What the daemon says: to systemd, in `status.json` and in the journal. Nothing is said twice.
+//! What the daemon reports to systemd, in `status.json` and in the journal. Nothing is reported twice.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ pub(super) struct Journal {
     /// The file of [`status`].
     status: Option<PathBuf>,
     last: Option<Reported>,
-    /// How many of the pods that have left in this drain were told.
+    /// How many of the pods that have left in this drain were reported.
     gone: usize,
 }
 
@@ -56,7 +56,7 @@ impl Journal {
             phase: decision.phase,
             kinds: decision.reasons.iter().map(Reason::kind).collect(),
         };
-        // What is about to be read again may be out of date: it is told when it has been read.
+        // What is about to be read again may be out of date: it is reported after it has been read.
         let is_old = matches!(decision.next, Next::Read(_)) && self.last.is_some();
         if is_old || self.last.as_ref() == Some(&new) {
             return;
@@ -81,7 +81,7 @@ impl Journal {
         self.last.as_ref().is_some_and(|last| last.phase == Phase::Draining)
     }
 
-    /// What is done is logged when it is done; numbers that change in a reason are no news.
+    /// Actions are logged when they are done; a number that changes in a reason is not news.
     fn tell(&self, new: &Reported, settings: &Settings, decision: &Decision) {
         let told = self.last.as_ref().is_some_and(|old| old.phase == new.phase && old.kinds == new.kinds);
         let is_done = matches!(decision.next, Next::Act(_)) && new.kinds.is_empty();
@@ -105,7 +105,7 @@ impl Journal {
     }
 }
 
-/// A claim of a slot that is free is the first step of a turn; one that this node holds is only claimed again.
+/// Claiming a free slot is the first step of a turn; a slot that this node already holds is only claimed again.
 fn begins_turn(effect: &Effect, world: &World) -> bool {
     let Effect::WriteSlot(write) = effect else { return false };
     let mut slots = world.cluster.slots.last().into_iter().flatten();
@@ -113,9 +113,9 @@ fn begins_turn(effect: &Effect, world: &World) -> bool {
         && slots.any(|slot| slot.uid == write.uid && slot.holder.is_none())
 }
 
-/// What becomes of each pod, before the first is touched.
+/// What happens to each pod, before the first is touched.
 pub(super) fn tell_plan(world: &World, settings: &Settings) {
-    // A cordon that is only repeated needs no list of the pods.
+    // If the cordon is only repeated, the list of the pods need not be known.
     let Some(plan) = plan(world, settings) else { return };
     let mut stay = 0;
     for Planned { pod, verdict } in &plan {

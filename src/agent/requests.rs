@@ -1,4 +1,4 @@
-//! The sources of requests on this host: when each is asked, and what they answer.
+//! The sources of requests on this host: when each is asked, and what it answers.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,12 +12,12 @@ use crate::decide::settings::Host;
 use crate::decide::{Answer, Request, Source};
 use crate::host::{clock, command, livepatch, needrestart, sentinel};
 
-/// Where the sentinel cannot be watched it is looked at this often: more often than the watchdog wakes us, since
-/// each waking begins the wait anew.
+/// If the sentinel cannot be watched, it is looked at this often: more often than the watchdog wakes us, because each
+/// waking restarts the wait.
 const SENTINEL_LOOK: Duration = Duration::from_secs(20);
-/// So long after the boot needrestart may take to have run for the first time.
+/// needrestart may take this long after the boot to finish its first run.
 const NEEDRESTART_RUNS: Duration = Duration::from_secs(10 * 60);
-/// While a reboot is under way the command is not asked less often than this.
+/// While a reboot is under way, the command is asked at least this often.
 const COMMAND_LOOK: Duration = Duration::from_secs(60);
 
 /// The sources, with the watch on the sentinel's directory and the latest answer of the command.
@@ -25,10 +25,10 @@ pub(super) struct Requests {
     settings: Host,
     changes: mpsc::Receiver<()>,
     changed: mpsc::Sender<()>,
-    /// Held for its life: dropping it ends the watch. `None` while the host has no watch to give: containers that
-    /// run as root share `fs.inotify.max_user_instances` with the daemon, and may have used it up.
+    /// Kept because dropping it ends the watch. `None` while the host has no watch left: containers that run as root
+    /// share `fs.inotify.max_user_instances` with the daemon, and may have used them up.
     watcher: Option<INotifyWatcher>,
-    /// It has been said that there is none.
+    /// It has been logged that there is no watch.
     complained: bool,
     answer: Answer,
     /// When the command was last started, in time since boot.
@@ -38,7 +38,7 @@ pub(super) struct Requests {
 
 impl Requests {
     pub(super) fn new(settings: &Host) -> Requests {
-        // One token is enough: it says "look", and however many changes come, one look sees them all.
+        // One token is enough: it says "look", and one look sees all changes, however many there were.
         let (changed, changes) = mpsc::channel(1);
         Requests {
             settings: settings.clone(),
@@ -52,10 +52,10 @@ impl Requests {
         }
     }
 
-    /// What they say now. The command is not waited for: it may take longer than what a write rests on stays fresh.
-    /// So it is started anew when its answer is old, and what it says is heard when it ends.
+    /// What the sources say now. We do not wait for the command: it may run for longer than the reading that a write
+    /// rests on stays fresh. So it is started again when its answer is old, and its answer is taken when it ends.
     pub(super) fn read(&mut self, under_way: bool) -> BTreeMap<Source, Answer> {
-        // Watched before it is looked at: what happens afterwards is then seen.
+        // The watch is set up before we look, so that no later change is missed.
         self.watch();
         let mut answers =
             BTreeMap::from([(Source::SentinelFile, Some(sentinel::read(&self.settings.sentinel)))]);
@@ -79,7 +79,7 @@ impl Requests {
         let not_there = || {
             let why =
                 format!("{}: is not there; see: systemctl status rebootd-needrestart.path", path.display());
-            // Its first run of a boot may still be under way.
+            // Its first run in this boot may still be under way.
             (clock::now().boot >= NEEDRESTART_RUNS).then_some(Err(why))
         };
         needrestart::read(path).or_else(not_there)
@@ -91,7 +91,7 @@ impl Requests {
         self.asked_at.map_or(Duration::ZERO, |at| (at + oldest).saturating_sub(clock::now().boot))
     }
 
-    /// Returns when they have to be read anew.
+    /// Returns when the sources have to be read again.
     pub(super) async fn changed(&mut self) {
         let unwatched = self.watcher.is_none().then_some(SENTINEL_LOOK);
         let due = !self.settings.sentinel_command.is_empty() && self.asked.is_none();
@@ -107,7 +107,7 @@ impl Requests {
         }
     }
 
-    /// Watches, if it does not yet.
+    /// Starts the watch if it does not run yet.
     fn watch(&mut self) {
         if self.watcher.is_some() {
             return;
@@ -143,7 +143,7 @@ impl Drop for Requests {
     }
 }
 
-/// The command's answer, when it ends. There is none while it does not run.
+/// The command's answer, when it ends. Never returns while the command is not running.
 async fn ended(
     asked: &mut Option<JoinHandle<Result<Option<Request>, String>>>,
 ) -> Option<Result<Option<Request>, String>> {
@@ -151,7 +151,7 @@ async fn ended(
     Some(ended.unwrap_or_else(|error| Err(error.to_string())))
 }
 
-/// For ever, where there is no time.
+/// Sleeps until then; forever if there is no time.
 pub(super) async fn sleep(time: Option<Duration>) {
     match time {
         Some(time) => tokio::time::sleep(time).await,

@@ -11,13 +11,13 @@ pub fn now() -> Now {
     Now { boot: read(ClockId::CLOCK_BOOTTIME), wall: read(ClockId::CLOCK_REALTIME) }
 }
 
-/// A clock that the kernel always has; should it fail all the same, time stands still and nothing is due.
+/// The kernel always has this clock; if it fails after all, time stands still and nothing is due.
 #[allow(clippy::disallowed_methods, reason = "this is the one place")]
 fn read(clock: ClockId) -> Duration {
     clock_gettime(clock).map(Duration::from).unwrap_or_default()
 }
 
-/// 16 hexadecimal digits that nobody else has drawn.
+/// 16 random hexadecimal digits, different from everybody else's.
 pub fn random() -> std::io::Result<String> {
     let mut bytes = [0_u8; 8];
     std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;

@@ -1,4 +1,4 @@
-//! The sentinel command: exit status 0 asks for a reboot, 1 does not, and anything else is not known.
+//! The sentinel command: exit status 0 asks for a reboot, 1 does not, and anything else means unknown.
 
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -11,13 +11,13 @@ use tokio::process::Command;
 use crate::decide::Request;
 use crate::words::{NOTE, words};
 
-/// It looks at this host only: whatever takes longer hangs.
+/// It only looks at this host: if it takes longer, it hangs.
 const TIMEOUT: Duration = Duration::from_secs(60);
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// More output than this is read and dropped, so that it neither fills our memory nor blocks the command.
+/// More output than this is read but dropped, so that it neither fills our memory nor blocks the command.
 const MOST_READ: usize = 4096;
 
-/// Runs the command, without a shell and with nothing of our own environment.
+/// Runs the command, without a shell and without any of our own environment.
 pub async fn ask(command: &[String]) -> Result<Option<Request>, String> {
     ask_within(command, TIMEOUT).await
 }
@@ -37,7 +37,7 @@ async fn ask_within(command: &[String], limit: Duration) -> Result<Option<Reques
         .map_err(|error| format!("{program}: {error}"))?;
     let mut group = Group(child.id());
     let (told, complained) = (child.stdout.take(), child.stderr.take());
-    // What it leaves running must not hold on to our pipes either, or it has not ended.
+    // A process that it leaves running must not keep our pipes open either; otherwise the command has not ended.
     let ended = async { tokio::join!(first_line(told), first_line(complained), child.wait()) };
     let Ok((told, complained, status)) = tokio::time::timeout(limit, ended).await else {
         return Err(format!("{program} did not end within {} s", limit.as_secs()));
@@ -59,19 +59,19 @@ fn unknown(program: &str, status: ExitStatus, complained: &str) -> String {
     format!("{program} ended with {status}{colon}{complained}")
 }
 
-/// A command and whatever it has started: killed unless it has ended.
+/// A command and everything that it has started: killed unless it has ended.
 struct Group(Option<u32>);
 
 impl Drop for Group {
     fn drop(&mut self) {
         if let Some(leader) = self.0.and_then(|id| i32::try_from(id).ok()) {
-            // Fails only where nothing of it is left.
+            // Fails only if none of its processes is left.
             let _ = killpg(Pid::from_raw(leader), Signal::SIGKILL);
         }
     }
 }
 
-/// The first line, fit for people to read; all the rest is read too.
+/// The first line, made fit for people; the rest is read too.
 async fn first_line(pipe: Option<impl AsyncRead + Unpin>) -> String {
     let (mut kept, mut buffer) = (Vec::new(), [0; MOST_READ]);
     if let Some(mut pipe) = pipe {

@@ -1,8 +1,8 @@
 //! Whether dpkg or apt is at work.
 //!
-//! The sentinel appears in the middle of a dpkg run (a kernel package's postinst creates it), and a reboot then
-//! leaves a half-configured system. dpkg's lock files may only be opened by root, but their inodes can be seen by
-//! everybody, and so can the kernel's list of locks: proc_locks(5).
+//! The sentinel appears in the middle of a dpkg run (a kernel package's postinst creates it), and a reboot at that
+//! moment leaves a half-configured system. Only root may open dpkg's lock files, but everybody can see their inodes,
+//! and the kernel's list of locks: proc_locks(5).
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -11,7 +11,7 @@ use std::path::Path;
 
 const LOCKS: [&str; 2] = ["/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock"];
 
-/// The lock file that a package manager holds, if one does.
+/// The lock file that a package manager holds, if any does.
 pub fn held_lock() -> Result<Option<String>, String> {
     let locks = std::fs::read_to_string("/proc/locks").map_err(|error| format!("/proc/locks: {error}"))?;
     let locked = locked_inodes(&locks);
@@ -19,7 +19,7 @@ pub fn held_lock() -> Result<Option<String>, String> {
         match std::fs::metadata(Path::new(path)) {
             Ok(file) if locked.contains(&file.ino()) => return Ok(Some(path.to_owned())),
             Ok(_) => {}
-            // No dpkg on this host, or never used.
+            // There is no dpkg on this host, or it was never used.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(format!("{path}: {error}")),
         }
@@ -27,8 +27,9 @@ pub fn held_lock() -> Result<Option<String>, String> {
     Ok(None)
 }
 
-/// The inodes with a POSIX write lock. Device numbers are left out: on btrfs and overlayfs those in the list are
-/// not those that stat shows. A lock on another file of the same number costs a wait, the other mistake a host.
+/// The inodes with a POSIX write lock. Device numbers are ignored, because on btrfs and overlayfs the list shows
+/// others than stat does. Mistaking a lock on another file with the same number costs a wait; the opposite mistake
+/// costs a host.
 fn locked_inodes(locks: &str) -> BTreeSet<u64> {
     locks
         .lines()

@@ -1,4 +1,4 @@
-//! The file by which a person holds this node. It survives reboots, and the Node's deletion.
+//! The file with which a person holds this node. It survives reboots, and the deletion of the Node.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::replace;
 use crate::words::{NOTE, words};
 
-/// A hold is one line; what comes after this is not read.
+/// A hold is one line; anything after this is not read.
 const LONGEST: u64 = 4096;
 
 /// What the file says, if there is one.
@@ -23,12 +23,12 @@ pub fn read(path: &Path) -> Result<Option<String>, String> {
     Ok(Some(words(text.lines().next().unwrap_or_default(), NOTE)))
 }
 
-/// Puts the file there, or another in its place, for the daemon to read: the node is held after a power loss, too.
+/// Writes the file, or replaces it, for the daemon to read: the hold survives even a power loss.
 pub fn put(path: &Path, why: &str) -> io::Result<()> {
     replace::replace(path, format!("{why}\n").as_bytes(), 0o644)
 }
 
-/// Takes the file away; false where there is none.
+/// Removes the file; returns false if there is none.
 pub fn remove(path: &Path) -> io::Result<bool> {
     replace::remove(path)
 }

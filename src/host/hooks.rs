@@ -1,7 +1,7 @@
-//! Hooks: how their units stand, as systemd tells everybody, and the one way in which we may start them.
+//! Hooks: the state of their units, which systemd shows to everybody, and the only way in which we can start them.
 //!
-//! `rebootd-hook@NAME.socket` holds a named pipe that only our user may write into; a byte in it has systemd start
-//! `rebootd-NAME.service`. Whoever enables the socket grants just that.
+//! `rebootd-hook@NAME.socket` holds a named pipe that only our user may write to; a byte in it makes systemd start
+//! `rebootd-NAME.service`. Whoever enables the socket permits exactly that.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
@@ -17,9 +17,9 @@ use zbus::proxy::CacheProperties;
 use super::logind::{Bus, told};
 use crate::decide::{Hook, HookUnit, UnitState};
 
-/// Where the sockets put their pipes.
+/// Where the sockets create their pipes.
 const DIRECTORY: &str = "/run/rebootd-hooks";
-/// What tells people that they should log out: a unit of this package, started in the same way.
+/// Asks people to log out: a unit of this package, started in the same way.
 pub const WALL: &str = "wall";
 
 #[proxy(
@@ -51,7 +51,7 @@ trait Service {
     fn exec_main_status(&self) -> zbus::Result<i32>;
 }
 
-/// How the units of these hooks stand.
+/// The state of the units of these hooks.
 pub async fn read(bus: &Bus, hooks: &BTreeSet<Hook>) -> BTreeMap<Hook, Result<HookUnit, String>> {
     let mut units = BTreeMap::new();
     for hook in hooks {
@@ -60,7 +60,7 @@ pub async fn read(bus: &Bus, hooks: &BTreeSet<Hook>) -> BTreeMap<Hook, Result<Ho
     units
 }
 
-/// Has systemd start `rebootd-NAME.service`. Fails at once where nobody listens.
+/// Makes systemd start `rebootd-NAME.service`. Fails immediately if nothing listens.
 pub fn start(name: &str) -> io::Result<()> {
     let pipe = Path::new(DIRECTORY).join(name);
     OpenOptions::new().write(true).custom_flags(O_NONBLOCK).open(pipe)?.write_all(b"\n")
@@ -70,7 +70,7 @@ async fn unit(bus: &Bus, hook: Hook) -> zbus::Result<HookUnit> {
     let path = load(bus, &hook.unit()).await?;
     let unit = proxy_of(bus, path.clone()).await?;
     let (active, sub) = (unit.active_state().await?, unit.sub_state().await?);
-    // A unit with RemainAfterExit= has ended as well as one without.
+    // A unit with RemainAfterExit= has ended just like one without it.
     let has_ended = matches!(active.as_str(), "inactive" | "failed") || sub == "exited";
     let state =
         if has_ended { UnitState::Ended { failure: failure(bus, path).await? } } else { UnitState::Runs };

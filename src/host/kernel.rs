@@ -1,4 +1,4 @@
-//! The kernels of this host: the one that runs, and those that are installed in `/boot`.
+//! The kernels of this host: the running one, and those installed in `/boot`.
 
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
@@ -20,12 +20,13 @@ pub fn read() -> Result<Kernel, String> {
     read_in(Path::new(BOOT), running.trim())
 }
 
-/// Whether a kernel is loaded for kexec. What cannot be read is none: a reboot through the firmware is always right.
+/// Whether a kernel is loaded for kexec. If that cannot be read, none is: a reboot through the firmware is always
+/// right.
 pub fn is_loaded_for_kexec() -> bool {
     std::fs::read_to_string("/sys/kernel/kexec_loaded").is_ok_and(|text| text.trim() == "1")
 }
 
-/// The release that a file in `/boot` holds, if it is a kernel. No release has a character that is not printed.
+/// The release that a file in `/boot` holds, if it is a kernel. A release has printable characters only.
 pub fn release(file: &str) -> Option<&str> {
     let release = NAMES.iter().find_map(|name| file.strip_prefix(name))?;
     release.bytes().all(|byte| byte.is_ascii_graphic()).then_some(release)
@@ -51,7 +52,7 @@ fn read_in(boot: &Path, running: &str) -> Result<Kernel, String> {
     let newest = newest(running, installed.iter().map(|(release, _)| release.as_str()));
     let newer =
         installed.iter().find(|(release, _)| Some(release.as_str()) == newest).map(|(release, entry)| {
-            // Not the time of modification: that is when the package was built.
+            // Not the time of modification, which is when the package was built.
             let changed = entry.metadata().ok().and_then(|file| u64::try_from(file.ctime()).ok());
             NewerKernel { release: release.clone(), since: changed.map(Duration::from_secs) }
         });

@@ -1,5 +1,5 @@
-//! Whether Livepatch covers what the sentinel asks for, as Ubuntu's client says: a unit of the package writes down what
-//! `pro system reboot-required` prints, one of three words. The daemon's sandbox is none for a snap.
+//! Whether Livepatch covers what the sentinel asks for, according to Ubuntu's client: a unit of the package stores
+//! what `pro system reboot-required` prints, one of three words. A snap cannot run in the daemon's own sandbox.
 
 use std::fs;
 use std::io::Read;
@@ -8,20 +8,20 @@ use std::time::SystemTime;
 
 use crate::words::{NOTE, words};
 
-/// Where `rebootd-livepatch.service` puts it.
+/// Where `rebootd-livepatch.service` stores it.
 pub const PATH: &str = "/run/rebootd-livepatch";
 
-/// More than its client has to say.
+/// More than the client prints.
 const LONGEST: u64 = 4096;
 
-/// Whether only packages of the kernel ask, and Livepatch has patched the kernel that runs.
+/// Whether only kernel packages ask, and Livepatch has patched the running kernel.
 pub fn read(path: &Path, sentinel: &Path) -> Result<bool, String> {
     let place =
         |why: String| format!("{}: {why}; see: systemctl status rebootd-livepatch.path", path.display());
     let mut text = String::new();
     let read = fs::File::open(path).and_then(|file| file.take(LONGEST).read_to_string(&mut text));
     read.map_err(|error| place(error.to_string()))?;
-    // The client is asked once the sentinel is there: what it said before is about something else.
+    // The client runs once the sentinel is there: an earlier answer is about something else.
     let changed = |path: &Path| fs::metadata(path).and_then(|it| it.modified()).ok();
     if is_older(changed(path), changed(sentinel)) {
         return Err(place("is older than the request".to_owned()));

@@ -1,7 +1,7 @@
-//! logind and systemd over D-Bus: inhibitors, going down, and the reboot itself.
+//! logind and systemd over D-Bus: inhibitors, whether the host is shutting down, and the reboot itself.
 //!
-//! `Reboot(false)` and no right to ignore inhibitors: so a block inhibitor stops us on every version of systemd
-//! (versions before 257 let root pass over them).
+//! We call `Reboot(false)` and have no right to ignore inhibitors, so a block inhibitor stops us on every version of
+//! systemd (versions before 257 let root ignore them).
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use zbus::{Connection, connection, proxy};
 use crate::decide::{Inhibitor, ScheduledShutdown};
 use crate::words::{MESSAGE, NOTE, words};
 
-/// logind answers within milliseconds; polkit may ask its rules first.
+/// logind answers within milliseconds; polkit may evaluate its rules first.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// `SD_LOGIND_REBOOT_VIA_KEXEC` of org.freedesktop.login1(5).
@@ -71,12 +71,12 @@ trait Timedate {
     fn ntp_synchronized(&self) -> zbus::Result<bool>;
 }
 
-/// Why a call failed, in the words of whoever answered it.
+/// Why a call failed, in the words of the service that answered it.
 pub fn told(error: zbus::Error) -> String {
     words(&error.to_string(), MESSAGE)
 }
 
-/// A connection to the system bus, made when first needed.
+/// A connection to the system bus, opened when first needed.
 #[derive(Debug, Default)]
 pub struct Bus {
     connection: OnceCell<Connection>,
@@ -96,7 +96,7 @@ impl Bus {
             .await
     }
 
-    /// Whether logind prepares a shutdown, or systemd is already stopping.
+    /// Whether logind is preparing a shutdown, or systemd is already stopping.
     pub async fn going_down(&self) -> zbus::Result<bool> {
         if self.login().await?.preparing_for_shutdown().await? {
             return Ok(true);
@@ -123,15 +123,16 @@ impl Bus {
             .collect())
     }
 
-    /// The shutdown that somebody has scheduled, with `shutdown +10` for example.
+    /// The shutdown that somebody has scheduled, for example with `shutdown +10`.
     pub async fn scheduled(&self) -> zbus::Result<Option<ScheduledShutdown>> {
         let (kind, at) = self.login().await?.scheduled_shutdown().await?;
-        // Without one the kind is empty. `dry-` ones only tell people (`shutdown -k`).
+        // If there is none, the kind is empty. `dry-` kinds only tell people (`shutdown -k`).
         let is_one = !kind.is_empty() && !kind.starts_with("dry-");
         Ok(is_one.then(|| ScheduledShutdown { kind: words(&kind, NOTE), at: Duration::from_micros(at) }))
     }
 
-    /// Who is logged in: people at a terminal, from elsewhere or on a desktop, not services and what runs for the absent.
+    /// Who is logged in: people at a terminal, remotely or on a desktop; not services, and not what runs while its
+    /// user is away.
     pub async fn sessions(&self) -> zbus::Result<Vec<String>> {
         let mut people = Vec::new();
         for (_, _, user, _, path) in self.login().await?.list_sessions().await? {
@@ -153,7 +154,7 @@ impl Bus {
         Ok(people)
     }
 
-    /// Whether the clock is synchronised. The service that answers is started for it and ends by itself.
+    /// Whether the clock is synchronised. The service that answers is started on demand and ends by itself.
     pub async fn clock_synchronized(&self) -> zbus::Result<bool> {
         let timedate = TimedateProxy::builder(self.connection().await?)
             .cache_properties(zbus::proxy::CacheProperties::No)
@@ -162,18 +163,18 @@ impl Bus {
         timedate.ntp_synchronized().await
     }
 
-    /// Whether logind would let us reboot now. It says no to everybody while shutdown is inhibited.
+    /// Whether logind would allow us to reboot now. It says no to everybody while shutdown is inhibited.
     pub async fn may_reboot(&self) -> zbus::Result<bool> {
         Ok(self.login().await?.can_reboot().await? == "yes")
     }
 
-    /// Asks for the reboot. The answer comes before it happens; it may yet be delayed by minutes. By kexec, where a
-    /// kernel is loaded for it: the same right, the same inhibitors.
+    /// Asks for the reboot. The answer comes before the reboot, which may still be delayed by minutes. With kexec, if
+    /// a kernel is loaded for it: the same right and the same inhibitors apply.
     pub async fn reboot(&self, kexec: bool) -> zbus::Result<()> {
         let login = self.login().await?;
         if kexec {
             match login.reboot_with_flags(VIA_KEXEC).await {
-                // One that does not know the flag, or no flags, has refused, and done nothing.
+                // A version that does not know the flag, or any flags, has refused the call and done nothing.
                 Err(zbus::Error::MethodError(name, ..)) if UNKNOWN_FLAG.contains(&name.as_str()) => {}
                 answered => return answered,
             }

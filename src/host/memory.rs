@@ -1,4 +1,5 @@
-//! What is remembered across restarts, in `/var/lib/rebootd/state.json`. Advisory: losing it costs politeness.
+//! What is remembered across restarts, in `/var/lib/rebootd/state.json`. Losing it may make the daemon less polite,
+//! never less safe.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -35,7 +36,7 @@ struct Stored {
     /// Source → seconds since 1970.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     asked_since: BTreeMap<String, u64>,
-    /// By the hook's word.
+    /// By the name of the hook.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     hooks: BTreeMap<String, StoredHook>,
 }
@@ -83,7 +84,7 @@ struct StoredReboot {
     ending: Option<String>,
 }
 
-/// Each reason that is remembered, and its name in the file.
+/// Each remembered reason, with its name in the file.
 const SETBACKS: [(AbortReason, &str); 6] = [
     (AbortReason::CordonRemoved, "cordon-removed"),
     (AbortReason::DrainDeadline, "drain-deadline"),
@@ -93,7 +94,7 @@ const SETBACKS: [(AbortReason, &str); 6] = [
     (AbortReason::HookFailed, "hook-failed"),
 ];
 
-/// A source that another version knew is forgotten.
+/// A source that only another version knows is forgotten.
 fn source(word: &str) -> Option<Source> {
     Source::ALL.into_iter().find(|source| source.word() == word)
 }
@@ -102,7 +103,7 @@ fn hook(word: &str) -> Option<Hook> {
     Hook::ALL.into_iter().find(|hook| hook.word() == word)
 }
 
-/// One that another version knew is unknown.
+/// An ending that only another version knows is unknown.
 fn ending(word: &str) -> Option<Ending> {
     Ending::ALL.into_iter().find(|ending| ending.word() == word)
 }
@@ -190,7 +191,8 @@ pub fn load(path: &Path) -> io::Result<Memory> {
     })
 }
 
-/// Replaces the file: the next start finds the old one or the new one, whole, and after this has returned the new one.
+/// Replaces the file: the next start finds either the old or the new one, complete; after this has returned, the new
+/// one.
 pub fn store(path: &Path, memory: &Memory) -> io::Result<()> {
     let stored = Stored {
         version: VERSION,

@@ -1,4 +1,4 @@
-//! This host: adapters that read facts and carry out effects. They take no decisions.
+//! This host: adapters that read facts and carry out effects. They decide nothing.
 
 pub mod clock;
 pub mod command;

@@ -1,5 +1,5 @@
-//! What needrestart finds outdated: a unit of the package has it write its batch output to a file, since the daemon sees
-//! no other processes. The format: needrestart's `README.batch.md`.
+//! What needrestart finds outdated: a unit of the package writes its batch output to a file, because the daemon
+//! cannot see other processes. The format is described in needrestart's `README.batch.md`.
 
 use std::fs;
 use std::io::{ErrorKind, Read};
@@ -8,15 +8,15 @@ use std::path::Path;
 use crate::decide::Request;
 use crate::words::{NOTE, words};
 
-/// Where `rebootd-needrestart.service` puts it.
+/// Where `rebootd-needrestart.service` stores it.
 pub const PATH: &str = "/run/rebootd-needrestart";
 
-/// More than any host has to say.
+/// More than any host reports.
 const LONGEST: u64 = 1 << 20;
-/// Of many services so many are named in the reason.
+/// If there are many services, the reason names this many.
 const MOST_NAMED: usize = 3;
 
-/// Reads the request that needrestart's findings make; `None` in place of an answer where it has not run yet.
+/// Reads the request that follows from needrestart's findings; `None` as the answer if it has not run yet.
 pub fn read(path: &Path) -> Option<Result<Option<Request>, String>> {
     let place = |error| format!("{}: {error}", path.display());
     let file = match fs::File::open(path) {
@@ -68,11 +68,11 @@ fn understand(text: &str) -> Result<Option<Request>, String> {
         return Ok(None);
     }
     let reason = format!("needrestart: {}", reasons.join(", "));
-    // Each run writes the file anew: since when is remembered, not read.
+    // Each run replaces the file: since when it asks is remembered, not read.
     Ok(Some(Request { reason, packages: services, since: None }))
 }
 
-/// A daemon that is itself outdated needs a restart, and no reboot.
+/// If only the daemon itself is outdated, a restart is enough.
 fn is_ours(service: &str) -> bool {
     service == "rebootd.service"
 }

@@ -1,4 +1,4 @@
-//! The sentinel file: Debian Policy 9.12. Its existence asks for a reboot, `<sentinel>.pkgs` says for which packages.
+//! The sentinel file: Debian Policy 9.12. Its existence asks for a reboot; `<sentinel>.pkgs` says for which packages.
 
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ const LONGEST: u64 = 64 << 10;
 
 /// Reads the request that the sentinel makes.
 ///
-/// The packages are read anew each time: lines that are appended to an existing file raise no event.
+/// The packages are read each time: lines that are appended to an existing file raise no event.
 pub fn read(sentinel: &Path) -> Result<Option<Request>, String> {
     let metadata = match std::fs::metadata(sentinel) {
         Ok(metadata) => metadata,
@@ -29,16 +29,17 @@ pub fn read(sentinel: &Path) -> Result<Option<Request>, String> {
         [one] => format!("{} by {one}", sentinel.display()),
         [first, rest @ ..] => format!("{} by {first} and {} more", sentinel.display(), rest.len()),
     };
-    // Whole seconds: a finer time would make two readings of one request differ on some file systems.
+    // Whole seconds: on some file systems, finer times would make two readings of one request differ.
     Ok(Some(Request { reason, packages, since: since.map(|time| Duration::from_secs(time.as_secs())) }))
 }
 
-/// The packages that ask, each once. The list is only for people: a missing or unreadable one asks for nothing.
+/// The packages that ask, without duplicates. The list is only for people: if it is missing or unreadable, nothing
+/// depends on it.
 fn packages(sentinel: &Path) -> Vec<String> {
     let mut path = sentinel.as_os_str().to_owned();
     path.push(".pkgs");
     let mut text = Vec::new();
-    // What has been read when this fails is told all the same.
+    // If this fails, what was read before it is reported anyway.
     let _ =
         std::fs::File::open(PathBuf::from(path)).and_then(|file| file.take(LONGEST).read_to_end(&mut text));
     let text = String::from_utf8_lossy(&text);
@@ -49,11 +50,11 @@ fn packages(sentinel: &Path) -> Vec<String> {
     packages
 }
 
-/// Watches the directories of these files and calls `changed` when one of the files comes or goes; and when a kernel
-/// does, if that is wanted.
+/// Watches the directories of these files, and calls `changed` when one of the files appears or disappears; if
+/// wanted, also when a kernel does.
 ///
-/// The directory, not the file: that may not exist yet, and is replaced rather than changed. The kernel is
-/// asked for arrivals and departures only, so that reading the file does not wake the reader.
+/// We watch the directory, not the file, which may not exist yet and is replaced rather than changed. The kernel
+/// reports only files that appear or disappear, so reading the file does not wake the reader.
 pub fn watch(
     files: &[&Path],
     kernels: bool,
@@ -68,7 +69,7 @@ pub fn watch(
         of_file || named.and_then(|name| name.to_str()).is_some_and(of_kernel)
     };
     let handler = move |event: notify::Result<notify::Event>| {
-        // An error or an overflow may hide the event that we wait for: look.
+        // An error or an overflow may hide the event that we wait for, so we look.
         let may_concern_us =
             event.map_or(true, |event| event.need_rescan() || event.paths.iter().any(&concerns_us));
         if may_concern_us {

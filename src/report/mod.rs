@@ -1,5 +1,5 @@
-//! Reports: what this node does and waits for, in every place where somebody may look (P9). They run beside the
-//! work: one that fails is logged and costs nothing else.
+//! Reports: what this node does and waits for, in every place where somebody may look (P9). They run beside the work:
+//! if one fails, that is logged and nothing else happens.
 
 pub mod status;
 pub mod systemd;

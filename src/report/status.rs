@@ -1,4 +1,4 @@
-//! The status: what the daemon publishes in `/run/rebootd/status.json`, and `rebootctl status` prints.
+//! The status: the daemon publishes it in `/run/rebootd/status.json`, and `rebootctl status` prints it.
 
 use std::path::Path;
 
@@ -9,16 +9,16 @@ use crate::decide::{Decision, LastReboot, Next, Phase, World, requests};
 use crate::replace::replace;
 use crate::words::words;
 
-/// systemd reads no more than 4096 bytes, and a character has up to four.
+/// systemd reads at most 4096 bytes, and a character takes up to four.
 const LONGEST_LINE: usize = 1000;
 
 /// Where the daemon publishes its status.
 pub const PATH: &str = "/run/rebootd/status.json";
 
-/// What the daemon says of itself. Fields are added, never changed or removed.
+/// What the daemon reports about itself. Fields are added, never changed or removed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
-    /// The Node of this host.
+    /// The name of this host's Node.
     pub node: String,
     /// Its pool.
     pub pool: String,
@@ -76,7 +76,7 @@ pub struct StatusReboot {
     pub at: u64,
     /// Why, for people; empty if it is not known.
     pub why: String,
-    /// How long our cordon was on the Node, once it is gone and if that is known.
+    /// How long our cordon was on the Node, if it is gone and the time is known.
     pub cordoned_seconds: Option<u64>,
     /// How it ended, if that is known: `under-way`, `well`, `stayed-up` or `slot-lost`.
     pub outcome: Option<String>,
@@ -134,18 +134,19 @@ impl Status {
         }
     }
 
-    /// Replaces the published status, whatever the unit's umask: everybody may read it. It ends with the boot, as does what
-    /// it tells of.
+    /// Replaces the published status, whatever the unit's umask is: everybody may read it. The file disappears with
+    /// the boot, as does what it reports.
     pub fn publish(&self, path: &Path) -> std::io::Result<()> {
         let text = serde_json::to_string_pretty(self)? + "\n";
         replace(path, text.as_bytes(), 0o644)
     }
 }
 
-/// Phase and reasons in one line, the phase first; without a reason to wait, what is being done.
+/// Phase and reasons in one line, the phase first; if there is no reason to wait, what is being done.
 ///
-/// What others wrote in it is clean since it was read. But systemd takes no notice of a message that is too long, and a
-/// line break would begin another one, in our name: so no fact that was forgotten may get through here.
+/// Text from others in it was cleaned when it was read. But systemd ignores a message that is too long, and a line
+/// break would begin another message in our name: so a fact that was not cleaned by mistake must not get through
+/// here.
 pub fn line(decision: &Decision) -> String {
     words(&text(decision), LONGEST_LINE)
 }

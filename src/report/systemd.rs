@@ -14,7 +14,7 @@ pub fn status(line: &str) {
     send(&[NotifyState::Status(line)]);
 }
 
-/// Tells systemd that the loop is alive. To be called from nowhere else: a hung loop must be found out.
+/// Tells systemd that the loop is alive. Must not be called from anywhere else: a loop that hangs has to be detected.
 pub fn alive() {
     send(&[NotifyState::Watchdog]);
 }

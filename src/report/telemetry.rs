@@ -1,4 +1,4 @@
-//! Logs: to the journal with fields where systemd has connected us to it, to stderr otherwise. Never both.
+//! Logs: to the journal with fields if systemd has connected us to it, to stderr otherwise. Never to both.
 
 use tracing::Level;
 use tracing_subscriber::filter::Targets;
@@ -21,7 +21,7 @@ pub fn start() {
     }
 }
 
-/// Fields under their own names (`NODE=`, `PHASE=`), and `info` as what syslog calls info.
+/// Fields keep their own names (`NODE=`, `PHASE=`), and `info` becomes syslog's info.
 fn plain(journal: tracing_journald::Layer) -> tracing_journald::Layer {
     use tracing_journald::{Priority, PriorityMappings};
     journal

@@ -1,4 +1,4 @@
-//! The loop, with an edge that plays a script: what it tells the core when things fail, break and stop.
+//! The loop with an edge that plays a script: what it reports to the core when things fail, break off and stop.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::pending;
@@ -9,12 +9,12 @@ use super::*;
 use crate::config::Files;
 use crate::decide::{Answer, Failure, NodeView, Source};
 
-/// An edge that writes down what it is asked for, and answers by the script.
+/// An edge that records what it is asked for, and answers by a script.
 struct Script {
     settings: Settings,
     node: NodeView,
     asked: Vec<String>,
-    /// What each wait brings; when they are over it waits for ever.
+    /// What each wait returns; after the last one it waits forever.
     waits: VecDeque<Vec<Event>>,
     /// This part cannot be read.
     fails: Option<Part>,
@@ -158,7 +158,7 @@ fn agent() -> Agent<Script> {
     Agent::new(world, edge)
 }
 
-/// Runs the loop until it hangs, or for a few turns; gives what was asked of its edge, and what it knows.
+/// Runs the loop until it hangs, or for a few rounds; returns what its edge was asked for, and what the loop knows.
 async fn run(mut agent: Agent<Script>) -> (World, Script) {
     let _ = tokio::time::timeout(Duration::from_millis(50), async {
         for _ in 0..12 {
@@ -189,7 +189,7 @@ fn a_read_that_fails_ends_the_look_and_the_watches_that_followed_the_last() {
     assert_eq!(script.asked[..4], ["starting", "read Node", "watches end", "read host"]);
     assert_eq!(world.cluster.look, None);
     assert_eq!(world.cluster.read_failure.as_deref(), Some("connection refused"));
-    // It waits for its time, and does not turn in a circle.
+    // It waits until it is time, instead of spinning.
     assert!(script.asked.contains(&"wait".to_owned()), "{:?}", script.asked);
 }
 

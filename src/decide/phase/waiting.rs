@@ -54,7 +54,6 @@ impl Situation<'_> {
 
     /// Writes the signs for others if nothing else has to be written. Not often, because something else may undo them
     /// each time.
-    /// each time.
     pub(in crate::decide) fn show(&self, mut wish: Wish) -> Wish {
         let is_about_to = wish.reasons.contains(&Reason::MyTurnComes) || wish.list_pods;
         let may = self.settings.mode == Mode::Active || self.world.step_back;
