@@ -1,4 +1,4 @@
-//! What rebootd asks of the API server, request by request.
+//! What rebootd asks the API server, request by request.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -29,13 +29,14 @@ use crate::words::{NOTE, words};
 const MERGE_PATCH: &str = "application/merge-patch+json";
 const APPLY_PATCH: &str = "application/apply-patch+yaml";
 const JSON: &str = "application/json";
-/// The server tries an eviction that conflicts for 10 s, and gives up on any request after 34 s.
+/// If an eviction conflicts, the server retries it for 10 s; it gives up on any request after 34 s.
 const EVICTION_TIMEOUT: Duration = Duration::from_secs(40);
-/// All pages of all lists of other nodes: the daemon does nothing else meanwhile, not even prove that it is alive.
+/// For all pages of all lists of other nodes: meanwhile the daemon does nothing else, and does not even show that it
+/// is alive.
 const OTHERS_TIMEOUT: Duration = Duration::from_secs(30);
 /// Large enough for few requests, small enough for little memory.
 const PAGE: &str = "500";
-/// etcd and the API servers, as kubeadm labels their static pods.
+/// etcd and the API servers, by the labels that kubeadm puts on their static pods.
 const CONTROL_PLANE_PODS: &str = "tier=control-plane,component in (etcd,kube-apiserver)";
 
 /// The API server, for one node.
@@ -45,22 +46,22 @@ pub struct Api {
     node: String,
     field_manager: &'static str,
     client: Option<Client>,
-    /// The resourceVersions that watches may start from.
+    /// The resourceVersions from which watches may start.
     versions: Versions,
     told: Told,
 }
 
-/// A slot, and since when its holder has it as it is: the server's time, as the server writes it.
+/// A slot, and since when its holder has held it unchanged: the server's time, as the server writes it.
 #[derive(Debug, Clone)]
 pub struct HeldSlot {
     /// The slot.
     pub slot: SlotView,
-    /// When whoever put the holder there last wrote.
+    /// When the one who set the holder last wrote to the slot.
     pub since: Option<String>,
 }
 
 impl Api {
-    /// An API server that nothing is asked of yet.
+    /// An API server that has not been asked anything yet.
     pub fn new(access: ApiAccess, node: String) -> Api {
         Api {
             access,
@@ -77,7 +78,7 @@ impl Api {
         Api { field_manager: PERSONS_FIELD_MANAGER, ..Api::new(access, String::new()) }
     }
 
-    /// The client; made anew where a credential was replaced or a connection failed.
+    /// The client; created again if a credential was replaced or a connection failed.
     pub(super) fn client(&mut self) -> Result<Client, ApiError> {
         if let Some(client) = self.client.as_ref().filter(|client| !client.is_outdated()) {
             return Ok(client.clone());
@@ -85,7 +86,7 @@ impl Api {
         Ok(self.client.insert(Client::new(&self.access)?).clone())
     }
 
-    /// Drops the connections: the next request resolves and connects anew.
+    /// Drops the connections: the next request resolves the name and connects again.
     pub fn disconnect(&mut self) {
         self.client = None;
     }
@@ -154,7 +155,7 @@ impl Api {
         Ok(self.leases().await?.into_iter().map(SlotView::from).collect())
     }
 
-    /// Reads all slots, each with the time of its holder's last write: for people.
+    /// Reads all slots, each with the time of its holder's last write, for people.
     pub async fn held_slots(&mut self) -> Result<Vec<HeldSlot>, ApiError> {
         let leases = self.leases().await?.into_iter();
         let slots = leases.map(|lease| HeldSlot { since: lease.held_since(), slot: lease.into() });
@@ -167,8 +168,8 @@ impl Api {
         Ok(list.items.unwrap_or_default())
     }
 
-    /// Reads the data of the fleet's policy, where there is one. A list, since it has a version to watch from even where
-    /// there is none.
+    /// Reads the data of the fleet's policy, if there is one. We ask for a list, because it has a version to watch
+    /// from even if it is empty.
     pub async fn policy(&mut self) -> Result<Option<BTreeMap<String, String>>, ApiError> {
         self.versions.policy.clear();
         let path = with(&paths::policy_maps(), &[("fieldSelector", POLICY)]);
@@ -184,7 +185,8 @@ impl Api {
         self.mind(result)
     }
 
-    /// Reads which other nodes of the pool are not well and, for a node of the control plane, what of that is not.
+    /// Reads which other nodes of the pool are not well and, if this is a control plane node, what is not well in the
+    /// rest of the control plane.
     pub async fn others(&mut self, pool: &str, control_plane: bool) -> Result<Others, ApiError> {
         let read = tokio::time::timeout(OTHERS_TIMEOUT, self.read_others(pool, control_plane)).await;
         read.unwrap_or_else(|_| {
@@ -220,7 +222,7 @@ impl Api {
             Ok(())
         })
         .await?;
-        // Where the control plane runs in another way (k3s, a managed one) there are no such pods.
+        // If the control plane runs in another way (k3s, managed clusters), there are no such pods.
         let (pods, not_here) = (paths::pods("kube-system")?, format!("spec.nodeName!={}", self.node));
         self.rows(
             &pods,
@@ -239,7 +241,7 @@ impl Api {
         Ok(others)
     }
 
-    /// Whether there is any other node, of whichever pool, with a rebootd or without.
+    /// Whether there is any other node, in any pool, with or without rebootd.
     async fn is_there_another_node(&mut self, not_here: &str) -> Result<bool, ApiError> {
         let parameters = [("fieldSelector", not_here), ("limit", "1"), ("includeObject", "None")];
         let page = self.client()?.table::<Table>(&with(NODES, &parameters)).await;
@@ -252,7 +254,7 @@ impl Api {
         Ok(found)
     }
 
-    /// Reads a list page by page, so that it never is in memory as a whole.
+    /// Reads a list page by page, so that it is never in memory as a whole.
     async fn rows<const N: usize>(
         &mut self,
         path: &str,
@@ -280,7 +282,7 @@ impl Api {
         }
     }
 
-    /// Reads the kubelet's Lease without resourceVersion; where there is none, one that never changes.
+    /// Reads the kubelet's Lease without resourceVersion; if there is none, returns one that never changes.
     pub async fn kubelet(&mut self) -> Result<KubeletLease, ApiError> {
         match self.get::<Lease>(&paths::kubelet(&self.node)?).await {
             Ok(lease) => Ok(KubeletLease::from(lease)),
@@ -307,7 +309,7 @@ impl Api {
         Ok(budgets)
     }
 
-    /// Starts to watch a part, from the latest reading on; `None` where it cannot be watched from there.
+    /// Starts to watch a part from its latest reading on; `None` if it cannot be watched from there.
     pub fn watch(&mut self, part: Part) -> Option<Watch> {
         if part == Part::Annotations {
             return Some(Watch::annotations(self.access.clone(), &self.node));
@@ -321,12 +323,12 @@ impl Api {
         self.write(paths::slot(&write.slot), MERGE_PATCH, &patch).await
     }
 
-    /// Asks the holder of a slot to step back, if the slot is still as it was read.
+    /// Asks the holder of a slot to step back, unless the slot has changed since it was read.
     pub async fn ask_to_step_back(&mut self, slot: &SlotView, who: &str) -> Outcome {
         self.write(paths::slot(&slot.name), MERGE_PATCH, &step_back_patch(slot, who)).await
     }
 
-    /// Pauses the fleet, whether it is paused or not; `why` is for people.
+    /// Pauses the fleet, even if it is paused already; `why` is for people.
     pub async fn pause(&mut self, why: &str) -> Outcome {
         let pause = json!({
             "apiVersion": "coordination.k8s.io/v1",
@@ -337,7 +339,7 @@ impl Api {
         self.write(paths::slot(PAUSE), APPLY_PATCH, &pause).await
     }
 
-    /// Ends the pause of the fleet; false where there was none.
+    /// Ends the pause of the fleet; returns false if there was none.
     pub async fn resume(&mut self) -> Result<bool, ApiError> {
         let path = paths::slot(PAUSE)?;
         let deleted = self.client()?.json::<IgnoredAny>(Method::DELETE, &path, None, None).await;
@@ -353,7 +355,7 @@ impl Api {
         self.write(paths::node(&self.node), MERGE_PATCH, &node_patch(write)).await
     }
 
-    /// Prepares a request for an eviction; the request itself can run beside others.
+    /// Prepares a request for an eviction; the request itself can run in parallel with others.
     pub fn eviction(
         &mut self,
         pod: &PodKey,

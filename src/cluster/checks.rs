@@ -1,4 +1,4 @@
-//! What gates ask besides what the drain needs: Prometheus, and fields of any Kubernetes object.
+//! What gates ask that the drain does not need: Prometheus, and fields of any Kubernetes object.
 
 use std::collections::BTreeMap;
 
@@ -14,20 +14,20 @@ use crate::decide::Names;
 use crate::decide::settings::{ObjectField, Prometheus, Query};
 use crate::words;
 
-/// Longer is no answer to a question whose answer should be empty.
+/// The answer should be empty; a longer one is no answer.
 const LONGEST_ANSWER: usize = 1 << 20;
 /// A list of objects, such as all volumes, may be longer.
 const LONGEST_OBJECT: usize = 8 << 20;
-/// Prometheus gives up then, sooner than we do.
+/// Prometheus gives up after this time, before we do.
 const TIMEOUT: &str = "10s";
 
 impl Api {
-    /// Asks Prometheus; gives the series that it finds.
+    /// Asks Prometheus; returns the series that it finds.
     pub async fn query(&mut self, query: &Query) -> Result<Names, ApiError> {
         let parameters = [("query", query.expression.as_str()), ("timeout", TIMEOUT)];
         let path = paths::with("/api/v1/query", &parameters);
         let (code, body) = match &query.server {
-            // Made anew each time: it is asked seldom, and so reads a token that was replaced.
+            // Created each time: it is needed seldom, and this way it reads a token that was replaced.
             Prometheus::Url { url, token_file, certificate_authority } => {
                 let client = Client::for_url(url, token_file.as_deref(), certificate_authority)?;
                 client.whole(&path, LONGEST_ANSWER).await?
@@ -40,7 +40,7 @@ impl Api {
         found(code, &body)
     }
 
-    /// Reads the values of a field; `None` where it, or the whole object, is missing.
+    /// Reads the values of a field; `None` if the field or the whole object is missing.
     pub async fn values(&mut self, object: &ObjectField) -> Result<Vec<Option<String>>, ApiError> {
         match self.whole(&object.path, LONGEST_OBJECT).await? {
             (200, body) => {
@@ -58,8 +58,8 @@ impl Api {
     }
 }
 
-/// All values at this place. Whatever is no single value is told as it is written, and equals nothing; so is one that
-/// has to be made fit for people.
+/// All values at this place. Anything but a single value is reported as it is written, and equals nothing; so does a
+/// value that has to be made fit for people.
 fn values(value: &Value, field: &str) -> Vec<Option<String>> {
     let (name, rest) = match field.split_once('.') {
         Some((name, rest)) => (name, Some(rest)),
@@ -72,7 +72,7 @@ fn values(value: &Value, field: &str) -> Vec<Option<String>> {
         }
         (value, _) => value.get(name).into_iter().collect(),
     };
-    // Of a list without items nothing is wrong; what is not there is missing.
+    // In a list without items nothing is wrong; something that does not exist is missing.
     if below.is_empty() && !(name == "*" && value.is_array()) {
         return vec![None];
     }
@@ -85,7 +85,7 @@ fn values(value: &Value, field: &str) -> Vec<Option<String>> {
     below.into_iter().flat_map(each).collect()
 }
 
-/// An answer of Prometheus, but for the result; or of an API server that did not get through to it.
+/// An answer of Prometheus without its result, or an answer of an API server that could not reach Prometheus.
 #[derive(Deserialize)]
 struct Head {
     status: String,
@@ -126,7 +126,7 @@ fn found(code: u16, body: &[u8]) -> Result<Names, ApiError> {
         let told = !head.error.is_empty();
         return Err(if told { ApiError::status(code, &head.error) } else { status_in(code, body) });
     }
-    // Notes on the expression begin like this; what else there is says that not everybody has answered.
+    // Notes on the expression begin like this; any other warning says that not everything has answered.
     if let Some(warning) = head.warnings.iter().find(|warning| !warning.starts_with("PromQL ")) {
         return Err(ApiError::garbled(format!("it may not be whole: {warning}")));
     }
@@ -143,7 +143,7 @@ fn found(code: u16, body: &[u8]) -> Result<Names, ApiError> {
     Ok(found)
 }
 
-/// A series as PromQL names it, with its value; of an alert its name and labels only.
+/// A series as PromQL writes it, with its value; for an alert, only its name and labels.
 fn told(Series { metric: mut labels, value }: Series) -> String {
     let alert = labels.remove("alertname");
     let metric = labels.remove("__name__").unwrap_or_default();

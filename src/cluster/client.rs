@@ -11,23 +11,23 @@ use super::error::{ApiError, chain, no_answer, status_of, whole};
 use crate::access::{ApiAccess, Credential, PemSource};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Much shorter than the watchdog's time, so that a request never costs the process its life.
+/// Much shorter than the watchdog's time, so that a request never gets the process killed.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
-/// A dead server is noticed by an unanswered HTTP/2 ping, on connections with a request or a watch open.
+/// A dead server is detected by an unanswered HTTP/2 ping, on connections with an open request or watch.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
-/// On a connection that is to wake nobody the kernel asks instead, seldom.
+/// On a connection that should not wake anybody, the kernel checks instead, and seldom.
 const QUIET_KEEP_ALIVE: Duration = Duration::from_secs(300);
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
-/// A client with the credentials as they were when it was made.
+/// A client with the credentials as they were when it was created.
 #[derive(Debug, Clone)]
 pub(super) struct Client {
     http: reqwest::Client,
     server: String,
     authorization: Option<HeaderValue>,
-    /// The files that it was made from, and when each was last changed.
+    /// The files that it was created from, and when each was last changed.
     files: Vec<(PathBuf, Option<SystemTime>)>,
 }
 
@@ -36,7 +36,8 @@ impl Client {
         Client::with(access, |builder| builder)
     }
 
-    /// A client whose connection makes no noise of its own: for an answer that lasts, and is in no hurry.
+    /// A client whose connection causes no traffic of its own: for an answer that goes on for long and is in no
+    /// hurry.
     pub(super) fn quiet(access: &ApiAccess) -> Result<Client, ApiError> {
         Client::with(access, |builder| {
             builder.http2_keep_alive_interval(None).tcp_keepalive(QUIET_KEEP_ALIVE)
@@ -68,7 +69,7 @@ impl Client {
         Ok(Client { http, server: access.server.clone(), authorization, files })
     }
 
-    /// A client of a server that is not the API server.
+    /// A client for a server other than the API server.
     pub(super) fn for_url(url: &str, token: Option<&Path>, authority: &Path) -> Result<Client, ApiError> {
         let mut files = Vec::new();
         let authorization = token.map(|path| bearer_in(path, &mut files)).transpose()?;
@@ -100,7 +101,7 @@ impl Client {
         parse(response).await
     }
 
-    /// Reads a list as `kubectl get` shows it: a few hundred bytes an object, however large that is.
+    /// Reads a list as `kubectl get` shows it: a few hundred bytes per object, however large the object is.
     pub(super) async fn table<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
         let request = self.request(Method::GET, path).header(ACCEPT, TABLE).timeout(REQUEST_TIMEOUT);
         parse(answered(request).await?).await
@@ -114,7 +115,7 @@ impl Client {
         }
     }
 
-    /// Sends a request; the answer's body is left to be read, all of it within the timeout.
+    /// Sends a request; the caller reads the answer's body, all of it within the timeout.
     pub(super) async fn send(
         &self,
         method: Method,
@@ -129,12 +130,12 @@ impl Client {
         answered(request).await
     }
 
-    /// Watches objects of which no more than their metadata is sent, for so long at most.
+    /// Watches objects for at most this long; the server sends only their metadata.
     pub(super) async fn metadata(&self, path: &str, timeout: Duration) -> Result<Response, ApiError> {
         answered(self.request(Method::GET, path).header(ACCEPT, METADATA).timeout(timeout)).await
     }
 
-    /// Reads an answer whatever its status, if it is not longer than so many bytes.
+    /// Reads an answer whatever its status, if it is not longer than this many bytes.
     pub(super) async fn whole(&self, path: &str, most: usize) -> Result<(u16, Vec<u8>), ApiError> {
         let request = self.request(Method::GET, path).timeout(REQUEST_TIMEOUT);
         let response = request.send().await.map_err(no_answer)?;
@@ -142,7 +143,7 @@ impl Client {
         Ok((code, whole(response, most).await?))
     }
 
-    /// Asks whether there is an object; of one that there is, no more than its metadata is sent.
+    /// Asks whether an object exists; if it does, the server sends only its metadata.
     pub(super) async fn exists(&self, path: &str) -> Result<bool, ApiError> {
         let request = self.request(Method::GET, path).header(ACCEPT, METADATA).timeout(REQUEST_TIMEOUT);
         match answered(request).await {
@@ -181,7 +182,7 @@ fn pem(source: &PemSource, files: &mut Vec<(PathBuf, Option<SystemTime>)>) -> Re
     }
 }
 
-/// Reads a credential, and remembers when it was changed: asked for first, so that no change is missed.
+/// Reads a credential, and remembers when it was changed. That is asked first, so that no change is missed.
 fn read(path: &Path, files: &mut Vec<(PathBuf, Option<SystemTime>)>) -> Result<Vec<u8>, ApiError> {
     files.push((path.to_owned(), changed_at(path)));
     std::fs::read(path)
@@ -199,7 +200,7 @@ fn bearer_in(path: &Path, files: &mut Vec<(PathBuf, Option<SystemTime>)>) -> Res
 }
 
 fn bearer(token: &str) -> Result<HeaderValue, ApiError> {
-    // The error is not passed on: it might show the token.
+    // The error is not passed on, because it might show the token.
     let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
         .map_err(|_| ApiError::Client("the token holds characters that no token has".to_owned()))?;
     value.set_sensitive(true);

@@ -1,6 +1,6 @@
-//! Why a request did not succeed: what the server says about it, and what that means.
+//! Why a request failed: what the server says about it, and what that means.
 //!
-//! Whatever of it others wrote is made fit for people here, once.
+//! Whatever others wrote in it is made fit for people here, once.
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -13,12 +13,12 @@ use serde::Deserialize;
 use crate::decide::{Failure, Outcome};
 use crate::words::{MESSAGE, NOTE, words};
 
-/// No server has a reason to keep a node waiting for longer than this.
+/// No server has a reason to make a node wait longer than this.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(600);
-/// Longer is no explanation of an error.
+/// Longer text does not explain an error.
 const LONGEST_STATUS: usize = 1 << 20;
 
-/// Why a request did not succeed.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
     /// A credential could not be read or used: nothing was sent.
@@ -32,7 +32,7 @@ pub enum ApiError {
     /// The request or its client could not be made: nothing was sent.
     #[error("{0}")]
     Client(String),
-    /// No answer, or not a whole one: nobody knows whether the request was carried out.
+    /// No answer, or an incomplete one: it is unknown whether the request was carried out.
     #[error("{0}")]
     NoAnswer(String),
     /// The server's answer is an error.
@@ -40,11 +40,11 @@ pub enum ApiError {
     Status {
         /// HTTP status code.
         code: u16,
-        /// What the server says, and what to do about it where we know.
+        /// What the server says, and what to do about it if we know.
         message: String,
-        /// What it gives as causes.
+        /// The causes that the server gives.
         causes: Vec<Cause>,
-        /// How much patience it asks for.
+        /// How long it asks us to wait.
         retry_after: Option<Duration>,
     },
     /// The answer is not what it should be.
@@ -53,7 +53,7 @@ pub enum ApiError {
 }
 
 impl ApiError {
-    /// No answer, or not a whole one.
+    /// No answer, or an incomplete one.
     pub(super) fn no_answer(why: impl Display) -> ApiError {
         ApiError::NoAnswer(words(&why.to_string(), MESSAGE))
     }
@@ -63,25 +63,26 @@ impl ApiError {
         ApiError::Garbled(words(&why.to_string(), MESSAGE))
     }
 
-    /// An answer that is an error, in the words of the server.
+    /// An answer that is an error, in the server's words.
     pub(super) fn status(code: u16, message: &str) -> ApiError {
         ApiError::Status { code, message: words(message, MESSAGE), causes: Vec::new(), retry_after: None }
     }
 
-    /// Whether only this request fails, and others may well be answered: no right, no such thing, an odd answer.
+    /// Whether only this request fails while others may well succeed: a missing right, a missing object, an odd
+    /// answer.
     pub fn is_about_the_request(&self) -> bool {
         match self {
-            // The credential, the time, the load: they concern all.
+            // The credential, the time and the load concern all requests.
             ApiError::Status { code, .. } => (400..500).contains(code) && ![401, 408, 429].contains(code),
             ApiError::Garbled(_) => true,
             ApiError::Credential { .. } | ApiError::Client(_) | ApiError::NoAnswer(_) => false,
         }
     }
 
-    /// How a write that ended like this ended.
+    /// The outcome of a write that ended with this error.
     pub fn outcome(self) -> Outcome {
         match &self {
-            // A client error other than a time-out is a decision of the server: the write is not applied.
+            // A client error other than a timeout is a decision of the server: the write is not applied.
             ApiError::Status { code, .. } if (400..500).contains(code) && *code != 408 => {
                 Outcome::Refused { conflict: *code == 409, failure: self.into() }
             }
@@ -105,7 +106,7 @@ impl From<ApiError> for Failure {
     }
 }
 
-/// The parts of `meta/v1 Status` that matter to us.
+/// The parts of `meta/v1 Status` that we need.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 pub(super) struct Status {
@@ -134,7 +135,7 @@ impl From<Status> for ApiError {
     fn from(status: Status) -> ApiError {
         let mut causes = status.details.and_then(|details| details.causes).unwrap_or_default();
         causes.iter_mut().for_each(|cause| cause.message = words(&cause.message, MESSAGE));
-        // A refusal by a budget tells in its cause which budget, and its numbers.
+        // If a budget refuses, the cause says which budget, with its numbers.
         let texts: Vec<&str> =
             causes.iter().map(|it| it.message.as_str()).filter(|it| !it.is_empty()).collect();
         let message = if texts.is_empty() { status.message } else { texts.join("; ") };
@@ -143,7 +144,7 @@ impl From<Status> for ApiError {
     }
 }
 
-/// The error in an answer that is one.
+/// The error, if the answer is one.
 pub(super) async fn status_of(response: Response) -> ApiError {
     let code = response.status().as_u16();
     let asked = retry_after(&response);
@@ -167,14 +168,14 @@ pub(super) fn status_in(code: u16, body: &[u8]) -> ApiError {
     }
 }
 
-/// The patience that an answer asks for, in seconds. A date, or anything else that is no number, asks for none.
+/// How many seconds the answer asks us to wait. A date, or anything else that is not a number, counts as none.
 fn retry_after(response: &Response) -> Option<Duration> {
     let text = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
     let seconds: u64 = text.trim().parse().ok()?;
     Some(Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER))
 }
 
-/// Reads the body of an answer, if it is not longer than so many bytes.
+/// Reads the body of an answer, if it is not longer than this many bytes.
 pub(super) async fn whole(mut response: Response, most: usize) -> Result<Vec<u8>, ApiError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(no_answer)? {
@@ -191,7 +192,7 @@ pub(super) fn no_answer(error: reqwest::Error) -> ApiError {
     ApiError::no_answer(with_advice(chain(&error.without_url())))
 }
 
-/// A host without a clock of its own wakes up years ago.
+/// A host without a battery for its clock starts years in the past.
 fn with_advice(text: String) -> String {
     match ["certificate not valid yet", "certificate expired"].iter().any(|words| text.contains(words)) {
         true => text + " (is the clock of this host right?)",
@@ -219,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_certificate_that_is_out_of_its_time_asks_for_the_clock() {
-        // As rustls words it.
+        // The wording of rustls.
         let early =
             "invalid peer certificate: certificate not valid yet: verification time 1763905185 (UNIX)";
         let late = "invalid peer certificate: certificate expired: verification time 1826977185 (UNIX)";

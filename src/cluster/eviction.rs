@@ -11,8 +11,8 @@ use super::error::{ApiError, Cause};
 use super::paths;
 use crate::decide::{EvictionOutcome, EvictionRefusal, How, PodKey, Refuser};
 
-/// Method, path and body. The body is our own: only in this spelling of `deleteOptions` does the server see the
-/// precondition, without which a pod of the same name that is now elsewhere would be evicted.
+/// Method, path and body. We write the body ourselves, because the server sees the precondition only in this spelling
+/// of `deleteOptions`. Without it, a pod of the same name that is now elsewhere would be evicted.
 pub(super) fn request(
     pod: &PodKey,
     how: How,
@@ -49,7 +49,7 @@ pub(super) fn outcome<T>(result: Result<T, ApiError>) -> EvictionOutcome {
             let by = match code {
                 404 | 409 => return EvictionOutcome::Outdated,
                 429 if budget.is_none() => return EvictionOutcome::Overloaded { message, retry_after },
-                // Nothing of this pod: a credential that is not accepted, a server that is not ready.
+                // This says nothing about the pod: a credential that is not accepted, a server that is not ready.
                 401 | 503 => return EvictionOutcome::Overloaded { message, retry_after },
                 403 if cause("NamespaceTerminating").is_some() => Refuser::EndingNamespace,
                 500 if text.contains("more than one PodDisruptionBudget") => Refuser::SeveralBudgets,
@@ -65,7 +65,7 @@ pub(super) fn outcome<T>(result: Result<T, ApiError>) -> EvictionOutcome {
     }
 }
 
-/// The server names the budget, and its numbers, in a sentence only:
+/// The server names the budget and its numbers only in a sentence:
 /// `The disruption budget web needs 3 healthy pods and has 3 currently`.
 fn budget(cause: &Cause) -> Refuser {
     let words: Vec<&str> = cause.message.split_whitespace().collect();

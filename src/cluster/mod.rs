@@ -1,4 +1,4 @@
-//! The cluster: adapters between the Kubernetes API and the core's facts and effects. They take no decisions.
+//! The cluster: adapters between the Kubernetes API and the core's facts and effects. They decide nothing.
 
 mod api;
 mod checks;

@@ -1,6 +1,6 @@
-//! Kubernetes objects, as far as we read them, and how they become facts.
+//! Kubernetes objects, with the fields that we read, and how they become facts.
 //!
-//! They are read only: a write is a merge patch that names what it changes, so that no field unknown to us is lost.
+//! They are only read: a write is a merge patch that names what it changes, so that no field unknown to us is lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,12 +11,12 @@ use crate::decide::{ADDED, Event, KEEP_FROM_AUTOSCALERS, NodeView, WAITING};
 use crate::notation::plain_id;
 use crate::words::{NOTE, words};
 
-/// Where the slots are. Not kube-system: API priority and fairness treats Leases there in another way.
+/// Where the slots are. Not in kube-system, because API priority and fairness treats Leases there differently.
 pub(super) const NAMESPACE: &str = "rebootd";
 /// Where each kubelet renews its own Lease.
 pub(super) const KUBELET_LEASES: &str = "kube-node-lease";
 
-/// Our field manager: `managedFields` tells by it whose cordon it is.
+/// Our field manager: `managedFields` shows by it whose cordon it is.
 pub(super) const FIELD_MANAGER: &str = "rebootd";
 /// The field manager of a person's writes.
 pub(super) const PERSONS_FIELD_MANAGER: &str = "rebootctl";
@@ -41,21 +41,21 @@ pub(super) const UNREADY: &str = "rebootd.io/unready-daemonsets";
 /// The fleet's policy: one ConfigMap, selected by its name.
 pub(super) const POLICY: &str = "metadata.name=policy";
 
-/// On a Node: somebody asks for a reboot; the text says why. On a slot: what that text was at the stamp.
+/// On a Node: somebody asks for a reboot; the text says why. On a slot: that text as it was at the stamp.
 pub(super) const REQUEST: &str = "rebootd.io/request";
-/// On a Node: a person wants it not to reboot; the text says why.
+/// On a Node: a person does not want it to reboot; the text says why.
 const HOLD: &str = "rebootd.io/hold";
-/// Taints of nodes that are about to be removed: the cluster autoscaler's, and Karpenter's of versions 1 and 0.
+/// Taints of nodes that are about to be removed: by the cluster autoscaler, and by Karpenter 1 and 0.
 const REMOVAL_TAINTS: [&str; 3] =
     ["ToBeDeletedByClusterAutoscaler", "karpenter.sh/disrupted", "karpenter.sh/disruption"];
 
-/// On the Nodes of a control plane, by kubeadm and everybody after it.
+/// On control plane Nodes, set by kubeadm and everybody after it.
 pub(super) const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
 
 #[derive(Deserialize)]
 pub(super) struct List<T> {
     pub(super) metadata: Meta,
-    /// Go writes an empty list as `null` at times; but what has no items at all is no list.
+    /// Go sometimes writes an empty list as `null`; but something that has no items at all is not a list.
     #[serde(deserialize_with = "Option::deserialize", bound(deserialize = "T: Deserialize<'de>"))]
     pub(super) items: Option<Vec<T>>,
 }
@@ -75,7 +75,7 @@ pub(super) struct Meta {
 }
 
 impl Meta {
-    /// When whoever put the holder of a Lease there last wrote.
+    /// When the one who set a Lease's holder last wrote to the Lease.
     pub(super) fn holder_set_at(&self) -> Option<&str> {
         let sets_holder = |it: &&ManagedFields| it.fields_v1.spec.holder_identity.is_some();
         self.managed_fields.iter().find(sets_holder)?.time.as_deref()
@@ -215,24 +215,25 @@ impl From<Node> for NodeView {
     }
 }
 
-/// What somebody wrote into an annotation for people to read. Two that read the same are the same.
+/// What somebody wrote into an annotation for people to read. Two that read the same are equal.
 pub(super) fn note(annotations: &mut BTreeMap<String, String>, name: &str) -> Option<String> {
     annotations.remove(name).map(|text| words(&text, NOTE))
 }
 
-/// An id as systemd writes it. What cannot be one is no host's, and not empty either: that would mean that there is none.
+/// An id as systemd writes it. If the text cannot be an id, the result is no host's id, but not empty either: empty
+/// would mean that there is none.
 fn id(text: &str) -> String {
     let id = plain_id(text);
     let can_be_one = id.len() <= 64 && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
     if can_be_one { id } else { "?".to_owned() }
 }
 
-/// Resources and how many there are, as somebody wrote them.
+/// Resources and their quantities, as somebody wrote them.
 pub(super) fn quantities(written: impl IntoIterator<Item = (String, String)>) -> BTreeMap<String, String> {
     written.into_iter().map(|(name, quantity)| (words(&name, NOTE), words(&quantity, NOTE))).collect()
 }
 
-/// What people write on the own Node, as a watch tells of it; without a word where the Node is gone.
+/// What people have written on the own Node, as a watch reports it; nothing if the Node is gone.
 pub(super) fn annotations(mut event: WatchEvent<Something>) -> Event {
     let mut take = |name: &str| note(&mut event.object.metadata.annotations, name);
     let (hold, request) = (take(HOLD), take(REQUEST));
@@ -241,14 +242,14 @@ pub(super) fn annotations(mut event: WatchEvent<Something>) -> Event {
     Event::Annotations { uid, hold, request, labels: event.object.metadata.labels }
 }
 
-/// As much of a ConfigMap as the fleet's policy has.
+/// The part of a ConfigMap that the fleet's policy uses.
 #[derive(Deserialize)]
 pub(super) struct ConfigMap {
     #[serde(default)]
     pub(super) data: BTreeMap<String, String>,
 }
 
-/// A watch event of any kind of object.
+/// A watch event for any kind of object.
 #[derive(Deserialize)]
 pub(super) struct WatchEvent<T> {
     #[serde(rename = "type")]
@@ -256,7 +257,7 @@ pub(super) struct WatchEvent<T> {
     pub(super) object: T,
 }
 
-/// The part of an object that a watch needs where its event only says "look".
+/// The part of an object that a watch needs if its event only says "look".
 #[derive(Deserialize, Default)]
 #[serde(default)]
 pub(super) struct Something {
@@ -292,7 +293,7 @@ mod tests {
         let fit = |text: &str| !text.contains(char::is_control) && text.chars().count() < 2 * NOTE;
         assert!(fit(&read.hold.unwrap()) && fit(&read.removal.unwrap()));
         assert!(read.allocatable.iter().all(|(name, quantity)| fit(name) && fit(quantity)));
-        // Empty, but there: it holds, or asks, all the same.
+        // Empty, but present: it holds, or asks, all the same.
         assert_eq!(read.request.as_deref(), Some(""));
     }
 

@@ -1,7 +1,7 @@
-//! Writes as merge patches (RFC 7386): each names what it changes, `null` removes.
+//! Writes as merge patches (RFC 7386): each names what it changes; `null` removes.
 //!
-//! All carry uid and resourceVersion, which makes them compare-and-swap, and a nonce: an object that a patch does
-//! not change is not written, and such an answer would settle nothing.
+//! All of them carry uid and resourceVersion, which makes them compare-and-swap, and a nonce: if a patch does not
+//! change the object, the server writes nothing, and its answer would settle nothing.
 
 use serde_json::{Map, Value, json};
 
@@ -67,7 +67,7 @@ pub(super) fn step_back_patch(slot: &SlotView, who: &str) -> Value {
     })
 }
 
-/// Every annotation of a claim, and no stamp: nothing of an earlier claim is left.
+/// Every annotation of a claim, and no stamp, so that nothing of an earlier claim is left.
 fn claim_annotations(claim: &Claim) -> Map<String, Value> {
     let all = [
         (MACHINE_ID, json!(claim.machine_id)),
@@ -123,9 +123,9 @@ pub(super) fn node_patch(write: &NodeWrite) -> Value {
     })
 }
 
-/// The whole list: the API has no other way to write it.
+/// The whole list: the API has no other way to write taints.
 fn taint_list(taints: &Taints) -> Value {
-    // What was JSON when it was read is so still.
+    // What was JSON when it was read is still JSON.
     let others = taints.others.iter().filter_map(|taint| serde_json::from_str(taint).ok());
     let ours = taints.waiting.then(|| json!({ "key": WAITING, "effect": "PreferNoSchedule" }));
     Value::Array(others.chain(ours).collect())

@@ -11,7 +11,8 @@ pub(super) const NODES: &str = "/api/v1/nodes";
 /// The pods of all namespaces.
 pub(super) const PODS: &str = "/api/v1/pods";
 
-/// What RFC 3986 lets stand for itself anywhere stays, and the colon, which names a service's port; nothing else does.
+/// Characters that RFC 3986 allows unescaped anywhere stay as they are, and so does the colon, which names a
+/// service's port; all others are escaped.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
 
 /// A Node.
@@ -59,7 +60,7 @@ pub(super) fn budgets(namespace: &str) -> Result<String, ApiError> {
     Ok(format!("/apis/policy/v1/namespaces/{}/poddisruptionbudgets", segment(namespace)?))
 }
 
-/// What leads to a port of a service.
+/// The path to a port of a service.
 pub(super) fn service(namespace: &str, port: &str) -> Result<String, ApiError> {
     Ok(format!("/api/v1/namespaces/{}/services/{}/proxy", segment(namespace)?, segment(port)?))
 }
@@ -79,8 +80,9 @@ fn leases(namespace: &str) -> String {
     format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases")
 }
 
-/// One step of a path. What Kubernetes takes as no name (`IsValidPathSegmentName` of `k8s.io/apimachinery`) has no form
-/// in which it would be one: URLs read `%2e%2e` as a step back, and the API server reads `%2F` as the end of the name.
+/// One segment of a path. What Kubernetes does not accept as a name (`IsValidPathSegmentName` of
+/// `k8s.io/apimachinery`) cannot be escaped into one: URLs read `%2e%2e` as a step up, and the API server reads `%2F`
+/// as the end of the name.
 fn segment(name: &str) -> Result<impl std::fmt::Display, ApiError> {
     if ["", ".", ".."].contains(&name) || name.contains(['/', '%']) {
         return Err(ApiError::Client(format!("nothing can have the name {:?}", words(name, NOTE))));

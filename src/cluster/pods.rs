@@ -1,4 +1,4 @@
-//! Pods and their disruption budgets, as far as we read them, and how they become facts.
+//! Pods and their disruption budgets, with the fields that we read, and how they become facts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,14 +12,15 @@ use crate::words::name;
 
 /// The taint of a cordoned Node.
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
-/// The value of the PriorityClass `system-cluster-critical`; `system-node-critical` is above.
+/// The value of the PriorityClass `system-cluster-critical`; `system-node-critical` is higher.
 const SYSTEM_CRITICAL: i64 = 2_000_000_000;
 /// The API server's own default, in seconds.
 const DEFAULT_GRACE: i64 = 30;
-/// Longer than any drain: nothing that is counted from it overflows.
+/// Longer than any drain, and short enough that nothing counted from it overflows.
 const LONGEST_GRACE: i64 = 10 * 365 * 86_400;
 
-/// A number of one object, which must not make a list of many unreadable. Absent where it is no whole number of 64 bits.
+/// A number in one object; if it is odd, the rest of the list must still be readable. Absent if it is not a 64-bit
+/// integer.
 #[derive(Deserialize, Default)]
 #[serde(from = "AnyNumber")]
 struct Number(Option<i64>);
@@ -84,7 +85,7 @@ struct Toleration {
 }
 
 impl Toleration {
-    /// Whether it tolerates the taint that a cordon brings (`v1.Toleration.ToleratesTaint` in k8s.io/api).
+    /// Whether it tolerates the taint that comes with a cordon (`v1.Toleration.ToleratesTaint` in k8s.io/api).
     fn is_of_cordon(&self) -> bool {
         let key = self.key == UNSCHEDULABLE || (self.key.is_empty() && self.operator == "Exists");
         let effect = self.effect.is_empty() || self.effect == "NoSchedule";
@@ -96,7 +97,7 @@ impl Toleration {
 #[serde(default)]
 struct PodStatus {
     phase: String,
-    /// Go writes an empty list as `null` at times.
+    /// Go sometimes writes an empty list as `null`.
     conditions: Option<Vec<Condition>>,
 }
 
@@ -119,11 +120,11 @@ impl From<Pod> for PodView {
                 Some(_) => Owner::Controller,
             }
         };
-        // The API server takes any text as the name of an owner.
+        // The API server accepts any text as the name of an owner.
         let (controller, controller_uid) = controller.map(|it| (name(it.name), it.uid)).unwrap_or_default();
         let pod_name = metadata.name;
         let volumes = spec.volumes.unwrap_or_default();
-        // The claim of an ephemeral volume is named after pod and volume.
+        // The claim of an ephemeral volume is named after its pod and volume.
         let claim = |volume: &Volume| match &volume.persistent_volume_claim {
             Some(claim) => Some(claim.claim_name.clone()),
             None => volume.ephemeral.map(|_| format!("{pod_name}-{}", volume.name)),
@@ -147,7 +148,8 @@ impl From<Pod> for PodView {
     }
 }
 
-/// As Kubernetes takes it: a negative one is a second (`CheckGracefulDelete` of `pkg/registry/core/pod/strategy.go`).
+/// As Kubernetes treats it: a negative one counts as a second (`CheckGracefulDelete` of
+/// `pkg/registry/core/pod/strategy.go`).
 fn grace(seconds: Number) -> Duration {
     let seconds = match seconds.0.unwrap_or(DEFAULT_GRACE).min(LONGEST_GRACE) {
         negative if negative < 0 => 1,

@@ -1,4 +1,4 @@
-//! Leases: the slots, with all that a claim and a stamp write into them, and the kubelet's own.
+//! Leases: the slots, with everything that a claim and a stamp write into them, and the kubelet's own Lease.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -27,7 +27,7 @@ struct LeaseSpec {
 }
 
 impl Lease {
-    /// When whoever put the holder there last wrote: its claim, or its stamp. As the server writes a time.
+    /// When the one who set the holder last wrote to the slot: its claim or its stamp. As the server writes times.
     pub(super) fn held_since(&self) -> Option<String> {
         self.metadata.holder_set_at().map(|time| words(time, NOTE))
     }
@@ -45,7 +45,7 @@ impl From<Lease> for KubeletLease {
 
 impl From<Lease> for SlotView {
     fn from(mut lease: Lease) -> SlotView {
-        // A pause tells why in place of a holder.
+        // A pause has its reason in the place of a holder.
         let holder =
             |text: String| if lease.metadata.name == PAUSE { words(&text, MESSAGE) } else { name(text) };
         let holder = lease.spec.holder_identity.filter(|text| !text.is_empty()).map(holder);
@@ -78,12 +78,12 @@ impl From<Lease> for SlotView {
     }
 }
 
-/// A time since boot, as an annotation holds it.
+/// A time since boot, as written in an annotation.
 pub(super) fn format_seconds(time: Duration) -> String {
     format!("{}.{:03}", time.as_secs(), time.subsec_millis())
 }
 
-/// No host is up for longer than this, and nothing that is counted from here overflows.
+/// No host is up for longer than this, and nothing counted from here overflows.
 const LONGEST_BOOT: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 fn seconds(text: &str) -> Option<Duration> {
@@ -104,7 +104,8 @@ pub(super) fn format_stamp(stamp: &Stamp) -> String {
     format!("{} {} {}", stamp.boot_id, stamp.attempt, format_seconds(stamp.at))
 }
 
-/// A stamp changed by hand is still a stamp: one of no known boot, so that nobody takes the slot for unstamped.
+/// A stamp that was changed by hand is still a stamp, but of no known boot, so that nobody takes the slot for
+/// unstamped.
 fn parse_stamp(text: &str, unready: &str) -> Stamp {
     let mut words = text.split(' ');
     let parsed = (|| {
@@ -172,7 +173,7 @@ mod tests {
             assert!(holder.starts_with('"') && !holder.contains(char::is_control), "{holder}");
         }
         assert!(holder(&"n".repeat(300)).is_some_and(|holder| holder.starts_with('"')));
-        // Somebody holds it, whoever that is.
+        // Somebody holds it, whoever that may be.
         assert_eq!(holder("\n").as_deref(), Some("\"\""));
         assert_eq!(holder(""), None);
     }
@@ -207,7 +208,7 @@ mod tests {
             assert_eq!(slot.claim.at, None, "{text}");
             assert_eq!(slot.stamp.unwrap().boot_id, "", "{text}");
         }
-        // Fields that we do not read may hold what they like.
+        // Fields that we do not read may contain anything.
         let lease =
             serde_json::json!({ "spec": { "leaseTransitions": -1e300, "leaseDurationSeconds": u64::MAX } });
         assert!(serde_json::from_value::<Lease>(lease).is_ok());

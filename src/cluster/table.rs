@@ -1,4 +1,4 @@
-//! Tables: lists as the API server prepares them for `kubectl get`. Strict: what is in another form than expected is
+//! Tables: lists as the API server prepares them for `kubectl get`. We are strict: anything in an unexpected form is
 //! an error, and closes the gate that asked.
 
 use serde::Deserialize;
@@ -13,7 +13,7 @@ pub(super) struct Table {
     kind: String,
     metadata: Metadata,
     column_definitions: Vec<Column>,
-    /// Go writes an empty list as `null` at times.
+    /// Go sometimes writes an empty list as `null`.
     rows: Option<Vec<Row>>,
 }
 
@@ -34,7 +34,7 @@ struct Row {
 }
 
 impl Table {
-    /// Gives these columns of each row.
+    /// Returns these columns of each row.
     pub(super) fn each<const N: usize>(
         &self,
         columns: [&str; N],
@@ -59,24 +59,24 @@ impl Table {
         Ok(())
     }
 
-    /// What asks for the next page; nothing after the last one.
+    /// The token that asks for the next page; none after the last one.
     pub(super) fn next(&self) -> Option<&str> {
         Some(self.metadata.next.as_str()).filter(|token| !token.is_empty())
     }
 }
 
-/// What the column Status says of a Node.
+/// What the column Status says about a Node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NodeState {
-    /// Ready, and pods may come.
+    /// Ready, and open for pods.
     Ready,
     /// Ready, but unschedulable.
     Cordoned,
-    /// Not Ready, or nobody knows.
+    /// Not Ready, or unknown.
     NotReady,
 }
 
-/// Understands `Ready`, `NotReady` or `Unknown`, each perhaps with `,SchedulingDisabled`.
+/// Understands `Ready`, `NotReady` and `Unknown`, each with or without `,SchedulingDisabled`.
 pub(super) fn node_state(status: &str) -> Result<NodeState, ApiError> {
     match status.split_once(',').map_or((status, None), |(first, rest)| (first, Some(rest))) {
         ("Ready", None) => Ok(NodeState::Ready),

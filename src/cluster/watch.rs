@@ -17,14 +17,15 @@ use super::pods::Pod;
 use crate::access::ApiAccess;
 use crate::decide::{Event, Part, PodView, jitter};
 
-/// The server ends a watch after this time; the next one follows a look.
+/// The server ends a watch after this time; the next one starts after a look.
 const LASTS: Duration = Duration::from_secs(600);
-/// A watch that cannot be had (a missing right, say) would else make us look without end.
+/// Otherwise a watch that cannot be opened (a missing right, say) would make us look without a pause.
 const LEAST_TIME: Duration = Duration::from_secs(5);
-/// The watch of an idle node is renewed this seldom, and begun anew this late where it cannot be had.
+/// The watch of an idle node is renewed this seldom, and if it cannot be opened, retried at the latest after this
+/// time.
 const ANNOTATIONS_LAST: Duration = Duration::from_secs(1800);
 const ANNOTATIONS_RETRY_MOST: Duration = Duration::from_secs(600);
-/// The server has ended it by then, if it is still there.
+/// This long after a watch should have ended, the server must be gone.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Longer than any object that we watch.
 const LONGEST_LINE: usize = 8 << 20;
@@ -37,7 +38,7 @@ pub(super) struct Versions {
     pub(super) pods: String,
 }
 
-/// What was last told of a watch that failed: one that always fails is told once.
+/// What was last logged about a watch that failed: one that always fails is logged once.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Told(Arc<Mutex<String>>);
 
@@ -91,8 +92,8 @@ impl Watch {
         Some(Watch { events, task })
     }
 
-    /// Watches what people annotate the own Node with, for as long as anybody listens: it ends with no event. It rests
-    /// on no look, and it wakes nobody but with news.
+    /// Watches the annotations that people write on the own Node, for as long as anybody listens; it never reports
+    /// its own end. It needs no look, and it wakes us only with news.
     pub(super) fn annotations(access: ApiAccess, node: &str) -> Watch {
         let (sender, events) = mpsc::channel(1);
         let node = node.to_owned();
@@ -139,12 +140,12 @@ fn word(part: Part) -> &'static str {
     }
 }
 
-/// `None` where the part cannot be watched, or not yet.
+/// `None` if the part cannot be watched, or not yet.
 fn path(part: Part, node: &str, versions: &Versions) -> Option<String> {
     let by_name = format!("metadata.name={node}");
     let on_node = format!("spec.nodeName={node}");
-    // A single object that has not changed for long has a resourceVersion too old to watch from: these watches
-    // begin with the object as it is.
+    // If a single object has not changed for long, its resourceVersion is too old to watch from: these watches begin
+    // with the object as it is.
     let (collection, fields, version) = match part {
         Part::Slots => (paths::slots(), None, Some(&versions.slots)),
         Part::Node => (NODES.to_owned(), Some(by_name.as_str()), None),
@@ -170,7 +171,7 @@ async fn follow_annotations(
     node: &str,
     sender: &mpsc::Sender<Event>,
 ) -> Result<(), ApiError> {
-    // Made anew each time: the credential may have been replaced. Without bookmarks, which come every minute.
+    // Created each time, because the credential may have been replaced. Without bookmarks, which come every minute.
     let client = Client::quiet(access)?;
     let lasts = ANNOTATIONS_LAST.mul_f64(1.0 + jitter(&[node, "annotations"]));
     let (seconds, by_name) = (lasts.as_secs().to_string(), format!("metadata.name={node}"));
@@ -181,7 +182,7 @@ async fn follow_annotations(
     follow(response, sender, |event| Some(annotations(event))).await
 }
 
-/// Reads events, one JSON object a line, until the stream or the receiver ends.
+/// Reads events, one JSON object per line, until the stream or the receiver ends.
 async fn follow<T: DeserializeOwned>(
     mut response: Response,
     sender: &mpsc::Sender<Event>,
@@ -207,9 +208,9 @@ async fn follow<T: DeserializeOwned>(
     if buffer.is_empty() { Ok(()) } else { Err(ApiError::no_answer("half a watch event")) }
 }
 
-/// The event in a line; none in a bookmark. An error event is the server's way to end a watch that has begun.
+/// The event in a line; none for a bookmark. With an error event, the server ends a watch that has begun.
 fn understand<T: DeserializeOwned>(line: &[u8]) -> Result<Option<WatchEvent<T>>, ApiError> {
-    // The kind first: the object of an error event is of another kind than what is watched.
+    // The kind first: the object of an error event is of a different kind than the watched objects.
     let WatchEvent { kind, .. } =
         serde_json::from_slice::<WatchEvent<IgnoredAny>>(line).map_err(ApiError::garbled)?;
     match kind.as_str() {

@@ -1,11 +1,11 @@
-//! The table `[api]`: how to reach the cluster, unless a kubeconfig says it.
+//! The table `[api]`: how to reach the cluster, unless a kubeconfig says so.
 
 use super::error::ConfigError;
 use super::merge::Merged;
 use super::parts::ApiKeys;
 use crate::access::{ApiAccess, Credential, PemSource};
 
-/// The access that `server` and the keys beside it describe, if it is there.
+/// The access that `server` and the keys beside it describe, if `server` is there.
 pub(super) fn by_keys(merged: &Merged) -> Result<Option<ApiAccess>, ConfigError> {
     let keys: ApiKeys = merged.read("api")?;
     let (Some(server), Some(at)) = (keys.server, merged.place(&["api.server"])) else {
@@ -34,7 +34,7 @@ pub(super) fn by_keys(merged: &Merged) -> Result<Option<ApiAccess>, ConfigError>
     Ok(Some(ApiAccess { server: server.0, certificate_authority: PemSource::File(authority), credential }))
 }
 
-/// Keys that would silently do nothing are mistakes.
+/// Keys that would silently have no effect are mistakes.
 fn refuse_without_server(merged: &Merged) -> Result<(), ConfigError> {
     let keys = ["api.certificate_authority", "api.token_file", "api.client_certificate", "api.client_key"];
     match merged.place(&keys) {

@@ -1,5 +1,5 @@
-//! The settings: complete, checked, and the only part of the configuration that the rest of the program sees. Most tables
-//! are settings as they are written; here is what several keys make together.
+//! The settings: complete, checked, and the only part of the configuration that the rest of the program sees. Most
+//! tables are settings as written; this file has the settings that result from several keys together.
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ use crate::decide::{Hook, Windows};
 /// As in [`crate::decide::settings::HOLD`].
 const HOLD: &str = "hold";
 
-/// Completes what the files say to settings; `administrators` is the administrator's own directory.
+/// Turns what the files say into settings; `administrators` is the administrator's own directory.
 pub(super) fn complete(
     merged: &Merged,
     sources: Vec<PathBuf>,
@@ -39,14 +39,14 @@ pub(super) fn complete(
     mistakes.end(settings)
 }
 
-/// Checks all that can be checked without this host and its credential.
+/// Checks everything that can be checked without this host and its credential.
 pub(super) fn check(merged: &Merged, administrators: &Path) -> Result<(), ConfigError> {
     let mut mistakes = Mistakes::default();
     without_host(merged, administrators, &mut mistakes);
     mistakes.end(())
 }
 
-/// The settings without what only the host tells: its name, if none is written, and its kubeconfig.
+/// The settings without what only the host can tell: its name, if none is written, and its kubeconfig.
 fn without_host(merged: &Merged, administrators: &Path, mistakes: &mut Mistakes) -> Settings {
     let TopKeys { mode } = mistakes.note(merged.read(""));
     let NodeKeys { name, pool } = mistakes.note(merged.read("node"));
@@ -67,7 +67,7 @@ fn without_host(merged: &Merged, administrators: &Path, mistakes: &mut Mistakes)
     }
 }
 
-/// The name that the kubelet registers this host under, unless it is told another.
+/// The name under which the kubelet registers this host, unless it is told another.
 fn node_name_of(host_name: &str) -> Result<String, ConfigError> {
     NodeName::try_from(host_name.trim().to_lowercase()).map(|name| name.0).map_err(|message| {
         ConfigError::nowhere(format!("{message}; this is the host name, set \"name\" in [node]"))
@@ -82,7 +82,8 @@ pub(super) fn pool(merged: &Merged) -> Result<String, ConfigError> {
 /// When and how to reboot.
 pub(super) fn policy(merged: &Merged) -> Result<Policy, ConfigError> {
     let mut policy = Policy { windows: windows(merged)?, ..merged.read("policy")? };
-    // A drain that has a time of its own starts only with so much of the window left.
+    // If the drain has a time limit, it starts only if that much of the window is left, unless another time is
+    // written.
     if merged.get("policy.window_left").is_none() {
         let Drain { timeout, .. } = merged.read("drain")?;
         policy.window_left = timeout.unwrap_or(policy.window_left);
@@ -95,7 +96,7 @@ pub(super) fn policy(merged: &Merged) -> Result<Policy, ConfigError> {
     }
 }
 
-/// When reboots may start; the rest of the policy is not asked.
+/// When reboots may start; the rest of the policy is not read.
 pub(super) fn windows(merged: &Merged) -> Result<Option<Windows>, ConfigError> {
     merged.read("policy").map(WindowKeys::windows)
 }
@@ -116,7 +117,7 @@ fn drain(merged: &Merged) -> Result<Drain, ConfigError> {
     mistakes.end(drain)
 }
 
-/// Either key alone is a mistake: one would delete everywhere, or nowhere.
+/// Either key alone is a mistake: one would delete everywhere, the other nowhere.
 fn delete_refused(merged: &Merged) -> Result<Option<DeleteRefused>, ConfigError> {
     let DeleteKeys { delete_after, delete_namespaces } = merged.read("drain")?;
     if let (Some(after), Some(Namespaces(namespaces))) = (delete_after, delete_namespaces) {
@@ -150,7 +151,7 @@ fn by_kubeconfig(
     let path = keys.kubeconfig.unwrap_or_else(|| default.to_owned());
     match (kubeconfig::read(&path)?, merged.place(&["api.kubeconfig"])) {
         (Some(access), _) => Ok((Some(access), Some(path))),
-        // Nobody promised the default one.
+        // The default kubeconfig does not have to exist.
         (None, None) => Ok((None, None)),
         (None, Some(place)) => {
             Err(ConfigError::at(place, format!("there is no kubeconfig {}", path.display())))

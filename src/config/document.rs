@@ -1,5 +1,5 @@
-//! One text: its syntax, its keys, and each value by itself. All that is wrong is told, not only the first. Every key is
-//! optional, an unknown one is an error: a mistyped key would otherwise leave a default in force that nobody wants.
+//! One text: its syntax, its keys, and each value by itself. All mistakes are reported, not only the first. Every key
+//! is optional, and an unknown one is an error: otherwise a mistyped key would leave an unwanted default in force.
 
 use std::ops::Range;
 use std::path::Path;
@@ -19,21 +19,21 @@ pub(super) struct Document<'a> {
     pub(super) content: DeTable<'a>,
 }
 
-/// What is wrong with the text, and in which bytes of it.
+/// What is wrong with the text, and in which bytes.
 pub(super) struct Problem {
     pub(super) span: Range<usize>,
     pub(super) message: String,
 }
 
 impl<'a> Document<'a> {
-    /// Understands the content of the file at `path`, which may have these tables.
+    /// Parses the content of the file at `path`, which may have these tables.
     pub(super) fn parse(path: &'a Path, text: &'a str, known: &[Table]) -> Result<Self, ConfigError> {
         let document = Self::parse_syntax(path, text)?;
         document.check(known)?;
         Ok(document)
     }
 
-    /// Without a look at keys and values.
+    /// Only the syntax: keys and values are not checked.
     pub(super) fn parse_syntax(path: &'a Path, text: &'a str) -> Result<Self, ConfigError> {
         let (content, errors) = DeTable::parse_recoverable(text);
         let document = Self { path, text, content: content.into_inner() };
@@ -44,7 +44,7 @@ impl<'a> Document<'a> {
         Ok(document)
     }
 
-    /// Whether it has only these tables and keys, and values that can be read.
+    /// Checks that it has only these tables and keys, and values that can be read.
     pub(super) fn check(&self, known: &[Table]) -> Result<(), ConfigError> {
         self.refuse(problems(&self.content, known))
     }
@@ -63,7 +63,7 @@ impl<'a> Document<'a> {
 
 fn problems(document: &DeTable, known: &[Table]) -> Vec<Problem> {
     let mut problems: Vec<Problem> = Vec::new();
-    // Inner tables first: what is wrong in one is not told again of the value that it is in.
+    // Inner tables first: a mistake in one is not reported again for the value that contains it.
     for table in known.iter().rev() {
         for (key, value) in tables(document, &table.name).into_iter().flatten() {
             problems.extend(check_key(known, table, key, value, &problems));
@@ -92,7 +92,7 @@ fn check_key(
     }
 }
 
-/// Reads the value as if its key were the only one. Of several tables each is read by itself.
+/// Reads the value as if its key were the only one. If there are several tables, each is read by itself.
 fn check_value(
     group: &Group,
     key: &Spanned<DeString>,
@@ -123,7 +123,7 @@ fn alone<'i>(item: &Spanned<DeValue<'i>>) -> Spanned<DeValue<'i>> {
     Spanned::new(item.span(), DeValue::Array(DeArray::from_iter([item.clone()])))
 }
 
-/// Whether one of the problems is in the value. A table has no span that would tell.
+/// Whether one of the problems is in the value. The span of a table does not tell.
 fn is_told(value: &Spanned<DeValue>, problems: &[Problem]) -> bool {
     match value.get_ref() {
         DeValue::Table(table) => table.iter().any(|(key, value)| {
@@ -134,7 +134,7 @@ fn is_told(value: &Spanned<DeValue>, problems: &[Problem]) -> bool {
     }
 }
 
-/// The tables of this name, which are several if they stand in an array.
+/// The tables of this name; several if they are in an array.
 pub(super) fn tables<'a, 'i>(document: &'a DeTable<'i>, name: &str) -> Vec<&'a DeTable<'i>> {
     if name.is_empty() {
         return vec![document];

@@ -16,7 +16,7 @@ use super::tables::tables;
 pub struct Effective {
     /// As in `policy.window`.
     pub key: String,
-    /// None where nothing is set and there is no default.
+    /// None if nothing is written and there is no default.
     pub value: Option<toml::Value>,
     /// `default`, `file` or `policy`.
     pub origin: &'static str,
@@ -24,8 +24,8 @@ pub struct Effective {
     pub place: Option<String>,
 }
 
-/// Every key that there is, in the order of the tables. A key that is not written and has no default has no value: there
-/// is no such limit, file or thing.
+/// Every key that exists, in the order of the tables. A key that is not written and has no default has no value:
+/// there is no such limit, file or thing.
 pub fn effective(
     files: &Files,
     fleet: Option<&FleetPolicy>,
@@ -43,7 +43,8 @@ pub fn effective(
 }
 
 fn one(merged: &Merged, key: String, default: Option<&toml::Value>) -> Effective {
-    // A drain that has a time of its own starts only with so much of the window left.
+    // If the drain has a time limit, it starts only if that much of the window is left, unless another time is
+    // written.
     let stands_in = (key == "policy.window_left").then(|| merged.get("drain.timeout")).flatten();
     match merged.get(&key).or(stands_in) {
         Some(written) => {
@@ -61,7 +62,7 @@ mod tests {
 
     use super::*;
 
-    /// The defaults as a file would have them.
+    /// The defaults, as a file would state them.
     fn defaults() -> String {
         let mut all = toml::Table::new();
         for table in tables() {

@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 
 use crate::words::{MESSAGE, words};
 
-/// A configuration that cannot be used: all its mistakes, each displayed on a line of its own. What it displays is
-/// meant for the person who wrote the configuration; it never contains a secret.
+/// A configuration that cannot be used: all its mistakes, each displayed on its own line. The display is meant for
+/// the person who wrote the configuration, and never contains a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     mistakes: Vec<Mistake>,
 }
 
-/// One thing that is wrong.
+/// One mistake.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Mistake {
     place: Option<Place>,
@@ -22,22 +22,23 @@ struct Mistake {
 }
 
 impl ConfigError {
-    /// An error in what stands at `place`, where a message may quote what others wrote.
+    /// An error at `place`; its message may quote what others wrote.
     pub(super) fn at(place: Place, message: impl Into<String>) -> Self {
         Self { mistakes: vec![Mistake { place: Some(place), message: words(&message.into(), MESSAGE) }] }
     }
 
-    /// An error that no file is to blame for.
+    /// An error that is not in any file.
     pub fn nowhere(message: impl Into<String>) -> Self {
         Self { mistakes: vec![Mistake { place: None, message: message.into() }] }
     }
 
-    /// A file or directory that is there but cannot be read.
+    /// A file or directory that exists but cannot be read.
     pub(super) fn unreadable(path: &Path, error: &io::Error) -> Self {
         Self::at(Place::file(path), format!("cannot be read: {error}"))
     }
 
-    /// The same errors in a file that holds that text after so many lines, each after so many columns.
+    /// The same errors in a file that contains the text after this many lines, each line indented by this many
+    /// columns.
     pub(super) fn moved(mut self, path: &Path, lines: u64, columns: u64) -> Self {
         for mistake in &mut self.mistakes {
             let position = mistake.place.as_ref().and_then(|place| place.position);
@@ -47,7 +48,7 @@ impl ConfigError {
         self
     }
 
-    /// Where the first error is, unless no file is to blame.
+    /// Where the first error is, unless it is not in any file.
     pub fn place(&self) -> Option<&Place> {
         self.mistakes.first()?.place.as_ref()
     }
@@ -79,12 +80,12 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// What was found wrong so far.
+/// The mistakes found so far.
 #[derive(Debug, Default)]
 pub(super) struct Mistakes(Vec<Mistake>);
 
 impl Mistakes {
-    /// The value; if there is none for its mistakes, they are noted and something stands in for it.
+    /// The value; if there is none because of mistakes, those are noted and a default is returned instead.
     pub(super) fn note<T: Default>(&mut self, result: Result<T, ConfigError>) -> T {
         result.unwrap_or_else(|error| {
             self.0.extend(error.mistakes);
@@ -92,12 +93,12 @@ impl Mistakes {
         })
     }
 
-    /// Notes that something at `place` is wrong.
+    /// Notes a mistake at `place`.
     pub(super) fn add(&mut self, place: Place, message: impl Into<String>) {
         self.0.push(Mistake { place: Some(place), message: message.into() });
     }
 
-    /// The value if nothing was wrong with it.
+    /// The value, if there was no mistake.
     pub(super) fn end<T>(mut self, value: T) -> Result<T, ConfigError> {
         if self.0.is_empty() {
             return Ok(value);
@@ -113,7 +114,7 @@ impl Mistakes {
 pub struct Place {
     /// The file.
     pub path: PathBuf,
-    /// Where in the file, if it is not about the file as a whole.
+    /// Where in the file, unless it is about the whole file.
     pub position: Option<Position>,
 }
 

@@ -1,4 +1,4 @@
-//! The configuration files of this host, kept so that the fleet's policy can be laid over them at any time.
+//! The configuration files of this host, kept so that the fleet's policy can be applied over them at any time.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,14 +17,14 @@ use crate::decide::Windows;
 use crate::decide::settings::{Policy, Settings};
 use crate::replace::replace;
 
-/// As they are written down.
+/// As they are stored.
 #[derive(Serialize, Deserialize)]
 struct Stored {
     files: Vec<(PathBuf, String)>,
     administrators: PathBuf,
 }
 
-/// The files as they were read, in their order.
+/// The files as they were read, in order.
 #[derive(Debug, Clone)]
 pub struct Files {
     /// Path and content of each.
@@ -34,9 +34,9 @@ pub struct Files {
 }
 
 impl Files {
-    /// Reads `config.toml` and then `config.d/*.toml` of each directory, in this order. What is missing is skipped.
+    /// Reads `config.toml` and then `config.d/*.toml` of each directory, in this order. Missing files are skipped.
     ///
-    /// The kubeconfig is looked for in the last directory unless it is configured.
+    /// The kubeconfig is looked for in the last directory unless another one is configured.
     pub fn read(directories: &[&Path]) -> Result<Files, ConfigError> {
         let mut mistakes = Mistakes::default();
         let mut texts = Vec::new();
@@ -52,7 +52,7 @@ impl Files {
         mistakes.end(files)
     }
 
-    /// The same of files that were read before.
+    /// The same for files that were read before.
     pub fn from_texts(texts: Vec<(PathBuf, String)>, administrators: &Path) -> Result<Files, ConfigError> {
         let files = Files { texts, administrators: administrators.to_owned() };
         files.merged()?;
@@ -65,8 +65,8 @@ impl Files {
         Files::from_texts(stored.files, &stored.administrators).map_err(io::Error::other)
     }
 
-    /// Writes them down as one file that is whole at any time: what the next start falls back on. They name
-    /// credentials, and hold none.
+    /// Stores them as a single file that is complete at any time: the next start falls back on it. They name
+    /// credentials, but contain none.
     pub fn store(&self, path: &Path) -> io::Result<()> {
         let stored = Stored { files: self.texts.clone(), administrators: self.administrators.clone() };
         let text = serde_json::to_vec(&stored)?;
@@ -76,19 +76,19 @@ impl Files {
         replace(path, &text, 0o600)
     }
 
-    /// Completes them to settings, without the fleet's policy. `host_name` is the name of this host (`uname -n`), from
-    /// which the name of the node is taken unless it is configured.
+    /// Turns them into settings, without the fleet's policy. `host_name` is the name of this host (`uname -n`), from
+    /// which the name of the node is derived unless it is configured.
     pub fn settings(&self, host_name: &str) -> Result<Settings, ConfigError> {
         let sources = self.texts.iter().map(|(path, _)| path.clone()).collect();
         complete::complete(&self.merged()?, sources, host_name, &self.administrators)
     }
 
-    /// Whether their values can be used, as far as they tell without the host that they are for.
+    /// Checks that their values can be used, as far as that is known without their host.
     pub fn check(&self) -> Result<(), ConfigError> {
         complete::check(&self.merged()?, &self.administrators)
     }
 
-    /// The policy of a node with these labels, once the fleet's is laid over the files'.
+    /// The policy of a node with these labels, with the fleet's policy applied over that of the files.
     pub fn policy(
         &self,
         fleet: Option<&FleetPolicy>,
@@ -97,7 +97,7 @@ impl Files {
         complete::policy(&self.merged_with(fleet, labels)?)
     }
 
-    /// When reboots may start by that policy.
+    /// When reboots may start according to that policy.
     pub fn windows(
         &self,
         fleet: Option<&FleetPolicy>,
@@ -106,7 +106,7 @@ impl Files {
         complete::windows(&self.merged_with(fleet, labels)?)
     }
 
-    /// What they say together. They are kept as texts, which are small, and seldom asked.
+    /// What they say together. They are kept as texts, which are small and seldom needed.
     fn merged(&self) -> Result<Merged<'_>, ConfigError> {
         let (mut merged, mut mistakes, known) = (Merged::default(), Mistakes::default(), tables());
         for (path, text) in &self.texts {
@@ -116,7 +116,7 @@ impl Files {
         mistakes.end(merged)
     }
 
-    /// The same under what the fleet's policy says of a node with these labels.
+    /// The same, with what the fleet's policy says about a node with these labels.
     pub(super) fn merged_with<'a>(
         &'a self,
         fleet: Option<&'a FleetPolicy>,

@@ -1,7 +1,7 @@
-//! The fleet's policy: the key `policy.toml` of the ConfigMap `rebootd/policy`. It has the `[policy]` of the hosts'
-//! files, for all nodes or for some, and wins over theirs.
+//! The fleet's policy: the key `policy.toml` of the ConfigMap `rebootd/policy`. It contains `[policy]` as in the
+//! hosts' files, for all nodes or for some, and wins over theirs.
 //!
-//! What an agent does not understand it does not pass over: a freeze with a typo must not be a reboot.
+//! An agent never ignores what it does not understand: a freeze with a typo must not lead to a reboot.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,14 +19,14 @@ use super::tables::{Group, Table, read, tables};
 use super::value::PoolName;
 use crate::notation::Selector;
 
-/// What is meant by the keys. A new key leaves it: agents that do not know the key start nothing, and say which one it
-/// is. It goes up only where a key that there is comes to mean something else.
+/// The version says what the keys mean. A new key does not change it: agents that do not know the key start nothing
+/// and report it. The version goes up only when the meaning of an existing key changes.
 const VERSION: i64 = 1;
 /// The only key of the ConfigMap.
 pub(super) const DATA_KEY: &str = "policy.toml";
 /// Where its values come from.
 const ORIGIN: &str = "policy";
-/// How messages name it.
+/// The policy's name in messages.
 const PLACE: &str = "ConfigMap rebootd/policy, policy.toml";
 
 /// A policy that was read and understood.
@@ -47,7 +47,7 @@ struct TopKeys {
     _nodes: Vec<NodesKeys>,
 }
 
-/// Whom a `[[nodes]]` is for, beside its `[policy]`.
+/// Which nodes a `[[nodes]]` section is for, beside its `[policy]`.
 #[derive(Default, Deserialize)]
 #[serde(default, expecting = "a table, as in [[nodes]]")]
 struct NodesKeys {
@@ -56,7 +56,7 @@ struct NodesKeys {
 }
 
 impl FleetPolicy {
-    /// Understands the ConfigMap's `data`.
+    /// Parses the ConfigMap's `data`.
     pub fn from_config_map(data: &BTreeMap<String, String>) -> Result<FleetPolicy, ConfigError> {
         let refused =
             |message: String| ConfigError::at(Place::file(Path::new("ConfigMap rebootd/policy")), message);
@@ -70,11 +70,11 @@ impl FleetPolicy {
         }
     }
 
-    /// Understands the text of a policy; `path` is for messages.
+    /// Parses the text of a policy; `path` is for messages.
     pub fn parse(path: &Path, text: String) -> Result<FleetPolicy, ConfigError> {
         let policy = FleetPolicy { path: path.to_owned(), text };
         let document = policy.document()?;
-        // Whoever a section is for, its values are checked by everybody.
+        // Every node checks the values of all sections, even those for other nodes.
         let mut mistakes = Mistakes::default();
         for (_, part) in parts(&document) {
             let mut alone = Merged::default();
@@ -93,7 +93,7 @@ impl FleetPolicy {
         Ok(document)
     }
 
-    /// Lays the parts that are for a node with these labels over what its files say: later ones win.
+    /// Applies the sections that are for a node with these labels over what its files say: later ones win.
     pub(super) fn lay_over<'a>(
         &'a self,
         merged: &mut Merged<'a>,
@@ -127,7 +127,7 @@ fn parts<'a, 'i>(document: &'a Document<'i>) -> Vec<(Option<NodesKeys>, &'a DeTa
     for_all.chain(for_some).collect()
 }
 
-/// Whoever writes for another version is told so, before he is told of keys.
+/// Somebody who writes for another version is told that before any complaint about keys.
 fn check_version(document: &Document) -> Option<Problem> {
     let Some(version) = document.content.get("version") else {
         let message = format!("has no version; write \"version = {VERSION}\" at its top");
@@ -142,7 +142,7 @@ fn check_version(document: &Document) -> Option<Problem> {
     })
 }
 
-/// Whoever writes for all nodes does so in `[policy]`.
+/// A section for all nodes belongs in `[policy]`.
 fn check_nodes(document: &DeTable) -> Vec<Problem> {
     let nodes = document.get("nodes").and_then(|nodes| nodes.get_ref().as_array()).into_iter().flatten();
     let is_for_all = |nodes: &&Spanned<DeValue>| {
@@ -158,7 +158,7 @@ fn check_nodes(document: &DeTable) -> Vec<Problem> {
         .collect()
 }
 
-/// The tables of a policy: those of a host's file under `[policy]`, here and in each `[[nodes]]`.
+/// The tables of a policy: those that a host's file has under `[policy]`, here and in each `[[nodes]]`.
 fn known() -> Vec<Table> {
     let policy = || tables().into_iter().filter(|table| table.name.split('.').next() == Some("policy"));
     let mut known = vec![
@@ -213,7 +213,7 @@ mod tests {
                 "version = 1\n[[nodes]]\nselector = 'a b'",
                 "p:3:12: \"a b\" is not a label selector: expected \",\" before \"b\"",
             ),
-            // Whoever it is for.
+            // Whichever nodes it is for.
             (
                 "version = 1\n[[nodes]]\npool = 'x'\npolicy.settle = '0'",
                 "p:4:17: \"settle\" must be at least 1s",

@@ -1,8 +1,8 @@
-//! Words for what is wrong with a key or a value, and which key may be meant.
+//! Messages about a wrong key or value, and which key may have been meant.
 
 use super::tables::{Table, tables};
 
-/// Says that the key is unknown and which one may be meant.
+/// Says that the key is unknown, and which one may have been meant.
 pub(super) fn unknown(known: &[Table], table: &Table, key: &str, is_table: bool) -> String {
     let name = &table.name;
     let what = match (name.as_str(), is_table) {
@@ -14,7 +14,7 @@ pub(super) fn unknown(known: &[Table], table: &Table, key: &str, is_table: bool)
     let here = keys(known, table);
     let has = |other: &&Table| other.name != *name && keys(known, other).contains(&key);
     let below = known.iter().filter(|other| other.name.starts_with(&format!("{name}."))).find(has);
-    // A table of the hosts' files may have the name of a key.
+    // A table of the hosts' files may have the same name as a key.
     let is_host_table = is_table && tables().iter().any(|table| table.name == key);
     let elsewhere = below.or_else(|| known.iter().filter(|_| !is_host_table).find(has));
     let hint = match (nearest(key, &here), elsewhere.map(|table| table.name.as_str())) {
@@ -26,7 +26,7 @@ pub(super) fn unknown(known: &[Table], table: &Table, key: &str, is_table: bool)
     format!("{what}; {hint}")
 }
 
-/// The keys of a table, and the tables in it that are the value of none.
+/// The keys of a table, and the tables in it that are not the value of a key.
 fn keys<'a>(known: &'a [Table], table: &Table) -> Vec<&'a str> {
     let Some(same) = known.iter().find(|other| other.name == table.name) else { return vec![] };
     let mut keys: Vec<&str> = same.keys().collect();
@@ -39,7 +39,7 @@ fn keys<'a>(known: &'a [Table], table: &Table) -> Vec<&'a str> {
     keys
 }
 
-/// What serde says of the key's value, in words for people. What our own types say of a limit begins with "must".
+/// What serde says about the key's value, in words for people. Limits, from our own types, begin with "must".
 pub(super) fn plain(key: &str, message: &str) -> String {
     if message.starts_with("must ") {
         return format!("\"{key}\" {message}");
@@ -63,16 +63,15 @@ pub(super) fn plain(key: &str, message: &str) -> String {
     }
 }
 
-/// The candidate that is the fewest edits away, if it is near enough to be meant.
+/// The candidate that is the fewest edits away, if that is near enough to have been meant.
 pub(super) fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
     let (distance, candidate) =
         candidates.iter().map(|candidate| (edit_distance(word, candidate), *candidate)).min()?;
-    // One edit in three letters; with more, any short word is near to any other.
+    // One edit in three letters; with more edits, any short word would be near any other.
     (distance <= candidate.len().div_ceil(3)).then_some(candidate)
 }
 
-/// How many letters have to be inserted, deleted or replaced to turn one word into
-/// the other (Levenshtein).
+/// How many letters have to be inserted, deleted or replaced to turn one word into the other (Levenshtein).
 fn edit_distance(from: &str, to: &str) -> usize {
     // `row` holds the distances of the letters of `from` so far to each prefix of `to`.
     let mut row: Vec<usize> = (0..=to.chars().count()).collect();

@@ -1,9 +1,8 @@
-//! A kubeconfig: its current context names a cluster and a user, and these say how
-//! to reach the API server and who we are.
+//! A kubeconfig: its current context names a cluster and a user, and these say how to reach the API server and who we
+//! are.
 //!
-//! What would need another program, or would make the connection less safe than it
-//! looks, is refused rather than ignored. No message repeats text from the file,
-//! which may be secret.
+//! Anything that would need another program, or would make the connection less safe than it looks, is refused rather
+//! than ignored. No message repeats text from the file, because it may be secret.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -27,13 +26,13 @@ pub(super) fn read(path: &Path) -> Result<Option<ApiAccess>, ConfigError> {
     }
 }
 
-/// Reads the kubeconfig of a person, who runs a program himself.
+/// Reads the kubeconfig of the person who runs the program.
 pub fn read_persons(path: &Path) -> Result<ApiAccess, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|error| ConfigError::unreadable(path, &error))?;
     parse(path, &text)
 }
 
-/// A kubeconfig that is there and cannot be read; the usual cause has a cure.
+/// A kubeconfig that exists but cannot be read; the message says what to do about the usual cause.
 fn unreadable(path: &Path, error: &io::Error) -> ConfigError {
     if error.kind() != ErrorKind::PermissionDenied {
         return ConfigError::unreadable(path, error);
@@ -94,7 +93,7 @@ struct NamedUser {
 #[serde(rename_all = "kebab-case")]
 struct User {
     token: Option<Spanned<String>>,
-    // The one key that is not in kebab case.
+    // The only key that is not in kebab case.
     #[serde(rename = "tokenFile")]
     token_file: Option<Spanned<String>>,
     client_certificate: Option<Spanned<String>>,
@@ -108,7 +107,7 @@ struct User {
     impersonate: Option<Spanned<IgnoredAny>>,
 }
 
-/// Understands the content of the kubeconfig at `path`.
+/// Parses the content of the kubeconfig at `path`.
 fn parse(path: &Path, text: &str) -> Result<ApiAccess, ConfigError> {
     let reader = Reader { path };
     let document: Document = serde_saphyr::from_str(text).map_err(|error| reader.not_a_kubeconfig(&error))?;
@@ -124,8 +123,7 @@ fn parse(path: &Path, text: &str) -> Result<ApiAccess, ConfigError> {
     Ok(ApiAccess { server, certificate_authority, credential: reader.credential(user)? })
 }
 
-/// Reads the parts of one kubeconfig; knows its path, for messages and for the
-/// relative paths in it.
+/// Reads the parts of one kubeconfig; it knows the path for messages and for relative paths in the file.
 struct Reader<'a> {
     path: &'a Path,
 }
@@ -227,8 +225,7 @@ impl Reader<'_> {
         ConfigError::at(self.place(Some(at.referenced)), message)
     }
 
-    /// serde and the YAML parser quote what they did not expect, so of their message
-    /// only the place is shown.
+    /// serde and the YAML parser quote what they did not expect, so only the place is taken from their message.
     fn not_a_kubeconfig(&self, error: &serde_saphyr::Error) -> ConfigError {
         let message = "not valid YAML, or not what a kubeconfig has here (not shown, as it may be secret)";
         ConfigError::at(self.place(error.location()), message)

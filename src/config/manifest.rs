@@ -1,5 +1,5 @@
-//! Configuration files that are no host's own: a policy as it is kept beside other manifests, for whoever checks it before
-//! it is applied.
+//! Configuration files that do not belong to one host: a policy as it is kept among other manifests, to be checked
+//! before it is applied.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,7 +12,7 @@ use super::error::{ConfigError, Place};
 use super::files::Files;
 use super::fleet::{DATA_KEY, FleetPolicy};
 
-/// Any manifest; of a ConfigMap, its data.
+/// Any manifest; for a ConfigMap, with its data.
 #[derive(Deserialize)]
 struct Manifest {
     #[serde(default)]
@@ -29,8 +29,9 @@ struct Metadata {
     name: String,
 }
 
-/// Checks a file by what it is: manifests (`.yaml`, `.yml`, `.json`) that hold the fleet's policy, its text (with a
-/// `version` at the top), or a host's configuration. Whether what it names exists on some host is not asked.
+/// Checks a file by what it is: manifests (`.yaml`, `.yml`, `.json`) with the fleet's policy, the policy's text (with
+/// a `version` at the top), or a host's configuration. Whether the files it refers to exist on some host is not
+/// checked.
 pub fn check(path: &Path) -> Result<(), ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|error| ConfigError::unreadable(path, &error))?;
     let extension = path.extension().and_then(|extension| extension.to_str());
@@ -61,7 +62,7 @@ fn check_manifests(path: &Path, text: &str) -> Result<(), ConfigError> {
     })
 }
 
-/// How many lines and columns of the manifest stand before the content of a block.
+/// How many lines and columns of the manifest come before the content of a block.
 fn begin(manifest: &str, content: &Spanned<String>) -> (u64, u64) {
     let first = content.value.lines().next().unwrap_or_default();
     let from = content.referenced.line().saturating_sub(1);

@@ -1,5 +1,5 @@
-//! The merge of all texts: what is read later wins, key by key, and every value keeps where it was written, so that later
-//! complaints can say so.
+//! The merge of all texts: what is read later wins, key by key. Each value remembers where it was written, so that
+//! later complaints can say so.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use super::tables::{dotted, fields, read};
 /// What all texts together say.
 #[derive(Debug, Default)]
 pub(super) struct Merged<'a> {
-    /// By name from the top down, as in `policy.settle`.
+    /// By name, from the top down, as in `policy.settle`.
     values: BTreeMap<String, Written<'a>>,
 }
 
@@ -39,7 +39,7 @@ impl<'a> Merged<'a> {
         }
     }
 
-    /// The same of one table in a text.
+    /// The same for one table in a text.
     pub(super) fn add_table(
         &mut self,
         origin: &'static str,
@@ -65,16 +65,16 @@ impl<'a> Merged<'a> {
     pub(super) fn read<T: DeserializeOwned>(&self, table: &str) -> Result<T, ConfigError> {
         let written = fields::<T>().iter().filter_map(|key| self.get(&dotted(table, key)));
         let found = written.map(|written| (written.key.clone(), written.value.clone())).collect();
-        // Each value was read before, by itself.
+        // Each value was already read by itself.
         read(found).map_err(|error| ConfigError::nowhere(format!("[{table}]: {}", error.message())))
     }
 
-    /// What stands at a key, by its name from the top down.
+    /// The value of a key, by its name from the top down.
     pub(super) fn get(&self, key: &str) -> Option<&Written<'a>> {
         self.values.get(key)
     }
 
-    /// Where the first of these keys is written that is.
+    /// Where the first of these keys that is written stands.
     pub(super) fn place(&self, keys: &[&str]) -> Option<Place> {
         keys.iter().find_map(|key| Some(self.get(key)?.place.clone()))
     }

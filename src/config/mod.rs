@@ -1,10 +1,10 @@
 //! Configuration: what the files say → the merge → the settings.
 //!
-//! A key is a field in [`crate::decide::settings`], and nothing here has to know it, unless it makes a setting only
-//! together with others: then it is in [`parts`]. [`tables`] asks the structs for their keys. [`document`] reads one
-//! text, and finds all that is wrong with it. [`merge`] lets later texts win key by key and keeps where each value is
-//! written. [`complete`] reads the merged tables into the settings, and checks what only several keys together tell.
-//! [`fleet`] is the policy in the cluster, which [`files`] lays over the files whenever it changes.
+//! A key is a field in [`crate::decide::settings`], and nothing here needs to know it, unless it makes a setting only
+//! together with other keys: those are in [`parts`]. [`tables`] asks the structs for their keys. [`document`] reads
+//! one text and finds all its mistakes. [`merge`] lets later texts win key by key and remembers where each value is
+//! written. [`complete`] reads the merged tables into the settings, and checks what depends on several keys.
+//! [`fleet`] is the policy in the cluster, which [`files`] applies over the files whenever it changes.
 
 mod access;
 mod complete;
@@ -36,18 +36,17 @@ pub use windows::zones;
 
 use crate::decide::Settings;
 
-/// The directories that [`load`] is given unless a person names others: the
-/// distribution's first, the administrator's last, because later values win.
+/// The directories that [`load`] uses unless others are named: first the distribution's, last the administrator's,
+/// because later values win.
 pub const DEFAULT_DIRECTORIES: [&str; 2] = ["/usr/lib/rebootd", "/etc/rebootd"];
 
-/// Reads the files of these directories, and completes them to settings without the fleet's policy: see
-/// [`Files::read`] and [`Files::settings`].
+/// Reads the files of these directories and turns them into settings, without the fleet's policy: see [`Files::read`]
+/// and [`Files::settings`].
 pub fn load(directories: &[&Path], host_name: &str) -> Result<Settings, ConfigError> {
     Files::read(directories)?.settings(host_name)
 }
 
-/// The files that one configuration directory may have, in the order in which
-/// they are read.
+/// The files that a configuration directory may contain, in the order in which they are read.
 fn file_paths(directory: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     let fragments = directory.join("config.d");
     let unreadable = |error| ConfigError::unreadable(&fragments, &error);
@@ -67,7 +66,7 @@ fn file_paths(directory: &Path) -> Result<Vec<PathBuf>, ConfigError> {
     Ok(paths)
 }
 
-/// `*.toml` as a shell takes it: hidden files are not meant.
+/// `*.toml` as in a shell: without hidden files.
 fn is_fragment(path: &Path) -> bool {
     let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
     !hidden && path.extension().is_some_and(|extension| extension == "toml")

@@ -1,4 +1,4 @@
-//! Keys that are settings only together with others, or with what the host tells. All other keys are fields of
+//! Keys that make a setting only together with others, or with what the host tells. All other keys are fields of
 //! [`crate::decide::settings`].
 
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use super::value::{
 use crate::decide::settings::written::{AtLeast, absolute_path};
 use crate::decide::settings::{Mode, ObjectField};
 
-/// The keys before all tables.
+/// The keys at the top, before any table.
 #[derive(Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct TopKeys {
@@ -34,7 +34,7 @@ impl Default for NodeKeys {
     }
 }
 
-/// The keys of `[drain]` that are there together or not at all.
+/// The keys of `[drain]` that are written together or not at all.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct DeleteKeys {
@@ -43,7 +43,7 @@ pub(super) struct DeleteKeys {
     pub(super) delete_namespaces: Option<Namespaces>,
 }
 
-/// Which hooks there are.
+/// Which hooks exist.
 #[derive(Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct HookKeys {
@@ -80,7 +80,7 @@ pub(super) struct BeforeKeys {
     pub(super) query: Option<Expression>,
 }
 
-/// The keys of `[after]` that ask.
+/// The keys of `[after]` that ask for something.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct AfterKeys {

@@ -1,4 +1,4 @@
-//! What is asked of Prometheus and of Kubernetes objects, before a reboot and after it.
+//! What is asked of Prometheus and of Kubernetes objects, before and after a reboot.
 
 use super::error::{ConfigError, Mistakes, Place};
 use super::merge::Merged;
@@ -6,12 +6,12 @@ use super::parts::{AfterKeys, BeforeKeys, PrometheusKeys};
 use super::value::{Expression, PrometheusUrl, ServicePort};
 use crate::decide::settings::{After, Gates, Prometheus, Query};
 
-/// Where Debian keeps the certificate authorities that the administrator trusts: of a public one, or one of his own.
+/// Where Debian keeps the certificate authorities that the administrator trusts: public ones and their own.
 const SYSTEMS_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
-/// Both fire for good: the one to show that alerting works, the other to silence others.
+/// Both fire all the time: the one to show that alerting works, the other to silence others.
 const ALWAYS_FIRING: [&str; 2] = ["Watchdog", "InfoInhibitor"];
 
-/// What is asked before a reboot and after it.
+/// What is asked before and after a reboot.
 pub(super) fn questions(merged: &Merged) -> Result<(Gates, After), ConfigError> {
     let (mut gates, mut after): (Gates, After) = (merged.read("gates")?, merged.read("after")?);
     let asked_after: AfterKeys = merged.read("after")?;
@@ -36,7 +36,7 @@ pub(super) fn questions(merged: &Merged) -> Result<(Gates, After), ConfigError> 
     mistakes.end((gates, after))
 }
 
-/// What nothing may be found by before a reboot, and where that is written.
+/// The query that must find nothing before a reboot, and where it is written.
 fn before(merged: &Merged) -> Result<Option<(Expression, Place)>, ConfigError> {
     let BeforeKeys { alerts, ignore_alerts, query } = merged.read("gates")?;
     let place = |key: &str| merged.place(&[key]);
@@ -51,14 +51,14 @@ fn before(merged: &Merged) -> Result<Option<(Expression, Place)>, ConfigError> {
     Ok(alerts.or(query.zip(place("gates.query"))))
 }
 
-/// All alerts that fire, but for these.
+/// All alerts that fire, except these.
 fn firing(ignored: &[String]) -> String {
     let names = ALWAYS_FIRING.into_iter().chain(ignored.iter().map(String::as_str));
     let others = names.map(|name| format!(",alertname!={name:?}"));
     format!("ALERTS{{alertstate=\"firing\"{}}}", others.collect::<String>())
 }
 
-/// How Prometheus is reached, if somebody says so. Keys that would silently do nothing are mistakes.
+/// How to reach Prometheus, if somebody says so. Keys that would silently have no effect are mistakes.
 fn prometheus(merged: &Merged) -> Result<Option<Prometheus>, ConfigError> {
     let keys: PrometheusKeys = merged.read("prometheus")?;
     let place = |key: &str| merged.place(&[&format!("prometheus.{key}")]);

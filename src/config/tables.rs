@@ -1,5 +1,5 @@
-//! The tables that a configuration file may have, and the keys in each, as the structs that they are read into know
-//! them.
+//! The tables that a configuration file may have, and the keys in each, taken from the structs that they are read
+//! into.
 
 use serde::de::value::Error;
 use serde::de::{DeserializeOwned, Deserializer, Error as _, Visitor};
@@ -23,9 +23,9 @@ pub(super) struct Table {
 #[derive(Clone, Copy)]
 pub(super) struct Group {
     pub(super) keys: &'static [&'static str],
-    /// Whether the values can be read.
+    /// Checks whether the values can be read.
     pub(super) check: fn(DeTable<'_>) -> Result<(), toml::de::Error>,
-    /// What holds for those that are not written.
+    /// What applies if a key is not written.
     pub(super) defaults: fn() -> toml::Table,
 }
 
@@ -85,12 +85,12 @@ pub(super) fn read<T: DeserializeOwned>(table: DeTable<'_>) -> Result<T, toml::d
 /// The keys that a struct is read from.
 pub(super) fn fields<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
     let mut fields: &'static [&'static str] = &[];
-    // Ends with an error in any case: there is nothing to read.
+    // Always ends with an error, because there is nothing to read.
     let _ = T::deserialize(Fields(&mut fields));
     fields
 }
 
-/// Takes down which fields it is asked for.
+/// Records which fields it is asked for.
 struct Fields<'a>(&'a mut &'static [&'static str]);
 
 impl<'de> Deserializer<'de> for Fields<'_> {

@@ -13,7 +13,7 @@ use crate::decide::{Open, Windows};
 
 mod sample;
 
-/// A directory of the test's own, removed at its end.
+/// A directory that belongs to the test and is removed at its end.
 struct Directory(PathBuf);
 
 impl Directory {
@@ -30,7 +30,7 @@ impl Directory {
         self
     }
 
-    /// Loads from `usr` and then `etc`, with errors shortened to paths in here.
+    /// Loads from `usr` and then `etc`, with paths in errors relative to this directory.
     fn load(&self) -> Result<Settings, String> {
         let (usr, etc) = (self.0.join("usr"), self.0.join("etc"));
         load(&[&usr, &etc], "Worker-1\n").map_err(|error| self.shorten(&error.to_string()))
@@ -238,7 +238,7 @@ fn windows_and_freezes_are_tables_or_arrays_of_tables() {
     let windows = load(&format!("window = 'always'\n{freezes}")).unwrap().unwrap();
     let names: Vec<&str> = windows.freezes.iter().map(|freeze| freeze.name.as_str()).collect();
     assert_eq!((windows.open, names), (Open::Always, vec!["holidays", "Fri 12:00"]));
-    // The last day is frozen to its end.
+    // The last day is frozen up to its end.
     assert_eq!(windows.freezes[0].window.length, Duration::from_secs(18 * 86_400));
     let until_noon =
         load("window = 'always'\nfreeze = { from = '2026-12-20 UTC', to = '2026-12-20 12:00 UTC' }");

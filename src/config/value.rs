@@ -1,5 +1,5 @@
-//! Single values of the configuration that are more than text, checked where they are read so that the error names their
-//! line.
+//! Single values of the configuration that are more than text. They are checked where they are read, so that the
+//! error can name the line.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -11,8 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::decide::settings::ObjectField;
 use crate::notation::{is_label_value, is_namespace, is_node_name};
 
-/// The address of an API server: `https://host[:port][/path]`, without a slash at
-/// the end.
+/// The address of an API server: `https://host[:port][/path]`, without a trailing slash.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(try_from = "String")]
 pub(super) struct ServerAddress(pub(super) String);
@@ -25,9 +24,9 @@ impl TryFrom<String> for ServerAddress {
     }
 }
 
-/// The address of a server, without a slash at the end, if it begins with one of these.
+/// The address of a server, without a trailing slash, if it begins with one of these.
 pub(super) fn server_address(text: &str, schemes: &[&str]) -> Result<String, String> {
-    // The text is not repeated: a password may stand in it.
+    // The text is not repeated, because it may contain a password.
     let url = reqwest::Url::parse(text).map_err(|error| format!("not the address of a server: {error}"))?;
     if !schemes.contains(&url.scheme()) {
         return Err(format!("the server's address must begin with {}://", schemes.join(":// or ")));
@@ -94,14 +93,14 @@ impl TryFrom<Vec<String>> for Namespaces {
     }
 }
 
-/// A table, or several in an array, or none, which lifts those of an earlier file.
+/// A table, or an array of several, or none, which removes those of an earlier file.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Tables<T>(pub(super) Vec<T>);
 
-/// What such a table becomes.
+/// What such a table is turned into.
 pub(super) trait FromTable: Sized {
     type Table: DeserializeOwned;
-    /// What is said where something else stands.
+    /// What to say if something else is written.
     const EXPECTED: &'static str;
     fn from_table(table: Self::Table) -> Result<Self, String>;
 }
@@ -154,7 +153,7 @@ impl<'de, T: FromTable> Visitor<'de> for TableVisitor<T> {
         formatter.write_str(T::EXPECTED)
     }
 
-    /// What is wrong with the table as a whole is said in here, where its place is still known.
+    /// A mistake in the table as a whole is reported from here, where its place is still known.
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<OneTable<T>, A::Error> {
         let table = T::Table::deserialize(MapAccessDeserializer::new(map))?;
         T::from_table(table).map(OneTable).map_err(A::Error::custom)
@@ -170,12 +169,12 @@ impl TryFrom<String> for Expression {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        // Whether it can be understood only Prometheus knows.
+        // Only Prometheus knows whether it can be parsed.
         if text.trim().is_empty() { Err("an empty expression".to_owned()) } else { Ok(Self(text)) }
     }
 }
 
-/// The address of Prometheus, or of what answers as it does.
+/// The address of Prometheus, or of anything that answers like it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(try_from = "String")]
 pub(super) struct PrometheusUrl(pub(super) String);

@@ -1,4 +1,4 @@
-//! The keys `window` and `freeze`, and the time zones in which they are meant.
+//! The keys `window` and `freeze`, and the time zones that they are written in.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -12,21 +12,21 @@ use super::value::{FromTable, Tables, TablesVisitor};
 use crate::decide::{Freeze, Open, SHORTEST_WINDOW, Window, Windows};
 use crate::notation::{Calendar, TimeSpan, Zones};
 
-/// Longer is not a window any more.
+/// Anything longer is no longer a window.
 const LONGEST_WINDOW: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// The time zones of this host: from `$TZ` or `/etc/localtime`, and `/usr/share/zoneinfo`.
 pub fn zones() -> Zones {
-    // The C library takes UTC as well where there is none.
+    // The C library, too, uses UTC if there is none.
     Zones { local: TimeZone::try_system().unwrap_or(TimeZone::UTC), named: named_zone }
 }
 
-/// jiff would take the name in any case.
+/// jiff would accept the name in upper or lower case.
 fn named_zone(name: &str) -> Option<TimeZone> {
     TimeZone::get(name).ok().filter(|zone| zone.iana_name() == Some(name))
 }
 
-/// The keys of `[policy]` that need the host's time zones to be understood.
+/// The keys of `[policy]` whose meaning depends on the host's time zones.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct WindowKeys {
@@ -54,7 +54,7 @@ pub(super) struct FreezeTable {
     why: Option<String>,
 }
 
-/// A calendar expression that comes at some time.
+/// A calendar expression that happens at some time.
 #[derive(Deserialize)]
 #[serde(try_from = "String")]
 struct Start(Calendar);
@@ -77,7 +77,7 @@ impl TryFrom<String> for Start {
 
     fn try_from(text: String) -> Result<Self, String> {
         let calendar = parse(&text)?;
-        // Whether it comes again is not asked: what is over must not keep the daemon from its start.
+        // Whether it happens again does not matter: a freeze that is over must not keep the daemon from starting.
         match calendar.next_start(Duration::ZERO) {
             Some(_) => Ok(Self(calendar)),
             None => Err(format!("\"{text}\" never comes: there is no such day or time")),

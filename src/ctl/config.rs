@@ -1,4 +1,4 @@
-//! `rebootctl config`: the configuration of this node with its origins, and what is wrong with files.
+//! `rebootctl config`: the configuration of this node with its origins, and mistakes in configuration files.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::cluster::Api;
 use crate::config::{Effective, Files, FleetPolicy, check_file, effective};
 use crate::host::identity;
 
-/// Whoever asks for the configuration sits there and waits.
+/// The person who asks for the configuration sits there and waits.
 const CLUSTER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Show the configuration of this node, each value with its origin
@@ -89,7 +89,7 @@ pub(super) fn read_files(config: &ConfigDirectories) -> anyhow::Result<Files> {
     let directories: Vec<&Path> = config.directories.iter().map(PathBuf::as_path).collect();
     Files::read(&directories).map_err(|error| {
         let text = error.to_string();
-        // The package's file is for everybody to read; an administrator's may not be.
+        // Everybody may read the package's file, but perhaps not an administrator's.
         let hint = if text.contains("Permission denied") { "\ntry it with sudo" } else { "" };
         anyhow!("{text}{hint}")
     })
@@ -104,7 +104,7 @@ pub(super) struct InCluster {
     pub(super) labels: Labels,
 }
 
-/// The fleet's policy, for this node. If it cannot be read, that is said beside what is known.
+/// The fleet's policy, for this node. If it cannot be read, that is reported beside what is known.
 pub(super) fn policy_in_cluster(files: &Files) -> anyhow::Result<InCluster> {
     match ask_cluster(files) {
         Ok((data, labels)) => {
@@ -119,7 +119,7 @@ pub(super) fn policy_in_cluster(files: &Files) -> anyhow::Result<InCluster> {
     }
 }
 
-/// Asks with the credential of this host for the policy's data and the labels of the Node.
+/// Uses this host's credential to ask for the policy's data and the Node's labels.
 fn ask_cluster(files: &Files) -> anyhow::Result<(Option<Labels>, Labels)> {
     let settings = files.settings(&identity::host_name()?)?;
     let access = settings.api.context("there is no way to the cluster configured")?;

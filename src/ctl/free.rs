@@ -1,4 +1,4 @@
-//! `rebootctl free`: a person takes one slot away, whoever holds it, with a credential of their own.
+//! `rebootctl free`: a person takes one slot away from whoever holds it, with a credential of their own.
 
 use std::process::ExitCode;
 
@@ -57,7 +57,7 @@ impl Free {
     }
 }
 
-/// What there is instead.
+/// Lists the slots that exist.
 fn unknown(slot: &str, slots: &[HeldSlot]) -> String {
     if slots.is_empty() {
         return format!(

@@ -1,4 +1,4 @@
-//! How a person reaches the cluster: by a kubeconfig, as kubectl finds it.
+//! How a person reaches the cluster: with a kubeconfig, found as kubectl finds it.
 
 use std::path::PathBuf;
 
@@ -22,7 +22,7 @@ pub(super) struct Kubeconfig {
 }
 
 impl Kubeconfig {
-    /// The cluster, and what to run its requests on.
+    /// The cluster, and the runtime for requests to it.
     pub(super) fn connect(&self) -> anyhow::Result<(Api, Runtime)> {
         Ok((Api::for_person(self.access()?), runtime()?))
     }
@@ -44,7 +44,7 @@ impl Kubeconfig {
     }
 }
 
-/// What requests to the cluster run on.
+/// The runtime for requests to the cluster.
 pub(super) fn runtime() -> std::io::Result<Runtime> {
     // Fails only if it was done before.
     let _ = rustls::crypto::ring::default_provider().install_default();

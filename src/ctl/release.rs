@@ -1,7 +1,7 @@
 //! `rebootctl release`: a person frees the slots that a node holds, with a credential of their own.
 //!
-//! A Ready holder is told to step back first, by an annotation that its daemon obeys before its stamp. What is left
-//! is freed by compare-and-swap on what was shown, once the person has said that they mean it.
+//! If the holder is Ready, it is first asked to step back, by an annotation that its daemon obeys until its stamp.
+//! What it still holds after that is freed by compare-and-swap on what was shown, once the person has confirmed.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::notation::parse_time_span;
 
 /// How often the slots are read while the holder steps back.
 const LOOK: Duration = Duration::from_secs(1);
-/// How often it is said that this takes time.
+/// How often to say that this takes time.
 const PROGRESS: Duration = Duration::from_secs(10);
 
 /// Free the slots that a node holds, so that the next node gets its turn
@@ -69,7 +69,7 @@ impl Release {
         seen.free(api, asks, self.yes).await
     }
 
-    /// Node first, slots then: of the two, others compete for the slots.
+    /// The Node before the slots: others compete for the slots, so the fresher answer should be theirs.
     async fn look(&self, api: &mut Api) -> anyhow::Result<Holder> {
         let node = NodeIs::read(api, &self.node).await?;
         let mut held = api.held_slots().await.context("cannot read the slots")?;
@@ -93,7 +93,7 @@ impl Release {
         for held in seen.can_step_back() {
             match api.ask_to_step_back(&held.slot, &who).await {
                 Outcome::Answered => println!("{} is told to step back from {}.", self.node, held.slot.name),
-                // Whatever has changed is seen in the next look.
+                // If something has changed, the next look shows it.
                 Outcome::Refused { conflict: true, .. } => {}
                 Outcome::Refused { failure, .. } | Outcome::Unanswered(failure) => {
                     bail!("{} cannot be told to step back: {}", self.node, failure.message)
@@ -103,7 +103,7 @@ impl Release {
         Ok(())
     }
 
-    /// Until nothing is held that can be stepped back from, or the time is over. A read that fails is repeated.
+    /// Waits until nothing is held that the node can give back, or the time is over. A read that fails is repeated.
     async fn wait(&self, api: &mut Api) {
         let until = clock::now().boot + self.timeout;
         let mut told = clock::now().boot;
@@ -126,7 +126,7 @@ impl Release {
     }
 }
 
-/// For who reaches the cluster with kubectl only.
+/// For somebody who can reach the cluster with kubectl only.
 fn by_kubectl(node: &str) -> String {
     format!(
         "kubectl can do the same, without questions. Which slot does {node} hold?\

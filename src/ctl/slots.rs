@@ -1,4 +1,5 @@
-//! What `rebootctl release` and `rebootctl free` share: who holds which slot, what it means to take it, and the write.
+//! What `rebootctl release` and `rebootctl free` share: who holds which slot, what taking it away means, and the
+//! write.
 
 use std::io::{BufRead, IsTerminal, Write};
 use std::process::ExitCode;
@@ -12,7 +13,7 @@ use crate::host::clock;
 /// How it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// What was to be freed is free.
+    /// The slots that were to be freed are free.
     Free,
     /// Nothing was freed: the person said no, or something changed meanwhile.
     Kept,
@@ -73,12 +74,12 @@ impl Holder {
         }
     }
 
-    /// Slots that a daemon has claimed and not stamped: it may still give them back.
+    /// Slots that a daemon has claimed but not stamped: it may still give them back.
     pub(super) fn can_step_back(&self) -> impl Iterator<Item = &HeldSlot> {
         self.held.iter().filter(|held| is_claimed(held) && held.slot.stamp.is_none())
     }
 
-    /// Frees what is held, once a person has read what that means and has confirmed it.
+    /// Frees the slots once a person has read what that means and has confirmed it.
     pub(super) async fn free(&self, api: &mut Api, asked: bool, yes: bool) -> anyhow::Result<Ending> {
         print!("{}", self.what_it_means(asked));
         if !yes {
@@ -94,7 +95,7 @@ impl Holder {
         self.write(api).await
     }
 
-    /// In plain words, so that nobody takes it for another thing than it is.
+    /// In plain words, so that nobody misunderstands what it does.
     fn what_it_means(&self, asked: bool) -> String {
         let (name, state) = (&self.name, self.state(asked));
         let pools: Vec<&str> = self.held.iter().filter_map(|held| held.slot.pool.as_deref()).collect();
@@ -125,7 +126,7 @@ If {name} comes back later, its rebootd finds that the slot is gone, and uncordo
         )
     }
 
-    /// Where the holder stands; `asked`: it was asked to step back, and had time to.
+    /// The state of the holder; `asked`: it was asked to step back, and had time to.
     fn state(&self, asked: bool) -> String {
         let is_stamped = self.held.iter().any(|held| held.slot.stamp.is_some());
         match self.node {
@@ -198,7 +199,7 @@ fn is_claimed(held: &HeldSlot) -> bool {
     held.slot.stamp.is_some() || held.slot.claim.boot_id.is_some()
 }
 
-/// One held slot, for a person.
+/// One held slot, in words for people.
 fn line(held: &HeldSlot) -> String {
     let slot = &held.slot;
     let pool = slot.pool.as_deref().unwrap_or("none");
@@ -212,14 +213,14 @@ fn line(held: &HeldSlot) -> String {
     format!("{} (pool {pool}): {what}{since}{}", slot.name, asked.unwrap_or_default())
 }
 
-/// For who reaches the cluster with kubectl only.
+/// For somebody who can reach the cluster with kubectl only.
 pub(super) fn kubectl_line(slot: &str) -> String {
     format!(
         "kubectl -n rebootd patch lease {slot} --type merge -p '{{\"spec\":{{\"holderIdentity\":null}}}}'"
     )
 }
 
-/// The name of a node or a slot: it becomes part of a path at the API server.
+/// The name of a node or a slot, which becomes part of a path at the API server.
 pub(super) fn parse_name(text: &str) -> Result<String, String> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     if text.starts_with(|first: char| first.is_ascii_alphanumeric()) && text.bytes().all(allowed) {

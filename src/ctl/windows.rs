@@ -73,8 +73,8 @@ fn print_starts(expression: &str, mut base: Duration, count: usize) -> anyhow::R
     Ok(())
 }
 
-/// Wall time since 1970, as the core counts it. `@seconds` as well, and a date and time in local time, as systemd
-/// takes them.
+/// Wall time since 1970, as the core counts it. Also accepts `@seconds`, and a date and time in local time, as
+/// systemd does.
 fn parse_instant(text: &str) -> Result<Duration, String> {
     let instant = text.parse().ok().and_then(|instant: Timestamp| instant.as_duration().try_into().ok());
     let named = || Calendar::parse(text, &zones()).ok()?.instant();
@@ -93,21 +93,21 @@ struct Outlook {
     open: bool,
     /// Why not.
     reason: Option<String>,
-    /// When they may next, or now.
+    /// When they may start next, or since now.
     windows: Vec<Span>,
 }
 
 /// A time in which reboots may start.
 #[derive(Debug, Serialize)]
 struct Span {
-    /// When it begins; for one that is open already, the instant that was asked for.
+    /// When it begins; if it is open already, the instant that was asked about.
     from: Timestamp,
-    /// When it ends; None if that is not in sight.
+    /// When it ends; None if no end is found.
     to: Option<Timestamp>,
 }
 
 impl Outlook {
-    /// The next `count` times in which reboots may start; None stands for no window configured.
+    /// The next `count` times in which reboots may start; None means that no window is configured.
     fn new(windows: Option<&decide::Windows>, at: Duration, count: usize, zone: &TimeZone) -> Outlook {
         let Some(windows) = windows else {
             let reason = "no window is configured; set \"window\" in [policy], see rebootd.toml(5)";
@@ -170,7 +170,7 @@ fn spans(windows: &decide::Windows, mut at: Duration, count: usize) -> Vec<Span>
     spans
 }
 
-/// The instant; the last that there is if it is beyond.
+/// The instant; if it is out of range, the last one that exists.
 fn timestamp(wall: Duration) -> Timestamp {
     Timestamp::try_from(std::time::UNIX_EPOCH + wall).unwrap_or(Timestamp::MAX)
 }

@@ -1,8 +1,8 @@
 //! Calendar expressions as in systemd's `OnCalendar=`, see systemd.time(7): when windows and freezes start.
 //!
-//! An expression matches local dates and times of a zone. One that the zone skips (clocks go forward) is not
-//! moved, it does not happen. One that it repeats (clocks go back) happens once, the first time. Both as in
-//! systemd; `tests/calendar.rs` asks it, and lists where it differs.
+//! An expression matches local dates and times of a time zone. A time that the zone skips (clocks go forward) is not
+//! moved: it does not happen. A time that the zone repeats (clocks go back) happens once, the first time. Both are as
+//! in systemd; `tests/calendar.rs` compares with it, and lists the differences.
 
 mod parse;
 #[cfg(test)]
@@ -19,9 +19,9 @@ pub use parse::CalendarError;
 /// The time zones of this host, which the core cannot read itself.
 #[derive(Debug, Clone)]
 pub struct Zones {
-    /// For expressions that name none.
+    /// For expressions that name no zone.
     pub local: TimeZone,
-    /// Finds one by its name in the tz database.
+    /// Finds a zone by its name in the tz database.
     pub named: fn(&str) -> Option<TimeZone>,
 }
 
@@ -39,12 +39,12 @@ pub struct Calendar {
     from_month_end: bool,
     hour: Vec<Steps>,
     minute: Vec<Steps>,
-    /// Of the minute.
+    /// In the minute.
     microsecond: Vec<Steps>,
     zone: TimeZone,
 }
 
-/// `first`, and on by `step` to `last` at most.
+/// `first`, and on in steps of `step`, up to `last`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Steps {
     first: u32,
@@ -53,37 +53,37 @@ struct Steps {
 }
 
 impl Calendar {
-    /// Understands a calendar expression.
+    /// Parses a calendar expression.
     pub fn parse(text: &str, zones: &Zones) -> Result<Calendar, CalendarError> {
         parse::parse(text, zones)
     }
 
-    /// Just this instant.
+    /// Only this instant.
     pub fn at(instant: Duration) -> Option<Calendar> {
         let civil = TimeZone::UTC.to_datetime(timestamp(instant)?);
         parse::once(format!("@{}", instant.as_secs()), civil)
     }
 
-    /// The first start after this instant, as `systemd-analyze calendar` says it.
+    /// The first start after this instant, as `systemd-analyze calendar` reports it.
     ///
-    /// From within an hour that the zone repeats, in its second pass, it goes on in that pass. So the answer
-    /// depends on when one asks, and windows ask [`Calendar::next_start`].
+    /// If the instant is in the second pass of an hour that the zone repeats, the next start is in that pass, too. So
+    /// the answer depends on when one asks; windows therefore ask [`Calendar::next_start`].
     pub fn next(&self, after: Duration) -> Option<Duration> {
         self.not_before(tick_after(after)?)
     }
 
-    /// The first start after this instant, of which each local time has one.
+    /// The first start after this instant, where each local time happens once.
     pub fn next_start(&self, after: Duration) -> Option<Duration> {
         self.not_before(self.end_of_second_pass(tick_after(after)?)?)
     }
 
-    /// When the one date and time that it names begins, if it is only one. Where the zone skips that time, at
-    /// the same distance after the change: a freeze "from" that day still has to begin.
+    /// When the one date and time that it names begins, if it names only one. If the zone skips that time, the result
+    /// is the same distance after the change: a freeze "from" that day still has to begin.
     pub fn instant(&self) -> Option<Duration> {
         self.resolve(self.only()?)
     }
 
-    /// Like [`Calendar::instant`], but a day without a time is named to its end.
+    /// Like [`Calendar::instant`], but a day without a time means the end of that day.
     pub fn end(&self) -> Option<Duration> {
         let only = self.only()?;
         let names_time = self.text.contains([':', '@']);
@@ -118,7 +118,7 @@ impl Calendar {
         }
     }
 
-    /// The end of the hour that the zone repeats, if the instant is in its second pass; else the instant.
+    /// The end of the hour that the zone repeats, if the instant is in its second pass; otherwise the instant.
     fn end_of_second_pass(&self, at: Timestamp) -> Option<Timestamp> {
         let local = self.zone.to_datetime(at);
         let AmbiguousOffset::Fold { before, after } = self.zone.to_ambiguous_timestamp(local).offset() else {
@@ -131,7 +131,7 @@ impl Calendar {
         change.timestamp().checked_add(before.duration_since(after)).ok()
     }
 
-    /// The first date and time that matches and is not before `from`, whether the zone has it or not.
+    /// The first matching date and time that is not before `from`, whether it exists in the zone or not.
     fn next_civil(&self, from: DateTime) -> Option<DateTime> {
         let mut date = self.next_date(from.date())?;
         if date == from.date() {
@@ -188,13 +188,13 @@ impl std::fmt::Display for Calendar {
     }
 }
 
-/// The smallest of the values that is not below `from`.
+/// The smallest value that is not below `from`.
 fn at_least(steps: &[Steps], from: u32) -> Option<u32> {
     let value = |it: &Steps| it.first + from.saturating_sub(it.first).div_ceil(it.step) * it.step;
     steps.iter().filter_map(|it| Some(value(it)).filter(|value| *value <= it.last)).min()
 }
 
-/// All of the values that are not below `from`, in their order.
+/// All values that are not below `from`, in order.
 fn values(steps: &[Steps], from: u32) -> impl Iterator<Item = u32> {
     std::iter::successors(at_least(steps, from), |last| at_least(steps, last + 1))
 }
@@ -213,7 +213,7 @@ fn microsecond_of_minute(time: Time) -> u32 {
     u32::from(time.second().unsigned_abs()) * 1_000_000 + time.subsec_nanosecond().unsigned_abs() / 1000
 }
 
-/// A minute of UTC, in letters that the value of a Kubernetes label may have.
+/// A minute in UTC, in letters that the value of a Kubernetes label may contain.
 pub fn minute(instant: Duration) -> String {
     timestamp(instant).unwrap_or_default().strftime("%Y-%m-%dT%H%MZ").to_string()
 }

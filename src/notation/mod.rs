@@ -1,5 +1,5 @@
-//! What people write: calendar expressions, time spans, label selectors, names of objects and versions. Nothing here knows
-//! of the rest of rebootd.
+//! What people write: calendar expressions, time spans, label selectors, names of objects, and versions. Nothing here
+//! knows about the rest of rebootd.
 
 mod calendar;
 mod id;

@@ -1,4 +1,4 @@
-//! The names that Kubernetes gives, and takes.
+//! The names that Kubernetes gives and accepts.
 
 /// Whether a Node can have this name.
 pub fn is_node_name(text: &str) -> bool {
@@ -28,8 +28,8 @@ pub fn is_label_value(text: &str) -> bool {
     text.len() <= 63 && framed(text, allowed, |byte| allowed(byte) || b"-_.".contains(&byte))
 }
 
-/// Whether the text has bytes of the first kind at both ends and only bytes of the second kind in it. Empty text has no
-/// ends.
+/// Whether the text has bytes of the first kind at both ends and only bytes of the second kind in it. Empty text has
+/// no ends.
 fn framed(text: &str, at_ends: impl Fn(u8) -> bool, inside: impl Fn(u8) -> bool) -> bool {
     let ends = [text.bytes().next(), text.bytes().next_back()];
     ends.into_iter().all(|end| end.is_some_and(&at_ends)) && text.bytes().all(inside)

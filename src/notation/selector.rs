@@ -1,4 +1,5 @@
-//! Label selectors: those of objects, which `meta/v1 LabelSelector` defines, and those that `kubectl -l` takes.
+//! Label selectors: in the form of `meta/v1 LabelSelector`, which objects contain, and in the form that `kubectl -l`
+//! accepts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -6,7 +7,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
-/// Selects by labels: all of its requirements have to be met, so that one without any selects everything.
+/// Selects by labels: all of its requirements must be met, so a selector without any selects everything.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Selector {
@@ -14,27 +15,27 @@ pub struct Selector {
     pub requirements: Vec<Requirement>,
 }
 
-/// What a label has to be.
+/// What is required of a label.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Requirement {
     /// The label.
     pub label: String,
-    /// What is asked of it.
+    /// The requirement.
     pub operator: Operator,
 }
 
 /// The operators of `matchExpressions`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Operator {
-    /// It is there and has one of these values.
+    /// It exists and has one of these values.
     In(BTreeSet<String>),
-    /// It is not there, or has none of these values.
+    /// It does not exist, or has none of these values.
     NotIn(BTreeSet<String>),
-    /// It is there.
+    /// It exists.
     Exists,
-    /// It is not there.
+    /// It does not exist.
     DoesNotExist,
-    /// One that this version does not know: it may select anything.
+    /// An operator that this version does not know: it may select anything.
     Unknown,
 }
 
@@ -54,7 +55,7 @@ impl Selector {
     }
 }
 
-/// As `kubectl -l` takes it: `app=db,tier!=test,zone in (a,b),!canary`.
+/// As `kubectl -l` accepts it: `app=db,tier!=test,zone in (a,b),!canary`.
 impl FromStr for Selector {
     type Err = String;
 
@@ -111,7 +112,7 @@ fn of_values(is_in: bool, values: BTreeSet<String>) -> Operator {
     if is_in { Operator::In(values) } else { Operator::NotIn(values) }
 }
 
-/// The characters of labels and their values that a text begins with, at least one.
+/// The characters at the start of a text that labels and their values may contain; at least one.
 fn word<'a>(text: &'a str, what: &str) -> Result<(String, &'a str), String> {
     let belongs = |letter: char| letter.is_ascii_alphanumeric() || "-_./".contains(letter);
     let end = text.find(|letter| !belongs(letter)).unwrap_or(text.len());

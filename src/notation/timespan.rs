@@ -14,8 +14,7 @@ const MONTH: u64 = 2_629_800 * SECOND;
 /// systemd's year: 365.25 days.
 const YEAR: u64 = 31_557_600 * SECOND;
 
-/// How many microseconds a unit has. Only here upper case matters: `M` is a month,
-/// `m` a minute.
+/// How many microseconds a unit has. Only here does upper case matter: `M` is a month, `m` a minute.
 const UNITS: &[(&str, u64)] = &[
     ("usec", 1),
     ("us", 1),
@@ -53,13 +52,13 @@ const UNITS: &[(&str, u64)] = &[
 /// A text that is not a time span.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TimeSpanError {
-    /// There is nothing.
+    /// It is empty.
     #[error("empty time span; write for example \"90s\" or \"2h 30min\"")]
     Empty,
-    /// A number should stand before this.
+    /// There should be a number before this.
     #[error("expected a number before \"{0}\"; write for example \"90s\" or \"2h 30min\"")]
     NoNumber(String),
-    /// No unit is called so.
+    /// There is no such unit.
     #[error("unknown unit of time \"{0}\"; known are us, ms, s, min, h, d, w, M (months) and y")]
     UnknownUnit(String),
     /// More than 2^64 microseconds, which are half a million years.
@@ -67,8 +66,8 @@ pub enum TimeSpanError {
     TooLong,
 }
 
-/// Reads a time span. A number without a unit counts seconds, several parts are
-/// added, and fractions of a microsecond are dropped, all as systemd does.
+/// Parses a time span. A number without a unit counts seconds, several parts are added, and fractions of a
+/// microsecond are dropped, all as in systemd.
 pub fn parse_time_span(text: &str) -> Result<Duration, TimeSpanError> {
     let mut rest = text.trim();
     if rest.is_empty() {
@@ -83,7 +82,7 @@ pub fn parse_time_span(text: &str) -> Result<Duration, TimeSpanError> {
     Ok(Duration::from_micros(total))
 }
 
-/// Reads one number with its unit; gives its microseconds and the text after it.
+/// Parses one number with its unit; returns its microseconds and the text after it.
 fn parse_part(text: &str) -> Result<(u64, &str), TimeSpanError> {
     let no_number = || TimeSpanError::NoNumber(text.to_owned());
     let (whole, rest) = split_while(text, |c| c.is_ascii_digit());
@@ -104,7 +103,7 @@ fn parse_part(text: &str) -> Result<(u64, &str), TimeSpanError> {
     Ok((microseconds(whole, fraction, unit_length(unit)?)?, after))
 }
 
-/// The microseconds of one unit; seconds where none is given.
+/// The microseconds of one unit; of a second if no unit is given.
 fn unit_length(name: &str) -> Result<u64, TimeSpanError> {
     if name.is_empty() {
         return Ok(SECOND);
@@ -127,7 +126,7 @@ fn microseconds(whole: &str, fraction: &str, unit: u64) -> Result<u64, TimeSpanE
     Ok(total)
 }
 
-/// Splits after the leading characters that are as asked for.
+/// Splits after the leading characters that match.
 fn split_while(text: &str, wanted: impl Fn(char) -> bool) -> (&str, &str) {
     let end = text.find(|c| !wanted(c)).unwrap_or(text.len());
     text.split_at(end)
@@ -166,7 +165,7 @@ impl Visitor<'_> for TimeSpanVisitor {
 mod tests {
     use super::*;
 
-    /// Each pair was asked of `systemd-analyze timespan` (systemd 252).
+    /// Each pair was compared with `systemd-analyze timespan` (systemd 252).
     #[test]
     fn agrees_with_systemd() {
         for (text, microseconds) in [

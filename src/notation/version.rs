@@ -1,9 +1,9 @@
-//! Kernels by name, as Debian and Ubuntu name them: which one is newer, among those of one flavour.
+//! Kernels by name, as Debian and Ubuntu name them: which of the kernels of one flavour is newer.
 
 use std::cmp::Ordering;
 
-/// The newest of the installed kernels if it is newer than the running one. Only those of its flavour count: a host
-/// that runs a cloud kernel does not wait for the next generic one.
+/// The newest of the installed kernels, if it is newer than the running one. Only kernels of the same flavour count:
+/// a host that runs a cloud kernel does not wait for the next generic one.
 pub fn newest<'a>(running: &str, installed: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let (version, flavour) = split(running);
     installed
@@ -13,8 +13,8 @@ pub fn newest<'a>(running: &str, installed: impl IntoIterator<Item = &'a str>) -
         .filter(|release| compare(split(release).0, version).is_gt())
 }
 
-/// Version and flavour: `6.1.0-44` and `cloud-amd64`. The flavour begins with the first part that begins with a letter,
-/// unless that says which candidate for a release it is.
+/// Version and flavour: `6.1.0-44` and `cloud-amd64`. The flavour begins with the first part that begins with a
+/// letter, unless that part names a release candidate.
 fn split(release: &str) -> (&str, &str) {
     let is_candidate =
         |part: &str| part.strip_prefix("rc").is_some_and(|it| it.starts_with(|c: char| c.is_ascii_digit()));
@@ -28,7 +28,8 @@ fn split(release: &str) -> (&str, &str) {
     (release, "")
 }
 
-/// Compares as dpkg does: what is before the last dash, then what is behind it. A candidate is older than its release.
+/// Compares as dpkg does: first what is before the last dash, then what is after it. A candidate is older than its
+/// release.
 fn compare(one: &str, other: &str) -> Ordering {
     let (one, other) = (one.replace("-rc", "~rc"), other.replace("-rc", "~rc"));
     let parts = |version: &str| match version.rsplit_once('-') {
@@ -39,7 +40,7 @@ fn compare(one: &str, other: &str) -> Ordering {
     compare_part(&one, &other).then_with(|| compare_part(&one_revision, &other_revision))
 }
 
-/// deb-version(7): by turns what is not digits, letter by letter, and what is digits, as a number.
+/// deb-version(7): alternately the non-digits, letter by letter, and the digits, as a number.
 fn compare_part(mut one: &str, mut other: &str) -> Ordering {
     while !one.is_empty() || !other.is_empty() {
         let ((one_text, one_rest), (other_text, other_rest)) = (take(one, false), take(other, false));
@@ -58,20 +59,20 @@ fn compare_part(mut one: &str, mut other: &str) -> Ordering {
     Ordering::Equal
 }
 
-/// The beginning that is all digits, or has none, and the rest.
+/// The longest beginning of only digits, or of only non-digits, and the rest.
 fn take(text: &str, digits: bool) -> (&str, &str) {
     let end = text.find(|c: char| c.is_ascii_digit() != digits).unwrap_or(text.len());
     text.split_at(end)
 }
 
-/// A tilde is before everything, even the end; letters are before all other signs.
+/// A tilde comes before everything, even the end; letters come before all other characters.
 fn weights(text: &str) -> impl Iterator<Item = u32> {
     let weight = |letter: char| match letter {
         '~' => 0,
         letter if letter.is_ascii_alphabetic() => u32::from(letter),
         other => u32::from(other) + 256,
     };
-    // The end, between the tilde and all others.
+    // The end, between the tilde and everything else.
     text.chars().map(weight).chain([1])
 }
 

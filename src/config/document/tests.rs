@@ -1,4 +1,4 @@
-//! What is wrong with a text, and what is told of it.
+//! Mistakes in a text, and how they are reported.
 
 use super::*;
 use crate::config::tables::tables;

@@ -1,4 +1,4 @@
-//! Which questions are asked, and which cannot be meant.
+//! What is asked, and what is refused because it cannot be meant.
 
 use std::path::Path;
 

@@ -1,11 +1,11 @@
-//! The sample and the manual page, held against the keys that there are.
+//! The sample and the manual page, checked against the keys that exist.
 
 use std::collections::BTreeSet;
 
 use super::*;
 
-/// The file that the package installs, and every key in it: those of [api] exclude
-/// each other, so each way to reach the cluster is tried on its own.
+/// The file that the package installs, with every key in it. The keys of [api] exclude each other, so each way to
+/// reach the cluster is tried on its own.
 #[test]
 fn the_sample_loads_with_every_key_set() {
     let sample = include_str!("../../../packaging/etc/rebootd/config.toml");
@@ -44,7 +44,7 @@ fn the_sample_loads_with_every_key_set() {
     assert_eq!(tried, known_leaf_keys(), "the sample must show every key");
 }
 
-/// The line without its comment sign if it holds a key that is wanted.
+/// The line, uncommented if it contains a wanted key.
 fn uncomment(line: &str, wanted: impl Fn(&str) -> bool) -> &str {
     let key = line.strip_prefix('#').and_then(|rest| rest.split_once(" = "));
     match key {
@@ -66,7 +66,7 @@ fn leaf_keys((key, value): (String, toml::Value)) -> Vec<String> {
 
 fn known_leaf_keys() -> BTreeSet<String> {
     let tables = tables::tables();
-    // The tables in tables are values of their keys.
+    // Tables inside tables are values of their keys.
     let outer = tables.iter().filter(|table| !table.name.contains('.'));
     outer.flat_map(|table| table.keys().map(|key| table.dotted(key))).collect()
 }

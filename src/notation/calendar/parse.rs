@@ -1,4 +1,4 @@
-//! Reads calendar expressions: `[weekdays] [date] [time] [zone]`, with the liberties that systemd takes.
+//! Parses calendar expressions: `[weekdays] [date] [time] [zone]`, with the liberties that systemd allows.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -6,12 +6,12 @@ use jiff::tz::TimeZone;
 
 use super::{Calendar, Steps, Zones};
 
-/// A text that is not a calendar expression; what it displays says why.
+/// A text that is not a calendar expression; its display says why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct CalendarError(String);
 
-/// Expressions with a name, and what they stand for.
+/// Expressions that have a name, and what they stand for.
 const NAMED: &[(&str, &str)] = &[
     ("minutely", "*:*"),
     ("hourly", "*:00"),
@@ -25,23 +25,23 @@ const NAMED: &[(&str, &str)] = &[
     ("bi-annually", "01,07-01"),
     ("yearly", "01-01"),
     ("annually", "01-01"),
-    // A misspelling that systemd took once and cannot be rid of.
+    // A misspelling that systemd once accepted and cannot get rid of.
     ("anually", "01-01"),
 ];
 
 const WEEKDAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 const EVERY_WEEKDAY: u8 = 0b111_1111;
 
-/// As many as systemd takes.
+/// As many as systemd accepts.
 const MOST_IN_A_LIST: usize = 241;
 
-/// One part of a date or a time, and which values it may have.
+/// One component of a date or a time, and which values it may have.
 #[derive(Clone, Copy)]
 struct Field {
     name: &'static str,
     least: u32,
     most: u32,
-    /// What one is: microseconds are written as seconds.
+    /// The size of one unit: microseconds are written as seconds.
     unit: u32,
     /// Whether it counts from the end.
     from_end: bool,
@@ -50,7 +50,7 @@ struct Field {
 const YEAR: Field = Field { name: "year", least: 1970, most: 2199, unit: 1, from_end: false };
 const MONTH: Field = Field { name: "month", least: 1, most: 12, unit: 1, from_end: false };
 const DAY: Field = Field { name: "day", least: 1, most: 31, unit: 1, from_end: false };
-/// All months have a 28th last day.
+/// Every month has at least 28 days.
 const DAY_FROM_END: Field = Field { most: 28, from_end: true, ..DAY };
 const HOUR: Field = Field { name: "hour", least: 0, most: 23, unit: 1, from_end: false };
 const MINUTE: Field = Field { name: "minute", least: 0, most: 59, unit: 1, from_end: false };
@@ -61,7 +61,7 @@ const MICROSECONDS: u32 = 1_000_000;
 pub(super) fn parse(text: &str, zones: &Zones) -> Result<Calendar, CalendarError> {
     let (expression, zone) = split_zone(text, zones);
     let parsed = parse_local(expression, zone);
-    // What is left of an expression without its last word makes sense only if that word was meant as its zone.
+    // If the expression only makes sense without its last word, that word was meant as the zone.
     if parsed.is_err()
         && let Some((expression, word)) = text.rsplit_once(' ')
         && word.starts_with(|c: char| c.is_ascii_alphabetic())
@@ -190,7 +190,7 @@ fn parse_date(text: &str) -> Result<Calendar, CalendarError> {
     })
 }
 
-/// Hours, minutes and seconds; midnight where the text is empty.
+/// Hours, minutes and seconds; midnight if the text is empty.
 fn parse_time(text: &str) -> Result<[Vec<Steps>; 3], CalendarError> {
     let text = if text.is_empty() { "0:0" } else { text };
     let (hour, rest) = text.split_once(':').ok_or_else(|| {
@@ -200,7 +200,7 @@ fn parse_time(text: &str) -> Result<[Vec<Steps>; 3], CalendarError> {
     Ok([parse_list(hour, HOUR)?, parse_list(minute, MINUTE)?, parse_list(second, SECOND)?])
 }
 
-/// `*`, or values and ranges with commas between them.
+/// `*`, or values and ranges separated by commas.
 fn parse_list(text: &str, field: Field) -> Result<Vec<Steps>, CalendarError> {
     if text == "*" {
         return Ok(vec![Steps { first: field.least, last: field.most, step: field.unit }]);
@@ -211,7 +211,7 @@ fn parse_list(text: &str, field: Field) -> Result<Vec<Steps>, CalendarError> {
     text.split(',').map(|item| parse_item(item, field)).collect()
 }
 
-/// `first[..last][/step]`; a range that is too short for its step is `first` alone, as in systemd.
+/// `first[..last][/step]`; a range that is too short for its step is just `first`, as in systemd.
 fn parse_item(text: &str, field: Field) -> Result<Steps, CalendarError> {
     let (range, step) = text.split_once('/').map_or((text, None), |(range, it)| (range, Some(it)));
     let (first, last) = range.split_once("..").map_or((range, None), |(first, it)| (first, Some(it)));
@@ -231,14 +231,14 @@ fn parse_item(text: &str, field: Field) -> Result<Steps, CalendarError> {
         };
     };
     let end = with_century(parse_number(last, field)?, field);
-    // Where it steps by whole seconds because nothing else is said, a part of one is not what was meant.
+    // If it steps by whole seconds because nothing else is written, a fraction of a second is not meant.
     let shortest = if step.is_none() && field.unit > 1 { field.unit } else { 0 };
     if end < first + shortest {
         return error(format!("the range {text} ends before it begins"));
     }
     let step = step.unwrap_or(field.unit);
     let end = within(end - (end - first) % step, last, field)?;
-    // From the end of the month, what is further from it comes first.
+    // Counted from the end of the month, the day that is further from the end comes first.
     let (first, last) = if field.from_end { (end, first) } else { (first, end) };
     Ok(Steps { first, last, step })
 }
@@ -251,7 +251,7 @@ fn within(value: u32, text: &str, field: Field) -> Result<u32, CalendarError> {
     error(format!("there is no {} {text}; they go from {least} to {most}", field.name))
 }
 
-/// 12 is 2012, and 89 is 1989.
+/// 12 means 2012, and 89 means 1989.
 fn with_century(value: u32, field: Field) -> u32 {
     match value {
         0..70 if field.name == YEAR.name => value + 2000,
@@ -260,7 +260,7 @@ fn with_century(value: u32, field: Field) -> u32 {
     }
 }
 
-/// A whole number; of seconds also with a fraction, which is rounded to microseconds.
+/// A whole number; for seconds also with a fraction, which is rounded to microseconds.
 fn parse_number(text: &str, field: Field) -> Result<u32, CalendarError> {
     let (whole, fraction) = match text.split_once('.') {
         Some((whole, fraction)) if field.unit > 1 => (whole, Some(fraction)),
@@ -276,7 +276,7 @@ fn parse_number(text: &str, field: Field) -> Result<u32, CalendarError> {
     Ok(whole + fraction.map_or(0, microseconds))
 }
 
-/// The digits after a decimal point, the seventh of which rounds.
+/// The digits after a decimal point; the seventh rounds.
 fn microseconds(digits: &str) -> u32 {
     let digit = |place| digits.as_bytes().get(place).map_or(0, |digit: &u8| u32::from(digit - b'0'));
     (0..6).fold(0, |total, place| total * 10 + digit(place)) + u32::from(digit(6) >= 5)

@@ -3,7 +3,7 @@ use jiff::tz::TimeZone;
 
 use super::*;
 
-/// Expressions without a zone are in this one.
+/// The zone of expressions that name none.
 fn calendar(zone: &str, text: &str) -> Result<Calendar, CalendarError> {
     let named = |name: &str| TimeZone::get(name).ok().filter(|zone| zone.iana_name() == Some(name));
     Calendar::parse(text, &Zones { local: TimeZone::get(zone).unwrap(), named })
@@ -13,7 +13,7 @@ fn instant(text: &str) -> Duration {
     text.parse::<Timestamp>().unwrap().as_duration().try_into().unwrap()
 }
 
-/// The first starts after an instant, without their seconds where those are 0.
+/// The first starts after an instant, without seconds if they are 0.
 fn starts(zone: &str, after: &str, text: &str) -> Vec<String> {
     let calendar = calendar(zone, text).unwrap();
     let mut at = instant(after);
@@ -61,7 +61,7 @@ fn what_never_comes_is_found_out() {
     }
 }
 
-/// Clocks go forward: what they skip does not come. Each was asked of systemd 252.
+/// Clocks go forward: times that they skip do not happen. Each case was compared with systemd 252.
 #[test]
 fn gaps_are_skipped() {
     for (zone, after, text, expected) in [
@@ -77,7 +77,7 @@ fn gaps_are_skipped() {
     }
 }
 
-/// Clocks go back: what they repeat comes once, the first time. Each was asked of systemd 252.
+/// Clocks go back: times that they repeat happen once, the first time. Each case was compared with systemd 252.
 #[test]
 fn folds_come_once() {
     for (zone, after, text, expected) in [
@@ -85,7 +85,7 @@ fn folds_come_once() {
         ("Europe/Stockholm", "2026-10-25T00:30:00Z", "*:0/30", ["2026-10-25T02:00Z", "2026-10-25T02:30Z"]),
         ("Australia/Lord_Howe", "2026-04-04T14:40:00Z", "*:0/15", ["2026-04-04T14:45Z", "2026-04-04T15:30Z"]),
         ("America/Santiago", "2026-04-04T12:00:00Z", "23:30", ["2026-04-05T02:30Z", "2026-04-06T03:30Z"]),
-        // Who asks in the second pass gets an answer from it.
+        // Asked in the second pass, it answers from the second pass.
         ("Europe/Stockholm", "2026-10-25T01:10:00Z", "*:0/15", ["2026-10-25T01:15Z", "2026-10-25T01:30Z"]),
     ] {
         assert_eq!(starts(zone, after, text)[..2], expected, "{zone} {text}");
@@ -109,7 +109,7 @@ fn a_date_is_an_instant_and_has_an_end() {
     assert_eq!(stockholm("2026-12-20").end(), Some(instant("2026-12-20T23:00:00Z")));
     assert_eq!(stockholm("2026-12-20 00:00").end(), Some(instant("2026-12-19T23:00:00Z")));
     assert_eq!(stockholm("2026-03-29 02:30").instant(), Some(instant("2026-03-29T01:30:00Z")));
-    // Where the day begins at one.
+    // A zone in which the day begins at one.
     let santiago = calendar("America/Santiago", "2026-09-06").unwrap();
     assert_eq!(santiago.instant(), Some(instant("2026-09-06T04:00:00Z")));
     for text in ["Fri", "2026-12-*", "2026-02-30", "Mon 2026-12-20"] {
