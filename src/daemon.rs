@@ -57,9 +57,9 @@ enum Command {
         #[command(flatten)]
         config: ConfigDirectories,
     },
-    /// Uncordon this node and give its slot back, where that is safe
+    /// Uncordon this node and give its slot back, if that is safe
     ///
-    /// Meant for the removal of the package, while the daemon is stopped. Where it is not
+    /// Meant for the removal of the package, while the daemon is stopped. If it is not
     /// safe or not possible, prints what a person has to do instead.
     StepBack {
         /// How long this may take, for example "25s"
@@ -145,7 +145,7 @@ fn step_back(timeout: Duration, config: &ConfigDirectories) -> ExitCode {
 /// What a person has to do if the node could not give back what it holds.
 fn left_behind(node: &str) -> String {
     format!(
-        "rebootd: could not make sure in time that node {node} holds nothing any more.\n\
+        "rebootd: could not make sure in time that node {node} holds neither a slot nor our cordon.\n\
          If it holds a slot or our cordon, it keeps them, so that no other node goes down meanwhile.\n\
          Once the node is well, uncordon it, see which slot it holds, and free that from another host with rebootd:\n\
          \n  kubectl uncordon {node}\

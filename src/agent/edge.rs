@@ -239,7 +239,7 @@ impl Edge for DaemonEdge {
     fn remember(&mut self, memory: &Memory) {
         let Some(path) = &self.memory else { return };
         if let Err(error) = memory::store(path, memory) {
-            tracing::warn!(%error, path = %path.display(), "cannot write down what to remember");
+            tracing::warn!(%error, path = %path.display(), "cannot store what to remember");
         }
     }
 
@@ -373,7 +373,7 @@ enum Woken {
 /// If the start fails, the core sees that the unit does not run, and asks for it again.
 fn start_unit(name: &str) {
     if let Err(error) = hooks::start(name) {
-        tracing::warn!(%error, "cannot have systemd start rebootd-{name}.service");
+        tracing::warn!(%error, "cannot make systemd start rebootd-{name}.service");
     }
 }
 

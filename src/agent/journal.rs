@@ -146,7 +146,7 @@ pub(super) fn tell_write(effect: &Effect, outcome: &Outcome) {
 pub(super) fn tell_eviction(pod: &PodKey, outcome: &EvictionOutcome) {
     match outcome {
         EvictionOutcome::Granted => {}
-        EvictionOutcome::Outdated => tracing::debug!("{pod} is not what it was"),
+        EvictionOutcome::Outdated => tracing::debug!("{pod} is gone or was replaced"),
         EvictionOutcome::Refused(refusal) => {
             tracing::info!("{pod} may not leave: {} ({})", refusal.by, refusal.message);
         }

@@ -190,7 +190,7 @@ impl Api {
     pub async fn others(&mut self, pool: &str, control_plane: bool) -> Result<Others, ApiError> {
         let read = tokio::time::timeout(OTHERS_TIMEOUT, self.read_others(pool, control_plane)).await;
         read.unwrap_or_else(|_| {
-            Err(ApiError::NoAnswer(format!("no whole list after {} s", OTHERS_TIMEOUT.as_secs())))
+            Err(ApiError::NoAnswer(format!("the list was not complete after {} s", OTHERS_TIMEOUT.as_secs())))
         })
     }
 

@@ -128,7 +128,7 @@ fn found(code: u16, body: &[u8]) -> Result<Names, ApiError> {
     }
     // Notes on the expression begin like this; any other warning says that not everything has answered.
     if let Some(warning) = head.warnings.iter().find(|warning| !warning.starts_with("PromQL ")) {
-        return Err(ApiError::garbled(format!("it may not be whole: {warning}")));
+        return Err(ApiError::garbled(format!("it may be incomplete: {warning}")));
     }
     match head.data {
         Some(Kind { kind }) if kind == "vector" => {}
@@ -210,7 +210,7 @@ mod tests {
                 "the answer cannot be understood: the expression gives a scalar, not an instant vector",
             ),
             (200, r#"{"status":"success"}"#, "the answer cannot be understood: it holds no data"),
-            (200, &partial, "the answer cannot be understood: it may not be whole: store a: down"),
+            (200, &partial, "the answer cannot be understood: it may be incomplete: store a: down"),
         ] {
             let error = answer(code, body).unwrap_err();
             assert!(error.starts_with(text), "{error}");

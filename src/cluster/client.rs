@@ -201,8 +201,9 @@ fn bearer_in(path: &Path, files: &mut Vec<(PathBuf, Option<SystemTime>)>) -> Res
 
 fn bearer(token: &str) -> Result<HeaderValue, ApiError> {
     // The error is not passed on, because it might show the token.
-    let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
-        .map_err(|_| ApiError::Client("the token holds characters that no token has".to_owned()))?;
+    let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
+        ApiError::Client("the token contains characters that a token cannot contain".to_owned())
+    })?;
     value.set_sensitive(true);
     Ok(value)
 }

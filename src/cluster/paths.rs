@@ -85,7 +85,7 @@ fn leases(namespace: &str) -> String {
 /// as the end of the name.
 fn segment(name: &str) -> Result<impl std::fmt::Display, ApiError> {
     if ["", ".", ".."].contains(&name) || name.contains(['/', '%']) {
-        return Err(ApiError::Client(format!("nothing can have the name {:?}", words(name, NOTE))));
+        return Err(ApiError::Client(format!("{:?} cannot be a name", words(name, NOTE))));
     }
     Ok(utf8_percent_encode(name, ENCODED))
 }

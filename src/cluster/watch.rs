@@ -48,7 +48,7 @@ impl Told {
         let failure = failure.unwrap_or_default();
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !failure.is_empty() && *told != failure {
-            tracing::info!("{failure}; it begins again after a look");
+            tracing::info!("{failure}; it starts again after a look");
         }
         *told = failure;
     }

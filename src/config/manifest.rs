@@ -47,7 +47,7 @@ pub fn check(path: &Path) -> Result<(), ConfigError> {
 fn check_manifests(path: &Path, text: &str) -> Result<(), ConfigError> {
     let refused = |message: String| ConfigError::at(Place::file(path), message);
     let manifests: Vec<Manifest> = serde_saphyr::from_multiple(text).map_err(|error| {
-        refused(format!("these are no manifests: {}", error.to_string().replace('\n', " ")))
+        refused(format!("these are not valid manifests: {}", error.to_string().replace('\n', " ")))
     })?;
     let is_policy = |it: &&Manifest| it.kind == "ConfigMap" && it.metadata.name == "policy";
     let Some(policy) = manifests.iter().find(is_policy) else {
@@ -101,7 +101,7 @@ mod tests {
             check("kind: ConfigMap\nmetadata: {name: other}"),
             "m: has no ConfigMap with the name \"policy\""
         );
-        assert!(check("{").starts_with("m: these are no manifests"));
+        assert!(check("{").starts_with("m: these are not valid manifests"));
         let odd = "kind: ConfigMap\nmetadata: {name: policy}\ndata: {policy.tml: x}";
         assert_eq!(check(odd), "m: unknown key \"policy.tml\" in its data; did you mean \"policy.toml\"");
     }

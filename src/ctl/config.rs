@@ -122,7 +122,7 @@ pub(super) fn policy_in_cluster(files: &Files) -> anyhow::Result<InCluster> {
 /// Uses this host's credential to ask for the policy's data and the Node's labels.
 fn ask_cluster(files: &Files) -> anyhow::Result<(Option<Labels>, Labels)> {
     let settings = files.settings(&identity::host_name()?)?;
-    let access = settings.api.context("there is no way to the cluster configured")?;
+    let access = settings.api.context("no way to reach the cluster is configured")?;
     let mut api = Api::new(access, settings.node_name);
     runtime()?.block_on(async {
         let read = async { anyhow::Ok((api.policy().await?, api.node().await?)) };

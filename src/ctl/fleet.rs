@@ -19,12 +19,12 @@ pub(super) struct Fleet {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Let no node start a reboot, and have drains that have begun undone
+    /// Let no node start a reboot, and undo drains that have begun
     ///
     /// Nodes that are about to reboot, or on their way back, are not stopped. The pause is a Lease
     /// named "pause" beside the slots, and lasts until `resume`.
     Pause {
-        /// Why, for whoever wonders
+        /// The reason, for people who wonder
         #[arg(value_parser = parse_reason)]
         reason: String,
         #[command(flatten)]

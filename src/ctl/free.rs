@@ -20,7 +20,7 @@ pub(super) struct Free {
     /// The slot, as `kubectl -n rebootd get leases` names it
     #[arg(value_parser = parse_name)]
     pub(super) slot: String,
-    /// Do not ask; for scripts, which have to know what they do
+    /// Do not ask for confirmation; for scripts, which have to know what they do
     #[arg(long)]
     pub(super) yes: bool,
     #[command(flatten)]

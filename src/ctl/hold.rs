@@ -16,7 +16,7 @@ use crate::host::{hold, identity};
 /// from afar.
 #[derive(Debug, Args)]
 pub(super) struct Hold {
-    /// Why, for whoever wonders
+    /// The reason, for people who wonder
     #[arg(value_parser = parse_reason)]
     reason: String,
 }

@@ -34,7 +34,7 @@ pub(super) struct Release {
     /// How long the node may take to step back, for example "2min"
     #[arg(long, value_name = "TIME", default_value = "2min", value_parser = parse_time_span)]
     pub(super) timeout: Duration,
-    /// Do not ask; for scripts, which have to know what they do
+    /// Do not ask for confirmation; for scripts, which have to know what they do
     #[arg(long)]
     pub(super) yes: bool,
     #[command(flatten)]

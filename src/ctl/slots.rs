@@ -117,7 +117,7 @@ go down while {name} still is. Check first:
   - the machine, at its console: is it up, in the middle of a boot, or down for good?
   - there, if you can reach it: rebootctl status; journalctl -u rebootd
   - why it does not go on by itself: would the next node meet the same fate?
-  - whether the pool can spare one node more just now: kubectl get nodes -l rebootd.io/pool={pool}
+  - whether the pool can spare another node at the moment: kubectl get nodes -l rebootd.io/pool={pool}
 If {name} comes back later, its rebootd finds that the slot is gone, and uncordons the node once it is healthy.
 
 ",

@@ -37,7 +37,8 @@ pub(super) fn step(world: &World, settings: &Settings, hook: Hook, turn: Duratio
     };
     let now = world.now.boot;
     let Some(run) = asked_for(world, hook, turn) else {
-        let runs = (unit.state == UnitState::Runs).then(|| "it already runs, not at our wish".to_owned());
+        let runs = (unit.state == UnitState::Runs)
+            .then(|| "it is already running, but rebootd did not start it".to_owned());
         return match runs.or_else(|| unit.obstacle.clone()) {
             Some(why) => Step::Wait(Reason::HookNotReady { hook, why }),
             None => Step::Start,
@@ -54,7 +55,7 @@ pub(super) fn step(world: &World, settings: &Settings, hook: Hook, turn: Duratio
             return Step::Wait(Reason::HookRuns { hook, since: now.saturating_sub(run.asked), left });
         }
         UnitState::Runs if begun => "it takes longer than `timeout` in [hooks]".to_owned(),
-        _ if left.is_zero() => "it does not begin; is a condition of the unit not met?".to_owned(),
+        _ if left.is_zero() => "it does not start; is a condition of the unit not met?".to_owned(),
         _ if told.is_some_and(|at| now < at + START_WITHIN) => {
             return Step::Wait(Reason::HookStarting { hook });
         }

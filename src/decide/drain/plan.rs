@@ -241,7 +241,7 @@ impl Warning {
     fn text(self) -> &'static str {
         match self {
             Warning::EmptyDir => "what is in its emptyDir volumes is lost",
-            Warning::Bare => "no controller makes it anew",
+            Warning::Bare => "no controller recreates it",
         }
     }
 }
@@ -250,12 +250,12 @@ impl Leave {
     fn text(self) -> &'static str {
         match self {
             Leave::Mirror => "a static pod of the kubelet",
-            Leave::Finished => "nothing of it runs any more",
+            Leave::Finished => "it has ended",
             Leave::DaemonSet => "its DaemonSet would bring it straight back",
             Leave::ComesBack => "it tolerates the cordon and came back each time it was evicted",
             Leave::NotDrained => "`drain` in [policy] is \"never\", and the reboot ends it",
             Leave::Bare => {
-                "no controller would make it anew, and the kubelet starts it again after the reboot"
+                "no controller would recreate it, and the kubelet starts it again after the reboot"
             }
         }
     }

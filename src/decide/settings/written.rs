@@ -176,7 +176,9 @@ fn check_label(name: &str, value: &str) -> Result<(), String> {
         return Err(format!("\"{name}\" cannot be the name of a label, such as \"example.com/maintenance\""));
     }
     if name.starts_with("rebootd.io/") {
-        return Err(format!("\"{name}\" is not yours to set: what begins with rebootd.io/ is rebootd's own"));
+        return Err(format!(
+            "\"{name}\" cannot be set here: names that begin with rebootd.io/ belong to rebootd"
+        ));
     }
     if !value.is_empty() && !is_label_value(value) {
         return Err(format!("\"{value}\" cannot be the value of label \"{name}\""));

@@ -218,7 +218,7 @@ fn parse_item(text: &str, field: Field) -> Result<Steps, CalendarError> {
     let first = within(with_century(parse_number(first, field)?, field), first, field)?;
     let step = step.map(|text| parse_number(text, field)).transpose()?;
     if step == Some(0) {
-        return error(format!("the step in \"{text}\" would never get on"));
+        return error(format!("the step in \"{text}\" would never advance"));
     }
     let Some(last) = last else {
         return match step {
@@ -227,7 +227,7 @@ fn parse_item(text: &str, field: Field) -> Result<Steps, CalendarError> {
             Some(step) if !field.from_end && step <= field.most - first => {
                 Ok(Steps { first, last: field.most, step })
             }
-            Some(_) => error(format!("the step in \"{text}\" leads out of the {}s at once", field.name)),
+            Some(_) => error(format!("the step in \"{text}\" leads out of the {}s immediately", field.name)),
         };
     };
     let end = with_century(parse_number(last, field)?, field);

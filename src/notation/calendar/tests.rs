@@ -153,8 +153,8 @@ fn says_what_is_wrong() {
         ("24:00", "there is no hour 24; they go from 0 to 23"),
         ("*-13-01", "there is no month 13; they go from 1 to 12"),
         ("*:*/5", "\"*\" is not a minute"),
-        ("*:0/0", "the step in \"0/0\" would never get on"),
-        ("*:30/30", "the step in \"30/30\" leads out of the minutes at once"),
+        ("*:0/0", "the step in \"0/0\" would never advance"),
+        ("*:30/30", "the step in \"30/30\" leads out of the minutes immediately"),
         ("*:30..20", "the range 30..20 ends before it begins"),
         ("06:00 CEST", "unknown time zone \"CEST\"; write UTC, or a name such as Europe/Stockholm"),
         (
