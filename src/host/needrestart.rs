@@ -72,7 +72,7 @@ fn understand(text: &str) -> Result<Option<Request>, String> {
     Ok(Some(Request { reason, packages: services, since: None }))
 }
 
-/// If only the daemon itself is outdated, a restart is enough.
+/// If the daemon itself is outdated, it needs a restart and not a reboot.
 fn is_ours(service: &str) -> bool {
     service == "rebootd.service"
 }
