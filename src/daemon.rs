@@ -109,7 +109,6 @@ fn serve(boot_id: String, config: ConfigDirectories) -> ExitCode {
                 _ = interrupt.recv() => {}
             }
         };
-        systemd::ready();
         agent.run(stop).await;
         systemd::stopping();
         Ok(ExitCode::SUCCESS)

@@ -17,6 +17,7 @@ pub mod daemon;
 pub mod decide;
 pub mod host;
 pub mod notation;
+mod read;
 mod replace;
 pub mod report;
 mod words;

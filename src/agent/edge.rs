@@ -44,6 +44,8 @@ pub struct DaemonEdge {
     evictions: JoinSet<Asked>,
     requests: Requests,
     hangup: Signal,
+    /// systemd knows that the daemon runs.
+    is_ready: bool,
 }
 
 /// An eviction that was asked for.
@@ -66,6 +68,7 @@ impl DaemonEdge {
             watches: Watches::default(),
             evictions: JoinSet::new(),
             hangup: signal(SignalKind::hangup())?,
+            is_ready: false,
             configuration,
         })
     }
@@ -182,7 +185,7 @@ impl DaemonEdge {
     fn reload(&mut self) -> Vec<Event> {
         match self.configuration.reload() {
             Err(error) => {
-                tracing::error!("the new configuration is not used: {error}");
+                tracing::error!("the new configuration is not used: {}", error.summary());
                 vec![Event::Configuration(Some(error.summary()))]
             }
             Ok(()) => {
@@ -200,7 +203,8 @@ impl DaemonEdge {
     /// An event of a watch. The Node's labels matter, because the policy may select this node by them.
     fn watched(&mut self, event: Event, world: &World) -> Vec<Event> {
         let policy = match &event {
-            Event::Annotations { labels, .. } => {
+            // Those of a Node that is gone, or of another one of its name, are not ours.
+            Event::Annotations { uid, labels, .. } if is_own(world, uid) => {
                 self.configuration.labels_seen(labels, world.cluster.policy.current().is_some())
             }
             _ => None,
@@ -234,6 +238,10 @@ impl Edge for DaemonEdge {
     fn report(&mut self, world: &World, decision: &Decision) {
         systemd::alive();
         self.journal.decided(world, &self.configuration.settings, decision);
+        // Whoever waits for the start to end finds a status.
+        if !std::mem::replace(&mut self.is_ready, true) {
+            systemd::ready();
+        }
     }
 
     fn remember(&mut self, memory: &Memory) {
@@ -375,6 +383,10 @@ fn start_unit(name: &str) {
     if let Err(error) = hooks::start(name) {
         tracing::warn!(%error, "cannot make systemd start rebootd-{name}.service");
     }
+}
+
+fn is_own(world: &World, uid: &str) -> bool {
+    world.cluster.node.last().and_then(Option::as_ref).is_some_and(|node| node.uid == uid)
 }
 
 fn no_api() -> Outcome {

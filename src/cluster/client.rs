@@ -196,7 +196,11 @@ fn changed_at(path: &Path) -> Option<SystemTime> {
 fn bearer_in(path: &Path, files: &mut Vec<(PathBuf, Option<SystemTime>)>) -> Result<HeaderValue, ApiError> {
     let not_a_token = |_| ApiError::Credential { path: path.to_owned(), why: "is not a token".to_owned() };
     let token = String::from_utf8(read(path, files)?).map_err(not_a_token)?;
-    bearer(token.trim())
+    match token.trim() {
+        // Sent empty it would be taken for no credential at all, and answered with a missing right.
+        "" => Err(ApiError::Credential { path: path.to_owned(), why: "is empty".to_owned() }),
+        token => bearer(token),
+    }
 }
 
 fn bearer(token: &str) -> Result<HeaderValue, ApiError> {

@@ -11,6 +11,11 @@ use super::error::{ConfigError, Mistakes, Place};
 use super::hint;
 use super::tables::{Group, Table};
 
+/// The most bytes of a text: more than anybody writes, and little enough to be read in a moment.
+pub(super) const LONGEST: usize = 1 << 20;
+/// The most mistakes of one text that are told. Whoever made more has made one kind of them, and each costs time.
+const MOST: usize = 50;
+
 /// A text that was understood.
 #[derive(Debug)]
 pub(super) struct Document<'a> {
@@ -35,6 +40,9 @@ impl<'a> Document<'a> {
 
     /// Only the syntax: keys and values are not checked.
     pub(super) fn parse_syntax(path: &'a Path, text: &'a str) -> Result<Self, ConfigError> {
+        if text.len() > LONGEST {
+            return Err(ConfigError::at(Place::file(path), format!("is longer than {LONGEST} bytes")));
+        }
         let (content, errors) = DeTable::parse_recoverable(text);
         let document = Self { path, text, content: content.into_inner() };
         document.refuse(errors.into_iter().map(|error| Problem {
@@ -52,7 +60,10 @@ impl<'a> Document<'a> {
     /// An error if there are problems.
     pub(super) fn refuse(&self, problems: impl IntoIterator<Item = Problem>) -> Result<(), ConfigError> {
         let mut mistakes = Mistakes::default();
-        problems.into_iter().for_each(|problem| mistakes.add(self.place(problem.span), problem.message));
+        problems
+            .into_iter()
+            .take(MOST)
+            .for_each(|problem| mistakes.add(self.place(problem.span), problem.message));
         mistakes.end(())
     }
 
@@ -67,6 +78,9 @@ fn problems(document: &DeTable, known: &[Table]) -> Vec<Problem> {
     for table in known.iter().rev() {
         for (key, value) in tables(document, &table.name).into_iter().flatten() {
             problems.extend(check_key(known, table, key, value, &problems));
+            if problems.len() >= MOST {
+                return problems;
+            }
         }
     }
     problems

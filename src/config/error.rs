@@ -29,7 +29,7 @@ impl ConfigError {
 
     /// An error that is not in any file.
     pub fn nowhere(message: impl Into<String>) -> Self {
-        Self { mistakes: vec![Mistake { place: None, message: message.into() }] }
+        Self { mistakes: vec![Mistake { place: None, message: words(&message.into(), MESSAGE) }] }
     }
 
     /// A file or directory that exists but cannot be read.
@@ -95,7 +95,7 @@ impl Mistakes {
 
     /// Notes a mistake at `place`.
     pub(super) fn add(&mut self, place: Place, message: impl Into<String>) {
-        self.0.push(Mistake { place: Some(place), message: message.into() });
+        self.0.push(Mistake { place: Some(place), message: words(&message.into(), MESSAGE) });
     }
 
     /// The value, if there was no mistake.

@@ -8,14 +8,18 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::complete;
-use super::document::Document;
+use super::document::{Document, LONGEST};
 use super::error::{ConfigError, Mistakes};
 use super::fleet::FleetPolicy;
 use super::merge::Merged;
 use super::tables::tables;
 use crate::decide::Windows;
 use crate::decide::settings::{Policy, Settings};
+use crate::read::read;
 use crate::replace::replace;
+
+/// The most bytes of what is stored: several files, in JSON.
+const LONGEST_KEPT: u64 = 16 << 20;
 
 /// As they are stored.
 #[derive(Serialize, Deserialize)]
@@ -31,6 +35,8 @@ pub struct Files {
     texts: Vec<(PathBuf, String)>,
     /// The administrator's own directory.
     administrators: PathBuf,
+    /// They were kept, perhaps by an earlier version: what was allowed then must not keep a node from finishing its turn.
+    are_kept: bool,
 }
 
 impl Files {
@@ -47,22 +53,24 @@ impl Files {
             }
         }
         let administrators = directories.last().copied().unwrap_or(Path::new(super::DEFAULT_DIRECTORIES[1]));
-        let files = Files { texts, administrators: administrators.to_owned() };
+        let files = Files { texts, administrators: administrators.to_owned(), are_kept: false };
         mistakes.note(files.merged().map(drop));
         mistakes.end(files)
     }
 
     /// The same for files that were read before.
     pub fn from_texts(texts: Vec<(PathBuf, String)>, administrators: &Path) -> Result<Files, ConfigError> {
-        let files = Files { texts, administrators: administrators.to_owned() };
+        let files = Files { texts, administrators: administrators.to_owned(), are_kept: false };
         files.merged()?;
         Ok(files)
     }
 
     /// Reads back what [`store`](Self::store) wrote.
     pub fn load(path: &Path) -> io::Result<Files> {
-        let stored: Stored = serde_json::from_slice(&fs::read(path)?)?;
-        Files::from_texts(stored.files, &stored.administrators).map_err(io::Error::other)
+        let stored: Stored = serde_json::from_str(&read(path, LONGEST_KEPT)?)?;
+        let files = Files { texts: stored.files, administrators: stored.administrators, are_kept: true };
+        files.merged().map_err(io::Error::other)?;
+        Ok(files)
     }
 
     /// Stores them as a single file that is complete at any time: the next start falls back on it. They name
@@ -108,7 +116,9 @@ impl Files {
 
     /// What they say together. They are kept as texts, which are small and seldom needed.
     fn merged(&self) -> Result<Merged<'_>, ConfigError> {
-        let (mut merged, mut mistakes, known) = (Merged::default(), Mistakes::default(), tables());
+        let mut merged = Merged::default();
+        merged.are_kept = self.are_kept;
+        let (mut mistakes, known) = (Mistakes::default(), tables());
         for (path, text) in &self.texts {
             let file = mistakes.note(Document::parse(path, text, &known).map(Some));
             file.iter().for_each(|file| merged.add(file));
@@ -132,7 +142,7 @@ impl Files {
 
 /// The file's content; None if there is none.
 fn read_if_there(path: &Path) -> Result<Option<String>, ConfigError> {
-    match fs::read_to_string(path) {
+    match read(path, LONGEST as u64) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(ConfigError::unreadable(path, &error)),

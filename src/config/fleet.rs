@@ -26,6 +26,8 @@ const VERSION: i64 = 1;
 pub(super) const DATA_KEY: &str = "policy.toml";
 /// Where its values come from.
 const ORIGIN: &str = "policy";
+/// The most bytes of a policy: every agent reads it, on the processor of its node.
+const LONGEST: usize = 64 << 10;
 /// The policy's name in messages.
 const PLACE: &str = "ConfigMap rebootd/policy, policy.toml";
 
@@ -72,6 +74,9 @@ impl FleetPolicy {
 
     /// Parses the text of a policy; `path` is for messages.
     pub fn parse(path: &Path, text: String) -> Result<FleetPolicy, ConfigError> {
+        if text.len() > LONGEST {
+            return Err(ConfigError::at(Place::file(path), format!("is longer than {LONGEST} bytes")));
+        }
         let policy = FleetPolicy { path: path.to_owned(), text };
         let document = policy.document()?;
         // Every node checks the values of all sections, even those for other nodes.

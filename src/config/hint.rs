@@ -63,8 +63,14 @@ pub(super) fn plain(key: &str, message: &str) -> String {
     }
 }
 
+/// No key has half as many bytes.
+const LONGEST_MEANT: usize = 100;
+
 /// The candidate that is the fewest edits away, if that is near enough to have been meant.
 pub(super) fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
+    if word.len() > LONGEST_MEANT {
+        return None;
+    }
     let (distance, candidate) =
         candidates.iter().map(|candidate| (edit_distance(word, candidate), *candidate)).min()?;
     // One edit in three letters; with more edits, any short word would be near any other.

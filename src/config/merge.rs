@@ -16,6 +16,8 @@ use super::tables::{dotted, fields, read};
 pub(super) struct Merged<'a> {
     /// By name, from the top down, as in `policy.settle`.
     values: BTreeMap<String, Written<'a>>,
+    /// See [`super::Files::load`]: what an earlier version allowed is allowed.
+    pub(super) are_kept: bool,
 }
 
 /// A value and where it is written.

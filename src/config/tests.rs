@@ -386,3 +386,38 @@ fn all_mistakes_of_all_files_are_told() {
     let places: Vec<&str> = error.lines().filter_map(|line| line.split(": ").next()).collect();
     assert_eq!(places, ["2:16", "3:24", "6:9", "8:14"].map(|place| format!("etc/config.d/1.toml:{place}")));
 }
+
+#[test]
+fn kept_files_that_an_earlier_version_allowed_still_work() {
+    let directory = Directory::new("kept");
+    let text = "[gates]\nquery = 'up'\n[prometheus]\nurl = 'http://p'\ntoken_file = '/t'";
+    let stored = serde_json::json!({
+        "files": [["/etc/rebootd/config.toml", text]], "administrators": directory.0.join("etc"),
+    });
+    directory.write("kept.json", &stored.to_string());
+    assert!(Files::load(&directory.0.join("kept.json")).unwrap().settings("n").is_ok());
+    let fresh = Files::from_texts(vec![("f".into(), text.to_owned())], &directory.0).unwrap();
+    assert!(fresh.settings("n").unwrap_err().to_string().contains("unencrypted"));
+}
+
+#[test]
+fn a_text_with_very_many_mistakes_is_told_in_a_moment_and_in_short() {
+    for text in ["=\n", "k=1\n[x]\n", "[[policy.freeze]]\na=1\n"] {
+        let error = Files::from_texts(vec![("f".into(), text.repeat(50_000))], Path::new("/x")).unwrap_err();
+        assert!(error.to_string().lines().count() <= 50, "{text}");
+    }
+    let keys: String = (0..60_000).map(|number| format!("k{number}=1\n")).collect();
+    assert!(Files::from_texts(vec![("f".into(), keys)], Path::new("/x")).is_err());
+    let long = format!("{} = 1", "k".repeat(900_000));
+    let error = Files::from_texts(vec![("f".into(), long)], Path::new("/x")).unwrap_err().to_string();
+    assert!(error.len() < 2000, "{}", error.len());
+    assert!(Files::from_texts(vec![("f".into(), "#".repeat(2 << 20))], Path::new("/x")).is_err());
+}
+
+#[test]
+fn what_others_wrote_is_clean_in_errors() {
+    let text = "[policy]\n\"\\u001b[31mHACK\\u0007\\nLINE\\u202e\" = 1";
+    let error =
+        Files::from_texts(vec![("f".into(), text.to_owned())], Path::new("/x")).unwrap_err().to_string();
+    assert!(!error.contains(char::is_control) && !error.contains('\u{202e}'), "{error:?}");
+}

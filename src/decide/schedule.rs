@@ -69,7 +69,9 @@ fn allow(world: &World, settings: &Settings, mut wish: Wish) -> Decision {
     let notes = notes.filter(|note| !wish.reasons.contains(note));
     let notes: Vec<Reason> = notes.collect();
     wish.reasons.extend(notes);
-    if let Some(why) = trouble_with_api(world, acting) {
+    // A write that was refused is the reason also while it is only about to be tried again.
+    let would_say_nothing = wish.reasons.is_empty() && matches!(next, Next::Wait(_));
+    if let Some(why) = trouble_with_api(world, acting || would_say_nothing) {
         wish.reasons.insert(0, why);
     }
     Decision { phase: wish.phase, reasons: wish.reasons, next, watched: wish.watched }

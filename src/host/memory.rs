@@ -2,7 +2,6 @@
 //! never less safe.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::time::Duration;
@@ -12,8 +11,14 @@ use serde::{Deserialize, Serialize};
 use crate::decide::{
     AbortReason, Ending, FirstStart, Hook, HookRun, LastReboot, Memory, Setback, Source, Uncordoned,
 };
+use crate::read::read;
 use crate::replace::replace;
+use crate::words::{NOTE, words};
 
+/// The most bytes of the file.
+const LONGEST: u64 = 1 << 20;
+/// Wall time in the year 5138.
+const LATEST: u64 = 100_000_000_000;
 const VERSION: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
@@ -111,12 +116,12 @@ fn ending(word: &str) -> Option<Ending> {
 fn reboot(stored: StoredReboot) -> LastReboot {
     LastReboot {
         boot_id: stored.boot_id,
-        at: Duration::from_secs(stored.seconds_since_1970),
+        at: bounded(stored.seconds_since_1970),
         asked: stored.asked.iter().filter_map(|word| source(word)).collect(),
         kernel: stored.kernel,
-        why: stored.why,
-        cordoned_at: stored.cordoned_at.map(Duration::from_secs),
-        uncordoned_at: stored.uncordoned_at.map(Duration::from_secs),
+        why: words(&stored.why, NOTE),
+        cordoned_at: stored.cordoned_at.map(bounded),
+        uncordoned_at: stored.uncordoned_at.map(bounded),
         ending: stored.ending.as_deref().and_then(ending),
     }
 }
@@ -141,8 +146,8 @@ fn seconds(time: Option<Duration>) -> Option<u64> {
 fn run(stored: StoredHook) -> HookRun {
     HookRun {
         boot_id: stored.boot_id,
-        turn: Duration::from_secs(stored.turn),
-        asked: Duration::from_secs(stored.asked),
+        turn: bounded(stored.turn),
+        asked: bounded(stored.asked),
         before: stored.before,
     }
 }
@@ -158,7 +163,7 @@ fn stored_hook(run: &HookRun) -> StoredHook {
 
 /// Reads the file; a missing one is an empty memory.
 pub fn load(path: &Path) -> io::Result<Memory> {
-    let text = match fs::read_to_string(path) {
+    let text = match read(path, LONGEST) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Memory::default()),
         Err(error) => return Err(error),
@@ -170,22 +175,22 @@ pub fn load(path: &Path) -> io::Result<Memory> {
     Ok(Memory {
         setback: stored.setback.and_then(|it| {
             let because = SETBACKS.iter().find(|(_, name)| *name == it.because)?.0;
-            let at = Duration::from_secs(it.seconds_since_boot);
+            let at = bounded(it.seconds_since_boot);
             Some(Setback { boot_id: it.boot_id, at, count: it.count, because })
         }),
         last_reboot: stored.last_reboot.map(reboot),
-        cordoned_at: stored.cordoned_at.map(Duration::from_secs),
-        earlier_reboots: stored.earlier_reboots.into_iter().map(Duration::from_secs).collect(),
+        cordoned_at: stored.cordoned_at.map(bounded),
+        earlier_reboots: stored.earlier_reboots.into_iter().map(bounded).collect(),
         first_start: stored
             .first_start
-            .map(|it| FirstStart { boot_id: it.boot_id, at: Duration::from_secs(it.seconds_since_boot) }),
+            .map(|it| FirstStart { boot_id: it.boot_id, at: bounded(it.seconds_since_boot) }),
         uncordoned: stored
             .uncordoned
-            .map(|it| Uncordoned { boot_id: it.boot_id, at: Duration::from_secs(it.seconds_since_boot) }),
+            .map(|it| Uncordoned { boot_id: it.boot_id, at: bounded(it.seconds_since_boot) }),
         asked_since: stored
             .asked_since
             .into_iter()
-            .filter_map(|(word, since)| Some((source(&word)?, Duration::from_secs(since))))
+            .filter_map(|(word, since)| Some((source(&word)?, bounded(since))))
             .collect(),
         hooks: stored.hooks.into_iter().filter_map(|(word, it)| Some((hook(&word)?, run(it)))).collect(),
     })
@@ -227,9 +232,16 @@ pub fn store(path: &Path, memory: &Memory) -> io::Result<()> {
     replace(path, serde_json::to_string_pretty(&stored)?.as_bytes(), 0o600)
 }
 
+/// Of a file that may say anything: little enough that no sum of times overflows.
+fn bounded(number: u64) -> Duration {
+    Duration::from_secs(number.min(LATEST))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+
+    use std::fs;
 
     use super::*;
 
