@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use super::configuration::Configuration;
 use super::event_loop::Edge;
 use super::journal::{self, Journal};
-use super::requests::{Requests, sleep};
+use super::sources::{Sources, sleep};
 use super::watches::Watches;
 use crate::cluster::{Api, ApiError};
 use crate::decide::{
@@ -42,7 +42,7 @@ pub struct DaemonEdge {
     bus: Bus,
     watches: Watches,
     evictions: JoinSet<Asked>,
-    requests: Requests,
+    sources: Sources,
     hangup: Signal,
     /// systemd knows that the daemon runs.
     is_ready: bool,
@@ -60,7 +60,7 @@ impl DaemonEdge {
     pub fn new(configuration: Configuration, places: Places) -> std::io::Result<DaemonEdge> {
         let settings = &configuration.settings;
         Ok(DaemonEdge {
-            requests: Requests::new(&settings.host),
+            sources: Sources::new(&settings.host),
             api: api(settings),
             memory: places.memory,
             journal: Journal::new(places.status),
@@ -78,7 +78,7 @@ impl DaemonEdge {
     }
 
     fn read_requests(&mut self) -> Vec<Event> {
-        let answers = self.requests.read(!self.journal.is_idle());
+        let answers = self.sources.read(!self.journal.is_idle());
         let host = &self.configuration.settings.host;
         let mut events = vec![Event::Kernel(kernel::read()), Event::Requests(answers)];
         if host.livepatched_min_age.is_some() {
@@ -190,7 +190,7 @@ impl DaemonEdge {
             }
             Ok(()) => {
                 tracing::info!("configuration reloaded");
-                self.requests = Requests::new(&self.configuration.settings.host);
+                self.sources = Sources::new(&self.configuration.settings.host);
                 self.api = api(&self.configuration.settings);
                 self.watches = Watches::default();
                 let mut events = vec![Event::Configuration(None), Event::Reloaded];
@@ -230,7 +230,7 @@ impl Edge for DaemonEdge {
             // The caller may be root, and root must not run what was meant for our own user.
             let mut host = self.settings().host.clone();
             host.sentinel_command.clear();
-            self.requests = Requests::new(&host);
+            self.sources = Sources::new(&host);
         }
         self.read_requests()
     }
@@ -351,9 +351,9 @@ impl Edge for DaemonEdge {
         self.rest(until);
         let timeout = until.map(|until| until.saturating_sub(clock::now().boot));
         let watchdog = systemd::watchdog_interval();
-        let DaemonEdge { watches, evictions, requests, hangup, .. } = self;
+        let DaemonEdge { watches, evictions, sources, hangup, .. } = self;
         let woken = tokio::select! {
-            () = requests.changed() => Woken::Requests,
+            () = sources.changed() => Woken::Requests,
             Some(()) = hangup.recv() => Woken::Hangup,
             event = watches.next() => Woken::Watch(event),
             Some(ended) = evictions.join_next() => Woken::Eviction(ended.ok()),

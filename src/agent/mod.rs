@@ -4,7 +4,7 @@ mod configuration;
 mod edge;
 mod event_loop;
 mod journal;
-mod requests;
+mod sources;
 mod watches;
 
 pub use configuration::{Configuration, Reload};

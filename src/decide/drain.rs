@@ -16,4 +16,4 @@ pub(super) use progress::progress;
 pub(super) use queue::Queue;
 pub(super) use rehearsal::{Rehearsed, blocked, judge};
 pub(super) use state::awaited_until;
-pub use state::{Drain, EvictionOutcome, EvictionRefusal, GonePod, PodDrain, Refuser, Rehearsal, Retry};
+pub use state::{DrainState, EvictionOutcome, EvictionRefusal, GonePod, PodDrain, Refuser, Rehearsal, Retry};

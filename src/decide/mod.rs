@@ -47,8 +47,8 @@ pub use abort::AbortReason;
 pub use decision::{Decision, Next, Phase, Reads};
 pub(crate) use drain::pods_have;
 pub use drain::{
-    Drain, EvictionOutcome, EvictionRefusal, GonePod, Leave, Planned, PodDrain, Refusal, Refuser, Rehearsal,
-    Retry, Verdict, Warning, budget_namespaces, plan,
+    DrainState, EvictionOutcome, EvictionRefusal, GonePod, Leave, Planned, PodDrain, Refusal, Refuser,
+    Rehearsal, Retry, Verdict, Warning, budget_namespaces, plan,
 };
 pub use effect::{Effect, Eviction, How, NodeChange, NodeWrite, SlotChange, SlotWrite};
 pub use event::{Event, Failure, Outcome, Target};

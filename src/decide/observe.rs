@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::drain::{self, Drain};
+use super::drain::{self, DrainState};
 use super::jitter::jitter;
 use super::world::{Cluster, FirstStart, Look, Pending, SECOND_LOOK, Setback, Uncordoned, World};
 use super::{
@@ -290,7 +290,7 @@ fn applied(world: &mut World, effect: &Effect, sent: Duration, look: Option<Look
                 world.host.read_at = None;
             }
             SlotChange::Release { because } => {
-                world.cluster.drain = Drain::default();
+                world.cluster.drain = DrainState::default();
                 last_reboot::released(world, *because);
                 set_back(world, *because);
             }

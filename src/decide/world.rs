@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::drain::Drain;
+use super::drain::DrainState;
 use super::health::Health;
 use super::{
     AbortReason, AfterReadings, Budget, Hook, HookRun, HookUnit, Inhibitor, Kernel, Names, NodeView, Now,
@@ -99,7 +99,7 @@ pub struct Cluster {
     /// The budgets that may cover bare pods of this node.
     pub budgets: Reading<Vec<Budget>>,
     /// How far their eviction has come.
-    pub drain: Drain,
+    pub drain: DrainState,
     /// How long the node has been well.
     pub health: Health,
     /// When the current look began; `None` after a write has ended or something has changed.

@@ -7,7 +7,7 @@ use super::super::world::Cluster;
 use super::super::{How, Owner, Part, PodKey, PodView};
 use super::keepers::{Keepers, budget_key};
 use super::rehearsal;
-use super::state::{Drain, EvictionOutcome, GonePod, PodDrain, Refuser, Retry};
+use super::state::{DrainState, EvictionOutcome, GonePod, PodDrain, Refuser, Retry};
 
 /// If an accepted eviction shows no deletion within this time, it is asked for again.
 const ACCEPTED_SHOWS: Duration = Duration::from_secs(60);
@@ -158,7 +158,7 @@ pub(in crate::decide) fn eviction_ended(
 }
 
 /// What the server cannot do now, it can do for no pod.
-fn hold_up(drain: &mut Drain, key: &PodKey, why: &str, retry_after: Option<Duration>, now: Duration) {
+fn hold_up(drain: &mut DrainState, key: &PodKey, why: &str, retry_after: Option<Duration>, now: Duration) {
     drain.trouble = Some(why.to_owned());
     drain.held_up.refused(now, retry_after, &key.uid);
 }

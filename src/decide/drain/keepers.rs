@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 
 use super::super::{PodKey, PodView};
-use super::state::{Drain, Refuser};
+use super::state::{DrainState, Refuser};
 
-/// Which budget holds back which pods, as keys of [`Drain::budgets`].
+/// Which budget holds back which pods, as keys of [`DrainState::budgets`].
 pub(super) struct Keepers<'a> {
-    drain: &'a Drain,
+    drain: &'a DrainState,
     by_controller: BTreeMap<&'a str, &'a String>,
 }
 
 impl<'a> Keepers<'a> {
-    pub(super) fn new(drain: &'a Drain, pods: &'a BTreeMap<String, PodView>) -> Keepers<'a> {
+    pub(super) fn new(drain: &'a DrainState, pods: &'a BTreeMap<String, PodView>) -> Keepers<'a> {
         let mut keepers = Keepers { drain, by_controller: BTreeMap::new() };
         for pod in
             drain.pods.keys().filter_map(|uid| pods.get(uid)).filter(|pod| !pod.controller_uid.is_empty())

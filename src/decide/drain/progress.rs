@@ -2,14 +2,14 @@
 
 use super::super::text::span;
 use super::super::{PodView, Reason, World};
-use super::state::{Drain, Refuser, times};
+use super::state::{DrainState, Refuser, times};
 
 /// `1 pod has`, `17 pods have`
 pub(crate) fn pods_have(count: usize) -> String {
     if count == 1 { "1 pod has".to_owned() } else { format!("{count} pods have") }
 }
 
-impl Drain {
+impl DrainState {
     /// What has left so far, in one line; `None` if nothing has.
     pub fn summary(&self) -> Option<String> {
         let slowest = self.gone.iter().max_by_key(|gone| gone.after)?;

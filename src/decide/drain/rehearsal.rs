@@ -9,7 +9,7 @@ use super::super::questions::pause;
 use super::super::world::World;
 use super::super::{AbortReason, PodKey, PodView};
 use super::queue::AT_ONCE;
-use super::state::{Drain, EvictionOutcome, EvictionRefusal, Refuser, Rehearsal};
+use super::state::{DrainState, EvictionOutcome, EvictionRefusal, Refuser, Rehearsal};
 
 /// How long its result counts.
 const HOLDS: Duration = Duration::from_secs(30 * 60);
@@ -58,14 +58,14 @@ pub(in crate::decide) fn judge(world: &World, left: &[&PodView]) -> Rehearsed {
     }
 }
 
-pub(super) fn begun(drain: &mut Drain, pods: &[PodKey], now: Duration) {
+pub(super) fn begun(drain: &mut DrainState, pods: &[PodKey], now: Duration) {
     let current = drain.rehearsal.take().filter(|rehearsal| now < rehearsal.begun + HOLDS);
     let mut rehearsal = current.unwrap_or(Rehearsal { begun: now, ..Rehearsal::default() });
     rehearsal.asked.extend(pods.iter().map(|pod| (pod.uid.clone(), true)));
     drain.rehearsal = Some(rehearsal);
 }
 
-pub(super) fn ended(drain: &mut Drain, key: &PodKey, outcome: EvictionOutcome) {
+pub(super) fn ended(drain: &mut DrainState, key: &PodKey, outcome: EvictionOutcome) {
     let Some(rehearsal) = &mut drain.rehearsal else { return };
     rehearsal.asked.insert(key.uid.clone(), false);
     // Other obstacles (a webhook that allows no dry run, an overload) say nothing about a real try.

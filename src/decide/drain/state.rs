@@ -19,7 +19,7 @@ const OBJECT_STAYS: Duration = Duration::from_secs(30);
 
 /// How far a drain has come.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct Drain {
+pub struct DrainState {
     /// The pods that were asked for and are still here, by uid.
     pub pods: BTreeMap<String, PodDrain>,
     /// The budgets that refuse, by `namespace/name`.
@@ -206,7 +206,7 @@ pub struct Rehearsal {
 }
 
 /// Until when we wait for a pod of which nothing runs any more.
-pub(in crate::decide) fn awaited_until(drain: &Drain, pod: &PodView) -> Option<Duration> {
+pub(in crate::decide) fn awaited_until(drain: &DrainState, pod: &PodView) -> Option<Duration> {
     let record = drain.pods.get(&pod.key.uid).filter(|_| pod.finished && pod.terminating)?;
     record.finished_at.map(|at| at + OBJECT_STAYS)
 }

@@ -21,7 +21,7 @@ const NEEDRESTART_RUNS: Duration = Duration::from_secs(10 * 60);
 const COMMAND_LOOK: Duration = Duration::from_secs(60);
 
 /// The sources, with the watch on the sentinel's directory and the latest answer of the command.
-pub(super) struct Requests {
+pub(super) struct Sources {
     settings: Host,
     changes: mpsc::Receiver<()>,
     changed: mpsc::Sender<()>,
@@ -36,11 +36,11 @@ pub(super) struct Requests {
     asked: Option<JoinHandle<Result<Option<Request>, String>>>,
 }
 
-impl Requests {
-    pub(super) fn new(settings: &Host) -> Requests {
+impl Sources {
+    pub(super) fn new(settings: &Host) -> Sources {
         // One token is enough: it says "look", and one look sees all changes, however many there were.
         let (changed, changes) = mpsc::channel(1);
-        Requests {
+        Sources {
             settings: settings.clone(),
             changes,
             changed,
@@ -135,7 +135,7 @@ impl Requests {
     }
 }
 
-impl Drop for Requests {
+impl Drop for Sources {
     fn drop(&mut self) {
         if let Some(asked) = &self.asked {
             asked.abort();
