@@ -8,7 +8,7 @@ use notify::INotifyWatcher;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::decide::settings::Host;
+use crate::decide::settings::HostSettings;
 use crate::decide::{Answer, Request, Source};
 use crate::host::{clock, command, livepatch, needrestart, sentinel};
 
@@ -22,7 +22,7 @@ const COMMAND_LOOK: Duration = Duration::from_secs(60);
 
 /// The sources, with the watch on the sentinel's directory and the latest answer of the command.
 pub(super) struct Sources {
-    settings: Host,
+    settings: HostSettings,
     changes: mpsc::Receiver<()>,
     changed: mpsc::Sender<()>,
     /// Kept because dropping it ends the watch. `None` while the host has no watch left: containers that run as root
@@ -37,7 +37,7 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    pub(super) fn new(settings: &Host) -> Sources {
+    pub(super) fn new(settings: &HostSettings) -> Sources {
         // One token is enough: it says "look", and one look sees all changes, however many there were.
         let (changed, changes) = mpsc::channel(1);
         Sources {

@@ -12,7 +12,9 @@ use super::questions::questions;
 use super::value::{Namespaces, NodeName};
 use super::windows::WindowKeys;
 use crate::access::ApiAccess;
-use crate::decide::settings::{DeleteRefused, Drain, Hooks, Host, Policy, Settings};
+use crate::decide::settings::{
+    DeleteRefused, DrainSettings, HooksSettings, HostSettings, PolicySettings, Settings,
+};
 use crate::decide::{Hook, Windows};
 
 /// As in [`crate::decide::settings::HOLD`].
@@ -56,7 +58,7 @@ fn without_host(merged: &Merged, administrators: &Path, mistakes: &mut Mistakes)
         pool: pool.0,
         mode,
         api: mistakes.note(access::by_keys(merged)),
-        host: Host { hold: administrators.join(HOLD), ..mistakes.note(merged.read("host")) },
+        host: HostSettings { hold: administrators.join(HOLD), ..mistakes.note(merged.read("host")) },
         policy: mistakes.note(policy(merged)),
         drain: mistakes.note(drain(merged)),
         signs: mistakes.note(merged.read("node")),
@@ -80,12 +82,12 @@ pub(super) fn pool(merged: &Merged) -> Result<String, ConfigError> {
 }
 
 /// When and how to reboot.
-pub(super) fn policy(merged: &Merged) -> Result<Policy, ConfigError> {
-    let mut policy = Policy { windows: windows(merged)?, ..merged.read("policy")? };
+pub(super) fn policy(merged: &Merged) -> Result<PolicySettings, ConfigError> {
+    let mut policy = PolicySettings { windows: windows(merged)?, ..merged.read("policy")? };
     // If the drain has a time limit, it starts only if that much of the window is left, unless another time is
     // written.
     if merged.get("policy.window_left").is_none() {
-        let Drain { timeout, .. } = merged.read("drain")?;
+        let DrainSettings { timeout, .. } = merged.read("drain")?;
         policy.window_left = timeout.unwrap_or(policy.window_left);
     }
     match merged.place(&["policy.give_up_after_deadline"]) {
@@ -101,8 +103,8 @@ pub(super) fn windows(merged: &Merged) -> Result<Option<Windows>, ConfigError> {
     merged.read("policy").map(WindowKeys::windows)
 }
 
-fn drain(merged: &Merged) -> Result<Drain, ConfigError> {
-    let mut drain: Drain = merged.read("drain")?;
+fn drain(merged: &Merged) -> Result<DrainSettings, ConfigError> {
+    let mut drain: DrainSettings = merged.read("drain")?;
     let mut mistakes = Mistakes::default();
     drain.delete = mistakes.note(delete_refused(merged));
     if let Some((leave, timeout)) = drain.leave_load_balancers.zip(drain.timeout)
@@ -131,7 +133,7 @@ fn delete_refused(merged: &Merged) -> Result<Option<DeleteRefused>, ConfigError>
     Ok(None)
 }
 
-fn hooks(merged: &Merged) -> Result<Hooks, ConfigError> {
+fn hooks(merged: &Merged) -> Result<HooksSettings, ConfigError> {
     let HookKeys { before_drain, before_reboot, after_boot } = merged.read("hooks")?;
     let keys = [
         (Hook::BeforeDrain, before_drain),
@@ -139,7 +141,7 @@ fn hooks(merged: &Merged) -> Result<Hooks, ConfigError> {
         (Hook::AfterBoot, after_boot),
     ];
     let wanted = keys.into_iter().filter_map(|(hook, wanted)| wanted.then_some(hook)).collect();
-    Ok(Hooks { wanted, ..merged.read("hooks")? })
+    Ok(HooksSettings { wanted, ..merged.read("hooks")? })
 }
 
 /// How to reach the cluster, and the kubeconfig that says so, if one does.

@@ -14,7 +14,7 @@ use super::fleet::FleetPolicy;
 use super::merge::Merged;
 use super::tables::tables;
 use crate::decide::Windows;
-use crate::decide::settings::{Policy, Settings};
+use crate::decide::settings::{PolicySettings, Settings};
 use crate::read::read;
 use crate::replace::replace;
 
@@ -101,7 +101,7 @@ impl Files {
         &self,
         fleet: Option<&FleetPolicy>,
         labels: &BTreeMap<String, String>,
-    ) -> Result<Policy, ConfigError> {
+    ) -> Result<PolicySettings, ConfigError> {
         complete::policy(&self.merged_with(fleet, labels)?)
     }
 

@@ -88,7 +88,7 @@ mod tests {
 
     use super::*;
     use crate::config::tables::tables;
-    use crate::decide::settings::Policy;
+    use crate::decide::settings::PolicySettings;
 
     #[test]
     fn later_wins_key_by_key_and_keeps_its_place() {
@@ -99,7 +99,7 @@ mod tests {
         ] {
             merged.add(&Document::parse(Path::new(path), text, &tables()).unwrap());
         }
-        let policy: Policy = merged.read("policy").unwrap();
+        let policy: PolicySettings = merged.read("policy").unwrap();
         let place = |key: &str| merged.place(&[key]).map(|place| place.to_string());
         assert_eq!((policy.settle.as_secs(), place("policy.settle")), (120, Some("2.toml:4:10".into())));
         assert_eq!((policy.reboot_tries, place("policy.reboot_tries")), (3, Some("1.toml:4:16".into())));

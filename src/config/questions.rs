@@ -4,7 +4,7 @@ use super::error::{ConfigError, Mistakes, Place};
 use super::merge::Merged;
 use super::parts::{AfterKeys, BeforeKeys, PrometheusKeys};
 use super::value::{Expression, PrometheusUrl, ServicePort};
-use crate::decide::settings::{After, Gates, Prometheus, Query};
+use crate::decide::settings::{AfterSettings, GatesSettings, Prometheus, Query};
 
 /// Where Debian keeps the certificate authorities that the administrator trusts: public ones and their own.
 const SYSTEMS_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -12,8 +12,9 @@ const SYSTEMS_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 const ALWAYS_FIRING: [&str; 2] = ["Watchdog", "InfoInhibitor"];
 
 /// What is asked before and after a reboot.
-pub(super) fn questions(merged: &Merged) -> Result<(Gates, After), ConfigError> {
-    let (mut gates, mut after): (Gates, After) = (merged.read("gates")?, merged.read("after")?);
+pub(super) fn questions(merged: &Merged) -> Result<(GatesSettings, AfterSettings), ConfigError> {
+    let (mut gates, mut after): (GatesSettings, AfterSettings) =
+        (merged.read("gates")?, merged.read("after")?);
     let asked_after: AfterKeys = merged.read("after")?;
     after.objects = asked_after.object.0;
 

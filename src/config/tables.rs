@@ -10,7 +10,9 @@ use toml::de::DeTable;
 use super::parts::{AfterKeys, ApiKeys, BeforeKeys, DeleteKeys, HookKeys, NodeKeys, PrometheusKeys, TopKeys};
 use super::value::ObjectTable;
 use super::windows::{FreezeTable, WindowKeys, WindowTable};
-use crate::decide::settings::{After, Drain, Gates, Hooks, Host, Policy, Signs};
+use crate::decide::settings::{
+    AfterSettings, DrainSettings, GatesSettings, HooksSettings, HostSettings, PolicySettings, SignsSettings,
+};
 
 /// A table, or the tables that are the value of a key.
 pub(super) struct Table {
@@ -34,18 +36,18 @@ pub(super) fn tables() -> Vec<Table> {
     let table = |name: &str, groups: &[Group]| Table { name: name.to_owned(), groups: groups.to_vec() };
     vec![
         table("", &[Group::with_defaults::<TopKeys>()]),
-        table("node", &[Group::with_defaults::<NodeKeys>(), Group::with_defaults::<Signs>()]),
+        table("node", &[Group::with_defaults::<NodeKeys>(), Group::with_defaults::<SignsSettings>()]),
         table("api", &[Group::new::<ApiKeys>()]),
-        table("host", &[Group::with_defaults::<Host>()]),
-        table("policy", &[Group::new::<WindowKeys>(), Group::with_defaults::<Policy>()]),
+        table("host", &[Group::with_defaults::<HostSettings>()]),
+        table("policy", &[Group::new::<WindowKeys>(), Group::with_defaults::<PolicySettings>()]),
         table("policy.window", &[Group::new::<WindowTable>()]),
         table("policy.freeze", &[Group::new::<FreezeTable>()]),
-        table("drain", &[Group::with_defaults::<Drain>(), Group::new::<DeleteKeys>()]),
-        table("gates", &[Group::with_defaults::<Gates>(), Group::with_defaults::<BeforeKeys>()]),
-        table("after", &[Group::with_defaults::<After>(), Group::new::<AfterKeys>()]),
+        table("drain", &[Group::with_defaults::<DrainSettings>(), Group::new::<DeleteKeys>()]),
+        table("gates", &[Group::with_defaults::<GatesSettings>(), Group::with_defaults::<BeforeKeys>()]),
+        table("after", &[Group::with_defaults::<AfterSettings>(), Group::new::<AfterKeys>()]),
         table("after.object", &[Group::new::<ObjectTable>()]),
         table("prometheus", &[Group::new::<PrometheusKeys>()]),
-        table("hooks", &[Group::with_defaults::<HookKeys>(), Group::with_defaults::<Hooks>()]),
+        table("hooks", &[Group::with_defaults::<HookKeys>(), Group::with_defaults::<HooksSettings>()]),
     ]
 }
 

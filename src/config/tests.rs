@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::*;
 use crate::access::{ApiAccess, Credential, PemSource};
 use crate::decide::settings::{
-    After, BarePods, Drain, DrainMode, EmptyDirPods, Gates, Hooks, Host, Mode, OnTimeout, Policy, Signs,
+    AfterSettings, BarePods, DrainMode, DrainSettings, EmptyDirPods, GatesSettings, HooksSettings,
+    HostSettings, Mode, OnTimeout, PolicySettings, SignsSettings,
 };
 use crate::decide::{Open, Windows};
 
@@ -57,7 +58,7 @@ const KUBECONFIG: &str = include_str!("../../tests/config/kubeconfig");
 fn nothing_configured_gives_the_defaults() {
     let directory = Directory::new("defaults");
     let settings = directory.load().unwrap();
-    let policy = Policy {
+    let policy = PolicySettings {
         windows: None,
         drain: DrainMode::Auto,
         window_left: Duration::from_secs(30 * 60),
@@ -72,7 +73,7 @@ fn nothing_configured_gives_the_defaults() {
         reboot_tries: 2,
         return_timeout: Duration::from_secs(900),
     };
-    let drain = Drain {
+    let drain = DrainSettings {
         timeout: None,
         on_timeout: OnTimeout::Abort,
         bare_pods: BarePods::Leave,
@@ -89,7 +90,7 @@ fn nothing_configured_gives_the_defaults() {
         pool: "worker".to_owned(),
         mode: Mode::Active,
         api: None,
-        host: Host {
+        host: HostSettings {
             sentinel: "/run/reboot-required".into(),
             sentinel_command: Vec::new(),
             sentinel_command_interval: Duration::from_secs(600),
@@ -102,8 +103,8 @@ fn nothing_configured_gives_the_defaults() {
         },
         policy,
         drain,
-        signs: Signs { waiting_label: true, waiting_taint: false },
-        gates: Gates {
+        signs: SignsSettings { waiting_label: true, waiting_taint: false },
+        gates: GatesSettings {
             max_nodes_not_ready: 0,
             count_cordoned: false,
             min_uptime: Duration::ZERO,
@@ -112,8 +113,8 @@ fn nothing_configured_gives_the_defaults() {
             sessions: None,
             require_synchronized_clock: true,
         },
-        after: After::default(),
-        hooks: Hooks::default(),
+        after: AfterSettings::default(),
+        hooks: HooksSettings::default(),
         sources: vec![],
     };
     assert_eq!(settings, expected);

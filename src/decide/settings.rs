@@ -4,6 +4,7 @@
 //! default. To add a key, add it here, in the manual page and in the sample; nothing else needs to know. A skipped
 //! field is put together from several keys by `config/parts.rs`.
 
+mod values;
 #[macro_use]
 pub(crate) mod written;
 
@@ -13,6 +14,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::values::{
+    AtLimit, BarePods, DeleteRefused, DrainMode, EmptyDirPods, Mode, ObjectField, OnHookFailure, OnTimeout,
+    Prometheus, Query, Yielding,
+};
 use self::written::{AnyTime, AtLeast, Between, Ignorable, ZeroIsNone};
 use super::{Hook, Windows};
 use crate::access::ApiAccess;
@@ -30,38 +35,27 @@ pub struct Settings {
     /// How to reach the cluster; None until a person says how.
     pub api: Option<ApiAccess>,
     /// What asks for a reboot, and what prevents it.
-    pub host: Host,
+    pub host: HostSettings,
     /// When and how to reboot.
-    pub policy: Policy,
+    pub policy: PolicySettings,
     /// How to drain.
-    pub drain: Drain,
+    pub drain: DrainSettings,
     /// What the Node shows while a reboot waits.
-    pub signs: Signs,
+    pub signs: SignsSettings,
     /// What else must be well before a reboot.
-    pub gates: Gates,
+    pub gates: GatesSettings,
     /// What must be well again after a reboot.
-    pub after: After,
+    pub after: AfterSettings,
     /// The administrator's own steps.
-    pub hooks: Hooks,
+    pub hooks: HooksSettings,
     /// The files that these settings were read from: the configuration files in their order, then the kubeconfig.
     /// Files that these only refer to are not included.
     pub sources: Vec<PathBuf>,
 }
 
-/// Whether to act.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Mode {
-    /// Drain and reboot this node when its turn comes.
-    #[default]
-    Active,
-    /// Write nothing and reboot nothing, but say what would be done.
-    Observe,
-}
-
 table! {
     /// What asks for a reboot, and what prevents it.
-    pub struct Host {
+    pub struct HostSettings {
         /// The file whose existence says that the host wants a reboot.
         #[serde(deserialize_with = "written::absolute_path")]
         pub sentinel: PathBuf = PathBuf::from("/run/reboot-required"),
@@ -94,7 +88,7 @@ table! {
 
 table! {
     /// When and how to reboot.
-    pub struct Policy {
+    pub struct PolicySettings {
         /// When reboots may start; None means never, because nobody said when.
         #[serde(skip)]
         pub windows: Option<Windows> = None,
@@ -138,51 +132,9 @@ table! {
     }
 }
 
-/// Whether pods have to leave before a reboot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DrainMode {
-    /// They leave; the only node of a cluster or of its control plane does not reboot.
-    Auto,
-    /// They leave, and any node reboots.
-    Always,
-    /// They stay, and the reboot ends them.
-    Never,
-}
-
-/// A gate that may yield to an overdue request. Not among these gates: what people are saying right now (hold,
-/// pause), what is at work on the host, the other nodes, and what prevents one reboot after another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Yielding {
-    /// The window, if one is configured.
-    Window,
-    /// Freezes.
-    Freeze,
-    /// How long the host has been up.
-    MinUptime,
-    /// Pods that must not be interrupted.
-    BlockingPods,
-    /// What Prometheus finds.
-    Alerts,
-}
-
-impl Yielding {
-    /// Its word in the configuration.
-    pub fn word(self) -> String {
-        struct Word(Yielding);
-        impl std::fmt::Display for Word {
-            fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                self.0.serialize(formatter)
-            }
-        }
-        Word(self).to_string()
-    }
-}
-
 table! {
     /// How to drain.
-    pub struct Drain {
+    pub struct DrainSettings {
         /// How long it may take, counted from the claim; None: as long as the pods' grace periods suggest.
         // With no time at all, a drain would be given up before its first eviction.
         #[serde(with = "AtLeast::<1>")]
@@ -216,50 +168,9 @@ table! {
     }
 }
 
-/// What happens when a drain takes too long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum OnTimeout {
-    /// The node is uncordoned and gives its slot back.
-    Abort,
-    /// It reboots, which ends the remaining pods.
-    Reboot,
-}
-
-/// What happens to pods without a controller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum BarePods {
-    /// They stay: the kubelet starts them again after the reboot.
-    Leave,
-    /// They are evicted, and nothing recreates them.
-    Evict,
-    /// They stand in the way of the reboot.
-    Refuse,
-}
-
-/// What happens to pods with emptyDir volumes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum EmptyDirPods {
-    /// They are evicted, and the content of the volumes is lost.
-    Evict,
-    /// They stand in the way of the reboot.
-    Refuse,
-}
-
-/// Pods whose eviction is refused for too long are deleted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeleteRefused {
-    /// This long after the claim.
-    pub after: Duration,
-    /// In these namespaces.
-    pub namespaces: BTreeSet<String>,
-}
-
 table! {
     /// What the Node shows to others while a reboot is waiting.
-    pub struct Signs {
+    pub struct SignsSettings {
         /// A label.
         pub waiting_label: bool = true,
         /// A taint, so that the scheduler prefers other nodes.
@@ -269,7 +180,7 @@ table! {
 
 table! {
     /// What else must be well before a reboot may start.
-    pub struct Gates {
+    pub struct GatesSettings {
         /// This many of the pool's other nodes may be NotReady.
         pub max_nodes_not_ready: u32 = 0,
         /// Whether a node that is Ready but cordoned counts as NotReady.
@@ -293,7 +204,7 @@ table! {
 
 table! {
     /// What must be well after a reboot and the uncordon, before the next node may go down.
-    pub struct After {
+    pub struct AfterSettings {
         /// Nothing is checked before this time has passed since the uncordon.
         #[serde(with = "AnyTime")]
         pub soak: Duration = Duration::ZERO,
@@ -315,68 +226,17 @@ table! {
     }
 }
 
-impl After {
+impl AfterSettings {
     /// Whether the slot is given back as soon as the node is uncordoned.
     pub fn is_empty(&self) -> bool {
-        let After { soak, query, objects, pods, limit: _, at_limit: _ } = self;
+        let AfterSettings { soak, query, objects, pods, limit: _, at_limit: _ } = self;
         soak.is_zero() && query.is_none() && objects.is_empty() && pods.is_empty()
     }
 }
 
-/// What happens to the slot of a node if something does not become well after its reboot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum AtLimit {
-    /// It is kept until a person has looked.
-    Keep,
-    /// It is given back, and the next node may reboot.
-    Release,
-}
-
-/// A field of a Kubernetes object, and the values that it must have.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ObjectField {
-    /// The path of the object, or of a list, at the API server.
-    pub path: String,
-    /// Names from the top down, separated by points; `*` stands for each item of a list.
-    pub field: String,
-    /// One of these.
-    pub equals: Vec<String>,
-}
-
-/// A question to Prometheus.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Query {
-    /// The query, in PromQL.
-    pub expression: String,
-    /// Which Prometheus is asked.
-    pub server: Prometheus,
-}
-
-/// How Prometheus is reached.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Prometheus {
-    /// Directly.
-    Url {
-        /// `http://` or `https://`, without a trailing slash.
-        url: String,
-        /// The file with the bearer token; it may be replaced at any time.
-        token_file: Option<PathBuf>,
-        /// Who must have signed its certificate.
-        certificate_authority: PathBuf,
-    },
-    /// As a Service, through the API server and with the credential for the API server.
-    Service {
-        /// Its namespace.
-        namespace: String,
-        /// `NAME:PORT` or `SCHEME:NAME:PORT`, as a request through the API server names it.
-        port: String,
-    },
-}
-
 table! {
     /// The administrator's own steps.
-    pub struct Hooks {
+    pub struct HooksSettings {
         /// The hooks that exist.
         #[serde(skip)]
         pub wanted: BTreeSet<Hook> = BTreeSet::new(),
@@ -388,17 +248,6 @@ table! {
         /// What a failure after the boot means.
         pub on_failure_after_boot: OnHookFailure = OnHookFailure::Stop,
     }
-}
-
-/// What happens when a hook fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum OnHookFailure {
-    /// Before the reboot, the turn is undone; after the boot, the node stays cordoned and keeps its slot until a
-    /// person has looked.
-    Stop,
-    /// The turn goes on as if there were no hook.
-    Continue,
 }
 
 /// Where `rebootctl hold` puts its file: next to the administrator's configuration.

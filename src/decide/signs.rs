@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::NodeView;
-use super::settings::{Drain, Settings};
+use super::settings::{DrainSettings, Settings};
 
 /// The label, and the key of the taint, of a node that waits for a reboot.
 pub const WAITING: &str = "rebootd.io/waiting";
@@ -111,7 +111,7 @@ impl SignsWrite {
     }
 }
 
-fn wanted(drain: &Drain) -> BTreeMap<Sign, String> {
+fn wanted(drain: &DrainSettings) -> BTreeMap<Sign, String> {
     let mut wanted: BTreeMap<Sign, String> =
         drain.labels.iter().map(|(name, value)| (Sign::Label(name.clone()), value.clone())).collect();
     if drain.leave_load_balancers.is_some() {

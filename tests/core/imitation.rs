@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use rebootd::access::{ApiAccess, Credential, PemSource};
 use rebootd::agent::{Agent, Edge};
-use rebootd::decide::settings::{self, After, Drain, Gates, Hooks, Mode, Policy, Settings, Signs};
+use rebootd::decide::settings::{
+    self, AfterSettings, DrainSettings, GatesSettings, HooksSettings, Mode, PolicySettings, Settings,
+    SignsSettings,
+};
 use rebootd::decide::*;
 
 pub fn id(letter: char) -> String {
@@ -25,18 +28,18 @@ pub fn settings(name: &str) -> Settings {
             certificate_authority: PemSource::Inline(vec![]),
             credential: Credential::TokenFile(PathBuf::from("/x")),
         }),
-        host: settings::Host::default(),
-        policy: Policy {
+        host: settings::HostSettings::default(),
+        policy: PolicySettings {
             windows: Some(Windows::always()),
             min_interval: Duration::ZERO,
             deadline: None,
-            ..Policy::default()
+            ..PolicySettings::default()
         },
-        drain: Drain { keep_from_autoscalers: false, ..Drain::default() },
-        signs: Signs { waiting_label: false, ..Signs::default() },
-        gates: Gates { require_synchronized_clock: false, ..Gates::default() },
-        after: After::default(),
-        hooks: Hooks::default(),
+        drain: DrainSettings { keep_from_autoscalers: false, ..DrainSettings::default() },
+        signs: SignsSettings { waiting_label: false, ..SignsSettings::default() },
+        gates: GatesSettings { require_synchronized_clock: false, ..GatesSettings::default() },
+        after: AfterSettings::default(),
+        hooks: HooksSettings::default(),
         sources: vec![],
     }
 }

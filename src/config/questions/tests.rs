@@ -7,7 +7,7 @@ use crate::config::document::Document;
 use crate::config::tables::tables;
 use crate::decide::settings::ObjectField;
 
-fn both(text: &str) -> Result<(Option<Query>, After), ConfigError> {
+fn both(text: &str) -> Result<(Option<Query>, AfterSettings), ConfigError> {
     let document = Document::parse(Path::new("f"), text, &tables())?;
     let mut merged = Merged::default();
     merged.add(&document);

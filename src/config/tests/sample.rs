@@ -15,7 +15,7 @@ fn the_sample_loads_with_every_key_set() {
         directory.load(),
         Directory::new("sample-empty").load().map(|settings| Settings {
             sources: vec![directory.0.join("etc/config.toml")],
-            host: Host { hold: directory.0.join("etc/hold"), ..settings.host },
+            host: HostSettings { hold: directory.0.join("etc/hold"), ..settings.host },
             ..settings
         })
     );

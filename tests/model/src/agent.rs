@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use rebootd::access::{ApiAccess, Credential, PemSource};
 use rebootd::decide::settings::{
-    self, After, Drain, Gates, Hooks, Mode, Policy, Prometheus, Query, Settings, Signs,
+    self, AfterSettings, DrainSettings, GatesSettings, HooksSettings, Mode, PolicySettings, Prometheus,
+    Query, Settings, SignsSettings,
 };
 use rebootd::decide::{
     AfterReadings, Effect, Event, Eviction, EvictionOutcome, EvictionRefusal, Failure, Health, KubeletLease,
@@ -665,19 +666,19 @@ fn settings(pool: &str, reboot_tries: u32, after: bool) -> Settings {
             certificate_authority: PemSource::Inline(Vec::new()),
             credential: Credential::TokenFile("/token".into()),
         }),
-        host: settings::Host::default(),
-        policy: Policy {
+        host: settings::HostSettings::default(),
+        policy: PolicySettings {
             windows: Some(Windows::always()),
             min_interval: Duration::ZERO,
             deadline: None,
             reboot_tries,
-            ..Policy::default()
+            ..PolicySettings::default()
         },
-        drain: Drain { keep_from_autoscalers: false, ..Drain::default() },
-        signs: Signs { waiting_label: false, ..Signs::default() },
-        gates: Gates { require_synchronized_clock: false, ..Gates::default() },
-        after: After { query, ..After::default() },
-        hooks: Hooks::default(),
+        drain: DrainSettings { keep_from_autoscalers: false, ..DrainSettings::default() },
+        signs: SignsSettings { waiting_label: false, ..SignsSettings::default() },
+        gates: GatesSettings { require_synchronized_clock: false, ..GatesSettings::default() },
+        after: AfterSettings { query, ..AfterSettings::default() },
+        hooks: HooksSettings::default(),
         sources: Vec::new(),
     }
 }

@@ -1,0 +1,164 @@
+//! What the keys of the configuration can be set to: words that a person chooses between, and values that are put
+//! together from several keys.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Whether to act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Drain and reboot this node when its turn comes.
+    #[default]
+    Active,
+    /// Write nothing and reboot nothing, but say what would be done.
+    Observe,
+}
+
+/// Whether pods have to leave before a reboot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DrainMode {
+    /// They leave; the only node of a cluster or of its control plane does not reboot.
+    Auto,
+    /// They leave, and any node reboots.
+    Always,
+    /// They stay, and the reboot ends them.
+    Never,
+}
+
+/// A gate that may yield to an overdue request. Not among these gates: what people are saying right now (hold,
+/// pause), what is at work on the host, the other nodes, and what prevents one reboot after another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Yielding {
+    /// The window, if one is configured.
+    Window,
+    /// Freezes.
+    Freeze,
+    /// How long the host has been up.
+    MinUptime,
+    /// Pods that must not be interrupted.
+    BlockingPods,
+    /// What Prometheus finds.
+    Alerts,
+}
+
+impl Yielding {
+    /// Its word in the configuration.
+    pub fn word(self) -> String {
+        struct Word(Yielding);
+        impl std::fmt::Display for Word {
+            fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.0.serialize(formatter)
+            }
+        }
+        Word(self).to_string()
+    }
+}
+
+/// What happens when a drain takes too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnTimeout {
+    /// The node is uncordoned and gives its slot back.
+    Abort,
+    /// It reboots, which ends the remaining pods.
+    Reboot,
+}
+
+/// What happens to pods without a controller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BarePods {
+    /// They stay: the kubelet starts them again after the reboot.
+    Leave,
+    /// They are evicted, and nothing recreates them.
+    Evict,
+    /// They stand in the way of the reboot.
+    Refuse,
+}
+
+/// What happens to pods with emptyDir volumes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EmptyDirPods {
+    /// They are evicted, and the content of the volumes is lost.
+    Evict,
+    /// They stand in the way of the reboot.
+    Refuse,
+}
+
+/// Pods whose eviction is refused for too long are deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeleteRefused {
+    /// This long after the claim.
+    pub after: Duration,
+    /// In these namespaces.
+    pub namespaces: BTreeSet<String>,
+}
+
+/// What happens to the slot of a node if something does not become well after its reboot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AtLimit {
+    /// It is kept until a person has looked.
+    Keep,
+    /// It is given back, and the next node may reboot.
+    Release,
+}
+
+/// A field of a Kubernetes object, and the values that it must have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectField {
+    /// The path of the object, or of a list, at the API server.
+    pub path: String,
+    /// Names from the top down, separated by points; `*` stands for each item of a list.
+    pub field: String,
+    /// One of these.
+    pub equals: Vec<String>,
+}
+
+/// A question to Prometheus.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Query {
+    /// The query, in PromQL.
+    pub expression: String,
+    /// Which Prometheus is asked.
+    pub server: Prometheus,
+}
+
+/// How Prometheus is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Prometheus {
+    /// Directly.
+    Url {
+        /// `http://` or `https://`, without a trailing slash.
+        url: String,
+        /// The file with the bearer token; it may be replaced at any time.
+        token_file: Option<PathBuf>,
+        /// Who must have signed its certificate.
+        certificate_authority: PathBuf,
+    },
+    /// As a Service, through the API server and with the credential for the API server.
+    Service {
+        /// Its namespace.
+        namespace: String,
+        /// `NAME:PORT` or `SCHEME:NAME:PORT`, as a request through the API server names it.
+        port: String,
+    },
+}
+
+/// What happens when a hook fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnHookFailure {
+    /// Before the reboot, the turn is undone; after the boot, the node stays cordoned and keeps its slot until a
+    /// person has looked.
+    Stop,
+    /// The turn goes on as if there were no hook.
+    Continue,
+}
