@@ -11,14 +11,15 @@ use super::event_loop::Edge;
 use super::journal::{self, Journal};
 use super::sources::{Sources, sleep};
 use super::watches::Watches;
-use crate::cluster::{Api, ApiError};
+use crate::cluster::{Api, ApiError, is_control_plane};
 use crate::decide::{
     AfterReadings, Decision, Effect, Event, Eviction, EvictionOutcome, Failure, Hook, How, Memory,
     NodeChange, NodeWrite, Now, Outcome, Part, Parts, PodKey, Settings, SlotWrite, World, budget_namespaces,
-    clock_matters, holders,
+    clock_matters, holders, requests,
 };
 use crate::host::logind::{Bus, told};
-use crate::host::{clock, dpkg, hold, hooks, kernel, livepatch, memory};
+use crate::host::packages::{self, HalfInstalled};
+use crate::host::{clock, dpkg, hold, hooks, identity, kernel, livepatch, memory};
 use crate::report::systemd;
 
 /// An idle daemon keeps neither connections nor the memory that they take.
@@ -46,6 +47,9 @@ pub struct DaemonEdge {
     hangup: Signal,
     /// systemd knows that the daemon runs.
     is_ready: bool,
+    /// This host's name when the configuration was last read.
+    host_name: String,
+    packages: HalfInstalled,
 }
 
 /// An eviction that was asked for.
@@ -69,6 +73,8 @@ impl DaemonEdge {
             evictions: JoinSet::new(),
             hangup: signal(SignalKind::hangup())?,
             is_ready: false,
+            host_name: host_name(),
+            packages: HalfInstalled::default(),
             configuration,
         })
     }
@@ -95,8 +101,10 @@ impl DaemonEdge {
             Part::Policy => vec![self.read_policy(api).await],
             Part::Others => {
                 let node = world.cluster.node.last().and_then(Option::as_ref);
-                let control_plane = node.is_some_and(|node| node.control_plane);
-                vec![Event::Others(failed(api.others(&settings.pool, control_plane).await))]
+                let added = &settings.gates.control_plane_labels;
+                let is_member = node.is_some_and(|node| is_control_plane(&node.labels, added));
+                let members = is_member.then_some(added.as_slice());
+                vec![Event::Others(failed(api.others(&settings.pool, members).await))]
             }
             Part::Alerts => match &settings.gates.query {
                 Some(query) => vec![Event::Alerts(failed(api.query(query).await))],
@@ -183,6 +191,7 @@ impl DaemonEdge {
     }
 
     fn reload(&mut self) -> Vec<Event> {
+        self.host_name = host_name();
         match self.configuration.reload() {
             Err(error) => {
                 tracing::error!("the new configuration is not used: {}", error.summary());
@@ -244,15 +253,17 @@ impl Edge for DaemonEdge {
         }
     }
 
-    fn remember(&mut self, memory: &Memory) {
-        let Some(path) = &self.memory else { return };
-        if let Err(error) = memory::store(path, memory) {
-            tracing::warn!(%error, path = %path.display(), "cannot store what to remember");
-        }
+    fn remember(&mut self, memory: &Memory) -> Result<(), String> {
+        let Some(path) = &self.memory else { return Ok(()) };
+        memory::store(path, memory).map_err(|error| format!("{}: {error}", path.display()))
     }
 
     async fn read(&mut self, part: Part, world: &World) -> Vec<Event> {
         systemd::alive();
+        let is_missing = matches!(world.cluster.node.last(), Some(None));
+        if part == Part::Node && is_missing && self.host_name != host_name() {
+            return self.reload();
+        }
         let Some(mut api) = self.api.take() else { return vec![] };
         let events = self.read_part(&mut api, part, world).await;
         self.api = Some(api);
@@ -280,6 +291,9 @@ impl Edge for DaemonEdge {
         }
         if !settings.hooks.wanted.is_empty() {
             events.push(Event::Hooks(hooks::read(&self.bus, &settings.hooks.wanted).await));
+        }
+        if settings.gates.require_installed_packages && !requests(world, settings).is_empty() {
+            events.push(Event::Packages(self.packages.read(Path::new(packages::STATUS))));
         }
         let package_manager = dpkg::held_lock();
         events.push(Event::Host { going_down, package_manager, inhibitors, may_reboot, scheduled });
@@ -368,6 +382,11 @@ impl Edge for DaemonEdge {
             Woken::Time => vec![Event::Tick],
         }
     }
+}
+
+/// This host's name, or nothing if it has none. Some hosts get theirs late in the boot.
+fn host_name() -> String {
+    identity::host_name().unwrap_or_default()
 }
 
 enum Woken {

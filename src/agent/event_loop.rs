@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::decide::{
     Decision, Effect, Event, Eviction, Hook, Memory, Next, NodeWrite, Now, Outcome, Part, Parts, Phase,
-    Reads, Settings, SlotWrite, Target, World, decide, observe,
+    Reads, Settings, SlotChange, SlotWrite, Target, World, decide, observe, record_failure,
 };
 
 /// What the loop needs from the outside world. Each method does what it says and decides nothing.
@@ -23,7 +23,7 @@ pub trait Edge {
     /// Reports the decision to people. If this fails, no harm is done.
     fn report(&mut self, world: &World, decision: &Decision);
     /// Stores this for the next start. Returns when it is on the disk, or could not be written.
-    fn remember(&mut self, memory: &Memory);
+    fn remember(&mut self, memory: &Memory) -> Result<(), String>;
     /// Reads one part of the cluster; returns what was found, or why it could not be read.
     async fn read(&mut self, part: Part, world: &World) -> Vec<Event>;
     /// Reads this host: what asks for a reboot, and what stands in its way.
@@ -94,6 +94,8 @@ impl<E: Edge> Agent<E> {
     }
 
     fn begin(&mut self) {
+        // Whether anything can be remembered at all has to be known before the first claim.
+        self.remember();
         let events = self.edge.begin(&self.world);
         self.tell_all(events);
     }
@@ -127,8 +129,13 @@ impl<E: Edge> Agent<E> {
         let before = self.world.memory.clone();
         observe(&mut self.world, event, self.edge.now());
         if self.world.memory != before {
-            self.edge.remember(&self.world.memory);
+            self.remember();
         }
+    }
+
+    fn remember(&mut self) {
+        let result = self.edge.remember(&self.world.memory);
+        observe(&mut self.world, Event::Remembered(result), self.edge.now());
     }
 
     fn tell_all(&mut self, events: Vec<Event>) {
@@ -162,6 +169,9 @@ impl<E: Edge> Agent<E> {
         }
         let events = self.edge.read_host(&self.world).await;
         self.tell_all(events);
+        if self.world.host.memory_failure.is_some() {
+            self.remember();
+        }
     }
 
     /// Each effect is reported to the core before it is sent: whatever happens then, the core knows that it may have
@@ -169,6 +179,10 @@ impl<E: Edge> Agent<E> {
     async fn act(&mut self, effect: Effect) {
         match &effect {
             Effect::WriteSlot(write) => {
+                let leads_to_reboot = matches!(write.change, SlotChange::Claim(_) | SlotChange::Stamp(_));
+                if leads_to_reboot && !self.can_remember_a_reboot() {
+                    return;
+                }
                 let sent = self.begin_write(&write.uid);
                 let outcome = self.edge.write_slot(write).await;
                 self.tell(Event::WriteEnded { effect, sent, outcome });
@@ -193,13 +207,24 @@ impl<E: Edge> Agent<E> {
             }
             Effect::Reboot { not_after, kexec } => {
                 self.tell(Event::RebootBegun);
-                let result = match self.edge.now().boot > *not_after {
-                    true => Err("the stamp is too old by now".to_owned()),
-                    false => self.edge.reboot(*kexec).await,
+                let result = if self.edge.now().boot > *not_after {
+                    Err("the stamp is too old by now".to_owned())
+                } else if let Some(why) = record_failure(&self.world, self.edge.settings()) {
+                    Err(format!(
+                        "it was not asked, because the record of this reboot cannot be written: {why}"
+                    ))
+                } else {
+                    self.edge.reboot(*kexec).await
                 };
                 self.tell(Event::RebootEnded(result));
             }
         }
+    }
+
+    /// Tries it, because the disk may have filled up since the memory last changed.
+    fn can_remember_a_reboot(&mut self) -> bool {
+        self.remember();
+        record_failure(&self.world, self.edge.settings()).is_none()
     }
 
     /// Returns the time of sending; a stamp is valid from then on.

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::error::ApiError;
 use super::objects::{
-    CONTROL_PLANE, ConfigMap, FIELD_MANAGER, List, NAMESPACE, Node, PERSONS_FIELD_MANAGER, POLICY, POOL,
+    ConfigMap, FIELD_MANAGER, List, NAMESPACE, Node, PERSONS_FIELD_MANAGER, POLICY, POOL,
+    control_plane_labels,
 };
 use super::patches::{node_patch, slot_patch, step_back_patch};
 use super::paths::{NODES, PODS, with};
@@ -187,15 +188,16 @@ impl Api {
 
     /// Reads which other nodes of the pool are not well and, if this is a control plane node, what is not well in the
     /// rest of the control plane.
-    pub async fn others(&mut self, pool: &str, control_plane: bool) -> Result<Others, ApiError> {
-        let read = tokio::time::timeout(OTHERS_TIMEOUT, self.read_others(pool, control_plane)).await;
+    /// `members`: the labels that people have added to those of the control plane's members, if this node is one.
+    pub async fn others(&mut self, pool: &str, members: Option<&[String]>) -> Result<Others, ApiError> {
+        let read = tokio::time::timeout(OTHERS_TIMEOUT, self.read_others(pool, members)).await;
         read.unwrap_or_else(|_| {
             Err(ApiError::NoAnswer(format!("the list was not complete after {} s", OTHERS_TIMEOUT.as_secs())))
         })
     }
 
-    async fn read_others(&mut self, pool: &str, control_plane: bool) -> Result<Others, ApiError> {
-        let mut others = Others { only_node: true, only_control_plane: control_plane, ..Others::default() };
+    async fn read_others(&mut self, pool: &str, members: Option<&[String]>) -> Result<Others, ApiError> {
+        let mut others = Others { only_node: true, ..Others::default() };
         let not_here = format!("metadata.name!={}", self.node);
         let in_pool = format!("{POOL}={pool}");
         self.rows(NODES, &in_pool, &not_here, ["Name", "Status"], |[name, status]| {
@@ -211,17 +213,24 @@ impl Api {
         if others.only_node {
             others.only_node = !self.is_there_another_node(&not_here).await?;
         }
-        if !control_plane {
-            return Ok(others);
+        let Some(added) = members else { return Ok(others) };
+        // A selector cannot say "this label or that one".
+        let mut members = BTreeMap::new();
+        for label in control_plane_labels(added) {
+            self.rows(NODES, label, &not_here, ["Name", "Status"], |[name, status]| {
+                members.insert(name.to_owned(), (table::node_state(status)?, status.to_owned()));
+                Ok(())
+            })
+            .await?;
         }
-        self.rows(NODES, CONTROL_PLANE, &not_here, ["Name", "Status"], |[name, status]| {
-            others.only_control_plane = false;
-            if table::node_state(status)? == NodeState::NotReady {
+        let well = members.values().filter(|(state, _)| *state != NodeState::NotReady).count();
+        others.members_ready = Some(well);
+        for (name, (state, status)) in members {
+            if state == NodeState::NotReady {
                 others.control_plane.push(format!("node {name} ({status})"));
             }
-            Ok(())
-        })
-        .await?;
+            others.members.push(name);
+        }
         // If the control plane runs in another way (k3s, managed clusters), there are no such pods.
         let (pods, not_here) = (paths::pods("kube-system")?, format!("spec.nodeName!={}", self.node));
         self.rows(

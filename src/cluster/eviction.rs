@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::error::{ApiError, Cause};
 use super::paths;
 use crate::decide::{EvictionOutcome, EvictionRefusal, How, PodKey, Refuser};
+use crate::words;
 
 /// Method, path and body. We write the body ourselves, because the server sees the precondition only in this spelling
 /// of `deleteOptions`. Without it, a pod of the same name that is now elsewhere would be evicted.
@@ -20,6 +21,8 @@ pub(super) fn request(
 ) -> Result<(Method, String, Value), ApiError> {
     let path = paths::pod(&pod.namespace, &pod.name)?;
     let dry_run = (how == How::DryRun).then_some(["All"]);
+    // Admission webhooks are told of a dry run only by the URL.
+    let query = if how == How::DryRun { "?dryRun=All" } else { "" };
     let options = json!({
         "apiVersion": "v1",
         "kind": "DeleteOptions",
@@ -36,7 +39,7 @@ pub(super) fn request(
         "metadata": {"namespace": pod.namespace, "name": pod.name},
         "deleteOptions": options,
     });
-    Ok((Method::POST, format!("{path}/eviction"), eviction))
+    Ok((Method::POST, format!("{path}/eviction{query}"), eviction))
 }
 
 pub(super) fn outcome<T>(result: Result<T, ApiError>) -> EvictionOutcome {
@@ -47,6 +50,9 @@ pub(super) fn outcome<T>(result: Result<T, ApiError>) -> EvictionOutcome {
             let cause = |reason: &str| causes.iter().find(|cause| cause.reason == reason);
             let budget = cause("DisruptionBudget").map(budget);
             let by = match code {
+                _ if webhook(&text).is_some() => {
+                    webhook(&text).map_or(Refuser::Other, |name| Refuser::Webhook { name })
+                }
                 404 | 409 => return EvictionOutcome::Outdated,
                 429 if budget.is_none() => return EvictionOutcome::Overloaded { message, retry_after },
                 // This says nothing about the pod: a credential that is not accepted, a server that is not ready.
@@ -63,6 +69,14 @@ pub(super) fn outcome<T>(result: Result<T, ApiError>) -> EvictionOutcome {
             EvictionOutcome::Overloaded { message, retry_after: None }
         }
     }
+}
+
+/// The webhook that refused, if one did. KubeVirt, for one, answers 429 on purpose: that is no sign of an overloaded
+/// server. The server names it only in a sentence, `admission webhook "NAME" denied the request: …` (`ToStatusErr` in
+/// `apiserver/pkg/admission/plugin/webhook/errors`).
+fn webhook(text: &str) -> Option<String> {
+    let (name, _) = text.strip_prefix("admission webhook \"")?.split_once("\" denied the request")?;
+    Some(words::name(name.to_owned()))
 }
 
 /// The server names the budget and its numbers only in a sentence:
@@ -125,6 +139,17 @@ mod tests {
             "The disruption budget web is still being processed by the server.",
         );
         assert_eq!(by, Refuser::Budget { name: "web".into(), counts: None });
+    }
+
+    #[test]
+    fn a_webhook_refuses_its_pod_whatever_code_it_answers() {
+        let text = "admission webhook \"virt-launcher-eviction-interceptor.kubevirt.io\" denied the request: migrating";
+        for code in [400, 403, 409, 429, 500, 503] {
+            let name = "virt-launcher-eviction-interceptor.kubevirt.io".to_owned();
+            assert_eq!(refuser(code, "", text), Refuser::Webhook { name }, "{code}");
+        }
+        let (_, path, _) = request(&pod(), How::DryRun, None).unwrap();
+        assert!(path.ends_with("/eviction?dryRun=All"));
     }
 
     #[test]

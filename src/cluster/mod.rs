@@ -15,4 +15,5 @@ mod watch;
 
 pub use api::{Api, HeldSlot};
 pub use error::ApiError;
+pub use objects::is_control_plane;
 pub use watch::Watch;

@@ -30,6 +30,7 @@ pub(super) const NODE_UID: &str = "rebootd.io/node-uid";
 pub(super) const BOOT_ID: &str = "rebootd.io/boot-id";
 pub(super) const CLAIMED_AT: &str = "rebootd.io/claimed-at";
 pub(super) const ALLOCATABLE: &str = "rebootd.io/allocatable";
+pub(super) const TAINTS: &str = "rebootd.io/taints";
 pub(super) const HEARTBEAT: &str = "rebootd.io/heartbeat";
 pub(super) const REASON: &str = "rebootd.io/reason";
 pub(super) const REBOOTING: &str = "rebootd.io/rebooting";
@@ -49,8 +50,27 @@ const HOLD: &str = "rebootd.io/hold";
 const REMOVAL_TAINTS: [&str; 3] =
     ["ToBeDeletedByClusterAutoscaler", "karpenter.sh/disrupted", "karpenter.sh/disruption"];
 
-/// On control plane Nodes, set by kubeadm and everybody after it.
-pub(super) const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
+/// On Nodes that are members of the control plane or of its etcd: by kubeadm and everybody after it, by older versions,
+/// by RKE2 and k3s on nodes that only run etcd, by MicroK8s.
+const CONTROL_PLANE: [&str; 4] = [
+    "node-role.kubernetes.io/control-plane",
+    "node-role.kubernetes.io/master",
+    "node-role.kubernetes.io/etcd",
+    "node.kubernetes.io/microk8s-controlplane",
+];
+
+/// The labels of members of the control plane: the well-known ones, and those that people have added.
+pub(super) fn control_plane_labels(added: &[String]) -> impl Iterator<Item = &str> {
+    CONTROL_PLANE.into_iter().chain(added.iter().map(String::as_str))
+}
+
+/// Whether a Node with these labels is a member of the control plane.
+pub fn is_control_plane(labels: &BTreeMap<String, String>, added: &[String]) -> bool {
+    control_plane_labels(added).any(|label| labels.contains_key(label))
+}
+
+/// The taint of a cordoned Node.
+pub(super) const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 
 #[derive(Deserialize)]
 pub(super) struct List<T> {
@@ -152,6 +172,7 @@ pub(super) struct Condition {
     #[serde(rename = "type")]
     pub(super) kind: String,
     pub(super) status: String,
+    message: String,
     last_heartbeat_time: Option<String>,
     last_transition_time: Option<String>,
 }
@@ -192,7 +213,6 @@ impl From<Node> for NodeView {
             unschedulable_is_ours: node.metadata.managed_fields.iter().any(ours),
             mark: node.metadata.annotations.remove(CORDON),
             pool_label: node.metadata.labels.get(POOL).cloned(),
-            control_plane: node.metadata.labels.contains_key(CONTROL_PLANE),
             labels: node.metadata.labels,
             boot_id: id(&node.status.node_info.boot_id),
             machine_id: id(&node.status.node_info.machine_id),
@@ -207,12 +227,27 @@ impl From<Node> for NodeView {
             annotations: keeping,
             added,
             waiting_taint: !our_taints.is_empty(),
+            repelling_taints: taints.iter().filter_map(repelling).collect(),
+            not_ready_because: ready.map(not_ready_because).unwrap_or_default(),
             taints: taints.iter().map(Value::to_string).collect(),
             removal: deleted.or(taint),
             uid: node.metadata.uid,
             resource_version: node.metadata.resource_version,
         }
     }
+}
+
+/// A taint that keeps pods away, as `key:effect`. That of a cordon is left out: it comes and goes with every turn.
+fn repelling(taint: &Value) -> Option<String> {
+    let field = |name: &str| taint.get(name).and_then(Value::as_str);
+    let (key, effect) = (field("key")?, field("effect")?);
+    let repels = key != UNSCHEDULABLE && (effect == "NoSchedule" || effect == "NoExecute");
+    repels.then(|| words(&format!("{key}:{effect}"), NOTE))
+}
+
+/// What the condition says about itself if it is not `True`.
+fn not_ready_because(condition: &Condition) -> String {
+    if condition.status == "True" { String::new() } else { words(&condition.message, NOTE) }
 }
 
 /// What somebody wrote into an annotation for people to read. Two that read the same are equal.

@@ -7,19 +7,20 @@ use serde_json::{Map, Value, json};
 
 use super::objects::{
     ALLOCATABLE, BOOT_ID, CLAIMED_AT, CORDON, HEARTBEAT, MACHINE_ID, NODE_UID, NONCE, POOL, REASON,
-    REBOOTING, REQUEST, STEP_BACK, UNREADY,
+    REBOOTING, REQUEST, STEP_BACK, TAINTS, UNREADY,
 };
-use super::slots::{format_quantities, format_seconds, format_stamp, format_unready};
+use super::slots::{format_quantities, format_seconds, format_stamp, format_taints, format_unready};
 use crate::decide::{
     Claim, NodeChange, NodeWrite, SignsWrite, SlotChange, SlotView, SlotWrite, Taints, WAITING,
 };
 
-const CLAIMED: [&str; 11] = [
+const CLAIMED: [&str; 12] = [
     MACHINE_ID,
     NODE_UID,
     BOOT_ID,
     CLAIMED_AT,
     ALLOCATABLE,
+    TAINTS,
     HEARTBEAT,
     REASON,
     REBOOTING,
@@ -75,6 +76,7 @@ fn claim_annotations(claim: &Claim) -> Map<String, Value> {
         (BOOT_ID, json!(claim.boot_id)),
         (CLAIMED_AT, json!(claim.at.map(format_seconds))),
         (ALLOCATABLE, json!(format_quantities(&claim.allocatable))),
+        (TAINTS, json!(claim.taints.as_ref().map(format_taints))),
         (HEARTBEAT, json!(claim.heartbeat)),
         (REASON, json!(claim.reason)),
         (REBOOTING, Value::Null),

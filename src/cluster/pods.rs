@@ -10,8 +10,10 @@ use crate::decide::{Budget, Owner, PodKey, PodView};
 use crate::notation::{Operator, Requirement, Selector};
 use crate::words::name;
 
-/// The taint of a cordoned Node.
-const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+/// The taints of a Node whose kubelet is silent or says that it is not ready: pods that do not tolerate them are deleted.
+const WITHOUT_NODE: [&str; 2] = ["node.kubernetes.io/unreachable", "node.kubernetes.io/not-ready"];
+/// No annotation that selects pods has a longer value.
+const LONGEST_VALUE: usize = 63;
 /// The value of the PriorityClass `system-cluster-critical`; `system-node-critical` is higher.
 const SYSTEM_CRITICAL: i64 = 2_000_000_000;
 /// The API server's own default, in seconds.
@@ -82,15 +84,32 @@ struct Toleration {
     operator: String,
     effect: String,
     value: String,
+    #[serde(rename = "tolerationSeconds")]
+    seconds: Number,
 }
 
 impl Toleration {
-    /// Whether it tolerates the taint that comes with a cordon (`v1.Toleration.ToleratesTaint` in k8s.io/api).
-    fn is_of_cordon(&self) -> bool {
-        let key = self.key == UNSCHEDULABLE || (self.key.is_empty() && self.operator == "Exists");
-        let effect = self.effect.is_empty() || self.effect == "NoSchedule";
+    /// Whether it tolerates this taint of effect NoExecute (`v1.Toleration.ToleratesTaint` in k8s.io/api).
+    fn tolerates(&self, taint: &str) -> bool {
+        let key = self.key == taint || (self.key.is_empty() && self.operator == "Exists");
+        let effect = self.effect.is_empty() || self.effect == "NoExecute";
         key && effect && (self.operator == "Exists" || self.value.is_empty())
     }
+}
+
+/// How long a pod with these tolerations is kept while its node is silent; `None`: for ever. As the taint eviction
+/// controller counts it: the shortest of those that fit (`getMinTolerationTime` in its `taint_eviction.go`).
+fn kept_without_node(tolerations: &[Toleration]) -> Option<Duration> {
+    let kept = |taint: &&str| {
+        let fits = tolerations.iter().filter(|it| it.tolerates(taint));
+        let seconds: Vec<Option<i64>> = fits.map(|it| it.seconds.0).collect();
+        if seconds.is_empty() { Some(0) } else { seconds.into_iter().flatten().min() }
+    };
+    WITHOUT_NODE
+        .iter()
+        .filter_map(kept)
+        .min()
+        .map(|it| Duration::from_secs(it.clamp(0, LONGEST_GRACE).unsigned_abs()))
 }
 
 #[derive(Deserialize, Default)]
@@ -134,14 +153,20 @@ impl From<Pod> for PodView {
             controller,
             controller_uid,
             labels: metadata.labels,
+            annotations: metadata
+                .annotations
+                .into_iter()
+                .filter(|(_, it)| it.len() <= LONGEST_VALUE)
+                .collect(),
             ready: status.conditions.iter().flatten().any(|it| it.kind == "Ready" && it.status == "True"),
+            running: status.phase == "Running",
             finished: status.phase == "Succeeded" || status.phase == "Failed",
             terminating: metadata.deletion_timestamp.is_some(),
             grace: grace(spec.termination_grace_period_seconds),
             critical: spec.priority.0.is_some_and(|priority| priority >= SYSTEM_CRITICAL),
             runs_once: spec.restart_policy == "Never",
             empty_dir: volumes.iter().any(|volume| volume.empty_dir.is_some()),
-            tolerates_cordon: spec.tolerations.iter().flatten().any(Toleration::is_of_cordon),
+            deleted_without_node: kept_without_node(spec.tolerations.as_deref().unwrap_or_default()),
             claims: volumes.iter().filter_map(claim).collect(),
             key: PodKey { namespace: metadata.namespace, name: pod_name, uid: metadata.uid },
         }
@@ -229,16 +254,19 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_tolerates_the_cordon_as_the_scheduler_sees_it() {
-        let tolerates = |toleration| pod(json!({"tolerations": [toleration]})).tolerates_cordon;
-        let key = "node.kubernetes.io/unschedulable";
-        assert!(tolerates(json!({"operator": "Exists"})));
-        assert!(tolerates(json!({"key": key, "operator": "Exists", "effect": "NoSchedule"})));
-        assert!(tolerates(json!({"key": key})));
-        assert!(!tolerates(json!({"key": key, "operator": "Exists", "effect": "NoExecute"})));
-        assert!(!tolerates(json!({"key": key, "value": "x"})));
-        assert!(!tolerates(json!({"key": "node.kubernetes.io/not-ready", "operator": "Exists"})));
-        assert!(!tolerates(json!({})));
+    fn a_pod_is_kept_without_its_node_for_as_long_as_it_tolerates_that() {
+        let kept = |tolerations: serde_json::Value| {
+            pod(json!({ "tolerations": tolerations })).deleted_without_node.map(|time| time.as_secs())
+        };
+        let of = |key: &str, seconds: serde_json::Value| json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds});
+        let [unreachable, not_ready] = WITHOUT_NODE;
+        // What the API server adds to every pod.
+        assert_eq!(kept(json!([of(not_ready, json!(300)), of(unreachable, json!(300))])), Some(300));
+        assert_eq!(kept(json!([of(not_ready, json!(300)), of(unreachable, json!(60))])), Some(60));
+        assert_eq!(kept(json!([of(not_ready, json!(null)), of(unreachable, json!(null))])), None);
+        assert_eq!(kept(json!([{"operator": "Exists"}])), None);
+        assert_eq!(kept(json!([of(unreachable, json!(-5)), {"operator": "Exists"}])), Some(0));
+        assert_eq!(kept(json!([])), Some(0));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::objects::{
     ALLOCATABLE, BOOT_ID, CLAIMED_AT, HEARTBEAT, MACHINE_ID, Meta, NODE_UID, POOL, REASON, REBOOTING,
-    REQUEST, STEP_BACK, UNREADY, note, quantities,
+    REQUEST, STEP_BACK, TAINTS, UNREADY, note, quantities,
 };
 use crate::decide::{Claim, KubeletLease, PAUSE, SlotView, Stamp};
 use crate::words::{MESSAGE, NOTE, name, words};
@@ -59,6 +59,7 @@ impl From<Lease> for SlotView {
             boot_id: take(BOOT_ID),
             at: take(CLAIMED_AT).and_then(|text| seconds(&text)),
             allocatable: take(ALLOCATABLE).map(|text| parse_quantities(&text)).unwrap_or_default(),
+            taints: take(TAINTS).map(|text| parse_taints(&text)),
             heartbeat: take(HEARTBEAT).unwrap_or_default(),
             reason,
         };
@@ -97,6 +98,14 @@ pub(super) fn format_quantities(quantities: &BTreeMap<String, String>) -> String
 fn parse_quantities(text: &str) -> BTreeMap<String, String> {
     let pairs = text.split(',').filter_map(|pair| pair.split_once('='));
     quantities(pairs.map(|(name, quantity)| (name.to_owned(), quantity.to_owned())))
+}
+
+pub(super) fn format_taints(taints: &BTreeSet<String>) -> String {
+    taints.iter().map(String::as_str).collect::<Vec<_>>().join(",")
+}
+
+fn parse_taints(text: &str) -> BTreeSet<String> {
+    text.split(',').filter(|taint| !taint.is_empty()).map(|taint| words(taint, NOTE)).collect()
 }
 
 /// `<boot id> <try> <time since boot>`
@@ -141,7 +150,7 @@ mod tests {
         let lease = serde_json::json!({
             "metadata": {"name": "worker-1", "labels": {"rebootd.io/pool": "worker"}, "annotations": {
                 REBOOTING: format_stamp(&stamp), UNREADY: format_unready(&stamp.unready), CLAIMED_AT: format_seconds(Duration::from_millis(99)),
-                REQUEST: "a new kernel", ALLOCATABLE: format_quantities(&quantities), BOOT_ID: "c".repeat(32),
+                REQUEST: "a new kernel", TAINTS: "dedicated:NoSchedule,x:NoExecute", ALLOCATABLE: format_quantities(&quantities), BOOT_ID: "c".repeat(32),
             }},
             "spec": {"holderIdentity": ""}
         });
@@ -149,6 +158,7 @@ mod tests {
         assert_eq!(slot.stamp, Some(stamp));
         assert_eq!(slot.claim.at, Some(Duration::from_millis(99)));
         assert_eq!(slot.claim.allocatable, quantities);
+        assert_eq!(format_taints(&slot.claim.taints.unwrap()), "dedicated:NoSchedule,x:NoExecute");
         assert_eq!((slot.holder, slot.pool.as_deref()), (None, Some("worker")));
     }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::*;
 use crate::access::{ApiAccess, Credential, PemSource};
 use crate::decide::settings::{
-    AfterSettings, BarePods, DrainMode, DrainSettings, EmptyDirPods, GatesSettings, HooksSettings,
-    HostSettings, Mode, OnTimeout, PolicySettings, SignsSettings,
+    AfterSettings, BarePods, DrainMode, DrainSettings, EmptyDirPods, ForeignCordon, GatesSettings,
+    HooksSettings, HostSettings, Mode, OnTimeout, PolicySettings, SignsSettings,
 };
 use crate::decide::{Open, Windows};
 
@@ -81,6 +81,8 @@ fn nothing_configured_gives_the_defaults() {
         grace_period: None,
         delete: None,
         volume_timeout: Duration::from_secs(120),
+        leave_pods: vec![],
+        leaving_pods: None,
         labels: [].into(),
         leave_load_balancers: None,
         keep_from_autoscalers: true,
@@ -109,6 +111,10 @@ fn nothing_configured_gives_the_defaults() {
             count_cordoned: false,
             min_uptime: Duration::ZERO,
             blocking_pods: vec![],
+            blocking_annotations: vec![],
+            foreign_cordon: ForeignCordon::Wait,
+            control_plane_labels: vec![],
+            require_installed_packages: true,
             query: None,
             sessions: None,
             require_synchronized_clock: true,

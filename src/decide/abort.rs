@@ -19,6 +19,10 @@ pub enum AbortReason {
     PoolChanged,
     /// A person removed our cordon.
     CordonRemoved,
+    /// Somebody else has cordoned the node.
+    ForeignCordon,
+    /// The record of the reboot could not be written.
+    RecordNotKept,
     /// The drain did not finish in time.
     DrainDeadline,
     /// The machine stayed up after the last try.
@@ -33,6 +37,8 @@ pub enum AbortReason {
     PodsRefused,
     /// An administrator's own step failed, or took too long.
     HookFailed,
+    /// Another member of the control plane has its turn.
+    MembersTurn,
     /// No other node could stand in for this one.
     OnlyOne,
 }
@@ -53,8 +59,11 @@ impl AbortReason {
             | AbortReason::Held
             | AbortReason::Paused
             | AbortReason::PoolChanged
+            | AbortReason::ForeignCordon
+            | AbortReason::RecordNotKept
             | AbortReason::SteppingBack
             | AbortReason::PodsRefused
+            | AbortReason::MembersTurn
             | AbortReason::OnlyOne => false,
         }
     }
@@ -70,6 +79,8 @@ impl fmt::Display for AbortReason {
             AbortReason::Paused => "the fleet is paused",
             AbortReason::PoolChanged => "the node is in another pool now",
             AbortReason::CordonRemoved => "somebody uncordoned the node",
+            AbortReason::ForeignCordon => "somebody else has cordoned the node",
+            AbortReason::RecordNotKept => "the record of the reboot cannot be written",
             AbortReason::DrainDeadline => "the drain did not end in time",
             AbortReason::RebootFailed => "the machine stayed up after the last try to reboot",
             AbortReason::SlotLost => "the slot was lost",
@@ -77,6 +88,7 @@ impl fmt::Display for AbortReason {
             AbortReason::AskedToStepBack => "a person asked it to step back",
             AbortReason::PodsRefused => "a pod stands in the way",
             AbortReason::HookFailed => "a hook failed",
+            AbortReason::MembersTurn => "another member of the control plane has its turn",
             AbortReason::OnlyOne => "there is no other node of its kind",
         })
     }

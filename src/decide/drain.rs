@@ -15,5 +15,5 @@ pub(crate) use progress::pods_have;
 pub(super) use progress::progress;
 pub(super) use queue::Queue;
 pub(super) use rehearsal::{Rehearsed, blocked, judge};
-pub(super) use state::awaited_until;
 pub use state::{DrainState, EvictionOutcome, EvictionRefusal, GonePod, PodDrain, Refuser, Rehearsal, Retry};
+pub(super) use state::{awaited_until, named_from};

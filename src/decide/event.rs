@@ -65,6 +65,10 @@ pub enum Event {
     Hold(Result<Option<String>, String>),
     /// Which kernel runs, and which is installed, was read.
     Kernel(Result<Kernel, String>),
+    /// What dpkg has left half done was read.
+    Packages(Result<Names, String>),
+    /// The agent tried to keep its memory in a file.
+    Remembered(Result<(), String>),
     /// Whether Livepatch covers what the sentinel asks for was read.
     Livepatch(Result<bool, String>),
     /// Whether the clock is synchronised was read.

@@ -85,6 +85,8 @@ pub struct Kernel {
     pub running: String,
     /// The newest installed release of its flavour, if it is newer.
     pub newer: Option<NewerKernel>,
+    /// What keeps the kernel that will start from starting, if something does.
+    pub cannot_start: Option<String>,
 }
 
 /// An installed kernel that is not running yet.
@@ -131,8 +133,6 @@ pub struct NodeView {
     pub mark: Option<String>,
     /// The pool in the Node's label.
     pub pool_label: Option<String>,
-    /// The Node is labelled as a control plane node.
-    pub control_plane: bool,
     /// `status.nodeInfo.bootID` without dashes; empty if the kubelet reports none.
     pub boot_id: String,
     /// `status.nodeInfo.machineID` without dashes; empty if the kubelet reports none.
@@ -163,6 +163,10 @@ pub struct NodeView {
     pub waiting_taint: bool,
     /// Its other taints, each as the JSON that was read, opaque.
     pub taints: Vec<String>,
+    /// Those of them that keep pods away (`NoSchedule`, `NoExecute`), without that of a cordon, as `key:effect`.
+    pub repelling_taints: BTreeSet<String>,
+    /// What condition `Ready` says if it is not `True`.
+    pub not_ready_because: String,
     /// What says that the node is about to be removed from the cluster, if anything does.
     pub removal: Option<String>,
 }
@@ -205,6 +209,8 @@ pub struct Claim {
     pub at: Option<Duration>,
     /// The Node's allocatable resources, without those that may change slightly from boot to boot.
     pub allocatable: BTreeMap<String, String>,
+    /// The taints that kept pods away at that time, see [`NodeView::repelling_taints`]; `None` if not recorded.
+    pub taints: Option<BTreeSet<String>>,
     /// The kubelet's heartbeat at that time.
     pub heartbeat: String,
     /// The request's reason.
@@ -220,8 +226,8 @@ pub struct Stamp {
     pub attempt: u32,
     /// When, in time since that boot.
     pub at: Duration,
-    /// The DaemonSets whose pods were not ready on this node at that time, as `namespace/name`; no more than fit into
-    /// an annotation. The return does not wait for these.
+    /// The DaemonSets whose pods were not ready on this node at that time, and the static pods that were not, as
+    /// `namespace/name`; no more than fit into an annotation. The return does not wait for these.
     pub unready: BTreeSet<String>,
     /// What the Node's annotation that asks for a reboot said at that time: the reboot fulfils it.
     pub request: Option<String>,
@@ -236,8 +242,10 @@ pub struct Others {
     pub cordoned: Names,
     /// The cluster has no other node.
     pub only_node: bool,
-    /// This node is a control plane node, and there is no other.
-    pub only_control_plane: bool,
+    /// If this node is a member of the control plane: how many other members are Ready.
+    pub members_ready: Option<usize>,
+    /// The other members, if this node is one.
+    pub members: Names,
     /// If this node is a control plane node: the control plane nodes and pods elsewhere that are not ready, each with
     /// its state.
     pub control_plane: Names,
@@ -345,8 +353,12 @@ pub struct PodView {
     pub controller_uid: String,
     /// Its labels, by which budgets and `blocking_pods` select it.
     pub labels: BTreeMap<String, String>,
+    /// Its short annotations, by which `blocking_annotations` selects it.
+    pub annotations: BTreeMap<String, String>,
     /// Condition `Ready` is `True`.
     pub ready: bool,
+    /// `status.phase` is `Running`: each of its containers has been started.
+    pub running: bool,
     /// `status.phase` is `Succeeded` or `Failed`: none of its containers runs or will run again.
     pub finished: bool,
     /// `metadata.deletionTimestamp` is set.
@@ -359,8 +371,9 @@ pub struct PodView {
     pub runs_once: bool,
     /// It has a volume whose content is lost when the pod ends.
     pub empty_dir: bool,
-    /// The scheduler may put a pod like this on a cordoned node.
-    pub tolerates_cordon: bool,
+    /// This long after its node has gone silent it is deleted (its tolerations of `not-ready` and `unreachable`);
+    /// `None`: never.
+    pub deleted_without_node: Option<Duration>,
     /// The names of the PersistentVolumeClaims that it uses.
     pub claims: BTreeSet<String>,
 }

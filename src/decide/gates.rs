@@ -104,8 +104,8 @@ const fn may_yield(word: Yielding, gate: Gate) -> Gate {
 }
 
 /// All gates before a reboot, in the order in which they are reported. A gate that cannot be read is closed.
-pub static GATES: [Gate; 29] = {
-    use AbortReason::{Frozen, Held, Paused, WindowClosed};
+pub static GATES: [Gate; 34] = {
+    use AbortReason::{ForeignCordon, Frozen, Held, Paused, RecordNotKept, WindowClosed};
     use MidTurn::{GoOn, Undo, Wait};
     use Moment::{Boot, Call, Claim, Cordon, Deadline, Node, Others, People, Pods, Request, Slot, Turn};
     [
@@ -126,6 +126,10 @@ pub static GATES: [Gate; 29] = {
         may_yield(Yielding::MinUptime, gate("`min_uptime`", &[Request], GoOn, ask::is_up_for_long_enough)),
         gate("`min_interval`", &[Request], GoOn, ask::interval_is_over),
         gate("`max_reboots_per_day`", &[Request], GoOn, ask::day_has_reboots_left),
+        host_again(
+            TROUBLE_LOOK,
+            gate("record of the last reboot", SAID, Undo(RecordNotKept), ask::record_is_kept),
+        ),
         gate("pause after a setback", &[Request], GoOn, ask::setback_is_over),
         gate("`min_age`", &[Request], GoOn, ask::request_is_old_enough),
         host_again(
@@ -141,10 +145,13 @@ pub static GATES: [Gate; 29] = {
         of_host("hold, not known", HOST, Wait, ask::hold_is_known),
         of_host("scheduled shutdown", HOST, Wait, ask::no_shutdown_is_scheduled),
         of_host("dpkg and apt", HOST, Wait, ask::dpkg_rests),
+        of_host("half-installed packages", &[Claim, Turn, Deadline, Call], Wait, ask::packages_are_installed),
+        of_host("kernel that will start", &[Claim, Turn, Deadline, Call], Wait, ask::kernel_can_start),
         of_host("inhibitors", HOST, Wait, ask::nothing_inhibits),
         of_host("logind's permission", HOST, Wait, ask::logind_lets_us),
         of_host("hooks", &[Claim], GoOn, ask::hooks_can_be_started),
         gate("removal", &[Node, Turn, Deadline], Wait, ask::node_stays),
+        gate("cordon of somebody else", &[Node], Undo(ForeignCordon), ask::nobody_else_has_cordoned),
         look_again(TROUBLE_LOOK, gate("boot", &[Boot], GoOn, ask::boot_is_reported)),
         of_host("people", &[People], GoOn, ask::nobody_is_logged_in),
         may_yield(
@@ -153,6 +160,7 @@ pub static GATES: [Gate; 29] = {
         ),
         gate("the control plane", &[Others], Wait, ask::control_plane_is_whole),
         gate("other nodes", &[Others], Wait, ask::other_nodes_are_ready),
+        gate("turn of another member", &[Slot, Others], Wait, ask::no_other_member_has_its_turn),
         gate("not the only one", &[Slot, Others], Wait, ask::is_not_the_only_one),
         may_yield(Yielding::Alerts, gate("alerts", &[Others], Wait, ask::no_alert_fires)),
     ]

@@ -7,7 +7,7 @@ use super::{Failure, KubeletLease, NodeView};
 /// How long the node has been well, folded from readings.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Health {
-    /// Since when it has been Ready, with network, and ours, without a gap; a failed read is a gap.
+    /// Since when it has been Ready, with network, and ours, as far as it was seen.
     pub ready_since: Option<Duration>,
     /// `lastTransitionTime` of Ready then. If it changes, the Node was not Ready in between.
     pub transition: String,
@@ -29,7 +29,9 @@ impl Health {
         machine_id: &str,
         now: Duration,
     ) {
-        let Ok(Some(node)) = result else {
+        // A read that failed says nothing. If the node was not well meanwhile, the next one shows another transition.
+        let Ok(node) = result else { return };
+        let Some(node) = node else {
             self.ready_since = None;
             return;
         };
@@ -48,10 +50,7 @@ impl Health {
 
     pub(super) fn kubelet(&mut self, result: &Result<KubeletLease, Failure>, now: Duration) {
         self.kubelet_failed = result.is_err();
-        let Ok(lease) = result else {
-            self.ready_since = None;
-            return;
-        };
+        let Ok(lease) = result else { return };
         if self.lease.as_ref().is_some_and(|known| known.renewed != lease.renewed) {
             self.renewals = self.renewals.saturating_add(1);
             self.renewed_at = Some(now);

@@ -52,8 +52,40 @@ pub(super) fn begun(world: &mut World) {
         why: slot.map(|slot| slot.claim.reason.clone()).unwrap_or_default(),
         cordoned_at: world.memory.cordoned_at,
         uncordoned_at: None,
+        ready_at: None,
         ending: Some(Ending::UnderWay),
     });
+}
+
+/// The Node was read. The first time that it is Ready in this boot, it is back from the reboot.
+pub(super) fn node_read(world: &mut World) {
+    let (here, now) = (world.host.boot_id.clone(), wall(world));
+    let node = world.cluster.node.current().and_then(Option::as_ref);
+    let is_back = node.is_some_and(|node| node.ready && node.boot_id == here);
+    if let Some(last) = world.memory.last_reboot.as_mut().filter(|last| is_back && last.boot_id != here) {
+        last.ready_at.get_or_insert(now);
+    }
+}
+
+/// The slots were read. A slot that this machine has stamped in an earlier boot proves a reboot of ours. If none is
+/// remembered, the record did not last, and this boot is all that tells how long ago that was.
+pub(super) fn slots_read(world: &mut World) {
+    if world.memory.last_reboot.is_some() {
+        return;
+    }
+    let here = &world.host.boot_id;
+    let proof = held_here(world).find_map(|slot| {
+        let stamp =
+            slot.stamp.as_ref().filter(|stamp| stamp.boot_id != *here && !stamp.boot_id.is_empty())?;
+        Some(LastReboot {
+            boot_id: stamp.boot_id.clone(),
+            at: Duration::from_secs(world.now.wall.saturating_sub(world.now.boot).as_secs()),
+            why: slot.claim.reason.clone(),
+            ending: Some(Ending::UnderWay),
+            ..LastReboot::default()
+        })
+    });
+    world.memory.last_reboot = proof;
 }
 
 /// The slot was given back.

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::drain::{self, DrainState};
 use super::jitter::jitter;
-use super::world::{Cluster, FirstStart, Look, Pending, SECOND_LOOK, Setback, Uncordoned, World};
+use super::world::{Cluster, FirstStart, Kernels, Look, Pending, SECOND_LOOK, Setback, Uncordoned, World};
 use super::{
-    AbortReason, Effect, Event, Failure, NodeChange, Now, Outcome, PAUSE, Part, Parts, Reading, Reads,
-    SlotChange, SlotView, SlotWrite,
+    AbortReason, Effect, Event, Failure, Kernel, NodeChange, Now, Outcome, PAUSE, Part, Parts, Reading,
+    Reads, SlotChange, SlotView, SlotWrite,
 };
 use super::{hooks, last_reboot, reclaim, requests};
 
@@ -24,7 +24,9 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
         Event::Tick => {}
         Event::Requests(answers) => requests::read(world, answers),
         Event::Hold(result) => world.host.hold.take(result),
-        Event::Kernel(result) => world.host.kernel.take(result),
+        Event::Kernel(result) => kernel_read(world, result),
+        Event::Packages(result) => world.host.unfinished_packages.take(result),
+        Event::Remembered(result) => world.host.memory_failure = result.err(),
         Event::Livepatch(result) => world.host.livepatched.take(result),
         Event::Clock(result) => world.host.clock_synchronized.take(result),
         Event::Sessions(result) => world.host.sessions.take(result),
@@ -59,6 +61,7 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
             cluster.health.node(&result, &world.host.boot_id, &world.host.machine_id, now.boot);
             take(world, result, |cluster| &mut cluster.node);
             requests::annotation_read(world);
+            last_reboot::node_read(world);
         }
         Event::Slots(mut result) => {
             if let Ok(slots) = &mut result {
@@ -68,6 +71,7 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
                 reclaim::slots_read(cluster, slots);
             }
             take(world, result, |cluster| &mut cluster.slots);
+            last_reboot::slots_read(world);
         }
         Event::Holder { name, exists: Ok(exists) } => {
             reclaim::holder_read(cluster, &name, exists, now.boot);
@@ -168,6 +172,21 @@ fn remember_boot(world: &mut World) {
     }
 }
 
+/// Remembers which kernel ran before, so that a boot loader that goes back to an older one is noticed.
+fn kernel_read(world: &mut World, result: Result<Kernel, String>) {
+    world.host.kernel.take(result);
+    let Some(kernel) = world.host.kernel.current() else { return };
+    let here = &world.host.boot_id;
+    let known = &world.memory.kernels;
+    if known.as_ref().is_none_or(|known| known.boot_id != *here) {
+        world.memory.kernels = Some(Kernels {
+            boot_id: here.clone(),
+            running: kernel.running.clone(),
+            before: known.as_ref().map(|known| known.running.clone()),
+        });
+    }
+}
+
 fn take<T>(
     world: &mut World,
     result: Result<T, Failure>,
@@ -192,11 +211,16 @@ fn write_failed(world: &mut World, failure: Failure) {
 }
 
 /// The next look or write comes after a growing delay with full jitter, but not before the time the server asks for.
+/// While pods have nowhere to go because of us, and others wait for the slot, the delay stays short: only the few nodes
+/// that have a turn are in this state.
 fn back_off(world: &mut World, failures: u32, asked: Option<Duration>) {
     const FIRST: Duration = Duration::from_secs(1);
     const LAST: Duration = Duration::from_secs(60);
+    const LAST_IN_TURN: Duration = Duration::from_secs(5);
     const LEAST: Duration = Duration::from_millis(100);
-    let ceiling = FIRST.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(LAST);
+    let node = world.cluster.node.last().and_then(Option::as_ref);
+    let last = if node.is_some_and(|node| node.mark.is_some()) { LAST_IN_TURN } else { LAST };
+    let ceiling = FIRST.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(last);
     let share = jitter(&[&world.process, &failures.to_string()]);
     // The jitter is added to the delay that the server asks for: it spreads a thousand waiting nodes.
     let delay = asked.unwrap_or_default() + ceiling.mul_f64(share).max(LEAST);

@@ -29,8 +29,11 @@ pub(super) fn wish(world: &World, settings: &Settings) -> Wish {
     let idle_or_waiting = if requested { Phase::Waiting } else { Phase::Idle };
     // Without a Node that is ours nothing is done; but a node that may hold a slot is not idle.
     let holds = slots.iter().any(|slot| {
+        // A host that has not got its name yet knows its slot by its machine id.
         let named = slot.holder.as_deref() == Some(settings.node_name.as_str());
-        named && identity::ownership(world, slot) != Ownership::OtherMachine
+        let of_this_machine = slot.claim.machine_id.as_ref() == Some(&world.host.machine_id);
+        (named || slot.holder.is_some() && of_this_machine)
+            && identity::ownership(world, slot) != Ownership::OtherMachine
     });
     let without_node = if holds { Phase::Waiting } else { idle_or_waiting };
     let Some(node) = node else {

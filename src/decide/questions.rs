@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::drain::{self, Verdict};
 use super::identity;
-use super::settings::{DrainMode, Settings};
+use super::settings::{DrainMode, ForeignCordon, Settings};
 use super::windows::Closed as Shut;
 use super::world::World;
 use super::{Judgement, Names, Reason};
@@ -17,11 +17,13 @@ pub(super) use asked::{Asked, Closed};
 use asked::{closed, read, shut};
 pub use host::clock_matters;
 pub(super) use host::{
-    clock_is_right, dpkg_rests, hold_is_known, hooks_can_be_started, logind_lets_us,
-    no_shutdown_is_scheduled, nothing_inhibits, shutdown_is_known,
+    clock_is_right, dpkg_rests, hold_is_known, hooks_can_be_started, kernel_can_start, logind_lets_us,
+    no_shutdown_is_scheduled, nothing_inhibits, packages_are_installed, shutdown_is_known,
 };
 
 pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// A control plane of three members works while two of them do.
+const MEMBERS_NEEDED: usize = 2;
 /// If many nodes are not well, this many are named.
 pub(super) const MOST_NAMED: usize = 3;
 /// For this long after the wait, nobody is asked to log out again.
@@ -118,6 +120,22 @@ pub(super) fn day_has_reboots_left(asked: &Asked<'_>) -> Vec<Closed> {
     left(asked, day_left(asked.world, most), |left| Reason::TooManyReboots { most, left })
 }
 
+/// Without a record of the last reboot, nothing would keep a source that never stops asking from rebooting the host again
+/// and again.
+pub(super) fn record_is_kept(asked: &Asked<'_>) -> Vec<Closed> {
+    record_failure(asked.world, asked.settings)
+        .map(|why| closed(Reason::RecordNotKept { why }))
+        .into_iter()
+        .collect()
+}
+
+/// Why a reboot could not be remembered, if it has to be.
+pub fn record_failure(world: &World, settings: &Settings) -> Option<String> {
+    let policy = &settings.policy;
+    let is_limited = !policy.min_interval.is_zero() || policy.max_reboots_per_day.is_some();
+    world.host.memory_failure.clone().filter(|_| is_limited)
+}
+
 pub(super) fn setback_is_over(asked: &Asked<'_>) -> Vec<Closed> {
     let world = asked.world;
     let setback = world.memory.setback.as_ref().filter(|it| it.boot_id == world.host.boot_id);
@@ -172,6 +190,14 @@ pub(super) fn node_stays(asked: &Asked<'_>) -> Vec<Closed> {
     let node = asked.world.cluster.node.last().and_then(Option::as_ref);
     let removal = node.and_then(|node| node.removal.as_ref());
     removal.map(|by| closed(Reason::NodeIsRemoved { by: by.clone() })).into_iter().collect()
+}
+
+pub(super) fn nobody_else_has_cordoned(asked: &Asked<'_>) -> Vec<Closed> {
+    let waits = asked.settings.gates.foreign_cordon == ForeignCordon::Wait;
+    let node = asked.world.cluster.node.last().and_then(Option::as_ref).filter(|_| waits);
+    // While our mark is there, the cordon was ours a moment ago; what became of it is settled elsewhere.
+    let foreign = node.filter(|node| node.unschedulable && node.mark.is_none());
+    foreign.map(|_| closed(Reason::ForeignCordon)).into_iter().collect()
 }
 
 pub(super) fn boot_is_reported(asked: &Asked<'_>) -> Vec<Closed> {
@@ -234,6 +260,25 @@ pub(super) fn control_plane_is_whole(asked: &Asked<'_>) -> Vec<Closed> {
     }
 }
 
+/// Closed while another member of the control plane holds a slot, of whatever pool: it may be about to go down although
+/// it is still Ready. A member that has not cordoned itself yet gives its own slot back then, so that two of them do not
+/// wait for each other.
+pub(super) fn no_other_member_has_its_turn(asked: &Asked<'_>) -> Vec<Closed> {
+    let Some(others) = asked.world.cluster.others.last() else { return vec![] };
+    let slots = asked.world.cluster.slots.last().into_iter().flatten();
+    let held = slots.filter_map(|slot| {
+        let holder = slot.holder.as_ref().filter(|holder| others.members.first.contains(holder))?;
+        Some(format!("{holder} holds {}", slot.name))
+    });
+    let mut turns = Names::default();
+    held.for_each(|turn| turns.push(turn));
+    if turns.count() == 0 {
+        vec![]
+    } else {
+        vec![closed(Reason::MembersTurn { turns: turns.shortened(MOST_NAMED) })]
+    }
+}
+
 pub(super) fn other_nodes_are_ready(asked: &Asked<'_>) -> Vec<Closed> {
     // If they cannot be read, the gate of the control plane already says so.
     let Some(others) = asked.world.cluster.others.current() else { return vec![] };
@@ -258,14 +303,16 @@ pub(super) fn other_nodes_are_ready(asked: &Asked<'_>) -> Vec<Closed> {
     vec![closed(Reason::OtherNodesNotReady { pool, nodes, allowed })]
 }
 
-/// As last known: a node that joins later is seen at the next look.
+/// As last known: a node that joins later is seen at the next look. Two members of a control plane are no better than
+/// one: etcd needs more than half of them, and a member whose Node was deleted still counts there.
 pub(super) fn is_not_the_only_one(asked: &Asked<'_>) -> Vec<Closed> {
     let last = asked.world.cluster.others.last();
     let Some(others) = last.filter(|_| asked.settings.policy.drain == DrainMode::Auto) else { return vec![] };
     if others.only_node {
         return vec![closed(Reason::OnlyNode)];
     }
-    others.only_control_plane.then(|| closed(Reason::OnlyControlPlane)).into_iter().collect()
+    let too_few = others.members_ready.filter(|ready| *ready < MEMBERS_NEEDED);
+    too_few.map(|ready| closed(Reason::OnlyControlPlane { ready })).into_iter().collect()
 }
 
 pub(super) fn no_alert_fires(asked: &Asked<'_>) -> Vec<Closed> {

@@ -69,6 +69,8 @@ reasons! {
     => Paused { why: String } = "paused" => "the fleet is paused{}; to go on: rebootctl fleet resume", said(why);
     => UpForTooShort { left: Duration } = "up-for-too-short" => "this host has not been up for `min_uptime`, {} left", span(*left);
     => ShutdownScheduled { kind: String, left: Duration } = "shutdown-scheduled" => "somebody has scheduled a shutdown ({kind}) in {}; to call it off: shutdown -c", span(*left);
+    => ForeignCordon = "foreign-cordon" => "somebody else has cordoned this node, and may be at work on it; to go on: kubectl uncordon, or set \
+         `foreign_cordon = \"reboot\"` in [gates]";
     => NodeIsRemoved { by: String } = "node-is-removed" => "the node is about to be removed from the cluster: {by}";
     => RebootedRecently { left: Duration } = "rebooted-recently" => "rebooted less than `min_interval` ago; {} left", span(*left);
     => TooManyReboots { most: u32, left: Duration } = "too-many-reboots" => "rebooted {most} times within a day, which is all that `max_reboots_per_day` allows; {} left", span(*left);
@@ -77,11 +79,16 @@ reasons! {
     alarm => RequestOverdue { open: Duration, given_up: String } = "request-overdue" => "the reboot has been asked for {} ago, longer than `deadline` in [policy]{}", span(*open), given_up_gates(given_up);
     alarm => PolicyUnreadable { why: String } = "policy-unreadable" => "the fleet's policy is not understood, so nothing starts: {why}";
     alarm => ConfigurationUnreadable { why: String } = "configuration-unreadable" => "the configuration of this host is not understood, so nothing starts: {why}";
-    => NotLive { kernel: String, running: String } = "not-live" => "rebooted, but not live: kernel {kernel} is installed and {running} runs; does the boot loader start another one by \
+    alarm => OlderKernel { before: String, running: String } = "older-kernel" => "kernel {running} runs, and before this boot it was the newer {before}; does the boot loader start an older one by default?";
+    alarm => NotLive { kernel: String, running: String } = "not-live" => "booted, but not live: kernel {kernel} was installed before this boot, and {running} runs; does the boot loader start another one by \
          default?";
     => SurvivedReboot { what: &'static str } = "survived-reboot" => "{what} asked for the last reboot and still asks after it; is it ever cleared?";
+    alarm => RecordNotKept { why: String } = "record-not-kept" => "the record of the last reboot cannot be written, so `min_interval` could not be kept and nothing starts: {why}";
     => BackingOff { left: Duration, because: AbortReason } = "backing-off" => "backing off for {} because {because}", span(*left);
     => PackageManager { lock: String } = "package-manager" => "packages are being installed ({lock} is locked)";
+    => PackagesHalfInstalled { packages: Names } = "packages-half-installed" => "half-installed: {packages}; see dpkg --audit, mend it with dpkg --configure -a or apt --fix-broken install, or set \
+         `require_installed_packages = false` in [gates]";
+    alarm => KernelCannotStart { why: String } = "kernel-cannot-start" => "the host would not come up again: {why}";
     => Inhibited { inhibitor: Inhibitor } = "inhibited" => "{} inhibits shutdown: {}", inhibitor.who, inhibitor.why;
     => MayNotReboot = "may-not-reboot" => "logind would not let rebootd reboot; is polkit installed, with the rule of this package, and \
          reboot.target not masked?";
@@ -100,18 +107,20 @@ reasons! {
     => SlotOfOtherMachine { slot: String } = "slot-of-other-machine" => "slot {slot} is held under this node's name by another machine; once that machine is gone: rebootctl free {slot}";
     => SlotUnproven { slot: String } = "slot-unproven" => "slot {slot} is ours by name, but its record was changed and proves no reboot; once the node is well: \
          rebootctl free {slot}";
+    => MembersTurn { turns: Names } = "members-turn" => "another member of the control plane has its turn: {turns}";
     => OtherNodesNotReady { pool: String, nodes: Names, allowed: u32 } = "other-nodes-not-ready" => "{} not Ready in pool {pool} ({nodes}), {allowed} may be; mend what is down, delete the Node of what is gone, or set \
          `max_nodes_not_ready` in [gates]", other_nodes_are(nodes);
     => ControlPlaneNotReady { parts: Names } = "control-plane-not-ready" => "the control plane is not whole without this node: {parts}; it must be before this one goes down";
     => Alerts { found: Names } = "alerts" => "Prometheus finds {found}; no reboot beside it ([gates] says what counts)";
     => OnlyNode = "only-node" => "this is the only node of the cluster: pods that leave have nowhere to go; set `drain = \"never\"` in \
          [policy] to reboot it with them";
-    => OnlyControlPlane = "only-control-plane" => "this is the only node of the control plane: while it reboots the cluster has none; set \
-         `drain = \"never\"` in [policy] to reboot it with its pods, or \"always\" to drain it first";
+    => OnlyControlPlane { ready: usize } = "only-control-plane" => "{} of the control plane is Ready besides this node, and etcd needs two of three members; if this cluster can do without, \
+         set `drain = \"never\"` in [policy] to reboot this node with its pods, or \"always\" to drain it first", other_members(*ready);
     => LeavingLoadBalancers { left: Duration } = "leaving-load-balancers" => "load balancers have another {} to notice that this node leaves (`leave_load_balancers` in [drain])", span(*left);
     => PodsRefused { first: String, more: usize } = "pods-refused" => "a pod stands in the way of the drain{}: {first}", and_more(*more, " pods");
     => WouldBeBlocked { pod: String, by: String, left: Duration } = "would-be-blocked" => "the last drain failed, and {pod} would still be blocked by {by}; looked at again in {}", span(*left);
-    => PodsLeft { left: usize, total: usize, refused: Option<String>, more: usize } = "pods-left" => "{left} of {total} {} left{}", if *total == 1 { "pod" } else { "pods" }, refused_pods(refused.as_deref(), *more);
+    => PodsLeft { left: usize, total: usize, refused: Option<String>, more: usize } = "pods-left" => "{left} of {total} {} still to leave{}", if *total == 1 { "pod" } else { "pods" }, refused_pods(refused.as_deref(), *more);
+    => PodsStuck { pods: Names } = "pods-stuck" => "being deleted, but still here after their grace periods: {pods}; see kubectl describe pod, or `leaving_pods` in [drain]";
     => EvictionsHeldUp { why: String } = "evictions-held-up" => "the API server grants no evictions at the moment: {why}";
     alarm => GoesOn { left: usize } = "goes-on" => "the drain's time is over with {left} pods left, and `on_timeout` in [drain] is \"reboot\": the reboot ends \
          them";
@@ -119,14 +128,16 @@ reasons! {
     => RebootAsked { attempt: u32, left: Duration } = "reboot-asked" => "the reboot is under way (try {attempt}), {} left for it", span(*left);
     => RebootCallFailed { why: String } = "reboot-call-failed" => "logind did not reboot: {why}";
     => GoingDown = "going-down" => "the host is shutting down";
-    => NotReady = "not-ready" => "the Node is not Ready";
+    => NotReady { why: String } = "not-ready" => "the Node is not Ready{}", said(why);
     => NetworkUnavailable = "network-unavailable" => "the Node's network is not available";
     => KubeletNotSeen { renewals: u32 } = "kubelet-not-seen" => "waiting for the kubelet to renew its Lease ({renewals} of 2 renewals seen)";
     => NoHeartbeat = "no-heartbeat" => "waiting for the kubelet to post its Node";
     => KubeletNotRenewing = "kubelet-not-renewing" => "waiting for the kubelet to renew its Lease";
     => Settling { left: Duration } = "settling" => "the Node is Ready; {} more to settle", span(*left);
-    => FewerResources { resource: String, before: String, after: String } = "fewer-resources" => "the Node has {after} of {resource}, {before} before the reboot";
-    => DaemonSetPods { pods: Names } = "daemonset-pods" => "waiting for DaemonSet pods of this node to be ready: {pods}";
+    => FewerResources { resource: String, before: String, after: String } = "fewer-resources" => "the Node has {after} of {resource}, {before} before the reboot; if that is right, name it in `ignore_resources` in [after]";
+    => NewTaint { taint: String } = "new-taint" => "the Node has the taint {taint}, which it did not have before the reboot; if that is right, name its key in `ignore_taints` in [after]";
+    => DaemonSetPods { pods: Names } = "daemonset-pods" => "waiting for pods of DaemonSets and static pods of this node to be ready again: {pods}";
+    alarm => DaemonSetPodsOverdue { pods: Names, limit: Duration } = "daemonset-pods-overdue" => "uncordoned, because these pods run but are not ready {} after the boot: {pods}; the slot is kept until they are, or until rebootctl release; `ignore_daemon_sets` and `at_limit` are in [after]", span(*limit);
     alarm => ReturnOverdue { limit: Duration } = "return-overdue" => "not healthy {} after the reboot: a person has to look; the slot is kept until the node is well", span(*limit);
     => Soaking { left: Duration } = "soaking" => "rebooted and uncordoned; the slot is kept for another {} (`soak` in [after])", span(*left);
     => AfterCheck { why: String } = "after-check" => "the slot is kept until this is well: {why}";
@@ -158,12 +169,24 @@ fn who_holds(held: &[(String, String, String)]) -> String {
     each.collect::<Vec<_>>().join(", ")
 }
 
+fn other_members(ready: usize) -> String {
+    match ready {
+        0 => "no other member".to_owned(),
+        1 => "only one other member".to_owned(),
+        more => format!("only {more} other members"),
+    }
+}
+
 fn other_nodes_are(nodes: &Names) -> String {
     format!("{} other {}", nodes.count(), if nodes.count() == 1 { "node is" } else { "nodes are" })
 }
 
 fn and_more(more: usize, what: &str) -> String {
-    if more == 0 { String::new() } else { format!(" (and {more} more{what})") }
+    if more == 0 {
+        String::new()
+    } else {
+        format!(" (and {more} more{})", if more == 1 { what.trim_end_matches('s') } else { what })
+    }
 }
 
 fn refused_pods(first: Option<&str>, more: usize) -> String {

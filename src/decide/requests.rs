@@ -8,6 +8,7 @@ use super::settings::Settings;
 use super::text::span;
 use super::world::World;
 use super::{Answer, Kernel, Names, NewerKernel, Reading, Reason, Request, Source};
+use crate::notation::newest;
 
 /// Hosts that were started at the same time reach `max_uptime` spread over this share of it.
 const UPTIME_SPREAD: f64 = 0.1;
@@ -66,6 +67,9 @@ pub(super) struct Requests {
     /// Sources that had asked for the reboot that led to this boot, and still ask.
     survived: Vec<Source>,
     not_live: Option<Reason>,
+    older: Option<Reason>,
+    /// Whether the host would start a kernel that cannot start is not known; it matters if something asks.
+    kernels_unreadable: Option<Reason>,
     /// The time since boot from which a long uptime asks.
     pub(super) uptime_asks: Option<Duration>,
 }
@@ -75,10 +79,13 @@ impl Requests {
         let host = &world.host;
         let mut sources: Vec<_> =
             host.requests.iter().map(|(source, reading)| (*source, reading.clone())).collect();
-        let not_live = not_live(world);
+        let older = older(world);
+        let not_live = not_live(world).filter(|_| older.is_none());
         if settings.host.newer_kernel {
-            let request =
-                |kernel: &Kernel| kernel.newer.as_ref().filter(|_| not_live.is_none()).map(newer_kernel);
+            let request = |kernel: &Kernel| {
+                let asks = not_live.is_none() && older.is_none() && kernel.cannot_start.is_none();
+                kernel.newer.as_ref().filter(|_| asks).map(newer_kernel)
+            };
             sources.push((Source::Kernel, host.kernel.map(request)));
         }
         let uptime_asks = settings.host.max_uptime.map(|limit| {
@@ -97,12 +104,20 @@ impl Requests {
             reading.take(Ok(annotation(world).map(|why| annotated(world, why))));
             sources.push((Source::Annotation, reading));
         }
-        let before = world.rebooted().map(|last| &last.asked);
+        let last = world.rebooted();
         let survived = sources.iter().filter(|(source, reading)| {
-            before.is_some_and(|before| before.contains(source)) && matches!(reading.last(), Some(Some(_)))
+            let asked_before = last.filter(|last| last.asked.contains(source));
+            // A request that was made after the reboot is another one.
+            let made = |request: &Request| {
+                asked_before.is_some_and(|last| request.since.is_none_or(|at| at <= last.at))
+            };
+            reading.last().and_then(Option::as_ref).is_some_and(made)
         });
         let survived = survived.map(|(source, _)| *source).collect();
-        Requests { sources, survived, not_live, uptime_asks }
+        let asked = sources.iter().any(|(_, reading)| matches!(reading.last(), Some(Some(_))));
+        let failure = host.kernel.failure().filter(|_| asked && !settings.host.newer_kernel);
+        let kernels_unreadable = failure.map(|failure| unreadable(Source::Kernel, Some(failure)));
+        Requests { sources, survived, not_live, older, kernels_unreadable, uptime_asks }
     }
 
     /// How long until the oldest open request is old enough.
@@ -174,8 +189,9 @@ impl Requests {
     pub(super) fn notes(&self) -> Vec<Reason> {
         let failed = self.sources.iter().filter(|(_, reading)| reading.failure().is_some());
         let failed = failed.map(|(source, reading)| unreadable(*source, reading.failure()));
+        let failed = failed.chain(self.kernels_unreadable.clone());
         let survived = self.survived.iter().map(|source| Reason::SurvivedReboot { what: source.name() });
-        failed.chain(self.not_live.clone()).chain(survived).collect()
+        failed.chain(self.not_live.clone()).chain(self.older.clone()).chain(survived).collect()
     }
 
     /// The reasons, in one line.
@@ -188,13 +204,24 @@ fn unreadable(source: Source, failure: Option<&str>) -> Reason {
     Reason::Unreadable { what: source.name(), why: failure.unwrap_or("not read yet").to_owned() }
 }
 
-/// The reboot into the newer installed kernel has taken place, and yet the old one runs.
+/// The newest kernel was there before this boot, and yet an older one runs: another reboot would change nothing. If the
+/// reboot was ours, its record tells; otherwise the time at which the kernel was installed does.
 fn not_live(world: &World) -> Option<Reason> {
     let kernel = world.host.kernel.last()?;
-    let newer = kernel.newer.as_ref().map(|newer| &newer.release)?;
-    let last = world.rebooted()?;
-    (last.kernel.as_ref() == Some(newer))
-        .then(|| Reason::NotLive { kernel: newer.clone(), running: kernel.running.clone() })
+    let newer = kernel.newer.as_ref()?;
+    let meant = world.rebooted().is_some_and(|last| last.kernel.as_ref() == Some(&newer.release));
+    let booted = world.now.wall.checked_sub(world.now.boot);
+    let was_there = newer.since.zip(booted).is_some_and(|(since, booted)| since < booted);
+    (meant || was_there)
+        .then(|| Reason::NotLive { kernel: newer.release.clone(), running: kernel.running.clone() })
+}
+
+/// An older kernel runs than before this boot.
+fn older(world: &World) -> Option<Reason> {
+    let kernels = world.memory.kernels.as_ref().filter(|it| it.boot_id == world.host.boot_id)?;
+    let before = kernels.before.as_ref()?;
+    (newest(&kernels.running, [before.as_str()]) == Some(before.as_str()))
+        .then(|| Reason::OlderKernel { before: before.clone(), running: kernels.running.clone() })
 }
 
 fn newer_kernel(newer: &NewerKernel) -> Request {

@@ -15,8 +15,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::values::{
-    AtLimit, BarePods, DeleteRefused, DrainMode, EmptyDirPods, Mode, ObjectField, OnHookFailure, OnTimeout,
-    Prometheus, Query, Yielding,
+    AtLimit, BarePods, DeleteRefused, DrainMode, EmptyDirPods, ForeignCordon, Mode, ObjectField,
+    OnHookFailure, OnTimeout, Prometheus, Query, Yielding,
 };
 use self::written::{AnyTime, AtLeast, Between, Ignorable, ZeroIsNone};
 use super::{Hook, Windows};
@@ -156,6 +156,12 @@ table! {
         #[serde(with = "AnyTime")]
         // A volume that takes longer is stuck.
         pub volume_timeout: Duration = minutes(2),
+        /// Pods that match any of these stay, and the reboot ends them.
+        #[serde(skip_serializing)]
+        pub leave_pods: Vec<Selector> = Vec::new(),
+        /// A pod that is being deleted is waited for until this long after its grace period; None: until it is gone.
+        #[serde(with = "ZeroIsNone")]
+        pub leaving_pods: Option<Duration> = None,
         /// Labels that the Node has from the cordon to the uncordon.
         #[serde(deserialize_with = "written::labels")]
         pub labels: BTreeMap<String, String> = BTreeMap::new(),
@@ -191,12 +197,21 @@ table! {
         /// No pod on this node may match any of these.
         #[serde(skip_serializing)]
         pub blocking_pods: Vec<Selector> = Vec::new(),
+        /// No pod on this node may have annotations that match any of these.
+        #[serde(skip_serializing)]
+        pub blocking_annotations: Vec<Selector> = Vec::new(),
         /// This query must find nothing.
         #[serde(skip)]
         pub query: Option<Query> = None,
+        /// What a node does that a person or another program has cordoned.
+        pub foreign_cordon: ForeignCordon = ForeignCordon::Wait,
+        /// Labels of Nodes that are members of the control plane, besides the well-known ones.
+        pub control_plane_labels: Vec<String> = Vec::new(),
         /// How long people who are logged in are waited for; None: not at all.
         #[serde(with = "Ignorable")]
         pub sessions: Option<Duration> = None,
+        /// Whether a host with half-installed packages waits.
+        pub require_installed_packages: bool = true,
         /// Whether windows and freezes need a clock that is synchronised.
         pub require_synchronized_clock: bool = true,
     }
@@ -223,13 +238,19 @@ table! {
         pub limit: Duration = minutes(30),
         /// What happens to the slot after that time.
         pub at_limit: AtLimit = AtLimit::Keep,
+        /// DaemonSets, and static pods, as `namespace/name`, whose pods need not be ready again.
+        pub ignore_daemon_sets: Vec<String> = Vec::new(),
+        /// Resources that the node may have less of than before.
+        pub ignore_resources: Vec<String> = Vec::new(),
+        /// Keys of taints that the node may have gained.
+        pub ignore_taints: Vec<String> = Vec::new(),
     }
 }
 
 impl AfterSettings {
     /// Whether the slot is given back as soon as the node is uncordoned.
     pub fn is_empty(&self) -> bool {
-        let AfterSettings { soak, query, objects, pods, limit: _, at_limit: _ } = self;
+        let AfterSettings { soak, query, objects, pods, .. } = self;
         soak.is_zero() && query.is_none() && objects.is_empty() && pods.is_empty()
     }
 }

@@ -67,6 +67,10 @@ pub struct Host {
     pub sessions: Reading<Vec<String>>,
     /// When people who are logged in were last asked to log out.
     pub people_told: Option<Duration>,
+    /// Why the latest attempt to keep [`Memory`] failed, if it did.
+    pub memory_failure: Option<String>,
+    /// What dpkg has left half done, if anything.
+    pub unfinished_packages: Reading<Names>,
     /// The units of the hooks that are wanted.
     pub hooks: BTreeMap<Hook, Reading<HookUnit>>,
     /// The hook that this process asked for last, and when.
@@ -189,6 +193,8 @@ pub struct Memory {
     pub earlier_reboots: Vec<Duration>,
     /// Since when this boot is known.
     pub first_start: Option<FirstStart>,
+    /// Which kernel this boot runs, and which ran in the boot before.
+    pub kernels: Option<Kernels>,
     /// Since when, in this boot, no cordon of ours has been on the Node: the soak counts from here.
     pub uncordoned: Option<Uncordoned>,
     /// For sources that do not say so themselves, since when they ask: wall time since 1970, by this host's clock.
@@ -204,6 +210,17 @@ pub struct FirstStart {
     pub boot_id: String,
     /// When, in time since that boot.
     pub at: Duration,
+}
+
+/// The kernels of this boot and of the one before, as far as this agent ran in both.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Kernels {
+    /// This boot.
+    pub boot_id: String,
+    /// The release that runs in it.
+    pub running: String,
+    /// The release that ran before it.
+    pub before: Option<String>,
 }
 
 /// The first answered write to the Node in a boot after which no cordon of ours was on it.
@@ -245,6 +262,8 @@ pub struct LastReboot {
     pub cordoned_at: Option<Duration>,
     /// When it was confirmed that this cordon is gone.
     pub uncordoned_at: Option<Duration>,
+    /// When the Node was first seen Ready in the boot after it.
+    pub ready_at: Option<Duration>,
     /// How its turn ended; `None` if an earlier version did not record it.
     pub ending: Option<Ending>,
 }
@@ -254,6 +273,11 @@ impl LastReboot {
     pub fn cordoned_for(&self) -> Option<Duration> {
         // If the clock was set back meanwhile, the difference says nothing.
         self.uncordoned_at?.checked_sub(self.cordoned_at?)
+    }
+
+    /// How long it took from the call until the Node was Ready again.
+    pub fn away_for(&self) -> Option<Duration> {
+        self.ready_at?.checked_sub(self.at)
     }
 }
 
@@ -307,6 +331,8 @@ impl World {
                 clock_synchronized: Reading::default(),
                 sessions: Reading::default(),
                 people_told: None,
+                memory_failure: None,
+                unfinished_packages: Reading::default(),
                 hooks: BTreeMap::new(),
                 hook_told: None,
                 read_at: None,

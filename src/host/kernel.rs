@@ -56,12 +56,56 @@ fn read_in(boot: &Path, running: &str) -> Result<Kernel, String> {
             let changed = entry.metadata().ok().and_then(|file| u64::try_from(file.ctime()).ok());
             NewerKernel { release: release.clone(), since: changed.map(Duration::from_secs) }
         });
-    Ok(Kernel { running: running.to_owned(), newer })
+    let starts = newest.unwrap_or(running);
+    let names: Vec<&str> = installed.iter().map(|(release, _)| release.as_str()).collect();
+    let cannot_start = names.contains(&starts).then(|| lacks_initrd(boot, starts, &names)).flatten();
+    Ok(Kernel { running: running.to_owned(), newer, cannot_start })
+}
+
+/// What is wrong with the initrd of this kernel, if other installed kernels have one: it would not find its root file
+/// system.
+fn lacks_initrd(boot: &Path, release: &str, installed: &[&str]) -> Option<String> {
+    // Of other distributions, other names; there, no kernel has one by these.
+    let initrd = |release: &str| boot.join(format!("initrd.img-{release}"));
+    let size = |release: &str| std::fs::metadata(initrd(release)).map(|file| file.len());
+    let others_have =
+        installed.iter().any(|other| *other != release && size(other).is_ok_and(|size| size > 0));
+    let why = match size(release) {
+        Ok(0) => "is empty",
+        Err(error) if error.kind() == ErrorKind::NotFound => "is missing",
+        // One that cannot be looked at says nothing.
+        Ok(_) | Err(_) => return None,
+    };
+    let path = initrd(release);
+    others_have
+        .then(|| format!("{} {why}; is /boot full? then: update-initramfs -c -k {release}", path.display()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kernel_without_the_initrd_that_others_have_cannot_start() {
+        let boot = std::env::temp_dir().join(format!("rebootd-initrd-{}", std::process::id()));
+        std::fs::create_dir_all(&boot).unwrap();
+        let write = |name: &str, text: &str| std::fs::write(boot.join(name), text).unwrap();
+        let cannot = |running| read_in(&boot, running).unwrap().cannot_start;
+        write("vmlinuz-6.1.0-44-amd64", "x");
+        write("vmlinuz-6.1.0-45-amd64", "x");
+        // Nobody here uses an initrd.
+        assert_eq!(cannot("6.1.0-44-amd64"), None);
+        write("initrd.img-6.1.0-44-amd64", "x");
+        assert!(cannot("6.1.0-44-amd64").unwrap().contains("45-amd64 is missing"));
+        write("initrd.img-6.1.0-45-amd64", "");
+        assert!(cannot("6.1.0-44-amd64").unwrap().contains("45-amd64 is empty"));
+        assert!(cannot("6.1.0-45-amd64").unwrap().contains("45-amd64 is empty"));
+        // Of another flavour, that one does not start by itself.
+        assert_eq!(cannot("6.1.0-44-cloud-amd64"), None);
+        write("initrd.img-6.1.0-45-amd64", "x");
+        assert_eq!(cannot("6.1.0-44-amd64"), None);
+        std::fs::remove_dir_all(&boot).unwrap();
+    }
 
     #[test]
     fn what_is_installed_is_found_by_its_name() {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::decide::{
-    AbortReason, Ending, FirstStart, Hook, HookRun, LastReboot, Memory, Setback, Source, Uncordoned,
+    AbortReason, Ending, FirstStart, Hook, HookRun, Kernels, LastReboot, Memory, Setback, Source, Uncordoned,
 };
 use crate::read::read;
 use crate::replace::replace;
@@ -30,6 +30,8 @@ struct Stored {
     last_reboot: Option<StoredReboot>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     first_start: Option<StoredStart>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kernels: Option<StoredKernels>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     uncordoned: Option<StoredStart>,
     /// Seconds since 1970.
@@ -53,6 +55,14 @@ struct StoredHook {
     turn: u64,
     asked: u64,
     before: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredKernels {
+    boot_id: String,
+    running: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    before: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -85,6 +95,9 @@ struct StoredReboot {
     /// Seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     uncordoned_at: Option<u64>,
+    /// Seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ready_at: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ending: Option<String>,
 }
@@ -122,6 +135,7 @@ fn reboot(stored: StoredReboot) -> LastReboot {
         why: words(&stored.why, NOTE),
         cordoned_at: stored.cordoned_at.map(bounded),
         uncordoned_at: stored.uncordoned_at.map(bounded),
+        ready_at: stored.ready_at.map(bounded),
         ending: stored.ending.as_deref().and_then(ending),
     }
 }
@@ -135,6 +149,7 @@ fn stored_reboot(last: &LastReboot) -> StoredReboot {
         why: last.why.clone(),
         cordoned_at: seconds(last.cordoned_at),
         uncordoned_at: seconds(last.uncordoned_at),
+        ready_at: seconds(last.ready_at),
         ending: last.ending.map(|ending| ending.word().to_owned()),
     }
 }
@@ -184,6 +199,11 @@ pub fn load(path: &Path) -> io::Result<Memory> {
         first_start: stored
             .first_start
             .map(|it| FirstStart { boot_id: it.boot_id, at: bounded(it.seconds_since_boot) }),
+        kernels: stored.kernels.map(|it| Kernels {
+            boot_id: it.boot_id,
+            running: words(&it.running, NOTE),
+            before: it.before.map(|before| words(&before, NOTE)),
+        }),
         uncordoned: stored
             .uncordoned
             .map(|it| Uncordoned { boot_id: it.boot_id, at: bounded(it.seconds_since_boot) }),
@@ -218,6 +238,11 @@ pub fn store(path: &Path, memory: &Memory) -> io::Result<()> {
             .first_start
             .as_ref()
             .map(|it| StoredStart { boot_id: it.boot_id.clone(), seconds_since_boot: it.at.as_secs() }),
+        kernels: memory.kernels.as_ref().map(|it| StoredKernels {
+            boot_id: it.boot_id.clone(),
+            running: it.running.clone(),
+            before: it.before.clone(),
+        }),
         uncordoned: memory
             .uncordoned
             .as_ref()
@@ -269,11 +294,17 @@ mod tests {
                 why: "/run/reboot-required by libc6".into(),
                 cordoned_at: Some(Duration::from_secs(1_699_999_990)),
                 uncordoned_at: Some(Duration::from_secs(1_700_000_060)),
+                ready_at: Some(Duration::from_secs(1_700_000_040)),
                 ending: Some(Ending::Well),
             }),
             cordoned_at: Some(Duration::from_secs(1_700_000_500)),
             earlier_reboots: vec![Duration::from_secs(1_600_000_000)],
             first_start: Some(FirstStart { boot_id: "b".into(), at: Duration::from_secs(3) }),
+            kernels: Some(Kernels {
+                boot_id: "b".into(),
+                running: "6.1.0-44-amd64".into(),
+                before: Some("6.1.0-40-amd64".into()),
+            }),
             uncordoned: Some(Uncordoned { boot_id: "b".into(), at: Duration::from_secs(90) }),
             asked_since: BTreeMap::from([(Source::SentinelCommand, Duration::from_secs(1_700_000_000))]),
             hooks: BTreeMap::from([(

@@ -11,4 +11,5 @@ pub mod livepatch;
 pub mod logind;
 pub mod memory;
 pub mod needrestart;
+pub mod packages;
 pub mod sentinel;

@@ -56,7 +56,12 @@ fn the_own_node() {
         ready(server, "read-1", "True").await;
         let read = api.node().await.unwrap().unwrap();
         assert!(!read.uid.is_empty() && !read.resource_version.is_empty());
-        assert!(read.ready && read.control_plane && !read.unschedulable && !read.network_unavailable);
+        assert!(
+            read.ready
+                && rebootd::cluster::is_control_plane(&read.labels, &[])
+                && !read.unschedulable
+                && !read.network_unavailable
+        );
         assert_eq!(read.pool_label.as_deref(), Some("reads"));
         assert_eq!(read.boot_id, "0f1e2d3c000040008000000000000001");
         assert_eq!((read.machine_id, read.heartbeat), ("c".repeat(32), "2026-11-27T17:00:00Z".to_owned()));
@@ -218,21 +223,35 @@ fn the_other_nodes_as_tables() {
         etcd["metadata"]["labels"] = json!({ "tier": "control-plane", "component": "etcd" });
         server.create("/api/v1/namespaces/kube-system/pods", etcd).await;
 
-        let others = server.api("others-1").others("others", true).await.unwrap();
+        let others = server.api("others-1").others("others", Some(&[])).await.unwrap();
         assert_eq!(
             (others.cordoned.first, others.not_ready.first),
             (vec!["others-2".into()], vec!["others-3".into()])
         );
-        assert!(!others.only_node && !others.only_control_plane);
+        assert!(!others.only_node);
+        assert_eq!((others.members_ready, others.members.first), (Some(0), vec!["others-5".to_owned()]));
         let parts = others.control_plane.first;
         assert!(parts.contains(&"node others-5 (NotReady)".to_owned()), "{parts:?}");
         assert!(parts.contains(&"pod etcd-others-5 (0/1 Pending)".to_owned()), "{parts:?}");
         // Its own parts are none of the others'.
-        let own = server.api("others-5").others("others", true).await.unwrap();
+        let own = server.api("others-5").others("others", Some(&[])).await.unwrap();
         assert!(!own.control_plane.first.iter().any(|part| part.contains("others-5")), "{own:?}");
         // Alone in its pool, but not in the cluster.
-        let alone = server.api("others-1").others("nobody-else", false).await.unwrap();
-        assert!(!alone.only_node && !alone.only_control_plane && alone.control_plane.count() == 0);
+        let alone = server.api("others-1").others("nobody-else", None).await.unwrap();
+        assert!(!alone.only_node && alone.members_ready.is_none() && alone.control_plane.count() == 0);
+        // Members by other labels, and by one that people have added.
+        for (number, label) in
+            ["node-role.kubernetes.io/etcd", "node.kubernetes.io/microk8s-controlplane", "example.com/etcd"]
+                .into_iter()
+                .enumerate()
+        {
+            let name = format!("members-{number}");
+            node(server, &name, json!({ "labels": { label: "" } })).await;
+            ready(server, &name, "True").await;
+        }
+        let added = ["example.com/etcd".to_owned()];
+        let members = server.api("others-5").others("others", Some(&added)).await.unwrap();
+        assert!(members.members_ready.is_some_and(|ready| ready >= 3), "{members:?}");
     });
 }
 

@@ -131,7 +131,6 @@ fn a_pod_that_is_refused_after_the_claim_gives_the_slot_back_before_the_cordon()
 #[test]
 fn a_pod_that_comes_back_to_the_cordoned_node_is_left_in_the_end() {
     let mut cluster = node(&["agent"]);
-    pod(&mut cluster, "agent").tolerates_cordon = true;
     let original = pod(&mut cluster, "agent").clone();
     for round in 0..20 {
         cluster.run(1);
@@ -183,9 +182,10 @@ fn a_budget_that_blocks_twenty_pods_costs_few_requests() {
     let first_minute = cluster.hosts[0].asked.len();
     cluster.run(120);
     let later = (cluster.hosts[0].asked.len() - first_minute) as f64 / 2.0;
-    assert!(first_minute <= 15 && later <= 3.0, "{first_minute}, then {later} a minute");
+    // As often as `kubectl drain` asks for a single one of them.
+    assert!(first_minute <= 20 && later <= 16.0, "{first_minute}, then {later} a minute");
     let reason = reason(&cluster, "pods-left");
-    assert!(reason.starts_with("20 of 20 pods left; default/web-"), "{reason}");
+    assert!(reason.starts_with("20 of 20 pods still to leave; default/web-"), "{reason}");
     assert!(reason.contains(" blocked by budget db (0 of 1 may go)"), "{reason}");
     // Each gets its turn: the budget may let a sick one go and no other.
     let pods: BTreeSet<&String> = cluster.hosts[0].asked.iter().map(|(_, name, _)| name).collect();
@@ -202,7 +202,10 @@ fn one_blocked_pod_does_not_stop_the_others() {
     cluster.run(20);
     let left: Vec<&String> = cluster.hosts[0].pods.keys().collect();
     assert_eq!(left, ["pod-db"]);
-    assert!(reason(&cluster, "pods-left").starts_with("1 of 3 pods left; default/db blocked by budget db"));
+    assert!(
+        reason(&cluster, "pods-left")
+            .starts_with("1 of 3 pods still to leave; default/db blocked by budget db")
+    );
 }
 
 #[test]
@@ -228,7 +231,7 @@ fn an_overloaded_server_is_asked_nothing_until_it_wants_to_be() {
     cluster.run(18);
     assert_eq!(cluster.hosts[0].asked.len(), 5, "{}", story(&cluster));
     assert!(reason(&cluster, "evictions-held-up").contains("too many requests"));
-    assert!(reason(&cluster, "pods-left").starts_with("12 of 12 pods left"));
+    assert!(reason(&cluster, "pods-left").starts_with("12 of 12 pods still to leave"));
     cluster.hosts[0].answers.clear();
     cluster.run(60);
     assert!(rebooted(&cluster), "{}", story(&cluster));

@@ -11,7 +11,7 @@ use crate::imitation::Cluster;
 use crate::scenarios::tell;
 
 /// Name, and the commands of a scenario that shut and open it.
-const GATES: [(&str, &str, &str); 20] = [
+const GATES: [(&str, &str, &str); 24] = [
     ("hold", "hold n1 why", "unhold n1"),
     ("annotation", "annotate n1 why", "unannotate n1"),
     ("hold unreadable", "hold-unreadable n1", "unhold n1"),
@@ -21,6 +21,10 @@ const GATES: [(&str, &str, &str); 20] = [
     ("dpkg", "install n1 /var/lib/dpkg/lock", "installed n1"),
     ("inhibitor", "inhibit n1 why", "uninhibit n1"),
     ("shutdown", "shutdown n1 7200", "shutdown-cancel n1"),
+    ("disk", "disk n1 No space left on device", "disk n1 ok"),
+    ("half-installed", "half-installed n1 libc6", "all-installed n1"),
+    ("kernel", "kernel-broken n1 no initrd", "kernel-mended n1"),
+    ("two members", "members 1 n9", "node-up"),
     ("removal", "taint n1 karpenter.sh/disrupted", "untaint n1"),
     ("blocking pod", "block-by n1 app=web", "block-by-nothing n1"),
     ("other node", "node-down n9", "node-up"),
@@ -37,7 +41,9 @@ const GATES: [(&str, &str, &str); 20] = [
 /// A node whose only pod is kept by a budget, and may be named by its label.
 fn cluster() -> Cluster {
     let mut cluster = Cluster::new(&["n1"], 1);
-    for command in ["pod n1 web", "label n1 web app=web", "keep n1", "drain-timeout n1 3600"] {
+    for command in
+        ["pod n1 web", "label n1 web app=web", "keep n1", "drain-timeout n1 3600", "min-interval n1 1"]
+    {
         tell(&mut cluster, command);
     }
     cluster

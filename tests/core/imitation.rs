@@ -64,6 +64,16 @@ pub struct Host {
     pub hold: Result<Option<String>, String>,
     pub scheduled: Option<ScheduledShutdown>,
     pub kernel: Kernel,
+    pub half_installed: Names,
+    /// Why nothing can be written to the disk.
+    pub disk_failure: Option<String>,
+    /// What is written to the disk is gone after each boot.
+    pub forgets: bool,
+    /// How long a boot takes.
+    pub boot_takes: Duration,
+    /// The kernel and the taints of the next boot.
+    pub next_kernel: Option<Kernel>,
+    pub next_taint: Option<String>,
     pub livepatched: Result<bool, String>,
     pub going_down: Result<bool, String>,
     pub package_manager: Option<String>,
@@ -263,8 +273,13 @@ impl Edge for At<'_> {
         }
     }
 
-    fn remember(&mut self, memory: &Memory) {
-        self.host().remembered = memory.clone();
+    fn remember(&mut self, memory: &Memory) -> Result<(), String> {
+        let host = self.host();
+        if let Some(why) = &host.disk_failure {
+            return Err(why.clone());
+        }
+        host.remembered = memory.clone();
+        Ok(())
     }
 
     async fn read(&mut self, part: Part, world: &World) -> Vec<Event> {
@@ -296,6 +311,7 @@ impl Edge for At<'_> {
             Event::Requests(host.requests.clone()),
             Event::Hold(host.hold.clone()),
             Event::Kernel(Ok(host.kernel.clone())),
+            Event::Packages(Ok(host.half_installed.clone())),
             Event::Livepatch(host.livepatched.clone()),
             Event::Clock(host.clock_synchronized.clone()),
             Event::Sessions(Ok(host.sessions.clone())),
@@ -414,7 +430,13 @@ impl Cluster {
                 hold: Ok(None),
                 scheduled: None,
                 livepatched: Ok(false),
-                kernel: Kernel { running: "6.1.0-40-amd64".into(), newer: None },
+                kernel: Kernel { running: "6.1.0-40-amd64".into(), ..Kernel::default() },
+                half_installed: Names::default(),
+                disk_failure: None,
+                forgets: false,
+                boot_takes: Duration::ZERO,
+                next_kernel: None,
+                next_taint: None,
                 going_down: Ok(false),
                 package_manager: None,
                 stays_up: false,
@@ -634,6 +656,8 @@ impl Cluster {
     fn others_of(&self, number: usize) -> Result<Others, Failure> {
         let failure = |message: &String| Failure { message: message.clone(), retry_after: None };
         let mut others = self.others.as_ref().map_err(failure)?.clone();
+        let name = &self.hosts[number].settings.node_name;
+        others.members.first.retain(|member| member != name);
         for (_, host) in
             self.hosts.iter().enumerate().filter(|(other, host)| *other != number && !host.node_gone)
         {
@@ -656,8 +680,14 @@ impl Cluster {
             return self.tell(format!("{name} is down for good"));
         }
         self.tell(format!("{name} boots"));
+        self.time += self.hosts[number].boot_takes;
         let (time, version) = (self.time, self.bump());
         let host = &mut self.hosts[number];
+        host.kernel = host.next_kernel.take().unwrap_or_else(|| host.kernel.clone());
+        host.node.repelling_taints.extend(host.next_taint.take());
+        if host.forgets {
+            host.remembered = Memory::default();
+        }
         host.up = true;
         host.boot += 1;
         host.booted_at = time;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use rebootd::decide::settings::{
-    AtLimit, DrainMode, ObjectField, OnHookFailure, OnTimeout, Prometheus, Query, Yielding,
+    AtLimit, DrainMode, ForeignCordon, ObjectField, OnHookFailure, OnTimeout, Prometheus, Query, Yielding,
 };
 use rebootd::decide::*;
 use rebootd::notation::*;
@@ -17,7 +17,7 @@ use rebootd::report::status::{Status, line};
 use serde::Deserialize;
 use serde::de::value::{Error, StrDeserializer};
 
-use crate::imitation::Cluster;
+use crate::imitation::{Cluster, Host};
 
 const INDENT: &str = "    ";
 
@@ -96,6 +96,10 @@ fn tell_host(cluster: &mut Cluster, number: usize, command: &str, rest: &str) ->
         }
         "uncordon-by-hand" => cluster.change_node(number, |node| node.unschedulable = false),
         "cordon-by-hand" => cluster.change_node(number, |node| node.unschedulable = true),
+        "foreign-cordon" => {
+            let gates = &mut cluster.hosts[number].settings.gates;
+            gates.foreign_cordon = if rest == "reboot" { ForeignCordon::Reboot } else { ForeignCordon::Wait };
+        }
         "signs" => return vec![signs(&cluster.hosts[number].node)],
         "drain" => {
             cluster.hosts[number].settings.policy.drain = match rest {
@@ -226,6 +230,54 @@ fn tell_checks(cluster: &mut Cluster, number: usize, command: &str, rest: &str) 
             let pod = host.pods.values_mut().find(|pod| pod.key.name == rest).unwrap();
             pod.ready = command == "ready";
         }
+        "daemon" => cluster.pod(number, rest, Owner::DaemonSet),
+        "static" => cluster.pod(number, rest, Owner::Kubelet),
+        "bare" => cluster.pod(number, rest, Owner::Nobody),
+        "unready-after-boot" => host.unready_after_boot.push(format!("pod-{rest}")),
+        "pods-stay" => host.finalizers = true,
+        "runs" => pod(host, rest).running = true,
+        "ignore-daemon-set" => after.ignore_daemon_sets.push(rest.into()),
+        "ignore-taint" => after.ignore_taints.push(rest.into()),
+        "taint-after-boot" => host.next_taint = Some(rest.into()),
+        "taint-gone" => cluster.change_node(number, |node| node.repelling_taints.clear()),
+        "leaving-pods" => host.settings.drain.leaving_pods = Some(seconds(rest)),
+        "leave-pods" => host.settings.drain.leave_pods = vec![rest.parse().unwrap()],
+        "block-by-annotation" => gates.blocking_annotations = vec![rest.parse().unwrap()],
+        "pod-annotation" => {
+            let (name, annotation) = rest.split_once(' ').unwrap();
+            let (key, value) = annotation.split_once('=').unwrap();
+            pod(host, name).annotations.insert(key.into(), value.into());
+        }
+        "deleted-without-node" => {
+            let (name, after) = rest.split_once(' ').unwrap();
+            pod(host, name).deleted_without_node = Some(seconds(after));
+        }
+        "comes-back" => {
+            let (name, owner) = rest.split_once(' ').unwrap();
+            cluster.pod(number, name, Owner::Controller);
+            pod(&mut cluster.hosts[number], name).controller_uid = owner.into();
+        }
+        "kubelet-says" => cluster.change_node(number, |node| {
+            (node.ready, node.not_ready_because) = (rest.is_empty(), rest.into());
+        }),
+        "kubelet-ends-inhibited" => {
+            let inhibitor = Inhibitor { who: "kubelet".into(), why: "ends pods".into(), delays: true };
+            host.inhibitors = vec![inhibitor];
+        }
+        "settle" => host.settings.policy.settle = seconds(rest),
+        "disk" => host.disk_failure = (rest != "ok").then(|| format!("/var/lib/rebootd/state.json: {rest}")),
+        "forgets" => host.forgets = true,
+        "boot-takes" => host.boot_takes = seconds(rest),
+        "half-installed" => host.half_installed = names(rest),
+        "all-installed" => host.half_installed = Names::default(),
+        "kernel-broken" => host.kernel.cannot_start = Some(rest.into()),
+        "kernel-mended" => host.kernel.cannot_start = None,
+        "kernel-after-boot" => {
+            let mut releases = rest.split_whitespace().map(str::to_owned);
+            let running = releases.next().unwrap();
+            let newer = releases.next().map(|release| NewerKernel { release, since: Some(Duration::ZERO) });
+            host.next_kernel = Some(Kernel { running, newer, cannot_start: None });
+        }
         "policy-typo" => cluster.policy(number, Err(rest.into())),
         "policy-mended" => cluster.policy(number, Ok(())),
         "configuration-typo" => cluster.event(number, Event::Configuration(Some(rest.into()))),
@@ -237,6 +289,10 @@ fn tell_checks(cluster: &mut Cluster, number: usize, command: &str, rest: &str) 
         }
         _ => panic!("unknown command {command} of a node"),
     }
+}
+
+fn pod<'a>(host: &'a mut Host, name: &str) -> &'a mut PodView {
+    host.pods.values_mut().find(|pod| pod.key.name == name).unwrap()
 }
 
 /// What the status says of the last reboot.
@@ -288,10 +344,14 @@ fn tell_cluster(cluster: &mut Cluster, command: &str, rest: &str) {
         "resume" => cluster.pause(None),
         "node-down" => cluster.others = Ok(Others { not_ready: names(rest), ..Others::default() }),
         "only-node" => cluster.others = Ok(Others { only_node: true, ..Others::default() }),
-        "only-control-plane" => {
-            cluster.others = Ok(Others { only_control_plane: true, ..Others::default() });
-        }
         "node-up" => cluster.others = Ok(Others::default()),
+        "members" => {
+            let (ready, names_of) = rest.split_once(' ').unwrap_or((rest, ""));
+            let mut members = Names::default();
+            names_of.split_whitespace().for_each(|name| members.push(name.into()));
+            let members_ready = Some(ready.parse().unwrap());
+            cluster.others = Ok(Others { members_ready, members, ..Others::default() });
+        }
         "others-unreadable" => cluster.others = Err("forbidden".into()),
         "api-down" => cluster.api_down = true,
         "api-up" => cluster.api_down = false,

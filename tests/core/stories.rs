@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rebootd::decide::settings::Mode;
+use rebootd::decide::settings::{ForeignCordon, Mode};
 use rebootd::decide::*;
 
 use crate::imitation::{Cluster, id};
@@ -117,6 +117,7 @@ fn a_request_that_vanishes_in_mid_drain_is_undone() {
 #[test]
 fn an_administrators_cordon_stays_his() {
     let mut cluster = Cluster::new(&["n1"], 1);
+    cluster.hosts[0].settings.gates.foreign_cordon = ForeignCordon::Reboot;
     cluster.hosts[0].node.unschedulable = true;
     cluster.request(0);
     cluster.run(300);
@@ -456,6 +457,7 @@ fn a_node_that_fails_in_mid_drain_holds_up_the_reboot_and_undoes_nothing() {
 #[test]
 fn a_node_that_a_person_has_cordoned_is_not_drained_either() {
     let mut cluster = Cluster::new(&["n1"], 1);
+    cluster.hosts[0].settings.gates.foreign_cordon = ForeignCordon::Reboot;
     cluster.hosts[0].node.unschedulable = true;
     cluster.pod(0, "web", Owner::Controller);
     cluster.others = Ok(Others { not_ready: names(&["sick"]), ..Others::default() });
@@ -511,7 +513,6 @@ fn other_nodes_that_cannot_be_read_shut_the_gate() {
 #[test]
 fn a_control_plane_that_is_not_whole_elsewhere_holds_up_the_cordon() {
     let mut cluster = Cluster::new(&["n1"], 1);
-    cluster.hosts[0].node.control_plane = true;
     cluster.others = Ok(Others { control_plane: names(&["pod etcd-n2 (0/1 Running)"]), ..Others::default() });
     cluster.request(0);
     cluster.run(120);
@@ -559,7 +560,10 @@ fn a_daemon_sets_pod_that_is_not_ready_after_the_reboot_is_waited_for() {
     assert!(told(&cluster, "n1 returning daemonset-pods"), "{}", cluster.story.join("\n"));
     assert!(cluster.hosts[0].node.unschedulable && cluster.slots[0].holder.is_some());
     let reason = cluster.hosts[0].last.as_ref().unwrap().reasons[0].to_string();
-    assert_eq!(reason, "waiting for DaemonSet pods of this node to be ready: default/cni");
+    assert_eq!(
+        reason,
+        "waiting for pods of DaemonSets and static pods of this node to be ready again: default/cni"
+    );
     pod(&mut cluster, "cni").ready = true;
     cluster.run(20);
     assert!(cluster.is_clean(), "{}", cluster.story.join("\n"));

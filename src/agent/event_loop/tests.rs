@@ -22,6 +22,8 @@ struct Script {
     hangs: Option<&'static str>,
     outcome: Outcome,
     remembered: Vec<Memory>,
+    /// Nothing can be remembered.
+    disk_is_full: bool,
 }
 
 impl Script {
@@ -56,8 +58,9 @@ impl Edge for Script {
         self.asked.push(decision.phase.word().to_owned());
     }
 
-    fn remember(&mut self, memory: &Memory) {
+    fn remember(&mut self, memory: &Memory) -> Result<(), String> {
         self.remembered.push(memory.clone());
+        if self.disk_is_full { Err("no space left".to_owned()) } else { Ok(()) }
     }
 
     async fn read(&mut self, part: Part, _: &World) -> Vec<Event> {
@@ -154,6 +157,7 @@ fn agent() -> Agent<Script> {
         hangs: None,
         outcome: Outcome::Answered,
         remembered: vec![],
+        disk_is_full: false,
     };
     Agent::new(world, edge)
 }
@@ -241,4 +245,20 @@ fn a_stop_is_obeyed_at_every_step_and_undoes_nothing() {
 fn what_is_to_be_remembered_is_written_down_when_it_is_known() {
     let (world, script) = test(run(agent()));
     assert_eq!(script.remembered.last(), Some(&world.memory));
+}
+
+#[test]
+fn no_reboot_is_asked_for_that_could_not_be_remembered() {
+    let reboot = || Effect::Reboot { not_after: NOW.boot, kexec: false };
+    for (disk_is_full, min_interval, asked) in [(false, 60, true), (true, 60, false), (true, 0, true)] {
+        let mut agent = agent();
+        agent.edge.disk_is_full = disk_is_full;
+        agent.edge.settings.policy.min_interval = Duration::from_secs(min_interval);
+        let (world, script) = test(async {
+            agent.act(reboot()).await;
+            agent.into_parts()
+        });
+        assert_eq!(script.asked.contains(&"reboot".to_owned()), asked);
+        assert_eq!(world.cluster.reboot_failure.is_none(), asked);
+    }
 }

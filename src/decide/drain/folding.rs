@@ -7,7 +7,7 @@ use super::super::world::Cluster;
 use super::super::{How, Owner, Part, PodKey, PodView};
 use super::keepers::{Keepers, budget_key};
 use super::rehearsal;
-use super::state::{DrainState, EvictionOutcome, GonePod, PodDrain, Refuser, Retry};
+use super::state::{DrainState, EvictionOutcome, GonePod, LAST_RETRY_OF_BUDGET, PodDrain, Refuser, Retry};
 
 /// If an accepted eviction shows no deletion within this time, it is asked for again.
 const ACCEPTED_SHOWS: Duration = Duration::from_secs(60);
@@ -63,6 +63,7 @@ fn has_come(cluster: &mut Cluster, pod: &PodView, now: Duration) {
         // Whoever asked for its end: we wait for it, and report it.
         let record = pods.entry(pod.key.uid.clone());
         let record = record.or_insert(PodDrain { first_asked: now, ..PodDrain::default() });
+        record.leaving_since = record.leaving_since.or(Some(now));
         record.finished_at = record.finished_at.or(pod.finished.then_some(now));
     }
     let is_known = cluster.pods.last().is_some_and(|pods| pods.contains_key(&pod.key.uid));
@@ -147,7 +148,8 @@ pub(in crate::decide) fn eviction_ended(
             *record.refused.entry(refusal.by.name()).or_default() += 1;
             if let Refuser::Budget { name, .. } = &refusal.by {
                 let key = budget_key(key, name);
-                drain.budgets.entry(key.clone()).or_default().refused(now, refusal.retry_after, &key);
+                let retry = drain.budgets.entry(key.clone()).or_default();
+                retry.refused_at_most(now, refusal.retry_after, &key, LAST_RETRY_OF_BUDGET);
             } else {
                 record.retry.refused(now, refusal.retry_after, &key.uid);
             }

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::time::Duration;
 
 use super::super::settings::{BarePods, DrainMode, EmptyDirPods, Settings};
-use super::super::world::World;
+use super::super::text::span;
+use super::super::world::{LastReboot, World};
 use super::super::{Budget, Owner, PodView};
-use super::state::awaited_until;
+use super::state::{awaited_until, overdue_by};
 
-/// If a controller's pods tolerate the cordon and have come back to this node this many times, evicting them would
-/// never end.
+/// If a controller's pods have come back to this cordoned node this many times, evicting them would never end: they
+/// tolerate the cordon, or their controller puts them here itself.
 const COMES_BACK: u32 = 3;
 
 /// A pod of this node, and what happens to it.
@@ -52,19 +54,23 @@ pub enum Leave {
     Finished,
     /// Its DaemonSet would bring it straight back.
     DaemonSet,
-    /// It tolerates the cordon, and came back each time it was evicted.
+    /// It came back over the cordon each time it was evicted.
     ComesBack,
     /// Nothing would recreate it; the kubelet starts it again after the reboot.
     Bare,
     /// This node is not drained.
     NotDrained,
+    /// The configuration names it.
+    Selected,
+    /// It was deleted long ago and is still here.
+    NeverEnds,
 }
 
 /// Why a pod stands in the way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// The configuration wants pods like it to finish first: the selector as written.
-    Blocking(String),
+    /// The configuration wants pods like it to finish first: the key, and the selector as written.
+    Blocking(&'static str, String),
     /// It has emptyDir volumes, and the configuration does not allow their loss.
     EmptyDir,
     /// It has no controller, and the configuration leaves such pods to a person.
@@ -80,6 +86,9 @@ pub enum Refusal {
     BareAtGracefulShutdown,
     /// It has no controller, so it would stay; but whether the kubelet would end it cannot be read.
     BareWithUnreadableInhibitors(String),
+    /// It has no controller, so it would stay; but this host is away for longer (the first) than the pod is kept
+    /// without its node (the second).
+    BareAndDeletedMeanwhile(Duration, Duration),
 }
 
 /// What a filter says about a pod.
@@ -95,8 +104,8 @@ enum Opinion {
 type Filter = fn(&PodView, &World, &Settings) -> Opinion;
 
 /// Asked in this order: the first filter that decides is final.
-const FILTERS: [Filter; 9] =
-    [mirror, finished, blocking, daemon_set, not_drained, leaving, comes_back, empty_dir, bare];
+const FILTERS: [Filter; 10] =
+    [mirror, finished, blocking, daemon_set, selected, not_drained, leaving, comes_back, empty_dir, bare];
 
 /// What happens to each pod, in a stable order. `None` if the pods were never read.
 pub fn plan<'a>(world: &'a World, settings: &Settings) -> Option<Vec<Planned<'a>>> {
@@ -130,10 +139,18 @@ fn finished(pod: &PodView, world: &World, _: &Settings) -> Opinion {
 }
 
 fn blocking(pod: &PodView, _: &World, settings: &Settings) -> Opinion {
-    match settings.gates.blocking_pods.iter().find(|selector| selector.selects(&pod.labels)) {
-        Some(selector) => Opinion::Is(Verdict::Refuse(Refusal::Blocking(selector.to_string()))),
+    let gates = &settings.gates;
+    let by_label = gates.blocking_pods.iter().find(|selector| selector.selects(&pod.labels));
+    let by_annotation = || gates.blocking_annotations.iter().find(|it| it.selects(&pod.annotations));
+    let by = by_label.map(|it| ("blocking_pods", it));
+    match by.or_else(|| by_annotation().map(|it| ("blocking_annotations", it))) {
+        Some((key, selector)) => Opinion::Is(Verdict::Refuse(Refusal::Blocking(key, selector.to_string()))),
         None => Opinion::Okay,
     }
+}
+
+fn selected(pod: &PodView, _: &World, settings: &Settings) -> Opinion {
+    leave_if(settings.drain.leave_pods.iter().any(|it| it.selects(&pod.labels)), Leave::Selected)
 }
 
 fn daemon_set(pod: &PodView, _: &World, _: &Settings) -> Opinion {
@@ -148,13 +165,19 @@ fn not_drained(pod: &PodView, _: &World, settings: &Settings) -> Opinion {
 }
 
 /// Somebody who deletes a pod has decided; the reboot waits until the pod is gone, whatever pod it is.
-fn leaving(pod: &PodView, _: &World, _: &Settings) -> Opinion {
-    if pod.terminating { Opinion::Is(Verdict::Evict) } else { Opinion::Okay }
+fn leaving(pod: &PodView, world: &World, settings: &Settings) -> Opinion {
+    if !pod.terminating {
+        return Opinion::Okay;
+    }
+    let overdue = overdue_by(&world.cluster.drain, pod, world.now.boot);
+    let never_ends =
+        settings.drain.leaving_pods.zip(overdue).is_some_and(|(limit, overdue)| overdue >= limit);
+    Opinion::Is(if never_ends { Verdict::Leave(Leave::NeverEnds) } else { Verdict::Evict })
 }
 
 fn comes_back(pod: &PodView, world: &World, _: &Settings) -> Opinion {
     let returned = world.cluster.drain.returned.get(&pod.controller_uid).copied().unwrap_or_default();
-    leave_if(pod.tolerates_cordon && returned >= COMES_BACK, Leave::ComesBack)
+    leave_if(returned >= COMES_BACK, Leave::ComesBack)
 }
 
 fn empty_dir(pod: &PodView, _: &World, settings: &Settings) -> Opinion {
@@ -197,6 +220,10 @@ fn would_be_hurt(pod: &PodView, world: &World) -> Option<Refusal> {
     if current.iter().any(|inhibitor| inhibitor.delays && inhibitor.who == "kubelet") {
         return Some(Refusal::BareAtGracefulShutdown);
     }
+    let away = world.memory.last_reboot.as_ref().and_then(LastReboot::away_for);
+    if let Some((away, kept)) = away.zip(pod.deleted_without_node).filter(|(away, kept)| kept < away) {
+        return Some(Refusal::BareAndDeletedMeanwhile(away, kept));
+    }
     let budgets = &world.cluster.budgets;
     let Some(current) = budgets.current() else {
         return Some(Refusal::BareWithUnreadableBudgets(not_read(budgets.failure())));
@@ -231,9 +258,11 @@ impl fmt::Display for Verdict {
 }
 
 impl Refusal {
-    /// Whether something could not be read: that stops progress, but undoes nothing.
-    pub(in crate::decide) fn is_unreadable(&self) -> bool {
-        matches!(self, Refusal::BareWithUnreadableBudgets(_) | Refusal::BareWithUnreadableInhibitors(_))
+    /// Whether it goes away by itself: a pod ends, or something can be read again. That stops progress, but undoes
+    /// nothing.
+    pub(in crate::decide) fn may_end(&self) -> bool {
+        use Refusal::{BareWithUnreadableBudgets, BareWithUnreadableInhibitors, Blocking};
+        matches!(self, Blocking(..) | BareWithUnreadableBudgets(_) | BareWithUnreadableInhibitors(_))
     }
 }
 
@@ -252,7 +281,11 @@ impl Leave {
             Leave::Mirror => "a static pod of the kubelet",
             Leave::Finished => "it has ended",
             Leave::DaemonSet => "its DaemonSet would bring it straight back",
-            Leave::ComesBack => "it tolerates the cordon and came back each time it was evicted",
+            Leave::ComesBack => "it came back over the cordon each time it was evicted",
+            Leave::Selected => "`leave_pods` in [drain] names it, and the reboot ends it",
+            Leave::NeverEnds => {
+                "it is being deleted and does not end (`leaving_pods` in [drain]), and the reboot ends it"
+            }
             Leave::NotDrained => "`drain` in [policy] is \"never\", and the reboot ends it",
             Leave::Bare => {
                 "no controller would recreate it, and the kubelet starts it again after the reboot"
@@ -264,8 +297,8 @@ impl Leave {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Refusal::Blocking(selector) => {
-                write!(f, "`blocking_pods` in [gates] names it ({selector}); the reboot waits for its end")
+            Refusal::Blocking(key, selector) => {
+                write!(f, "`{key}` in [gates] names it ({selector}); the reboot waits for its end")
             }
             Refusal::EmptyDir => f.write_str("it has emptyDir volumes, and `empty_dir_pods` in [drain] is \"refuse\""),
             Refusal::Bare => f.write_str("it has no controller, and `bare_pods` in [drain] is \"refuse\""),
@@ -285,6 +318,14 @@ impl fmt::Display for Refusal {
             Refusal::BareAtGracefulShutdown => f.write_str(
                 "it has no controller and would stay, but the kubelet's graceful shutdown would end it for good; \
                  delete it, or set `bare_pods` in [drain] to \"evict\"",
+            ),
+            Refusal::BareAndDeletedMeanwhile(away, kept) => write!(
+                f,
+                "it has no controller and would stay, but this host was away for {} at its last reboot, and the cluster \
+                 deletes the pod after {} without its node; give it longer tolerations of \
+                 node.kubernetes.io/unreachable and not-ready, delete it, or set `bare_pods` in [drain] to \"evict\"",
+                span(*away),
+                span(*kept)
             ),
             Refusal::BareWithUnreadableInhibitors(why) => write!(
                 f,

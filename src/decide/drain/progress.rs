@@ -1,8 +1,9 @@
 //! What a drain did, in words for people.
 
+use super::super::healthy::named;
 use super::super::text::span;
 use super::super::{PodView, Reason, World};
-use super::state::{DrainState, Refuser, times};
+use super::state::{DrainState, Refuser, STUCK_AFTER, overdue_by, times};
 
 /// `1 pod has`, `17 pods have`
 pub(crate) fn pods_have(count: usize) -> String {
@@ -35,11 +36,16 @@ pub(in crate::decide) fn progress(world: &World, left: &[&PodView]) -> Vec<Reaso
     let refusal = |pod: &PodView| drain.pods.get(&pod.key.uid)?.refusal.as_ref().filter(|_| !pod.terminating);
     let mut refused = left.iter().filter_map(|pod| Some((pod.key.to_string(), refusal(pod)?)));
     let first = refused.next().map(|(pod, refusal)| match &refusal.by {
-        Refuser::Other => format!("{pod} was refused: {}", refusal.message),
+        Refuser::Webhook { .. } | Refuser::Other => format!("{pod} was refused: {}", refusal.message),
         by => format!("{pod} blocked by {by}"),
     });
+    let stuck = |pod: &&&PodView| {
+        overdue_by(drain, pod, world.now.boot).is_some_and(|overdue| overdue >= STUCK_AFTER)
+    };
+    let stuck: Vec<&PodView> = left.iter().filter(stuck).copied().collect();
+    let stuck = (!stuck.is_empty()).then(|| Reason::PodsStuck { pods: named(&stuck) });
     let (left, total, more) = (left.len(), left.len() + drain.gone.len(), refused.count());
     let trouble = drain.trouble.clone().map(|why| Reason::EvictionsHeldUp { why });
     let left = Reason::PodsLeft { left, total, refused: first, more };
-    trouble.into_iter().chain([left]).collect()
+    trouble.into_iter().chain([left]).chain(stuck).collect()
 }

@@ -10,12 +10,15 @@ use super::super::{PodKey, PodView};
 
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(60);
-/// Slow enough that a budget that blocks for hours costs one request a minute; quick enough that a budget that allows
-/// one pod after the other is not left waiting much longer than it took.
+/// A budget may open at any moment, and nothing reports that. One request per budget at a time, this often at least, is
+/// what `kubectl drain` asks for each of its pods.
+pub(super) const LAST_RETRY_OF_BUDGET: Duration = Duration::from_secs(5);
 const GROWTH: f64 = 1.5;
 /// None of a pod's containers runs any more, but its object still exists. For this long a kubelet may be about to
 /// remove it, and a StatefulSet creates no replacement before. If it takes longer, a finalizer holds it.
 const OBJECT_STAYS: Duration = Duration::from_secs(30);
+/// A pod that is here this long after its grace period is named.
+pub(super) const STUCK_AFTER: Duration = Duration::from_secs(30);
 
 /// How far a drain has come.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -68,6 +71,8 @@ pub struct PodDrain {
     pub retry: Retry,
     /// The latest refusal.
     pub refusal: Option<EvictionRefusal>,
+    /// When it was first seen that it is being deleted.
+    pub leaving_since: Option<Duration>,
     /// When it was first seen that none of its containers runs any more although its object still exists.
     pub finished_at: Option<Duration>,
 }
@@ -120,7 +125,12 @@ pub enum Refuser {
     SeveralBudgets,
     /// The pod's namespace is being deleted, and will delete the pod.
     EndingNamespace,
-    /// Anything else: a missing right, a webhook, an error of the server.
+    /// An admission webhook.
+    Webhook {
+        /// Its name.
+        name: String,
+    },
+    /// Anything else: a missing right, an error of the server.
     Other,
 }
 
@@ -135,6 +145,7 @@ impl fmt::Display for Refuser {
                 f.write_str("several budgets at once, which the server does not allow")
             }
             Refuser::EndingNamespace => f.write_str("its namespace, which is being deleted"),
+            Refuser::Webhook { name } => write!(f, "admission webhook {name}"),
             Refuser::Other => f.write_str("the server"),
         }
     }
@@ -147,6 +158,7 @@ impl Refuser {
             Refuser::Budget { name, .. } => format!("budget {name}"),
             Refuser::SeveralBudgets => "several budgets".to_owned(),
             Refuser::EndingNamespace => "its ending namespace".to_owned(),
+            Refuser::Webhook { name } => format!("webhook {name}"),
             Refuser::Other => "the server".to_owned(),
         }
     }
@@ -154,12 +166,23 @@ impl Refuser {
 
 impl Retry {
     pub(super) fn refused(&mut self, now: Duration, retry_after: Option<Duration>, who: &str) {
+        self.refused_at_most(now, retry_after, who, LAST_RETRY);
+    }
+
+    /// The same, with the longest time between two requests.
+    pub(super) fn refused_at_most(
+        &mut self,
+        now: Duration,
+        retry_after: Option<Duration>,
+        who: &str,
+        last: Duration,
+    ) {
         // Requests that were sent together are refused together: that counts as one refusal.
         if now < self.at {
             self.at = self.at.max(now + retry_after.unwrap_or_default());
             return;
         }
-        let ceiling = FIRST_RETRY.mul_f64(GROWTH.powi(self.refusals.min(20) as i32)).min(LAST_RETRY);
+        let ceiling = FIRST_RETRY.mul_f64(GROWTH.powi(self.refusals.min(20) as i32)).min(last);
         self.refusals = self.refusals.saturating_add(1);
         // From three quarters of it up to all of it, added to what the server asked for, so that nodes and pods
         // spread out.
@@ -173,7 +196,7 @@ impl Retry {
 pub struct GonePod {
     /// Which pod.
     pub pod: PodKey,
-    /// How often it was asked for; 0 if somebody else deleted it.
+    /// How often this process asked for it; 0 if it was being deleted already.
     pub asked: u32,
     /// How often it was refused, and by whom.
     pub refused: BTreeMap<String, u32>,
@@ -184,7 +207,7 @@ pub struct GonePod {
 impl fmt::Display for GonePod {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.asked == 0 {
-            return write!(f, "{} is gone; somebody else had deleted it", self.pod);
+            return write!(f, "{} is gone; it was already being deleted", self.pod);
         }
         write!(f, "{} is gone after {} (asked for {}", self.pod, span(self.after), times(self.asked))?;
         for (who, count) in &self.refused {
@@ -209,6 +232,18 @@ pub struct Rehearsal {
 pub(in crate::decide) fn awaited_until(drain: &DrainState, pod: &PodView) -> Option<Duration> {
     let record = drain.pods.get(&pod.key.uid).filter(|_| pod.finished && pod.terminating)?;
     record.finished_at.map(|at| at + OBJECT_STAYS)
+}
+
+/// For how long a pod that is being deleted has been here beyond its grace period.
+pub(super) fn overdue_by(drain: &DrainState, pod: &PodView, now: Duration) -> Option<Duration> {
+    let since = drain.pods.get(&pod.key.uid)?.leaving_since.filter(|_| pod.terminating)?;
+    now.checked_sub(since + pod.grace)
+}
+
+/// From when on a pod that is being deleted counts as stuck, and for people is named.
+pub(in crate::decide) fn named_from(drain: &DrainState, pod: &PodView) -> Option<Duration> {
+    let since = drain.pods.get(&pod.key.uid)?.leaving_since.filter(|_| pod.terminating)?;
+    Some(since + pod.grace + STUCK_AFTER)
 }
 
 /// `once`, `17 times`

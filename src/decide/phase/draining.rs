@@ -9,7 +9,8 @@ use super::super::questions::window_left;
 use super::super::settings::OnTimeout;
 use super::super::wish::{CLUSTER, DRAIN_LOOK, GATE_LOOK, OTHERS_LOOK, TROUBLE_LOOK, WITH_PODS, Wish};
 use super::super::{
-    Effect, Eviction, Hook, How, Part, Parts, Phase, PodView, Reason, SlotChange, SlotView, Stamp,
+    AbortReason, Effect, Eviction, Hook, How, Part, Parts, Phase, PodView, Reason, SlotChange, SlotView,
+    Stamp, healthy,
 };
 use super::situation::{Situation, turn_of};
 
@@ -58,9 +59,9 @@ impl Situation<'_> {
         drain::plan(self.world, self.settings).unwrap_or_default()
     }
 
-    /// Whether a pod is known to stand in the way, even if much else cannot be read.
+    /// Whether a pod stands in the way that only a person can move.
     pub(super) fn is_refused_for_sure(&self) -> bool {
-        let for_sure = |it: &Planned<'_>| matches!(&it.verdict, Verdict::Refuse(why) if !why.is_unreadable());
+        let for_sure = |it: &Planned<'_>| matches!(&it.verdict, Verdict::Refuse(why) if !why.may_end());
         self.plan().iter().any(for_sure)
     }
 
@@ -135,7 +136,16 @@ impl Situation<'_> {
         if self.world.cluster.pods.last().is_none() {
             return wish;
         }
+        // Nobody gains if the node stays cordoned until the deadline; before the next claim, the same pod is found.
+        if attempt == 1 && self.is_refused_for_sure() {
+            return self.aborting(slot, AbortReason::PodsRefused);
+        }
         let left = self.left();
+        if let Some(stuck) =
+            left.iter().filter_map(|pod| drain::named_from(&self.world.cluster.drain, pod)).min()
+        {
+            wish.wake_at(stuck, now);
+        }
         for until in left.iter().filter_map(|pod| drain::awaited_until(&self.world.cluster.drain, pod)) {
             wish.wake_at(until, now);
         }
@@ -145,6 +155,9 @@ impl Situation<'_> {
         } else {
             wish.reasons.extend(drain::progress(self.world, &left));
             wish.reasons.extend(self.asked().reasons(Moment::Pods));
+            // Pods do not leave a node whose kubelet or runtime is down.
+            wish.reasons
+                .extend((!self.node.ready && !left.is_empty()).then(|| healthy::not_ready(self.node)));
         }
         // A closed gate also stops the drain: evicting pods for a reboot that may not come helps nobody.
         let closed = self.asked().reasons(Moment::Turn);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::settings::AtLimit;
 use super::super::wish::{WITH_KUBELET, Wish};
 use super::super::{Hook, Part, Phase, Reason, SlotView, healthy};
 use super::after::AfterGates;
@@ -14,17 +15,14 @@ impl Situation<'_> {
         if let AfterGates::Held(wish) = after {
             return wish;
         }
-        let healthy = healthy::healthy(self.world, self.node, policy.settle, Some(&slot.claim));
+        let healthy =
+            healthy::healthy(self.world, self.node, policy.settle, Some(&slot.claim), &self.settings.after);
         // The pods are read only once their kubelet is known to work.
         let pods = healthy.is_ok();
-        let mut wish =
-            match healthy.and_then(|()| healthy::daemon_sets_ready(self.world, slot.stamp.as_ref())) {
-                Err(reason) => self.wait_for_health(Phase::Returning, reason),
-                Ok(()) => {
-                    let wish = self.follow_health(Phase::Returning);
-                    self.once_run(Hook::AfterBoot, Duration::ZERO, wish, self.give_back(slot, None))
-                }
-            };
+        let mut wish = match healthy {
+            Err(reason) => self.wait_for_health(Phase::Returning, reason),
+            Ok(()) => self.once_pods_are_ready(slot),
+        };
         wish.reads = WITH_KUBELET
             .with_if(Part::Pods, pods)
             .with_if(Part::After, matches!(after, AfterGates::Asked { .. }));
@@ -41,5 +39,29 @@ impl Situation<'_> {
             overdue => wish.until = [wish.until, overdue].into_iter().flatten().min(),
         }
         wish
+    }
+
+    /// The node is healthy. Its own pods have to be ready, too, before it is uncordoned; but some of them become ready
+    /// only beside the pods that had to leave.
+    fn once_pods_are_ready(&self, slot: &SlotView) -> Wish {
+        let after = &self.settings.after;
+        let unready = healthy::not_ready_again(self.world, &after.ignore_daemon_sets, slot.stamp.as_ref());
+        let wish = self.follow_health(Phase::Returning);
+        let give_back =
+            |wish| self.once_run(Hook::AfterBoot, Duration::ZERO, wish, self.give_back(slot, None));
+        if unready.is_empty() {
+            return give_back(wish);
+        }
+        let (pods, limit) = (healthy::named(&unready), after.limit);
+        let begun = self.world.memory.first_start.as_ref().map_or(Duration::ZERO, |first| first.at);
+        let overdue = begun + limit;
+        let run = unready.iter().all(|pod| pod.running);
+        if self.world.now.boot < overdue || !run {
+            return Wish { until: Some(overdue).filter(|at| *at > self.world.now.boot), ..wish }
+                .because(Reason::DaemonSetPods { pods });
+        }
+        let uncordoned = !self.cordon_is_ours() && self.world.is_settled(&self.node.uid);
+        let wish = wish.because(Reason::DaemonSetPodsOverdue { pods, limit });
+        if uncordoned && after.at_limit == AtLimit::Keep { wish } else { give_back(wish) }
     }
 }

@@ -73,7 +73,9 @@ impl Situation<'_> {
     }
 
     pub(in crate::decide) fn signs(&self, in_turn: bool) -> SignsWrite {
-        signs::write(self.node, self.settings, &self.is_waiting(), in_turn)
+        // In a turn the node no longer waits.
+        let waiting = if in_turn { Waiting::No } else { self.is_waiting() };
+        signs::write(self.node, self.settings, &waiting, in_turn)
     }
 
     pub(in crate::decide) fn is_waiting(&self) -> Waiting {
@@ -122,6 +124,7 @@ impl Situation<'_> {
             boot_id: Some(host.boot_id.clone()),
             at: slot.claim.at.filter(|_| again).or(Some(self.world.now.boot)),
             allocatable: healthy::countable(&self.node.allocatable),
+            taints: Some(self.node.repelling_taints.clone()),
             heartbeat: self.node.heartbeat.clone(),
             reason: self.requests.why(),
         };

@@ -104,8 +104,10 @@ impl Situation<'_> {
             return self.aborting(slot, AbortReason::PodsRefused);
         }
         let wish = Wish { reads: WITH_ALL, ..wish };
-        if !self.asked().is_open(Moment::Slot) {
-            return self.aborting(slot, AbortReason::OnlyOne);
+        match self.asked().reasons(Moment::Slot).first() {
+            Some(Reason::MembersTurn { .. }) => return self.aborting(slot, AbortReason::MembersTurn),
+            Some(_) => return self.aborting(slot, AbortReason::OnlyOne),
+            None => {}
         }
         let closed =
             self.closed_by_others().into_iter().chain(self.asked().reasons(Moment::Pods)).collect::<Vec<_>>();

@@ -82,10 +82,16 @@ impl Situation<'_> {
     }
 
     pub(in crate::decide) fn restoring(&self) -> Wish {
-        match healthy::healthy(self.world, self.node, self.settings.policy.settle, None) {
+        match healthy::healthy(self.world, self.node, self.settings.policy.settle, None, &self.settings.after)
+        {
             Err(reason) => self.wait_for_health(Phase::Restoring, reason),
             Ok(()) => {
-                let because = Some(AbortReason::SlotLost);
+                // If the reboot took place, a person who freed the slot only ended the wait after it.
+                let rebooted = self
+                    .world
+                    .rebooted()
+                    .is_some_and(|last| last.cordoned_at.is_some() && last.uncordoned_at.is_none());
+                let because = (!rebooted).then_some(AbortReason::SlotLost);
                 Wish { reads: WITH_KUBELET, ..Wish::new(Phase::Restoring) }
                     .act(self.write_node(NodeChange::Uncordon { because }))
             }
@@ -118,6 +124,8 @@ impl Situation<'_> {
         wish.reasons = asked.reasons(Moment::Slot);
         if !wish.reasons.is_empty() {
             wish.reads = wish.reads.with(Part::Others).with(Part::Alerts);
+            // The turn of another node may end at any time.
+            wish.watched = wish.watched.with(Part::Slots);
             return wish;
         }
         wish.watched = wish.watched.with(Part::Slots);

@@ -5,6 +5,7 @@ use super::super::requests::requests;
 use super::super::settings::Settings;
 use super::super::world::World;
 use super::super::{Inhibitor, Open, Reason, Windows};
+use super::MOST_NAMED;
 use super::asked::{Asked, Closed, closed, read};
 
 pub(in crate::decide) fn clock_is_right(asked: &Asked<'_>) -> Vec<Closed> {
@@ -60,6 +61,29 @@ pub(in crate::decide) fn dpkg_rests(asked: &Asked<'_>) -> Vec<Closed> {
         Ok(None) => vec![],
         Err(reason) => vec![closed(reason)],
     }
+}
+
+/// A host with half-installed packages may not come up again.
+pub(in crate::decide) fn packages_are_installed(asked: &Asked<'_>) -> Vec<Closed> {
+    if !asked.settings.gates.require_installed_packages {
+        return vec![];
+    }
+    match read("which packages are half-installed", &asked.world.host.unfinished_packages) {
+        Ok(packages) if packages.count() == 0 => vec![],
+        Ok(packages) => {
+            let packages = packages.clone().shortened(MOST_NAMED);
+            vec![closed(Reason::PackagesHalfInstalled { packages })]
+        }
+        Err(reason) => vec![closed(reason)],
+    }
+}
+
+/// A kernel without its initrd, where other kernels have one, does not find the root file system.
+pub(in crate::decide) fn kernel_can_start(asked: &Asked<'_>) -> Vec<Closed> {
+    // On some hosts only root may look into /boot. That is told, see `Requests::notes`, but stops nothing.
+    let kernel = asked.world.host.kernel.current();
+    let why = kernel.and_then(|kernel| kernel.cannot_start.clone());
+    why.map(|why| closed(Reason::KernelCannotStart { why })).into_iter().collect()
 }
 
 pub(in crate::decide) fn nothing_inhibits(asked: &Asked<'_>) -> Vec<Closed> {

@@ -18,6 +18,16 @@ pub enum Mode {
     Observe,
 }
 
+/// What a node does that a person or another program has cordoned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForeignCordon {
+    /// It waits: somebody is at work on it.
+    Wait,
+    /// It reboots, and leaves the cordon as it was.
+    Reboot,
+}
+
 /// Whether pods have to leave before a reboot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]

@@ -51,7 +51,7 @@ const REMAINS: &str = "faults/remains";
 
 /// Of each rebootd.
 const CONFIG: &str = "[policy]\nwindow = \"always\"\nsettle = \"3s\"\nmin_interval = \"0\"\n\
-                      reboot_timeout = \"30s\"\n[drain]\ntimeout = \"90s\"\n";
+                      reboot_timeout = \"30s\"\n[drain]\ntimeout = \"90s\"\n[gates]\nforeign_cordon = \"reboot\"\n";
 
 /// What to run.
 #[derive(Clone, Copy, Debug)]

@@ -529,7 +529,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "admin_cordon_stays",
-        expects: "a node that an administrator cordoned reboots and stays cordoned",
+        expects: "a node that an administrator cordoned waits, or reboots and stays cordoned",
         hosts: 1,
         usual: 43,
         limit: minutes(4),

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use rebootd::access::{ApiAccess, Credential, PemSource};
 use rebootd::decide::settings::{
-    self, AfterSettings, DrainSettings, GatesSettings, HooksSettings, Mode, PolicySettings, Prometheus,
-    Query, Settings, SignsSettings,
+    self, AfterSettings, DrainSettings, ForeignCordon, GatesSettings, HooksSettings, Mode, PolicySettings,
+    Prometheus, Query, Settings, SignsSettings,
 };
 use rebootd::decide::{
     AfterReadings, Effect, Event, Eviction, EvictionOutcome, EvictionRefusal, Failure, Health, KubeletLease,
@@ -676,7 +676,13 @@ fn settings(pool: &str, reboot_tries: u32, after: bool) -> Settings {
         },
         drain: DrainSettings { keep_from_autoscalers: false, ..DrainSettings::default() },
         signs: SignsSettings { waiting_label: false, ..SignsSettings::default() },
-        gates: GatesSettings { require_synchronized_clock: false, ..GatesSettings::default() },
+        gates: GatesSettings {
+            require_synchronized_clock: false,
+            require_installed_packages: false,
+            // The other way is the shorter one: it waits, or gives back.
+            foreign_cordon: ForeignCordon::Reboot,
+            ..GatesSettings::default()
+        },
         after: AfterSettings { query, ..AfterSettings::default() },
         hooks: HooksSettings::default(),
         sources: Vec::new(),

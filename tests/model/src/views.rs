@@ -45,7 +45,8 @@ pub fn node_view(node: Node, empty_boot_ids: bool) -> Option<NodeView> {
         heartbeat: if node.this_boot { "of this boot" } else { "former" }.into(),
         network_unavailable: false,
         allocatable: BTreeMap::new(),
-        control_plane: false,
+        repelling_taints: BTreeSet::new(),
+        not_ready_because: String::new(),
     })
 }
 

@@ -135,7 +135,7 @@ impl Taken {
                 Refuser::Budget { name, .. } => Taken::Budget(name.clone()),
                 Refuser::SeveralBudgets => Taken::SeveralBudgets,
                 Refuser::EndingNamespace => Taken::EndingNamespace,
-                Refuser::Other => Taken::Other,
+                Refuser::Webhook { .. } | Refuser::Other => Taken::Other,
             }),
             EvictionOutcome::Overloaded { .. } | EvictionOutcome::Unanswered { .. } => None,
         };

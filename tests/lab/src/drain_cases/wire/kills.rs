@@ -66,7 +66,7 @@ async fn wire_killed_with_evictions_that_never_arrive(case: &mut Case) -> Result
 /// left by then: nothing comes of it.
 async fn wire_killed_with_evictions_that_arrive_late(case: &mut Case) -> Result<()> {
     let (pods, held) = killed_with_five_in_flight(case, Action::Hold).await?;
-    case.wait_line(&["draining: 7 of 7 pods left"]).await?;
+    case.wait_line(&["draining: 7 of 7 pods still to leave"]).await?;
     held.remove();
     ends(case, &pods).await?;
     for pod in &pods {
@@ -95,7 +95,7 @@ async fn wire_killed_while_pods_are_terminating(case: &mut Case) -> Result<()> {
         case.terminating(pod).await?;
     }
     case.kill_rebootd().await?;
-    case.wait_line(&["draining: 7 of 7 pods left"]).await?;
+    case.wait_line(&["draining: 7 of 7 pods still to leave"]).await?;
     ends(case, &pods).await?;
     for pod in &pods {
         case.was_evicted(pod)?;

@@ -72,7 +72,7 @@ async fn in_mid_drain(case: &mut Case) -> Result<[Made; 2]> {
     case.budget("db", json!({"minAvailable": 1}), 0).await?;
     case.drain("")?;
     case.granted(&slow).await?;
-    case.wait_line(&["draining: 2 of 2 pods left", "blocked by budget db"]).await?;
+    case.wait_line(&["draining: 2 of 2 pods still to leave", "blocked by budget db"]).await?;
     Ok([slow, db])
 }
 
@@ -81,7 +81,7 @@ async fn undoes_nothing(case: &mut Case, outage: Outage, time: Duration) -> Resu
     begin(case, outage);
     lasts(case, time).await?;
     end(case);
-    case.wait_line(&["draining: 2 of 2 pods left", "blocked by budget db"]).await?;
+    case.wait_line(&["draining: 2 of 2 pods still to leave", "blocked by budget db"]).await?;
     case.untouched(&db)?;
     case.end(&slow).await?;
     case.change_budget("db", &json!({"minAvailable": 0})).await?;

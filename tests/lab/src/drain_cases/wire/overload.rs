@@ -60,7 +60,7 @@ async fn wire_budget_without_retry_after_is_named_with_its_numbers(case: &mut Ca
     let said = case.evict_raw(&db[0]).await?;
     ensure!(said.code == 429 && said.retry_after.is_none(), "{said}");
     case.drain("")?;
-    case.wait_line(&["draining: 3 of 3 pods left", "blocked by budget db (0 of 3 may go)"]).await?;
+    case.wait_line(&["draining: 3 of 3 pods still to leave", "blocked by budget db (0 of 3 may go)"]).await?;
     ensure!(!case.line().contains(OVERLOADED), "{}", case.line());
     case.change_budget("db", &json!({"minAvailable": 0})).await?;
     for pod in &db {
@@ -75,8 +75,11 @@ async fn wire_budget_with_retry_after_is_obeyed_and_named(case: &mut Case) -> Re
     let busy = case.proxy.add(evictions_of(&db).nth(1), answer(429, 10, &still_processed("db")));
     case.drain("")?;
     case.gone(&web).await?;
-    case.wait_line(&["draining: 1 of 2 pods left; ", &format!("{}/db blocked by budget db", case.here)])
-        .await?;
+    case.wait_line(&[
+        "draining: 1 of 2 pods still to leave; ",
+        &format!("{}/db blocked by budget db", case.here),
+    ])
+    .await?;
     ensure!(!case.line().contains(OVERLOADED), "{}", case.line());
     case.gone(&db).await?;
     case.reboot_called().await?;
@@ -93,7 +96,7 @@ async fn overloaded(case: &mut Case, action: Action, seconds: u64) -> Result<()>
     // Both are asked at once: until then nothing was known.
     let rule = case.proxy.add(evictions().when(first(2)), action);
     case.drain("")?;
-    case.wait_line(&[OVERLOADED, "2 of 2 pods left"]).await?;
+    case.wait_line(&[OVERLOADED, "2 of 2 pods still to leave"]).await?;
     ensure!(!case.line().contains("budget"), "{}", case.line());
     case.gone(&db).await?;
     case.gone(&web).await?;

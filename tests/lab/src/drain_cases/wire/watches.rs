@@ -100,7 +100,7 @@ async fn wire_watch_cut_in_mid_event_misses_nothing(case: &mut Case) -> Result<(
     case.drain("")?;
     case.terminating(&slow).await?;
     case.gone(&web).await?;
-    case.wait_line(&["draining: 1 of 2 pods left"]).await?;
+    case.wait_line(&["draining: 1 of 2 pods still to leave"]).await?;
     ensure!(cut.hits().len() == 1, "no watch was cut");
     case.end(&slow).await?;
     ends_well(case, &[&slow, &web]).await
