@@ -15,7 +15,7 @@ use crate::access::ApiAccess;
 use crate::decide::settings::{
     DeleteRefused, DrainSettings, HooksSettings, HostSettings, PolicySettings, Settings,
 };
-use crate::decide::{Hook, Windows};
+use crate::decide::{Hook, Windows, span};
 
 /// As in [`crate::decide::settings::HOLD`].
 const HOLD: &str = "hold";
@@ -90,11 +90,45 @@ pub(super) fn policy(merged: &Merged) -> Result<PolicySettings, ConfigError> {
         let DrainSettings { timeout, .. } = merged.read("drain")?;
         policy.window_left = timeout.unwrap_or(policy.window_left);
     }
-    match merged.place(&["policy.give_up_after_deadline"]) {
-        Some(place) if policy.deadline.is_none() && !policy.yielding.is_empty() => {
-            Err(ConfigError::at(place, "\"give_up_after_deadline\" has no effect if \"deadline\" is 0"))
-        }
-        _ => Ok(policy),
+    let mut mistakes = Mistakes::default();
+    if let Some(place) = merged.place(&["policy.give_up_after_deadline"])
+        && policy.deadline.is_none()
+        && !policy.yielding.is_empty()
+    {
+        mistakes.add(place, "\"give_up_after_deadline\" has no effect if \"deadline\" is 0");
+    }
+    // These were allowed once.
+    if !merged.are_kept {
+        never_in_time(merged, &policy, &mut mistakes);
+    }
+    mistakes.end(policy)
+}
+
+/// Settings with which every request would be overdue before anything is done about it, or no window long enough.
+fn never_in_time(merged: &Merged, policy: &PolicySettings, mistakes: &mut Mistakes) {
+    let is_known = |key: &str| merged.get(key).is_some() || !merged.is_section;
+    let min_age = policy.min_age;
+    if let Some(deadline) = policy.deadline.filter(|deadline| min_age > *deadline)
+        && is_known("policy.deadline")
+        && let Some(place) = merged.place(&["policy.min_age", "policy.deadline"])
+    {
+        let (min_age, deadline) = (span(min_age), span(deadline));
+        let message = format!(
+            "\"min_age\" ({min_age}) is longer than \"deadline\" ({deadline}): every request would be overdue first"
+        );
+        mistakes.add(place, message);
+    }
+    let left = policy.window_left;
+    if let Some(windows) = &policy.windows
+        && is_known("policy.window_left")
+        && !windows.may_last(left)
+        && let Some(place) = merged.place(&["policy.window_left", "drain.timeout", "policy.window"])
+    {
+        let left = span(left);
+        mistakes.add(
+            place,
+            format!("\"window_left\" ({left}) is longer than every window, so no reboot could ever start"),
+        );
     }
 }
 
@@ -155,8 +189,6 @@ fn by_kubeconfig(
         (Some(access), _) => Ok((Some(access), Some(path))),
         // The default kubeconfig does not have to exist.
         (None, None) => Ok((None, None)),
-        (None, Some(place)) => {
-            Err(ConfigError::at(place, format!("there is no kubeconfig {}", path.display())))
-        }
+        (None, Some(place)) => Err(ConfigError::at(place, "there is no such kubeconfig")),
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeArray, DeString, DeTable, DeValue};
 
-use super::error::{ConfigError, Mistakes, Place};
+use super::error::{ConfigError, Mistakes, Place, Position};
 use super::hint;
 use super::tables::{Group, Table};
 
@@ -45,11 +45,49 @@ impl<'a> Document<'a> {
         }
         let (content, errors) = DeTable::parse_recoverable(text);
         let document = Self { path, text, content: content.into_inner() };
-        document.refuse(errors.into_iter().map(|error| Problem {
-            span: error.span().unwrap_or_default(),
-            message: error.message().replace('\n', "; "),
-        }))?;
+        document.refuse(errors.into_iter().map(|error| document.wrong_syntax(&error)))?;
         Ok(document)
+    }
+
+    fn wrong_syntax(&self, error: &toml::de::Error) -> Problem {
+        let span = error.span().unwrap_or_default();
+        let line = self.text.get(span.start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
+        let message = match error.message() {
+            "duplicate key" => self.duplicate(&span),
+            _ if line.contains(hint::TYPOGRAPHIC_QUOTES) => {
+                "typographic quotes; write straight ones, as in \"always\"".to_owned()
+            }
+            message if message.starts_with("string values must be quoted") => {
+                "a text must be in quotes, as in \"always\"".to_owned()
+            }
+            message => message.replace('\n', "; "),
+        };
+        Problem { span, message }
+    }
+
+    /// Names the key, and where it stands already.
+    fn duplicate(&self, span: &Range<usize>) -> String {
+        let key = self.text.get(span.clone()).unwrap_or_default().trim_matches(['"', '\'']);
+        let earlier = places(&self.content, key).into_iter().filter(|start| *start < span.start).max();
+        match self.same_header(span.start).or(earlier) {
+            Some(first) => {
+                let Position { line, column } = Position::of_byte(self.text, first);
+                format!("duplicate key \"{key}\"; the first is at {line}:{column}")
+            }
+            None => format!("duplicate key \"{key}\""),
+        }
+    }
+
+    /// Where the table that this header begins again begins, if it is one. The parser forgets that.
+    fn same_header(&self, at: usize) -> Option<usize> {
+        let before = self.text.get(..at)?;
+        let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let header =
+            self.text.get(start..)?.split_inclusive(']').next().filter(|line| line.starts_with('['))?;
+        let lines = before.get(..start)?.split_inclusive('\n');
+        let mut starts =
+            lines.scan(0, |next, line| Some((std::mem::replace(next, *next + line.len()), line)));
+        starts.find(|(_, line)| line.starts_with(header)).map(|(first, _)| first + at - start)
     }
 
     /// Checks that it has only these tables and keys, and values that can be read.
@@ -95,13 +133,13 @@ fn check_key(
 ) -> Vec<Problem> {
     let name = key.get_ref().as_ref();
     if let Some(group) = table.groups.iter().find(|group| group.keys.contains(&name)) {
-        return check_value(group, key, value, told);
+        return check_value(group, table.is_secret(), key, value, told);
     }
     let inner = table.dotted(name);
     let is_table = value.get_ref().is_table();
     match known.iter().any(|table| table.name == inner) {
         true if is_table => vec![],
-        true => vec![Problem { span: value.span(), message: format!("expected a table, as in [{inner}]") }],
+        true => vec![Problem { span: value.span(), message: hint::no_table(known, table, name) }],
         false => vec![Problem { span: key.span(), message: hint::unknown(known, table, name, is_table) }],
     }
 }
@@ -109,6 +147,7 @@ fn check_key(
 /// Reads the value as if its key were the only one. If there are several tables, each is read by itself.
 fn check_value(
     group: &Group,
+    is_secret: bool,
     key: &Spanned<DeString>,
     value: &Spanned<DeValue>,
     told: &[Problem],
@@ -126,10 +165,22 @@ fn check_value(
     let read = |value: Spanned<DeValue>| {
         let span = value.span();
         let error = (group.check)(DeTable::from_iter([(key.clone(), value)])).err()?;
-        let message = hint::plain(key.get_ref(), error.message());
+        let message = match (error.message(), is_secret) {
+            // Which words there are is told only if it is a word.
+            (hint::NO_WORD, _) => words_of(group, key).unwrap_or("expected a string".to_owned()),
+            (message, true) => hint::without_value(key.get_ref(), message),
+            (message, false) => hint::plain(key.get_ref(), message),
+        };
         Some(Problem { span: error.span().unwrap_or(span), message })
     };
     values.into_iter().filter_map(read).collect()
+}
+
+/// The words that a key may have.
+fn words_of(group: &Group, key: &Spanned<DeString>) -> Option<String> {
+    let other = Spanned::new(key.span(), DeValue::String("".into()));
+    let error = (group.check)(DeTable::from_iter([(key.clone(), other)])).err()?;
+    hint::variants(error.message()).map(|(_, words)| format!("expected {words}"))
 }
 
 /// An array with this item only.
@@ -146,6 +197,23 @@ fn is_told(value: &Spanned<DeValue>, problems: &[Problem]) -> bool {
         DeValue::Array(items) => items.iter().any(|item| is_told(item, problems)),
         _ => problems.iter().any(|problem| value.span().contains(&problem.span.start)),
     }
+}
+
+/// Where the keys of this name begin, in this table and in those within it.
+fn places(table: &DeTable, name: &str) -> Vec<usize> {
+    let within = |value: &DeValue| match value {
+        DeValue::Table(table) => places(table, name),
+        DeValue::Array(items) => {
+            let tables = items.iter().filter_map(|item| item.get_ref().as_table());
+            tables.flat_map(|table| places(table, name)).collect()
+        }
+        _ => vec![],
+    };
+    let of_entry = |(key, value): (&Spanned<DeString>, &Spanned<DeValue>)| {
+        let here = (key.get_ref() == name).then(|| key.span().start);
+        here.into_iter().chain(within(value.get_ref())).collect::<Vec<_>>()
+    };
+    table.iter().flat_map(of_entry).collect()
 }
 
 /// The tables of this name; several if they are in an array.

@@ -151,7 +151,7 @@ pub struct Position {
 
 impl Position {
     /// Where the byte at `offset` is; the end of the text if there is no such byte.
-    fn of_byte(text: &str, offset: usize) -> Self {
+    pub(super) fn of_byte(text: &str, offset: usize) -> Self {
         let before = text.get(..offset).unwrap_or(text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         let in_line = before.get(line_start..).unwrap_or_default();

@@ -83,6 +83,7 @@ impl FleetPolicy {
         let mut mistakes = Mistakes::default();
         for (_, part) in parts(&document) {
             let mut alone = Merged::default();
+            alone.is_section = true;
             alone.add_table(ORIGIN, &document, "policy", part);
             mistakes.note(complete::policy(&alone).map(drop));
         }
@@ -214,6 +215,11 @@ mod tests {
                 "version = 1\n[policy]\nwindow = { start = 'Sat', lengt = '1h' }",
                 "p:3:27: unknown key \"lengt\" in [policy.window]; did you mean \"length\"?",
             ),
+            // What the section does not say may be written in the files of the hosts.
+            (
+                "version = 1\n[policy]\nwindow = { start = 'Sat', length = '20min' }\nwindow_left = '1h'",
+                "p:4:15: \"window_left\" (1h) is longer than every window, so no reboot could ever start",
+            ),
             (
                 "version = 1\n[[nodes]]\nselector = 'a b'",
                 "p:3:12: \"a b\" is not a label selector: expected \",\" before \"b\"",
@@ -227,6 +233,8 @@ mod tests {
             assert_eq!(error(text), message);
         }
         assert!(error("version = 1\n[[nodes]]\npolicy.window = 'always'").contains("needs a \"pool\""));
+        assert!(parse("version = 1\npolicy.window = { start = 'Sat', length = '20min' }").is_ok());
+        assert!(parse("version = 1\npolicy.min_age = '20d'").is_ok());
     }
 
     #[test]

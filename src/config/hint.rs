@@ -17,7 +17,11 @@ pub(super) fn unknown(known: &[Table], table: &Table, key: &str, is_table: bool)
     // A table of the hosts' files may have the same name as a key.
     let is_host_table = is_table && tables().iter().any(|table| table.name == key);
     let elsewhere = below.or_else(|| known.iter().filter(|_| !is_host_table).find(has));
+    let is_known_table = |near: &str| known.iter().any(|other| other.name == table.dotted(near));
     let hint = match (nearest(key, &here), elsewhere.map(|table| table.name.as_str())) {
+        (Some(near), _) if is_table && is_known_table(near) => {
+            format!("did you mean [{}]?", table.dotted(near))
+        }
         (Some(near), _) => format!("did you mean \"{near}\"?"),
         (None, Some("")) => format!("\"{key}\" belongs to the top of the file, before any table"),
         (None, Some(other)) => format!("\"{key}\" belongs in [{other}]"),
@@ -39,28 +43,55 @@ fn keys<'a>(known: &'a [Table], table: &Table) -> Vec<&'a str> {
     keys
 }
 
+/// Says that a table is expected, and whether another one has a key of that name.
+pub(super) fn no_table(known: &[Table], table: &Table, key: &str) -> String {
+    let other = known.iter().find(|other| other.name != table.name && other.keys().any(|it| it == key));
+    let hint = other.map(|other| format!("; the key \"{key}\" belongs in [{}]", other.name));
+    format!("expected a table, as in [{}]{}", table.dotted(key), hint.unwrap_or_default())
+}
+
+/// Word processors and web pages write these.
+pub(super) const TYPOGRAPHIC_QUOTES: [char; 8] = ['“', '”', '„', '‟', '‘', '’', '«', '»'];
+
+/// What toml says if there should have been one of some words.
+pub(super) const NO_WORD: &str = "wanted string or table";
+
+/// The same as [`plain`], without the value: it may be a secret that was put in the wrong place.
+pub(super) fn without_value(key: &str, message: &str) -> String {
+    match message.rsplit_once(", expected ") {
+        Some((_, expected)) => plain(key, &format!("expected {expected}")),
+        // Our own types do not repeat it.
+        None => plain(key, message),
+    }
+}
+
+/// A word that is not known, and those that are.
+pub(super) fn variants(message: &str) -> Option<(&str, String)> {
+    let (value, expected) = message.strip_prefix("unknown variant `")?.rsplit_once("`, expected ")?;
+    let words: Vec<String> =
+        expected.split('`').skip(1).step_by(2).map(|word| format!("\"{word}\"")).collect();
+    let words = match words.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+        _ => words.join(""),
+    };
+    Some((value, words))
+}
+
 /// What serde says about the key's value, in words for people. Limits, from our own types, begin with "must".
 pub(super) fn plain(key: &str, message: &str) -> String {
     if message.starts_with("must ") {
         return format!("\"{key}\" {message}");
     }
-    if let Some((value, expected)) =
-        message.strip_prefix("unknown variant `").and_then(|rest| rest.rsplit_once("`, expected "))
-    {
-        let words: Vec<String> =
-            expected.split('`').skip(1).step_by(2).map(|word| format!("\"{word}\"")).collect();
-        let words = match words.split_last() {
-            Some((last, others)) if !others.is_empty() => format!("{} or {last}", others.join(", ")),
-            _ => words.join(""),
-        };
+    if let Some((value, words)) = variants(message) {
         return format!("unknown value \"{value}\"; expected {words}");
     }
-    match message {
-        "wanted string or table" => "expected a string".to_owned(),
-        _ => message
-            .replace('\n', "; ")
-            .replace("expected u32", "expected a whole number that is not negative"),
-    }
+    message
+        .replace('\n', "; ")
+        .replace("invalid type: sequence", "invalid type: list")
+        .replace("invalid type: map", "invalid type: table")
+        .replace("expected a sequence", "expected a list")
+        .replace("expected a map", "expected a table")
+        .replace("expected u32", "expected a whole number that is not negative")
 }
 
 /// No key has half as many bytes.

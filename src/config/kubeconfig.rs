@@ -147,7 +147,11 @@ impl Reader<'_> {
     }
 
     fn refuse_in_user(&self, user: &User) -> Result<(), ConfigError> {
-        self.refuse(&user.exec, "exec")?;
+        if let Some(exec) = &user.exec {
+            let message = "exec is not supported by rebootd, which runs no program for a kubeconfig; use one with a token \
+                           instead, see docs/credentials.md";
+            return Err(self.error(exec, message));
+        }
         self.refuse(&user.auth_provider, "auth-provider")?;
         self.refuse(&user.username, "username")?;
         self.refuse(&user.impersonate, "as")

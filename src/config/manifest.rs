@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 use serde_saphyr::Spanned;
+use toml::de::DeTable;
 
 use super::document::Document;
 use super::error::{ConfigError, Place};
@@ -30,7 +31,7 @@ struct Metadata {
 }
 
 /// Checks a file by what it is: manifests (`.yaml`, `.yml`, `.json`) with the fleet's policy, the policy's text (with
-/// a `version` at the top), or a host's configuration. Whether the files it refers to exist on some host is not
+/// a `version` or `[[nodes]]`), or a host's configuration. Whether the files it refers to exist on some host is not
 /// checked.
 pub fn check(path: &Path) -> Result<(), ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|error| ConfigError::unreadable(path, &error))?;
@@ -38,7 +39,8 @@ pub fn check(path: &Path) -> Result<(), ConfigError> {
     if matches!(extension, Some("yaml" | "yml" | "json")) {
         return check_manifests(path, &text);
     }
-    if Document::parse_syntax(path, &text)?.content.contains_key("version") {
+    let is_policy = |keys: &DeTable| ["version", "nodes"].iter().any(|key| keys.contains_key(*key));
+    if is_policy(&Document::parse_syntax(path, &text)?.content) {
         return FleetPolicy::parse(path, text).map(drop);
     }
     Files::from_texts(vec![(path.to_owned(), text)], Path::new("/etc/rebootd"))?.check()
@@ -46,9 +48,8 @@ pub fn check(path: &Path) -> Result<(), ConfigError> {
 
 fn check_manifests(path: &Path, text: &str) -> Result<(), ConfigError> {
     let refused = |message: String| ConfigError::at(Place::file(path), message);
-    let manifests: Vec<Manifest> = serde_saphyr::from_multiple(text).map_err(|error| {
-        refused(format!("these are not valid manifests: {}", error.to_string().replace('\n', " ")))
-    })?;
+    let manifests: Vec<Manifest> = serde_saphyr::from_multiple(text)
+        .map_err(|error| refused(format!("these are not valid manifests: {}", error.without_snippet())))?;
     let is_policy = |it: &&Manifest| it.kind == "ConfigMap" && it.metadata.name == "policy";
     let Some(policy) = manifests.iter().find(is_policy) else {
         return Err(refused("has no ConfigMap with the name \"policy\"".to_owned()));
@@ -101,9 +102,24 @@ mod tests {
             check("kind: ConfigMap\nmetadata: {name: other}"),
             "m: has no ConfigMap with the name \"policy\""
         );
-        assert!(check("{").starts_with("m: these are not valid manifests"));
+        for broken in
+            ["{", "kind: ConfigMap\nmetadata: {name: policy}\ndata:\n  policy.toml: |\n    a\n   b: ["]
+        {
+            let error = check(broken);
+            assert!(error.starts_with("m: these are not valid manifests: "), "{error}");
+            assert!(!error.contains("-->") && error.len() < 200, "{error}");
+        }
         let odd = "kind: ConfigMap\nmetadata: {name: policy}\ndata: {policy.tml: x}";
         assert_eq!(check(odd), "m: unknown key \"policy.tml\" in its data; did you mean \"policy.toml\"");
+    }
+
+    #[test]
+    fn a_policy_without_a_version_is_told_so() {
+        let path = std::env::temp_dir().join(format!("rebootd-policy-{}.toml", std::process::id()));
+        std::fs::write(&path, "[[nodes]]\npool = 'db'\npolicy.window = 'always'").unwrap();
+        let error = check(&path).unwrap_err().to_string();
+        std::fs::remove_file(&path).unwrap();
+        assert!(error.ends_with("has no version; write \"version = 1\" at its top"), "{error}");
     }
 
     #[test]

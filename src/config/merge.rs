@@ -18,6 +18,8 @@ pub(super) struct Merged<'a> {
     values: BTreeMap<String, Written<'a>>,
     /// See [`super::Files::load`]: what an earlier version allowed is allowed.
     pub(super) are_kept: bool,
+    /// A section of the fleet's policy alone: what it does not say may be written elsewhere.
+    pub(super) is_section: bool,
 }
 
 /// A value and where it is written.

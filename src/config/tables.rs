@@ -56,6 +56,11 @@ impl Table {
         self.groups.iter().flat_map(|group| group.keys.iter().copied())
     }
 
+    /// Whether its values are not repeated in messages: next to where a token's file is named, people paste the token.
+    pub(super) fn is_secret(&self) -> bool {
+        ["api", "prometheus"].contains(&self.name.as_str())
+    }
+
     /// The key's name from the top down.
     pub(super) fn dotted(&self, key: &str) -> String {
         dotted(&self.name, key)

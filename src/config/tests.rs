@@ -306,6 +306,37 @@ fn wrong_windows_and_freezes_name_their_place() {
 }
 
 #[test]
+fn settings_with_which_no_reboot_could_start_in_time_are_mistakes() {
+    let directory = Directory::new("never");
+    let short = "window = [{ start = 'Sat', length = '20min' }, { start = 'Sun', length = '10min' }]\n";
+    let left = "so no reboot could ever start";
+    for (text, mistake) in [
+        (format!("[policy]\n{short}"), Some(left)),
+        (format!("[policy]\n{short}window_left = '25min'"), Some(left)),
+        (format!("[policy]\n{short}window_left = '20min'"), None),
+        (format!("[policy]\n{short}window_left = '5min'\n[drain]\ntimeout = '1h'"), None),
+        ("[policy]\nwindow = { start = 'Sat', length = '2h' }\n[drain]\ntimeout = '3h'".into(), Some(left)),
+        // Windows without a gap between them are one.
+        ("[policy]\nwindow = { start = '*:0/10', length = '10min' }".into(), None),
+        ("[policy]\nwindow = { start = '2..4:0/10', length = '10min' }\nwindow_left = '3h'".into(), None),
+        (
+            "[policy]\nwindow = { start = '2..4:0/10', length = '10min' }\nwindow_left = '4h'".into(),
+            Some(left),
+        ),
+        ("[policy]\nmin_age = '15d'".into(), Some("longer than \"deadline\" (14d)")),
+        ("[policy]\nmin_age = '2d'\ndeadline = '1d'".into(), Some("every request would be overdue first")),
+        ("[policy]\nmin_age = '2d'\ndeadline = '2d'".into(), None),
+        ("[policy]\nmin_age = '20d'\ndeadline = 0".into(), None),
+    ] {
+        directory.write("etc/config.toml", &text);
+        match mistake {
+            Some(mistake) => assert!(directory.error().contains(mistake), "{text}: {}", directory.error()),
+            None => assert!(directory.load().is_ok(), "{text}"),
+        }
+    }
+}
+
+#[test]
 fn a_host_name_that_no_node_can_have_asks_for_a_name() {
     let error = load(&[], "my_host").unwrap_err();
     assert!(error.to_string().ends_with("this is the host name, set \"name\" in [node]"), "{error}");
@@ -350,7 +381,7 @@ fn access_by_keys() {
             "Atoken_file = '/t'\nkubeconfig = '/k'",
             "5:14: either \"kubeconfig\" or \"server\" (etc/config.toml:2:10), not both",
         ),
-        ("Atoken_file = 't'", "4:14: \"t\" is not an absolute path"),
+        ("Atoken_file = 't'", "4:14: \"token_file\" must be an absolute path"),
     ] {
         let error = load(&rest.replace('A', authority)).unwrap_err();
         assert_eq!(error, format!("etc/config.toml:{message}"));
@@ -367,7 +398,7 @@ fn a_kubeconfig_that_is_promised_must_be_there() {
     let directory = Directory::new("promised");
     let path = directory.0.join("elsewhere");
     directory.write("etc/config.toml", &format!("api.kubeconfig = '{}'", path.display()));
-    assert_eq!(directory.error(), "etc/config.toml:1:18: there is no kubeconfig elsewhere");
+    assert_eq!(directory.error(), "etc/config.toml:1:18: there is no such kubeconfig");
     directory.write("elsewhere", KUBECONFIG);
     assert_eq!(directory.load().unwrap().sources.last(), Some(&path));
 }
@@ -380,7 +411,7 @@ fn all_mistakes_of_all_files_are_told() {
         .write("usr/config.toml", "[policy]\nsettle = 0");
     assert_eq!(
         directory.error(),
-        "etc/config.d/1.toml:1:8: expected a string\n\
+        "etc/config.d/1.toml:1:8: expected \"active\" or \"observe\"\n\
          etc/config.d/1.toml:2:1: unknown key \"x\"; known here: mode, node, api, host, policy, drain, gates, after, \
          prometheus, hooks\n\
          usr/config.toml:2:10: \"settle\" must be at least 1s"

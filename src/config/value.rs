@@ -27,10 +27,11 @@ impl TryFrom<String> for ServerAddress {
 /// The address of a server, without a trailing slash, if it begins with one of these.
 pub(super) fn server_address(text: &str, schemes: &[&str]) -> Result<String, String> {
     // The text is not repeated, because it may contain a password.
-    let url = reqwest::Url::parse(text).map_err(|error| format!("not the address of a server: {error}"))?;
-    if !schemes.contains(&url.scheme()) {
-        return Err(format!("the server's address must begin with {}://", schemes.join(":// or ")));
-    }
+    let url = match reqwest::Url::parse(text) {
+        Ok(url) if schemes.contains(&url.scheme()) => url,
+        Err(error) if text.contains("://") => return Err(format!("not the address of a server: {error}")),
+        _ => return Err(format!("the server's address must begin with {}://", schemes.join(":// or "))),
+    };
     let has_user = !url.username().is_empty() || url.password().is_some();
     if has_user || url.query().is_some() || url.fragment().is_some() {
         return Err("the server's address may have a host, a port and a path only".to_owned());
@@ -216,10 +217,10 @@ impl TryFrom<String> for ServicePort {
             Some((namespace, port)) if word(namespace) && parts(port) => {
                 Ok(Self { namespace: namespace.to_owned(), port: port.to_owned() })
             }
-            _ => Err(format!(
-                "\"{text}\" is not a port of a Service; write for example \"monitoring/prometheus:9090\", or \
-                 \"monitoring/https:prometheus:web\""
-            )),
+            // The text is not repeated: see [`super::tables::Table::is_secret`].
+            _ => Err("not a port of a Service; write for example \"monitoring/prometheus:9090\", or \
+                      \"monitoring/https:prometheus:web\""
+                .to_owned()),
         }
     }
 }
@@ -311,6 +312,9 @@ mod tests {
             assert!(server(text).is_err(), "{text:?}");
         }
         assert!(!server("https://u:secret@a").unwrap_err().contains("secret"));
+        for text in ["10.0.0.1:6443", "api.example:6443", "api", "http://a"] {
+            assert_eq!(server(text).unwrap_err(), "the server's address must begin with https://", "{text}");
+        }
     }
 
     #[test]

@@ -89,13 +89,29 @@ impl TryFrom<String> for Day {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
+        if let Some(date) = day_first(&text) {
+            return Err(format!("\"{text}\" is not a date; write {date}"));
+        }
+        let not_one_date =
+            || format!("\"{text}\" is not one date; write for example 2026-12-20 or 2026-12-20 18:00 UTC");
+        // Nobody knows whether the month or the day comes first. A zone may have a slash as well.
+        if text.contains('/') && !text.contains(char::is_alphabetic) {
+            return Err(not_one_date());
+        }
         let calendar = parse(&text)?;
         match calendar.instant() {
             Some(_) => Ok(Self(calendar)),
-            None => Err(format!(
-                "\"{text}\" is not one date; write for example 2026-12-20 or 2026-12-20 18:00 UTC"
-            )),
+            None => Err(not_one_date()),
         }
+    }
+}
+
+/// The date that is meant by one such as 20.12.2026.
+fn day_first(text: &str) -> Option<String> {
+    let parts: Vec<u32> = text.split('.').map(str::parse).collect::<Result<_, _>>().ok()?;
+    match parts.as_slice() {
+        [day @ 1..=31, month @ 1..=12, year @ 1970..=9999] => Some(format!("{year}-{month:02}-{day:02}")),
+        _ => None,
     }
 }
 

@@ -89,6 +89,26 @@ impl Windows {
         Windows { open: Open::Always, freezes: vec![] }
     }
 
+    /// Whether there is a window of at least this length, or several that make one, whatever is frozen. As far as
+    /// the search goes: if there may be one, it is true.
+    pub fn may_last(&self, length: Duration) -> bool {
+        let Open::During(windows) = &self.open else { return true };
+        if windows.iter().any(|window| window.length >= length) {
+            return true;
+        }
+        let unfrozen = Windows { open: self.open.clone(), freezes: vec![] };
+        let mut at = Duration::ZERO;
+        for _ in 0..MOST_STEPS {
+            match unfrozen.judge(at) {
+                Judgement::Open { until: Some(until) } if until.saturating_sub(at) < length => at = until,
+                Judgement::Open { .. } => return true,
+                Judgement::Closed { opens: Some(opens), .. } => at = opens,
+                Judgement::Closed { opens: None, .. } => return false,
+            }
+        }
+        false
+    }
+
     /// Whether reboots may start at this instant.
     pub fn judge(&self, now: Duration) -> Judgement {
         if let Some(freeze) = self.freezes.iter().find(|freeze| freeze.window.covers(now)) {

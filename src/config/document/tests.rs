@@ -20,7 +20,7 @@ fn unknown_keys_are_errors_with_a_hint() {
             "policy = { setle = 1 }",
             "f.toml:1:12: unknown key \"setle\" in [policy]; did you mean \"settle\"?",
         ),
-        ("[polcy]\n", "f.toml:1:2: unknown table [polcy]; did you mean \"policy\"?"),
+        ("[polcy]\n", "f.toml:1:2: unknown table [polcy]; did you mean [policy]?"),
         ("[node.labels]\n", "f.toml:1:7: unknown table [node.labels]; \"labels\" belongs in [drain]"),
         ("settle = 1", "f.toml:1:1: unknown key \"settle\"; \"settle\" belongs in [policy]"),
         (
@@ -51,9 +51,28 @@ fn unknown_keys_are_errors_with_a_hint() {
 fn wrong_values_name_their_place() {
     for (text, message) in [
         ("mode = 'off'", "f.toml:1:8: unknown value \"off\"; expected \"active\" or \"observe\""),
-        ("\n mode = 1", "f.toml:2:9: expected a string"),
+        ("\n mode = 1", "f.toml:2:9: expected \"active\" or \"observe\""),
         ("node = 1", "f.toml:1:8: expected a table, as in [node]"),
-        ("[host]\nsentinel = 'run/x'", "f.toml:2:12: \"run/x\" is not an absolute path"),
+        (
+            "drain = true",
+            "f.toml:1:9: expected a table, as in [drain]; the key \"drain\" belongs in [policy]",
+        ),
+        ("policy.drain = true", "f.toml:1:16: expected \"auto\", \"always\" or \"never\""),
+        ("gates.blocking_pods = 'a'", "f.toml:1:23: invalid type: string \"a\", expected a list"),
+        (
+            "policy.window = “always”",
+            "f.toml:1:17: typographic quotes; write straight ones, as in \"always\"",
+        ),
+        ("policy.window = always", "f.toml:1:17: a text must be in quotes, as in \"always\""),
+        (
+            "policy.freeze = { from = '12/20/2026', to = '2027-01-06' }",
+            "f.toml:1:26: \"12/20/2026\" is not one date; write for example 2026-12-20 or 2026-12-20 18:00 UTC",
+        ),
+        (
+            "policy.freeze = { from = '20.12.2026', to = '2027-01-06' }",
+            "f.toml:1:26: \"20.12.2026\" is not a date; write 2026-12-20",
+        ),
+        ("[host]\nsentinel = 'run/x'", "f.toml:2:12: \"sentinel\" must be an absolute path"),
         ("[host]\nsentinel_command = ['x', '/y']", "f.toml:2:20: \"x\" is not an absolute path"),
         (
             "[policy]\nsettle = '1 min 3 mo'",
@@ -82,7 +101,48 @@ fn wrong_values_name_their_place() {
     assert!(error("[gates]\ncount_cordoned = 1").starts_with("f.toml:2:18: invalid type"));
     assert!(error("[policy]\nreboot_tries = -1").starts_with("f.toml:2:16: invalid value"));
     assert!(error("[policy]\na =\n").starts_with("f.toml:2:4: "));
-    assert!(error("[node]\nname='a'\nname='b'").contains("f.toml:3:1: duplicate key"));
+    for (text, message) in [
+        ("[node]\nname='a'\n'name'='b'", "f.toml:3:1: duplicate key \"name\"; the first is at 2:1"),
+        ("[node]\n[policy]\n[node]\nname='b'", "f.toml:3:2: duplicate key \"node\"; the first is at 1:2"),
+    ] {
+        assert_eq!(error(text), message);
+    }
+}
+
+/// People paste a token where the path of its file belongs, and messages stand in the journal and in the status.
+#[test]
+fn values_that_may_be_secret_are_never_repeated() {
+    let written = [
+        "'s3cr3t'",
+        "'ey.s3cr3t, expected s3cr3t'",
+        "'https://s3cr3t@h'",
+        "'https://h/?s3cr3t'",
+        "'http://s3cr3t:s3cr3t'",
+        "'m/s3cr3t'",
+        "['s3cr3t']",
+        "{ s3cr3t = 's3cr3t' }",
+        "s3cr3t",
+        "s3cr3t.ey-x_y",
+        "“s3cr3t”",
+        "'s3cr3t",
+        "\"s3cr3t\\q\"",
+        "'''s3cr3t'''x",
+    ];
+    let values = written.map(|value| (value, "s3cr3t")).into_iter();
+    let values = values.chain(["4711", "47.11", "true", "1979-05-27"].map(|value| (value, value)));
+    for table in tables().iter().filter(|table| table.is_secret()) {
+        for (key, (value, secret)) in
+            table.keys().flat_map(|key| values.clone().map(move |value| (key, value)))
+        {
+            for text in [
+                format!("[{}]\n{key} = {value}\n", table.name),
+                format!("{} = {{ {key} = {value} }}", table.name),
+                format!("[{}]\n{key} = '/x'\n{key} = {value}", table.name),
+            ] {
+                assert!(!error(&text).contains(secret), "{text}: {}", error(&text));
+            }
+        }
+    }
 }
 
 #[test]

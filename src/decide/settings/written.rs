@@ -147,19 +147,22 @@ where
     D: Deserializer<'de>,
 {
     let text = String::deserialize(deserializer)?;
-    check_path(&text).map_err(D::Error::custom)?;
+    // The text is not repeated: it may be a token that was written where the path of its file belongs.
+    if !Path::new(&text).is_absolute() {
+        return Err(D::Error::custom("must be an absolute path"));
+    }
     Ok(PathBuf::from(text).into())
 }
 
 /// A program by its absolute path, with its arguments; empty for none.
 pub(crate) fn command<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     let words = Vec::<String>::deserialize(deserializer)?;
-    words.first().map_or(Ok(()), |program| check_path(program)).map_err(D::Error::custom)?;
-    Ok(words)
-}
-
-fn check_path(text: &str) -> Result<(), String> {
-    if Path::new(text).is_absolute() { Ok(()) } else { Err(format!("\"{text}\" is not an absolute path")) }
+    match words.first() {
+        Some(program) if !Path::new(program).is_absolute() => {
+            Err(D::Error::custom(format_args!("\"{program}\" is not an absolute path")))
+        }
+        _ => Ok(words),
+    }
 }
 
 /// Labels of a Node, by name.
