@@ -21,12 +21,7 @@ pub(super) struct Status {
 
 impl Status {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        let text = std::fs::read_to_string(status::PATH).map_err(|error| match error.kind() {
-            ErrorKind::NotFound => {
-                anyhow!("rebootd does not run on this host; see: systemctl status rebootd")
-            }
-            _ => anyhow!("{}: {error}", status::PATH),
-        })?;
+        let text = published()?;
         if self.json {
             print!("{text}");
         } else {
@@ -34,6 +29,18 @@ impl Status {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// What the daemon on this host has published.
+pub(super) fn read() -> anyhow::Result<status::Status> {
+    Ok(serde_json::from_str(&published()?)?)
+}
+
+fn published() -> anyhow::Result<String> {
+    std::fs::read_to_string(status::PATH).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => anyhow!("rebootd does not run on this host; see: systemctl status rebootd"),
+        _ => anyhow!("{}: {error}", status::PATH),
+    })
 }
 
 fn lines(status: &status::Status) -> Vec<String> {

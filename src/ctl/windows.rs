@@ -1,25 +1,26 @@
-//! `rebootctl windows`: when reboots may start, in local time and in UTC.
+//! `rebootctl windows`: when reboots may start, in local time and in UTC, and what else keeps this node from it.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::Args;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::config::{policy_in_cluster, read_files};
+use super::status;
 use crate::cli::ConfigDirectories;
 use crate::config::zones;
-use crate::decide::{self, Closed, Judgement};
+use crate::decide::{self, Closed, Judgement, Phase};
 use crate::host::clock::now;
 use crate::notation::Calendar;
+use crate::report::status::{Status, StatusReason};
 
-/// Show when reboots may start on this node, and whether they may now
+/// Show when reboots may start on this node, and what else keeps it from one now
 ///
-/// Shows the next windows in local time and in UTC. With --calendar it tries an expression instead, and
-/// prints one start a line, in UTC.
+/// Shows the next windows in local time and in UTC, and what the daemon on this host waits for besides.
+/// With --calendar it tries an expression instead, and prints one start a line, in UTC.
 #[derive(Debug, Args)]
 pub(super) struct Windows {
     /// Print JSON, for programs
@@ -53,18 +54,57 @@ impl Windows {
         let policy = policy_in_cluster(&files)?;
         let windows = files.windows(policy.fleet.as_ref(), &policy.labels)?;
         let zone = zones().local;
-        let outlook = Outlook::new(windows.as_ref(), base, self.iterations, &zone);
+        let mut outlook = Outlook::new(windows.as_ref(), base, self.iterations, &zone);
+        if self.base_time.is_none() {
+            outlook.besides = status::read().ok().map(|status| Besides::from(&status));
+        }
         if self.json {
             println!("{}", serde_json::to_string_pretty(&outlook)?);
         } else {
-            outlook.lines(&zone).iter().for_each(|line| println!("{line}"));
+            let mut lines = outlook.lines(&zone);
+            let besides = outlook.besides.as_ref().map_or(UNKNOWN.to_owned(), Besides::line);
+            lines.extend(self.base_time.is_none().then(|| format!("{:<8} {besides}", "besides")));
+            lines.iter().for_each(|line| println!("{line}"));
         }
         Ok(())
     }
 }
 
+/// Without the daemon.
+const UNKNOWN: &str = "not known: rebootd does not run on this host, so only windows and freezes are shown";
+/// What the calendar says; shown as the state.
+const BY_CALENDAR: [&str; 3] = ["no-window", "window-closed", "frozen"];
+
+/// What the daemon on this host waits for, besides windows and freezes.
+#[derive(Debug, Serialize)]
+struct Besides {
+    phase: String,
+    reasons: Vec<StatusReason>,
+}
+
+impl From<&Status> for Besides {
+    fn from(status: &Status) -> Besides {
+        let reasons = status.reasons.iter().filter(|reason| !BY_CALENDAR.contains(&reason.kind.as_str()));
+        Besides { phase: status.phase.clone(), reasons: reasons.cloned().collect() }
+    }
+}
+
+impl Besides {
+    fn line(&self) -> String {
+        let reasons: Vec<&str> = self.reasons.iter().map(|reason| reason.message.as_str()).collect();
+        // Most gates are asked only if something asks for a reboot.
+        let idle = (self.phase == Phase::Idle.word()).then_some("nothing asks for a reboot");
+        let reasons: Vec<&str> = idle.into_iter().chain(reasons).collect();
+        if reasons.is_empty() {
+            self.phase.clone()
+        } else {
+            format!("{}: {}", self.phase, reasons.join("; "))
+        }
+    }
+}
+
 fn print_starts(expression: &str, mut base: Duration, count: usize) -> anyhow::Result<()> {
-    let calendar = Calendar::parse(expression, &zones()).with_context(|| format!("\"{expression}\""))?;
+    let calendar = Calendar::parse(expression, &zones())?;
     for _ in 0..count {
         let Some(start) = calendar.next(base) else { break };
         println!("{}", timestamp(start));
@@ -95,6 +135,8 @@ struct Outlook {
     reason: Option<String>,
     /// When they may start next, or since now.
     windows: Vec<Span>,
+    /// What else there is now; None if that is not known.
+    besides: Option<Besides>,
 }
 
 /// A time in which reboots may start.
@@ -116,6 +158,7 @@ impl Outlook {
                 open: false,
                 reason: Some(reason.to_owned()),
                 windows: vec![],
+                besides: None,
             };
         };
         let reason = match windows.judge(at) {
@@ -128,13 +171,14 @@ impl Outlook {
                 Some(format!("frozen ({by}), {until}"))
             }
         };
-        Outlook { at: timestamp(at), open: reason.is_none(), reason, windows: spans(windows, at, count) }
+        let (at, windows) = (timestamp(at), spans(windows, at, count));
+        Outlook { at, open: reason.is_none(), reason, windows, besides: None }
     }
 
     /// For people.
     fn lines(&self, zone: &TimeZone) -> Vec<String> {
         let state = match &self.reason {
-            None => "open: a reboot may start".to_owned(),
+            None => "open".to_owned(),
             Some(reason) => format!("closed: {reason}"),
         };
         let mut lines =
@@ -177,4 +221,31 @@ fn timestamp(wall: Duration) -> Timestamp {
 
 fn local(instant: Timestamp, zone: &TimeZone) -> String {
     instant.to_zoned(zone.clone()).strftime("%a %F %T %Z").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_shuts_besides_the_calendar_is_told() {
+        let besides = |phase: &str, kinds: &[&str]| {
+            let reasons = kinds
+                .iter()
+                .map(|kind| StatusReason { kind: (*kind).to_owned(), message: format!("the reason {kind}") });
+            let status = Status {
+                phase: phase.to_owned(),
+                reasons: reasons.collect(),
+                ..crate::report::status::example()
+            };
+            Besides::from(&status).line()
+        };
+        assert_eq!(
+            besides("waiting", &["held", "window-closed", "backing-off"]),
+            "waiting: the reason held; the reason backing-off"
+        );
+        assert_eq!(besides("waiting", &["frozen"]), "waiting");
+        assert_eq!(besides("idle", &[]), "idle: nothing asks for a reboot");
+        assert_eq!(besides("idle", &["held"]), "idle: nothing asks for a reboot; the reason held");
+    }
 }

@@ -162,6 +162,25 @@ fn text(decision: &Decision) -> String {
     }
 }
 
+/// An idle node.
+#[cfg(test)]
+pub(crate) fn example() -> Status {
+    Status {
+        node: "node1".into(),
+        pool: "worker".into(),
+        mode: "active".into(),
+        phase: "idle".into(),
+        line: "idle: nothing asks for a reboot".into(),
+        reasons: vec![],
+        request: None,
+        requests: vec![],
+        slots: vec![],
+        last_reboot: None,
+        boot_id: "b".into(),
+        written: 0,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::gates::{Gate, Moment};
 use super::super::identity::Ownership;
 use super::super::jitter::jitter;
-use super::super::questions::{Closed, people_have_to_be_told};
+use super::super::questions::{Closed, nobody_holds, people_have_to_be_told};
 use super::super::reclaim::{self, Absence};
 use super::super::settings::Mode;
 use super::super::wish::{WAITING_LOOK, WITH_KUBELET, Wish};
@@ -35,11 +35,14 @@ impl Situation<'_> {
         let mut wish = match idle_or_waiting {
             Phase::Waiting => self.waiting(slots),
             phase if self.world.step_back => Wish::new(phase).because(Reason::SteppedBack),
-            // What could not be read may be readable again, and nothing reports that.
-            phase if self.requests.are_unreadable() => {
-                Wish { host_age: Some(WAITING_LOOK), ..Wish::new(phase) }
+            phase => {
+                let mut wish = Wish::new(phase);
+                // What could not be read may be readable again, and nothing reports that.
+                wish.host_age = self.requests.are_unreadable().then_some(WAITING_LOOK);
+                // Nothing waits for it yet, but whoever looks should see it.
+                wish.reasons = nobody_holds(&self.asked()).into_iter().map(|held| held.reason).collect();
+                wish
             }
-            phase => Wish::new(phase),
         };
         if let Some(at) = self.requests.uptime_asks {
             wish.wake_at(at, self.world.now.boot);
