@@ -337,6 +337,15 @@ impl Api {
         self.write(paths::slot(&slot.name), MERGE_PATCH, &step_back_patch(slot, who)).await
     }
 
+    /// Why the fleet is paused, if it is; for people.
+    pub async fn paused(&mut self) -> Result<Option<String>, ApiError> {
+        match self.get::<Lease>(&paths::slot(PAUSE)?).await {
+            Ok(lease) => Ok(Some(words(&SlotView::from(lease).holder.unwrap_or_default(), NOTE))),
+            Err(ApiError::Status { code: 404, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Pauses the fleet, even if it is paused already; `why` is for people.
     pub async fn pause(&mut self, why: &str) -> Outcome {
         let pause = json!({

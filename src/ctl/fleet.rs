@@ -2,11 +2,13 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand};
+use tokio::runtime::Runtime;
 
 use super::kubeconfig::Kubeconfig;
 use crate::cli::parse_reason;
+use crate::cluster::{Api, ApiError};
 use crate::decide::Outcome;
 use crate::host::identity;
 
@@ -47,9 +49,14 @@ impl Fleet {
 }
 
 fn pause(reason: &str, kubeconfig: &Kubeconfig) -> anyhow::Result<ExitCode> {
-    let (mut api, runtime) = kubeconfig.connect()?;
-    match runtime.block_on(api.pause(&format!("{reason} ({})", identity::person()))) {
-        Outcome::Answered => println!("The fleet is paused. To go on: rebootctl fleet resume"),
+    let why = format!("{reason} ({})", identity::person());
+    let (mut api, runtime) = connect(kubeconfig, &pause_by_kubectl(&why))?;
+    let before = runtime.block_on(api.paused());
+    match runtime.block_on(api.pause(&why)) {
+        Outcome::Answered => {
+            println!("The fleet is paused. To go on: rebootctl fleet resume");
+            tell_before("Replaces an earlier pause", before);
+        }
         Outcome::Refused { failure, .. } => bail!("the fleet is not paused: {}", failure.message),
         Outcome::Unanswered(failure) => {
             bail!("no answer, so the fleet may be paused or not; try again: {}", failure.message)
@@ -59,10 +66,53 @@ fn pause(reason: &str, kubeconfig: &Kubeconfig) -> anyhow::Result<ExitCode> {
 }
 
 fn resume(kubeconfig: &Kubeconfig) -> anyhow::Result<ExitCode> {
-    let (mut api, runtime) = kubeconfig.connect()?;
+    let (mut api, runtime) = connect(kubeconfig, "  kubectl -n rebootd delete lease pause")?;
+    let before = runtime.block_on(api.paused());
     match runtime.block_on(api.resume()).context("the fleet may still be paused")? {
-        true => println!("The fleet goes on."),
+        true => {
+            println!("The fleet goes on.");
+            tell_before("The pause was", before);
+        }
         false => println!("The fleet was not paused."),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whoever paused the fleet before may have had a reason that still holds. Not being allowed to read it is no reason
+/// not to go on.
+fn tell_before(label: &str, before: Result<Option<String>, ApiError>) {
+    match before {
+        Ok(before) => before.iter().for_each(|before| println!("{label}: {before}")),
+        Err(error) => println!("Whether it was paused before is not known: {error}"),
+    }
+}
+
+/// Without a kubeconfig for rebootctl, kubectl may still have a way.
+fn connect(kubeconfig: &Kubeconfig, line: &str) -> anyhow::Result<(Api, Runtime)> {
+    kubeconfig.connect().map_err(|error| anyhow!("{error:#}\nkubectl can do the same:\n{line}"))
+}
+
+/// As rebootctl would: it also replaces an earlier pause.
+fn pause_by_kubectl(why: &str) -> String {
+    let pause = serde_json::json!({
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": "pause", "namespace": "rebootd"},
+        "spec": {"holderIdentity": why},
+    });
+    let pause = pause.to_string().replace('\'', r"'\''");
+    format!(
+        "  printf '%s' '{pause}' | kubectl apply --server-side --force-conflicts --field-manager=rebootctl -f -"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_for_kubectl_is_one_that_a_shell_takes() {
+        let line = pause_by_kubectl("it's \"42\" (a@b)");
+        assert!(line.contains(r#""holderIdentity":"it'\''s \"42\" (a@b)""#), "{line}");
+    }
 }

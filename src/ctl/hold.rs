@@ -24,8 +24,11 @@ pub(super) struct Hold {
 impl Hold {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         let text = format!("{} ({})", self.reason, identity::person());
-        hold::put(Path::new(HOLD), &text).with_context(not_changed)?;
+        let path = Path::new(HOLD);
+        let before = hold::read(path);
+        hold::put(path, &text).with_context(not_changed)?;
         println!("This node is held. To let it reboot again: rebootctl unhold");
+        before.ok().flatten().iter().for_each(|before| println!("Replaces an earlier hold: {before}"));
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -36,10 +39,13 @@ pub(super) struct Unhold {}
 
 impl Unhold {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        match hold::remove(Path::new(HOLD)).with_context(not_changed)? {
+        let path = Path::new(HOLD);
+        let before = hold::read(path);
+        match hold::remove(path).with_context(not_changed)? {
             true => println!("This node is no longer held."),
             false => println!("This node was not held by rebootctl."),
         }
+        before.ok().flatten().iter().for_each(|before| println!("The hold was: {before}"));
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -11,7 +11,7 @@ use clap::Args;
 
 use super::kubeconfig::Kubeconfig;
 use super::slots::{Ending, Holder, NodeIs, kubectl_line, parse_name};
-use crate::cluster::Api;
+use crate::cluster::{Api, HeldSlot};
 use crate::decide::Outcome;
 use crate::host::{clock, identity};
 use crate::notation::parse_time_span;
@@ -65,6 +65,7 @@ impl Release {
                 return Ok(Ending::Free);
             }
             seen.show();
+            seen.held.iter().for_each(|held| print!("{}", still_asked(&seen, held)));
         }
         seen.free(api, asks, self.yes).await
     }
@@ -126,6 +127,18 @@ impl Release {
     }
 }
 
+/// The request outlives us: a daemon that comes back obeys it.
+fn still_asked(seen: &Holder, held: &HeldSlot) -> String {
+    let (node, slot) = (&seen.name, &held.slot.name);
+    if held.slot.step_back.is_none() {
+        return String::new();
+    }
+    format!(
+        "{slot} keeps the request: {node} steps back as soon as its rebootd can. To take it back:\n  \
+         kubectl -n rebootd annotate lease {slot} rebootd.io/step-back-\n"
+    )
+}
+
 /// For somebody who can reach the cluster with kubectl only.
 fn by_kubectl(node: &str) -> String {
     format!(
@@ -137,4 +150,23 @@ fn by_kubectl(node: &str) -> String {
          \n  {}",
         kubectl_line("SLOT")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::slots::tests::claimed;
+    use super::*;
+
+    #[test]
+    fn a_request_that_stays_is_told_with_how_to_take_it_back() {
+        let mut held = claimed();
+        let seen = Holder { name: "node1".into(), node: NodeIs::Ready, held: vec![held.clone()] };
+        assert_eq!(still_asked(&seen, &held), "");
+        held.slot.step_back = Some("root@admin".into());
+        let told = still_asked(&seen, &held);
+        assert!(
+            told.contains("kubectl -n rebootd annotate lease worker-1 rebootd.io/step-back-\n"),
+            "{told}"
+        );
+    }
 }

@@ -156,14 +156,17 @@ fn a_cordon_is_ours_until_somebody_else_writes_it() {
 fn the_fleet_is_paused_again_and_again_and_resumed_once() {
     with_server(async |server| {
         let mut api = server.api("");
+        assert_eq!(api.paused().await.unwrap(), None);
         for why in ["move of racks", "still moving\nracks"] {
             assert_eq!(api.pause(why).await, Outcome::Answered);
             let pause = slot(&mut api, "pause").await;
             assert_eq!(pause.holder.unwrap(), why.replace('\n', " "));
+            assert_eq!(api.paused().await.unwrap().unwrap(), why.replace('\n', " "));
         }
         assert!(api.resume().await.unwrap());
         assert!(!api.resume().await.unwrap());
         let mut nobody = server.api_of("", "nothing");
+        assert!(nobody.paused().await.is_err());
         assert!(refused(nobody.pause("x").await).1.starts_with("403 "));
         assert!(nobody.resume().await.is_err());
     });
