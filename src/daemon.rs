@@ -1,5 +1,8 @@
 //! `rebootd`: the daemon's command line, logs and exit codes.
 
+mod readable;
+
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,13 +14,18 @@ use crate::agent::{Agent, Configuration, DaemonEdge, Places, Reload};
 use crate::cli::ConfigDirectories;
 use crate::config::{ConfigError, Files};
 use crate::decide::settings::Settings;
-use crate::decide::{Memory, World};
+use crate::decide::{Decision, Memory, Next, World, span};
 use crate::host::{clock, identity, memory};
 use crate::notation::{parse_time_span, plain_id};
-use crate::report::{status, systemd, telemetry};
+use crate::report::status::{self, Status};
+use crate::report::{systemd, telemetry};
 
 /// `EX_CONFIG` of sysexits(3): the unit does not start us again for it.
 const BAD_CONFIGURATION: u8 = 78;
+/// As clap ends for a command line that is not understood.
+const BAD_USAGE: u8 = 2;
+/// How often to say that giving back takes time.
+const PROGRESS: Duration = Duration::from_secs(5);
 const KERNEL_BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Coordinated reboots of this Kubernetes node.
@@ -52,8 +60,13 @@ enum Command {
         #[command(flatten)]
         config: ConfigDirectories,
     },
-    /// Say whether the configuration is valid; exits with 78 if it is not
+    /// Say whether the configuration of this host is valid; exits with 78 if it is not
+    ///
+    /// Warns of files that it names and that the daemon cannot read: run it as root. To check a file that
+    /// is not in place yet: rebootctl config check FILE
     CheckConfig {
+        #[arg(hide = true)]
+        files: Vec<PathBuf>,
         #[command(flatten)]
         config: ConfigDirectories,
     },
@@ -74,14 +87,27 @@ enum Command {
 pub fn run() -> ExitCode {
     match Daemon::parse().command {
         Command::Run { boot_id, config } => serve(boot_id, config),
-        Command::CheckConfig { config } => match load(&config) {
-            Ok(_) => {
-                println!("ok");
-                ExitCode::SUCCESS
-            }
-            Err(error) => bad_configuration(&error),
-        },
+        Command::CheckConfig { files, config } => check_config(&files, &config),
         Command::StepBack { timeout, config } => step_back(timeout, &config),
+    }
+}
+
+fn check_config(files: &[PathBuf], config: &ConfigDirectories) -> ExitCode {
+    if let Some(file) = files.first() {
+        let file = file.display();
+        eprintln!(
+            "rebootd: check-config checks the files of this host in their places (--config-dir DIR for other places).\n\
+             To check one file: rebootctl config check {file}"
+        );
+        return ExitCode::from(BAD_USAGE);
+    }
+    match load(config) {
+        Ok((_, settings)) => {
+            readable::warnings(&settings).iter().for_each(|warning| eprintln!("warning: {warning}"));
+            println!("ok");
+            ExitCode::SUCCESS
+        }
+        Err(error) => bad_configuration(&error),
     }
 }
 
@@ -130,27 +156,66 @@ fn step_back(timeout: Duration, config: &ConfigDirectories) -> ExitCode {
     };
     let no_reload: Reload = Box::new(|| Err(ConfigError::nowhere("not while stepping back")));
     let configuration = Configuration::new((files, settings), no_reload, None);
+    eprintln!("rebootd: node {node} gives back what it holds; this takes at most {}", span(timeout));
     exit(start(configuration, None, Places::default(), boot_id, |agent| async move {
-        match tokio::time::timeout(timeout, agent.step_back()).await {
-            Ok(()) => Ok(ExitCode::SUCCESS),
-            Err(_elapsed) => {
-                eprint!("{}", left_behind(&node));
+        let last = RefCell::new(None::<(String, Status)>);
+        let show = |world: &World, settings: &Settings, decision: &Decision| {
+            // What is about to be read is not known yet.
+            if matches!(decision.next, Next::Read(_)) {
+                return;
+            }
+            let status = Status::new(world, settings, decision);
+            let line = match &decision.next {
+                Next::Act(effect) => format!("{}: {effect}", status.phase),
+                _ => status.line.clone(),
+            };
+            if last.borrow().as_ref().is_none_or(|(told, _)| *told != line) {
+                eprintln!("rebootd: {line}");
+            }
+            last.replace(Some((line, status)));
+        };
+        tokio::select! {
+            () = agent.step_back(show) => Ok(ExitCode::SUCCESS),
+            () = count_down(timeout) => {
+                eprint!("{}", left_behind(&node, last.borrow().as_ref().map(|(_, status)| status)));
                 Ok(ExitCode::FAILURE)
             }
         }
     }))
 }
 
-/// What a person has to do if the node could not give back what it holds.
-fn left_behind(node: &str) -> String {
+/// Somebody sits there and waits.
+async fn count_down(mut left: Duration) {
+    while !left.is_zero() {
+        let step = left.min(PROGRESS);
+        tokio::time::sleep(step).await;
+        left -= step;
+        if !left.is_zero() {
+            eprintln!("rebootd: not done yet; {} left", span(left));
+        }
+    }
+}
+
+/// What a person has to do if the node could not give back what it holds; `last` is what was last known of it.
+fn left_behind(node: &str, last: Option<&Status>) -> String {
+    let (line, slots) = match last {
+        Some(last) => (last.line.as_str(), last.slots.join(" and ")),
+        None => ("nothing could be read", String::new()),
+    };
+    let (holds, free) = match slots.as_str() {
+        "" => ("Whether it holds a slot is not known.".to_owned(), "SLOT".to_owned()),
+        slots => (format!("It holds {slots}."), slots.replace(" and ", "; rebootctl free ")),
+    };
     format!(
-        "rebootd: could not make sure in time that node {node} holds neither a slot nor our cordon.\n\
-         If it holds a slot or our cordon, it keeps them, so that no other node goes down meanwhile.\n\
-         Once the node is well, uncordon it, see which slot it holds, and free that from another host with rebootd:\n\
+        "rebootd: node {node} could not give back in time what it holds: {line}\n\
+         {holds} What it holds it keeps, so that no other node goes down meanwhile.\n\
+         Once the node is well, run this where there is kubectl, and rebootctl (on any other host with rebootd):\n\
          \n  kubectl uncordon {node}\
-         \n  kubectl annotate node {node} rebootd.io/cordon-\
+         \n  kubectl get node {node} -o jsonpath='{{.metadata.annotations.rebootd\\.io/added}}'   # rebootd put these there: remove them, too\
+         \n  kubectl annotate node {node} rebootd.io/cordon- rebootd.io/added- rebootd.io/nonce-\
+         \n  kubectl label node {node} rebootd.io/waiting-\
          \n  kubectl -n rebootd get leases\
-         \n  rebootctl free SLOT\n"
+         \n  rebootctl free {free}\n"
     )
 }
 
@@ -272,12 +337,35 @@ mod tests {
         assert_eq!(
             daemon(&["check-config", "--config-dir", "/", "--config-dir", "/tmp"]),
             Ok(Command::CheckConfig {
+                files: vec![],
                 config: ConfigDirectories { directories: vec!["/".into(), "/tmp".into()] }
             })
         );
         assert!(
             daemon(&["check-config", "--config-dir", "/no/such"]).unwrap_err().contains("no such directory")
         );
+    }
+
+    #[test]
+    fn what_is_left_behind_is_named() {
+        let told = left_behind("n1", None);
+        assert!(told.contains("nothing could be read") && told.contains("rebootctl free SLOT\n"), "{told}");
+        assert!(told.contains("rebootd\\.io/added}'"), "{told}");
+        let status = Status {
+            phase: "returning".into(),
+            line: "returning: the Node is not Ready".into(),
+            slots: vec!["worker-1".into(), "worker-2".into()],
+            ..status::example()
+        };
+        let told = left_behind("n1", Some(&status));
+        for words in [
+            "in time what it holds: returning: the Node is not Ready\n",
+            "It holds worker-1 and worker-2.",
+            "kubectl label node n1 rebootd.io/waiting-",
+            "rebootctl free worker-1; rebootctl free worker-2\n",
+        ] {
+            assert!(told.contains(words), "{words:?} is not in {told}");
+        }
     }
 
     #[test]

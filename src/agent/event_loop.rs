@@ -79,12 +79,13 @@ impl<E: Edge> Agent<E> {
         }
     }
 
-    /// Gives back what this node holds, if that is allowed. Returns when nothing is left.
-    pub async fn step_back(mut self) {
+    /// Gives back what this node holds, if that is allowed. Returns when nothing is left; `show` is told each decision.
+    pub async fn step_back(mut self, mut show: impl FnMut(&World, &Settings, &Decision)) {
         self.tell(Event::StepBack);
         self.begin();
         loop {
             let decision = self.decide();
+            show(&self.world, self.edge.settings(), &decision);
             let is_done = decision.phase == Phase::Idle && matches!(decision.next, Next::Wait(_));
             if is_done && self.world.cluster.look.is_some() {
                 return;

@@ -21,6 +21,7 @@ pub(super) async fn in_drain(stage: &Stage) -> Result<()> {
     request_reboot(other).await?;
     let text = remove(host).await?;
     ensure!(!text.contains("kubectl"), "it left something behind:\n{text}");
+    ensure!(text.contains("release slot worker-1"), "it does not say what it gives back:\n{text}");
     let node = stage.node(host.name())?;
     ensure!(!node.unschedulable && !node.cordon_mark, "still cordoned: {:#}", node.raw);
     verdict::holds_nothing(stage, host.name())?;
