@@ -26,9 +26,12 @@ enum Subcommands {
     Prepare,
     /// Start a lab and keep it until Ctrl-C.
     Up(Up),
-    /// Run a command in the newest running lab, with KUBECONFIG set: `lab run kubectl get nodes`.
+    /// Run a command in the lab that runs, with KUBECONFIG set: `lab run kubectl get nodes`.
     #[command(trailing_var_arg = true)]
     Run {
+        /// Of several labs, run it in this one.
+        #[arg(long, value_name = "NAME")]
+        lab: Option<String>,
         /// Run it on this host instead: `lab run --on node1 journalctl -fu rebootd`.
         #[arg(long)]
         on: Option<String>,
@@ -122,7 +125,7 @@ async fn outside(cli: Cli) -> Result<ExitCode> {
             lab::prepare(&LabConfig::with_hosts(3)).await?;
             namespaces::run_again_inside(Some(&package::given_or_built().await?)).await
         }
-        Subcommands::Run { on, command } => run_in_lab(on, command).await,
+        Subcommands::Run { lab, on, command } => run_in_lab(lab.as_deref(), on, command).await,
         Subcommands::Test(options) => runner::run_all(options).await,
         Subcommands::Check { deb } => {
             lab::prepare(&LabConfig::with_hosts(3)).await?;
@@ -165,8 +168,8 @@ async fn inside(cli: Cli) -> Result<ExitCode> {
     }
 }
 
-async fn run_in_lab(on: Option<String>, command: Vec<String>) -> Result<ExitCode> {
-    let (mut arguments, directory) = namespaces::enter_running()?;
+async fn run_in_lab(lab: Option<&str>, on: Option<String>, command: Vec<String>) -> Result<ExitCode> {
+    let (mut arguments, directory) = namespaces::enter_running(lab)?;
     if let Some(host) = on {
         arguments.push("sh".to_owned());
         arguments.extend(host::enter_by_name(&directory, &host)?);

@@ -139,8 +139,9 @@ impl Inner {
     }
 }
 
-/// Arguments of `nsenter` for the newest lab that runs, to which the command is to be added, and its directory.
-pub fn enter_running() -> Result<(Vec<String>, PathBuf)> {
+/// Arguments of `nsenter` for the lab of this name, to which the command is to be added, and its directory. Without a
+/// name it is the only lab that runs: among several, nobody can know which is meant.
+pub fn enter_running(name: Option<&str>) -> Result<(Vec<String>, PathBuf)> {
     let mut running = Vec::new();
     for entry in fs::read_dir(TEMPORARY)? {
         let path = entry?.path();
@@ -148,13 +149,32 @@ pub fn enter_running() -> Result<(Vec<String>, PathBuf)> {
             && is_ours(&path)
             && Path::new("/proc").join(pid.trim()).exists()
         {
-            running.push((fs::metadata(&path)?.created()?, pid.trim().to_owned(), path));
+            let lab = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            running.push((fs::metadata(&path)?.created()?, lab, pid.trim().to_owned(), path));
         }
     }
-    let (_, pid, path) = running.into_iter().max().context("no lab runs")?;
+    // The newest first.
+    running.sort_by(|one, other| other.cmp(one));
+    let labs: Vec<&str> = running.iter().map(|(_, lab, ..)| lab.as_str()).collect();
+    let chosen = choose(name, &labs)?;
+    let (_, _, pid, path) = running.swap_remove(chosen);
     let arguments =
         ["--target", &pid, "--mount", "--uts", "--ipc", "--net", "--pid", "--"].map(str::to_owned);
     Ok((arguments.to_vec(), path))
+}
+
+/// Which of these labs is meant, given from the newest on.
+fn choose(name: Option<&str>, labs: &[&str]) -> Result<usize> {
+    let listed = || labs.iter().map(|lab| format!("\n  {lab}")).collect::<String>();
+    match (name, labs) {
+        (_, []) => bail!("no lab runs"),
+        (None, [_]) => Ok(0),
+        (None, _) => bail!("several labs run; choose one with --lab NAME, the newest is first:{}", listed()),
+        (Some(name), _) => {
+            let found = labs.iter().position(|lab| *lab == name);
+            found.with_context(|| format!("no lab {name} runs; these do:{}", listed()))
+        }
+    }
 }
 
 /// The first thing that the inner process does: nothing that it mounts or names is seen outside.
@@ -239,4 +259,19 @@ pub fn remove_cgroup(path: &Path) {
         }
     }
     let _ = fs::remove_dir(path);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lab_is_chosen_by_its_name_unless_it_is_the_only_one() {
+        let error = |name, labs: &[&str]| choose(name, labs).unwrap_err().to_string();
+        assert_eq!(error(None, &[]), "no lab runs");
+        assert_eq!(choose(None, &["a"]).unwrap(), 0);
+        assert_eq!(choose(Some("a"), &["b", "a"]).unwrap(), 1);
+        assert!(error(None, &["b", "a"]).ends_with("the newest is first:\n  b\n  a"));
+        assert_eq!(error(Some("c"), &["b", "a"]), "no lab c runs; these do:\n  b\n  a");
+    }
 }
