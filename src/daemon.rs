@@ -213,7 +213,8 @@ fn left_behind(node: &str, last: Option<&Status>) -> String {
          \n  kubectl uncordon {node}\
          \n  kubectl get node {node} -o jsonpath='{{.metadata.annotations.rebootd\\.io/added}}'   # rebootd put these there: remove them, too\
          \n  kubectl annotate node {node} rebootd.io/cordon- rebootd.io/added- rebootd.io/nonce-\
-         \n  kubectl label node {node} rebootd.io/waiting-\
+         \n  kubectl label node {node} rebootd.io/waiting- rebootd.io/pool-\
+         \n  kubectl taint node {node} rebootd.io/waiting-   # if `waiting_taint` was on\
          \n  kubectl -n rebootd get leases\
          \n  rebootctl free {free}\n"
     )
