@@ -275,7 +275,7 @@ impl Edge for DaemonEdge {
         let going_down = self.bus.going_down().await.map_err(told);
         systemd::alive();
         let inhibitors = self.bus.inhibitors().await.map_err(told);
-        let may_reboot = self.bus.may_reboot().await.map_err(told);
+        let may_reboot = self.bus.may_reboot().await.map_err(asking_polkit);
         let scheduled = self.bus.scheduled().await.map_err(told);
         let failed = [going_down.is_err(), inhibitors.is_err(), may_reboot.is_err(), scheduled.is_err()];
         if failed.contains(&true) {
@@ -382,6 +382,11 @@ impl Edge for DaemonEdge {
             Woken::Time => vec![Event::Tick],
         }
     }
+}
+
+/// logind waits for polkit, whose rules are scripts that may hang.
+fn asking_polkit(error: zbus::Error) -> String {
+    format!("{}; logind asks polkit about it: systemctl status polkit", told(error))
 }
 
 /// This host's name, or nothing if it has none. Some hosts get theirs late in the boot.

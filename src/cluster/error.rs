@@ -189,7 +189,9 @@ pub(super) async fn whole(mut response: Response, most: usize) -> Result<Vec<u8>
 
 /// A request that ended without an answer.
 pub(super) fn no_answer(error: reqwest::Error) -> ApiError {
-    ApiError::no_answer(with_advice(chain(&error.without_url())))
+    let broke = error.is_body() || error.is_decode();
+    let text = with_advice(chain(&error.without_url()));
+    ApiError::no_answer(if broke { format!("the connection broke: {text}") } else { text })
 }
 
 /// A host without a battery for its clock starts years in the past.

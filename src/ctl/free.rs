@@ -50,8 +50,9 @@ impl Free {
             println!("{} is free.", self.slot);
             return Ok(Ending::Free);
         };
-        let node = NodeIs::read(api, &name).await?;
-        let holder = Holder { name, node, held: vec![held] };
+        let held = vec![held];
+        let node = NodeIs::read(api, &name, &held).await?;
+        let holder = Holder { name, node, held };
         holder.show();
         holder.free(api, false, self.yes).await
     }

@@ -58,6 +58,10 @@ impl Release {
         let asks = seen.node == NodeIs::Ready && seen.can_step_back().next().is_some();
         if asks {
             self.ask_to_step_back(api, &seen).await?;
+        } else if seen.node == NodeIs::Back {
+            println!("{} has rebooted and gives the slot back itself; waiting for it.", self.node);
+        }
+        if seen.may_give_back() {
             self.wait(api).await;
             seen = self.look(api).await?;
             if seen.held.is_empty() {
@@ -70,11 +74,11 @@ impl Release {
         seen.free(api, asks, self.yes).await
     }
 
-    /// The Node before the slots: others compete for the slots, so the fresher answer should be theirs.
+    /// Whether the slots are still the same is for the write to find out.
     async fn look(&self, api: &mut Api) -> anyhow::Result<Holder> {
-        let node = NodeIs::read(api, &self.node).await?;
         let mut held = api.held_slots().await.context("cannot read the slots")?;
         held.retain(|held| held.slot.holder.as_ref() == Some(&self.node));
+        let node = NodeIs::read(api, &self.node, &held).await?;
         Ok(Holder { name: self.node.clone(), node, held })
     }
 
@@ -112,14 +116,14 @@ impl Release {
             tokio::time::sleep(LOOK).await;
             let now = clock::now().boot;
             let seen = self.look(api).await;
-            if now >= until || seen.as_ref().is_ok_and(|seen| seen.can_step_back().next().is_none()) {
+            if now >= until || seen.as_ref().is_ok_and(|seen| !seen.may_give_back()) {
                 return;
             }
             if now >= told + PROGRESS {
                 told = now;
                 let left = (until - now).as_secs();
                 match seen {
-                    Ok(_) => println!("{} has not stepped back yet; waiting {left} s more", self.node),
+                    Ok(_) => println!("{} has not given it back yet; waiting {left} s more", self.node),
                     Err(error) => println!("{error:#}; trying for {left} s more"),
                 }
             }

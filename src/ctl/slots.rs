@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 
 use crate::cluster::{Api, HeldSlot};
-use crate::decide::{Outcome, SlotChange, SlotWrite};
+use crate::decide::{NodeView, Outcome, SlotChange, SlotWrite};
 use crate::host::clock;
 
 /// How it ended.
@@ -35,22 +35,32 @@ impl From<Ending> for ExitCode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NodeIs {
     Ready,
+    /// Ready, in a later boot than the one in which it asked for its reboot.
+    Back,
     NotReady,
     Missing,
 }
 
 impl NodeIs {
-    pub(super) async fn read(api: &mut Api, name: &str) -> anyhow::Result<NodeIs> {
+    /// `held`: the slots that it holds.
+    pub(super) async fn read(api: &mut Api, name: &str, held: &[HeldSlot]) -> anyhow::Result<NodeIs> {
         // A person may have written anything as the holder.
         if parse_name(name).is_err() {
             return Ok(NodeIs::Missing);
         }
         Ok(match api.node_named(name).await.context("cannot read the holder's Node")? {
             None => NodeIs::Missing,
+            Some(node) if node.ready && has_rebooted(&node, held) => NodeIs::Back,
             Some(node) if node.ready => NodeIs::Ready,
             Some(_) => NodeIs::NotReady,
         })
     }
+}
+
+fn has_rebooted(node: &NodeView, held: &[HeldSlot]) -> bool {
+    let mut stamps = held.iter().filter_map(|held| held.slot.stamp.as_ref()).peekable();
+    let is_known = !node.boot_id.is_empty() && stamps.peek().is_some();
+    is_known && stamps.all(|stamp| !stamp.boot_id.is_empty() && stamp.boot_id != node.boot_id)
 }
 
 /// Who holds slots, and which: as last read.
@@ -65,6 +75,7 @@ impl Holder {
     pub(super) fn show(&self) {
         let node = match self.node {
             NodeIs::Ready => "is Ready",
+            NodeIs::Back => "has rebooted, is Ready again",
             NodeIs::NotReady => "is not Ready",
             NodeIs::Missing => "has no Node (any more)",
         };
@@ -72,6 +83,12 @@ impl Holder {
         for held in &self.held {
             println!("  {}", line(held));
         }
+    }
+
+    /// Whether its daemon may still give them back itself.
+    pub(super) fn may_give_back(&self) -> bool {
+        let is_back = self.node == NodeIs::Back && !self.held.is_empty();
+        is_back || (self.node == NodeIs::Ready && self.can_step_back().next().is_some())
     }
 
     /// Slots that a daemon has claimed but not stamped: it may still give them back.
@@ -130,6 +147,10 @@ If {name} comes back later, its rebootd finds that the slot is gone, and uncordo
     fn state(&self, asked: bool) -> String {
         let is_stamped = self.held.iter().any(|held| held.slot.stamp.is_some());
         match self.node {
+            NodeIs::Back => {
+                "has rebooted and is Ready again: once it has settled, it gives the slot back itself. Until then it is\n\
+                 still disrupted."
+            }
             NodeIs::Ready if is_stamped => {
                 "says Ready, but has asked for its reboot: it may go down at any moment, or be down already."
             }
@@ -274,6 +295,15 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_stamped_node_in_a_later_boot_is_back() {
+        let node = |boot_id: &str| NodeView { boot_id: boot_id.into(), ..NodeView::default() };
+        let stamp = stamped().slot.stamp.unwrap().boot_id;
+        assert!(has_rebooted(&node("later"), &[stamped()]));
+        assert!(!has_rebooted(&node(&stamp), &[stamped()]));
+        assert!(!has_rebooted(&node(""), &[stamped()]) && !has_rebooted(&node("later"), &[claimed()]));
+    }
+
+    #[test]
     fn a_person_reads_where_the_holder_stands() {
         let by_hand = || {
             let mut held = claimed();
@@ -285,6 +315,7 @@ pub(super) mod tests {
             (NodeIs::Ready, claimed(), true, "did not step back"),
             (NodeIs::Ready, stamped(), false, "may go down at any moment"),
             (NodeIs::Ready, by_hand(), false, "no rebootd has claimed"),
+            (NodeIs::Back, stamped(), false, "gives the slot back itself"),
             (NodeIs::NotReady, stamped(), false, "in the middle of its reboot"),
             (NodeIs::Missing, claimed(), false, "may be gone for good"),
             (NodeIs::Missing, by_hand(), false, "is no Node"),

@@ -54,7 +54,7 @@ reasons! {
          /etc/rebootd/config.toml; then: systemctl restart rebootd";
     => NothingRead = "nothing-read" => "nothing read yet";
     => Unreadable { what: &'static str, why: String } = "unreadable" => "cannot read {what}: {why}";
-    => ApiFailing { why: String } = "api-failing" => "reading from the Kubernetes API failed: {why}";
+    => ApiFailing { why: String, again: Option<Duration> } = "api-failing" => "reading from the Kubernetes API failed: {why}{}", asked_again(*again);
     => Refused { why: String } = "refused" => "the last step failed: {why}";
     => NodeMissing { name: String } = "node-missing" => "there is no Node {name:?}; set `name` in [node] if this host has another name there, or restart the kubelet \
          if the Node was deleted";
@@ -148,6 +148,10 @@ reasons! {
     => Aborting { because: AbortReason } = "aborting" => "{because}";
     => Observing { would: String } = "observing" => "mode is \"observe\"; would now {would}";
     => SteppedBack = "stepped-back" => "stepped back; claims nothing";
+}
+
+fn asked_again(left: Option<Duration>) -> String {
+    left.map(|left| format!("; asked again in {}", span(left))).unwrap_or_default()
 }
 
 /// When the next window opens; comes after "no window is open".

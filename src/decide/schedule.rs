@@ -154,10 +154,17 @@ fn wait_until(world: &World, wish: &Wish) -> Option<Duration> {
     times.filter(|at| *at > world.now.boot).min()
 }
 
+/// A server may ask for a pause of up to ten minutes. One of this length is told, a shorter one is over before it is read.
+const TOLD_PAUSE: Duration = Duration::from_secs(15);
+
 fn trouble_with_api(world: &World, acting: bool) -> Option<Reason> {
     let cluster = &world.cluster;
     if let Some(why) = &cluster.read_failure {
-        return Some(Reason::ApiFailing { why: why.clone() });
+        let again = cluster.retry_at.and_then(|at| at.checked_sub(world.now.boot));
+        return Some(Reason::ApiFailing {
+            why: why.clone(),
+            again: again.filter(|again| *again >= TOLD_PAUSE),
+        });
     }
     cluster.write_failure.as_ref().filter(|_| acting).map(|why| Reason::Refused { why: why.clone() })
 }

@@ -203,7 +203,7 @@ mod tests {
     fn a_line_is_never_too_long_for_systemd() {
         let decision = Decision {
             phase: Phase::Waiting,
-            reasons: vec![Reason::ApiFailing { why: "\u{1d11e}".repeat(256 << 10) }],
+            reasons: vec![Reason::ApiFailing { why: "\u{1d11e}".repeat(256 << 10), again: None }],
             next: Next::Wait(None),
             watched: Parts::NONE,
         };

@@ -643,7 +643,7 @@ impl Cluster {
         let resource_version = self.bump();
         let host = &mut self.hosts[number];
         host.node_gone = false;
-        host.node.uid.push_str("-anew");
+        host.node.uid.push_str("-again");
         host.node.resource_version = resource_version;
     }
 

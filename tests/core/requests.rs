@@ -213,7 +213,7 @@ fn a_command_that_still_says_yes_is_told_and_waits_for_its_turn() {
     assert!(told(&cluster, "n1 waiting rebooted-recently survived-reboot"), "{}", cluster.story.join("\n"));
     cluster.run(7200);
     assert_eq!(cluster.hosts[0].boot, 3, "{}", cluster.story.join("\n"));
-    // Once it has said no, it may ask anew like any other.
+    // Once it has said no, it may ask again like any other.
     cluster.says(0, COMMAND, Ok(None));
     cluster.says(0, COMMAND, Ok(Some("the firmware is old")));
     cluster.run(100);

@@ -586,7 +586,7 @@ fn a_return_that_takes_too_long_calls_for_a_person_and_keeps_the_slot() {
     reboot(&mut cluster);
     cluster.run(10 * 60);
     assert!(!told(&cluster, "return-overdue"));
-    // The count goes on where the daemon begins anew.
+    // The count goes on where the daemon begins again.
     cluster.restart(0);
     cluster.run(5 * 60);
     assert!(told(&cluster, "n1 returning return-overdue daemonset-pods"), "{}", cluster.story.join("\n"));

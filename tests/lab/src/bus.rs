@@ -5,7 +5,7 @@
 //! the host's own processes with rebootd's uid. No file descriptors pass (rebootd's calls have none): a client that
 //! asks whether they may is told that they may not.
 //!
-//! The socket is made anew at each boot, before the host's systemd starts anything.
+//! The socket is made again at each boot, before the host's systemd starts anything.
 
 mod message;
 #[cfg(test)]

@@ -96,7 +96,7 @@ pub fn release(host: &Host) -> &'static str {
     }
 }
 
-/// The table that is drawn anew in place; without a terminal, a line for each change.
+/// The table that is drawn again in place; without a terminal, a line for each change.
 struct Display {
     terminal: bool,
     drawn: Option<Vec<String>>,

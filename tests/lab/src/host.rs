@@ -180,7 +180,7 @@ impl Host {
     }
 
     /// Makes another machine of a host that is off: it keeps its name and configuration, as one that was installed
-    /// anew by a configuration management, and nothing else that it knew.
+    /// again by a configuration management, and nothing else that it knew.
     pub fn reinstall(&self) -> Result<()> {
         ensure!(!self.is_on(), "{} is on", self.name());
         let memory = self.root().join("var/lib/rebootd");

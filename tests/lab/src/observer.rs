@@ -202,7 +202,7 @@ struct Source {
 enum WatchEnd {
     /// Go on from the last resourceVersion.
     Again,
-    /// That version is gone: list anew.
+    /// That version is gone: list again.
     Expired,
 }
 

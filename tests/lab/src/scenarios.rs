@@ -142,7 +142,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "node_recreated",
-        expects: "a Node that is deleted and registered anew is claimed for again, or returned as it is",
+        expects: "a Node that is deleted and registered again is claimed for again, or returned as it is",
         hosts: 2,
         usual: 142,
         limit: minutes(6),
@@ -466,7 +466,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "client_certificate",
-        expects: "a client certificate works as a token does, and is read anew when it is replaced",
+        expects: "a client certificate works as a token does, and is read again when it is replaced",
         hosts: 1,
         usual: 46,
         limit: minutes(6),

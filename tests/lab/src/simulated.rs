@@ -119,7 +119,7 @@ impl Site {
     }
 }
 
-/// The shipped rights, given to certificates: they need no renewal when a Node is created anew.
+/// The shipped rights, given to certificates: they need no renewal when a Node is created again.
 async fn apply_manifests(lab: &Lab, unpacked: &Path) -> Result<()> {
     let manifest = unpacked.join("usr/share/rebootd/manifests/rebootd.yaml");
     lab.control_plane.apply(&fs::read_to_string(manifest)?).await?;

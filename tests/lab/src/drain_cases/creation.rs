@@ -236,7 +236,7 @@ impl Case {
         Ok(())
     }
 
-    /// Its Node is deleted, and its kubelet does not make it anew.
+    /// Its Node is deleted, and its kubelet does not make it again.
     pub(super) async fn delete_node_for_good(&self) -> Result<()> {
         self.machine.stop_kubelet(SOON * 60);
         self.shared.person.delete(&format!("/api/v1/nodes/{}", self.here), &json!({})).await?;

@@ -112,7 +112,7 @@ impl Case {
         Ok(())
     }
 
-    /// From each of these requests to the next it took so long.
+    /// From each of these requests to the next it took this long.
     fn keep_apart(&self, requests: &[RequestRecord], least: Duration) -> Result<()> {
         for pair in requests.windows(2) {
             let apart = pair[1].began - pair[0].began;

@@ -19,7 +19,7 @@ use crate::proxy::{Action, Rule, RuleHandle, Verb};
 use crate::simulated::client::Client;
 use crate::simulated::{BusMood, Machine, Site};
 
-/// A rule that has caught nothing after so long makes room for another one.
+/// A rule that has caught nothing after this long makes room for another one.
 const ARMED: Duration = Duration::from_secs(20);
 /// A person decides about a garbled slot only when nothing can be on its way any more.
 const PERSON_WAITS: Duration = Duration::from_secs(45);

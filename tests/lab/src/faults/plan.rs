@@ -33,7 +33,7 @@ pub(super) enum Class {
 pub(super) enum Mishap {
     LostRequest,
     LostAnswer,
-    /// On its way for so long; beyond the daemon's timeout of 15 s it still reaches the server.
+    /// On its way for this long; beyond the daemon's timeout of 15 s it still reaches the server.
     Delayed(Duration),
     AnswerDelayed(Duration),
     Overloaded,

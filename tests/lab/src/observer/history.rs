@@ -146,7 +146,7 @@ pub struct Gap {
     pub kind: Kind,
     /// When its watch broke off.
     pub from: Duration,
-    /// When it was listed anew.
+    /// When it was listed again.
     pub until: Duration,
 }
 

@@ -54,7 +54,7 @@ async fn left(
 // ---- cordons ----
 
 const CORDONS: [(&[&str], &str); 3] =
-    [(&["uncordon"], "uncordons"), (&["cordon"], "cordons"), (&["uncordon", "cordon"], "cordons anew")];
+    [(&["uncordon"], "uncordons"), (&["cordon"], "cordons"), (&["uncordon", "cordon"], "cordons again")];
 const CORDON_PLACES: [Place; 7] = [
     Place::Waiting,
     Place::Cordoning,
@@ -165,7 +165,7 @@ async fn slot_cycle(stage: &Stage, host: &Host, place: Place, deed: Deed) -> Res
         Place::Aborting => 0..=0,
         _ if deed == Deed::AppliesAgain => 1..=1,
         // The stamp was answered before the slot was lost: the call follows if it is still in time. And a cordon
-        // that conflicts with a report of the kubelet leaves nothing to be undone: the slot is claimed anew.
+        // that conflicts with a report of the kubelet leaves nothing to be undone: the slot is claimed again.
         Place::Stamped | Place::Cordoning => 0..=1,
         _ => 0..=0,
     };

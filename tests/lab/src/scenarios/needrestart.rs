@@ -74,7 +74,7 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     verdict::booted(host, 2)
 }
 
-/// Installs the library anew: the running service has the old one loaded.
+/// Installs the library again: the running service has the old one loaded.
 async fn update(host: &Host) -> Result<()> {
     let install = ["apt-get", "install", "-y", "--allow-downgrades", "--reinstall", "/var/tmp/library-2.deb"];
     host.run_ok(&install).await?;

@@ -1,4 +1,4 @@
-//! The Node object is not what it was: deleted and created anew, shared by two machines, or another machine's now.
+//! The Node object is not what it was: deleted and created again, shared by two machines, or another machine's now.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -48,7 +48,7 @@ async fn while_down(stage: &Stage, host: &Host) -> Result<()> {
     needs_token(host).await?;
     let (name, slot) = (host.name().to_owned(), slot_of(host));
     stage
-        .wait_for("the Node is registered anew", move |state| registered(state, &name, &before), SOON)
+        .wait_for("the Node is registered again", move |state| registered(state, &name, &before), SOON)
         .await?;
     ensure!(stage.observer.state().holder(&slot) == Some(host.name()), "the slot is free");
     new_token(stage, host).await?;
@@ -67,7 +67,7 @@ async fn while_draining(stage: &Stage, host: &Host) -> Result<()> {
     host.run_ok(&["systemctl", "restart", "kubelet"]).await?;
     let name = host.name().to_owned();
     stage
-        .wait_for("the Node is registered anew", move |state| registered(state, &name, &before), SOON)
+        .wait_for("the Node is registered again", move |state| registered(state, &name, &before), SOON)
         .await?;
     new_token(stage, host).await?;
     let name = host.name().to_owned();

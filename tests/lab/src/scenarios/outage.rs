@@ -77,7 +77,7 @@ async fn outage(stage: &Stage, outage: Outage, round: usize) -> Result<()> {
     say(format!("{outage:?}: the API server is back"));
     for (host, kept) in stage.lab.hosts.iter().zip(kept) {
         let place = kept.place;
-        // What was held for so long arrives now.
+        // What was held for this long arrives now.
         kept.let_go().await.with_context(|| format!("{} at {place:?}", host.name()))?;
     }
     for host in &stage.lab.hosts {

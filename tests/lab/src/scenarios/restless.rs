@@ -18,7 +18,7 @@ use crate::progress::say;
 use crate::workload::Deployment;
 
 const TIME: Duration = Duration::from_secs(600);
-/// A host that lost its power is off for so long.
+/// A host that lost its power is off for this long.
 const DARK: Duration = Duration::from_secs(5);
 const PODS: u32 = 9;
 

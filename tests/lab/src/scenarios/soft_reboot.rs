@@ -64,7 +64,7 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     verdict::cordoned_under_slot(&stage.observer.history(), host.name(), &slot_of(host))
 }
 
-/// Waits until systemd has started everything anew.
+/// Waits until systemd has started everything again.
 async fn soft_reboot(host: &Host) -> Result<()> {
     let manager = |property: &'static str| async move {
         let show = ["systemctl", "show", "--property", property, "--value"];

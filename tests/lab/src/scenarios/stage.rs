@@ -129,7 +129,7 @@ impl Stage {
         met.map_err(|error| error.context(format!("waited {limit:?}: {what}")))
     }
 
-    /// Looks at every change for so long; none of them may be this.
+    /// Looks at every change for this long; none of them may be this.
     pub(super) async fn never(
         &self,
         what: &str,
@@ -152,7 +152,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Pods that run on one host only and take so long to leave, ready before this returns.
+    /// Pods that run on one host only and take this long to leave, ready before this returns.
     pub(super) async fn pods_on(&self, host: &Host, count: u32, pre_stop_seconds: u32) -> Result<Deployment> {
         let pods = Deployment {
             pre_stop_seconds,

@@ -40,7 +40,7 @@ pub(super) async fn somebody_reboots(stage: &Stage) -> Result<()> {
     let claims = |state: &State| {
         state.holder(SLOT).is_some() || state.node("node1").is_none_or(|node| node.unschedulable)
     };
-    stage.never("node1 begins anew", claims, NO_MORE).await?;
+    stage.never("node1 begins again", claims, NO_MORE).await?;
     verdict::settled(stage, host).await?;
     verdict::booted(host, 2)?;
     let history = stage.observer.history();
@@ -71,7 +71,7 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     };
     stage.wait_for("node1 is uncordoned and its slot is free", undone, SOON).await?;
     let claims = |state: &State| state.holder(SLOT).is_some();
-    stage.never("node1 claims anew", claims, NO_MORE).await?;
+    stage.never("node1 claims again", claims, NO_MORE).await?;
     verdict::booted(host, 1)?;
     let calls = host.journal(Some("rebootd")).await?.matches("ask logind to reboot").count();
     ensure!(calls == TRIES as usize, "logind was asked {calls} times");

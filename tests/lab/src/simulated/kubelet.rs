@@ -25,7 +25,7 @@ const BEAT: Duration = Duration::from_millis(800);
 const POST: Duration = Duration::from_secs(3);
 /// It looks at its pods so often. A real one is told at once.
 const LOOK: Duration = Duration::from_millis(200);
-/// A pod that says nothing else takes so long to end.
+/// A pod that says nothing else takes this long to end.
 const POD_ENDS: Duration = Duration::from_millis(600);
 
 pub(super) struct Kubelet {

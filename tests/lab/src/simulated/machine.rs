@@ -257,7 +257,7 @@ impl Machine {
         self.lock().kubelet_ready = ready;
     }
 
-    /// The kubelet is dead for so long, across boots.
+    /// The kubelet is dead for this long, across boots.
     pub(crate) fn stop_kubelet(&self, time: Duration) {
         self.lock().kubelet_from = Instant::now() + time;
     }

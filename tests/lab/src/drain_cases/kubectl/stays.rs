@@ -1,4 +1,4 @@
-//! Pods that nobody makes anew or that keep data on the node: evicted, left alone, or refused before anything is touched.
+//! Pods that nobody makes again or that keep data on the node: evicted, left alone, or refused before anything is touched.
 
 use anyhow::Result;
 use serde_json::json;

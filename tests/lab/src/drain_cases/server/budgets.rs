@@ -125,7 +125,7 @@ fn says_sync_failed(budget: &Value) -> bool {
 async fn server_budget_not_counted_yet_asks_for_patience(case: &mut Case) -> Result<()> {
     let db = case.create_owned(Pod::named("db")).await?;
     case.budget("db", json!({"minAvailable": 1}), 0).await?;
-    // The controller takes milliseconds to count anew: one of many requests comes before it has.
+    // The controller takes milliseconds to count again: one of many requests comes before it has.
     for number in 1..=500 {
         case.change_budget("db", &json!({"minAvailable": 1 + number % 2})).await?;
         let said = case.evict_raw(&db).await?;

@@ -55,7 +55,7 @@ fn end(case: &Case) {
     case.proxy.set_black_hole(false);
 }
 
-/// It is told as what it is, for so long.
+/// It is told as what it is, for this long.
 async fn lasts(case: &Case, time: Duration) -> Result<()> {
     case.wait_line(&["draining", FAILING]).await?;
     sleep(time).await;

@@ -34,14 +34,14 @@ pub(crate) struct Arrived {
 /// What becomes of a call of `Reboot`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fate {
-    /// It lies around for so long before logind sees it.
+    /// It lies around for this long before logind sees it.
     pub(crate) delivered_after: Duration,
     pub(crate) outcome: RebootOutcome,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum RebootOutcome {
-    /// Accepted. Something delays the shutdown for so long; then it is dark for so long.
+    /// Accepted. Something delays the shutdown for this long; then it is dark for this long.
     Happens { after: Duration, dark: Duration },
     /// Accepted, but it never happens.
     Never,
