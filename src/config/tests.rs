@@ -86,6 +86,7 @@ fn nothing_configured_gives_the_defaults() {
         labels: [].into(),
         leave_load_balancers: None,
         keep_from_autoscalers: true,
+        keep_from_autoscalers_for: Duration::ZERO,
     };
     let expected = Settings {
         node_name: "worker-1".to_owned(),

@@ -171,6 +171,9 @@ table! {
         pub leave_load_balancers: Option<Duration> = None,
         /// Annotations from the cordon to the uncordon: otherwise autoscalers might remove the empty node.
         pub keep_from_autoscalers: bool = true,
+        /// How much longer it has those annotations: it is as empty after the uncordon as before.
+        #[serde(with = "AnyTime")]
+        pub keep_from_autoscalers_for: Duration = Duration::ZERO,
     }
 }
 

@@ -54,8 +54,18 @@ pub(super) enum Waiting {
     Unknown,
 }
 
-/// What has to be written so that the Node shows what it should. `in_turn`: between the cordon and the uncordon.
-pub(super) fn write(node: &NodeView, settings: &Settings, waiting: &Waiting, in_turn: bool) -> SignsWrite {
+/// Where a node stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Between the cordon and the uncordon.
+    In,
+    /// A short time after it: autoscalers would still take the node for one that nobody needs.
+    JustOver,
+    Out,
+}
+
+/// What has to be written so that the Node shows what it should.
+pub(super) fn write(node: &NodeView, settings: &Settings, waiting: &Waiting, turn: Turn) -> SignsWrite {
     let (mut write, signs) = (SignsWrite::default(), &settings.signs);
     let has_label = node.labels.contains_key(WAITING);
     match waiting {
@@ -77,7 +87,11 @@ pub(super) fn write(node: &NodeView, settings: &Settings, waiting: &Waiting, in_
         write.taints = Some(Taints { waiting: taint, others: node.taints.clone() });
     }
 
-    let wanted = if in_turn { wanted(&settings.drain) } else { BTreeMap::new() };
+    let mut wanted = if turn == Turn::Out { BTreeMap::new() } else { wanted(&settings.drain) };
+    if turn == Turn::JustOver {
+        let is_there = |sign: &Sign| node.added.contains(&sign.to_string());
+        wanted.retain(|sign, _| matches!(sign, Sign::Annotation(_)) && is_there(sign));
+    }
     let mut added: BTreeSet<String> = BTreeSet::new();
     for (sign, value) in &wanted {
         let is_there = match sign {

@@ -83,6 +83,9 @@ fn tell_host(cluster: &mut Cluster, number: usize, command: &str, rest: &str) ->
         "waiting-label" => cluster.hosts[number].settings.signs.waiting_label = rest == "on",
         "waiting-taint" => cluster.hosts[number].settings.signs.waiting_taint = rest == "on",
         "keep-from-autoscalers" => cluster.hosts[number].settings.drain.keep_from_autoscalers = rest == "on",
+        "keep-from-autoscalers-for" => {
+            cluster.hosts[number].settings.drain.keep_from_autoscalers_for = seconds(rest);
+        }
         "leave-load-balancers" => {
             cluster.hosts[number].settings.drain.leave_load_balancers = Some(seconds(rest));
         }

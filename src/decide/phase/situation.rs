@@ -7,7 +7,7 @@ use super::super::identity::Ownership;
 use super::super::questions::Asked;
 use super::super::requests::Requests;
 use super::super::settings::Settings;
-use super::super::signs::{self, Waiting};
+use super::super::signs::{self, ADDED, Turn, Waiting};
 use super::super::wish::{HOOK_LOOK, WITH_KUBELET, Wish};
 use super::super::world::World;
 use super::super::{
@@ -69,13 +69,27 @@ impl Situation<'_> {
 
     /// Signs of the turn that should go before the slot does; a sign that does not go stops nothing.
     pub(in crate::decide) fn shows_too_much(&self) -> bool {
-        !self.node.added.is_empty() && self.shown_until().is_none()
+        self.signs(false).annotations.contains_key(ADDED) && self.shown_until().is_none()
     }
 
     pub(in crate::decide) fn signs(&self, in_turn: bool) -> SignsWrite {
         // In a turn the node no longer waits.
         let waiting = if in_turn { Waiting::No } else { self.is_waiting() };
-        signs::write(self.node, self.settings, &waiting, in_turn)
+        let turn = match self.kept_from_autoscalers_until() {
+            _ if in_turn => Turn::In,
+            Some(_) => Turn::JustOver,
+            None => Turn::Out,
+        };
+        signs::write(self.node, self.settings, &waiting, turn)
+    }
+
+    /// After a reboot of ours. Counted from the uncordon; until that is answered, from now.
+    pub(in crate::decide) fn kept_from_autoscalers_until(&self) -> Option<Duration> {
+        let world = self.world;
+        let uncordoned = world.memory.uncordoned.as_ref().filter(|it| it.boot_id == world.host.boot_id);
+        let since = uncordoned.map_or(world.now.boot, |it| it.at);
+        let until = since + self.settings.drain.keep_from_autoscalers_for;
+        Some(until).filter(|until| world.rebooted().is_some() && world.now.boot < *until)
     }
 
     pub(in crate::decide) fn is_waiting(&self) -> Waiting {

@@ -44,6 +44,9 @@ impl Situation<'_> {
                 wish
             }
         };
+        if let Some(at) = self.kept_from_autoscalers_until() {
+            wish.wake_at(at, self.world.now.boot);
+        }
         if let Some(at) = self.requests.uptime_asks {
             wish.wake_at(at, self.world.now.boot);
         }
