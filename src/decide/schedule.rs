@@ -154,8 +154,8 @@ fn wait_until(world: &World, wish: &Wish) -> Option<Duration> {
     times.filter(|at| *at > world.now.boot).min()
 }
 
-/// A server may ask for a pause of up to ten minutes. One of this length is told, a shorter one is over before it is read.
-const TOLD_PAUSE: Duration = Duration::from_secs(15);
+/// A server may ask for a pause of up to ten minutes, which people should know of. Our own pauses are shorter.
+const TOLD_PAUSE: Duration = Duration::from_secs(90);
 
 fn trouble_with_api(world: &World, acting: bool) -> Option<Reason> {
     let cluster = &world.cluster;

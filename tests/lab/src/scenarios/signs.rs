@@ -17,6 +17,7 @@ const WAITING: &str = "rebootd.io/waiting";
 const LOAD_BALANCERS: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 const AUTOSCALER: &str = "cluster-autoscaler.kubernetes.io/scale-down-disabled";
 const OWN: &[&str] = &[WAITING, LOAD_BALANCERS, "example.com/maintenance"];
+const IN_TURN: &[&str] = &[LOAD_BALANCERS, "example.com/maintenance"];
 const KARPENTER: &str = "karpenter.sh/do-not-disrupt";
 
 pub(super) async fn run(stage: &Stage) -> Result<()> {
@@ -41,7 +42,8 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     host.run_ok(&["systemctl", "reload", "rebootd"]).await?;
     let leaves = |status: &Status| status.says("leaving-load-balancers", &["another"]);
     wait_status(host, "leaving-load-balancers", leaves, SOON).await?;
-    wait_shown(stage, host, OWN, &["lab", WAITING]).await?;
+    // Now it has its turn, and waits no longer.
+    wait_shown(stage, host, IN_TURN, &["lab"]).await?;
     let node = stage.node(host.name())?.raw;
     let annotations = &node["metadata"]["annotations"];
     ensure!(annotations[AUTOSCALER] == "true" && annotations[KARPENTER] == "mine", "{annotations:#}");

@@ -151,7 +151,7 @@ async fn kubectl_deleted_bare_pod_is_waited_for(case: &mut Case) -> Result<()> {
     case.delete(&bare).await?;
     case.terminating(&bare).await?;
     case.drain("")?;
-    case.wait_line(&["draining: 1 of 1 pod left"]).await?;
+    case.wait_line(&["draining: 1 of 1 pod still to leave"]).await?;
     ensure!(case.reboot_calls() == 0, "it did not wait");
     case.end(&bare).await?;
     case.reboot_called().await

@@ -63,7 +63,7 @@ async fn ours_rewritten_slot_changes_nothing(case: &mut Case) -> Result<()> {
 async fn ours_cordon_of_an_administrator_is_not_ours_to_remove(case: &mut Case) -> Result<()> {
     let web = case.create_owned(Pod::named("web")).await?;
     case.set_unschedulable(true).await?;
-    case.drain("")?;
+    case.drain("[gates]\nforeign_cordon = \"reboot\"\n")?;
     case.gone(&web).await?;
     case.reboot_called().await?;
     case.wait_status("idle after the reboot", |status| status["phase"] == "idle").await?;
@@ -108,7 +108,7 @@ async fn ours_not_found_is_not_gone(case: &mut Case) -> Result<()> {
     let lags = case.proxy.add(Rule::new(Verb::Create, "pods/eviction"), lagging);
     case.drain("")?;
     lags.wait_hit().await;
-    case.wait_line(&["draining: 1 of 1 pod left"]).await?;
+    case.wait_line(&["draining: 1 of 1 pod still to leave"]).await?;
     case.untouched(&web)?;
     lags.remove();
     case.gone(&web).await?;

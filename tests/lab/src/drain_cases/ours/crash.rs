@@ -54,7 +54,7 @@ async fn ours_crash_while_pods_are_leaving_asks_none_of_them_again(case: &mut Ca
     case.drain("")?;
     case.terminating(&slow).await?;
     case.kill_rebootd().await?;
-    case.wait_line(&["draining: 1 of 1 pod left"]).await?;
+    case.wait_line(&["draining: 1 of 1 pod still to leave"]).await?;
     case.end(&slow).await?;
     case.reboot_called().await?;
     case.was_evicted(&slow)

@@ -115,6 +115,6 @@ async fn ours_each_pod_and_the_whole_drain_are_logged(case: &mut Case) -> Result
     case.end(&gone).await?;
     case.reboot_called().await?;
     case.wait_log(&format!("{}/web is gone after ", case.here)).await?;
-    case.wait_log(&format!("{}/gone is gone; somebody else had deleted it", case.here)).await?;
+    case.wait_log(&format!("{}/gone is gone; it was already being deleted", case.here)).await?;
     case.wait_log("2 pods have left, asked for once and refused 0 times").await
 }

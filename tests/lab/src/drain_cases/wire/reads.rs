@@ -115,7 +115,7 @@ async fn strange_answers(case: &mut Case, verb: Verb, resource: &str) -> Result<
     case.nothing_is_undone()?;
     ensure!(case.reboot_calls() == 0, "it rebooted");
     rule.remove();
-    case.wait_line(&["draining: 1 of 1 pod left"]).await?;
+    case.wait_line(&["draining: 1 of 1 pod still to leave"]).await?;
     ensure!(writes() == before, "it wrote something");
     case.end(&slow).await?;
     case.reboot_called().await
