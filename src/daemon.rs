@@ -231,7 +231,8 @@ fn start<F: Future<Output = anyhow::Result<ExitCode>>>(
     // Fails only if it was done before.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let remembered = places.memory.as_deref().map(remembered).unwrap_or_default();
-    let mut world = World::new(clock::now(), clock::random()?, boot_id, identity::machine_id()?, remembered);
+    let machine_id = identity::machine_id(Path::new(identity::MACHINE_ID)).map_err(anyhow::Error::msg)?;
+    let mut world = World::new(clock::now(), clock::random()?, boot_id, machine_id, remembered);
     world.host.configuration = problem;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let code =

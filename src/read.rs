@@ -1,21 +1,38 @@
 //! Reads a file that may be anything: somebody may have put a pipe, a device or a gigabyte in its place.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// The text of a regular file of at most this many bytes. Never waits for a pipe, and never reads without end.
-pub(crate) fn read(path: &Path, most: u64) -> io::Result<String> {
-    // Before it is opened: opening a pipe would wait for whoever writes to it.
+use nix::libc::O_NONBLOCK;
+
+/// The most bytes of a file in which other programs, or people, tell this host something.
+pub(crate) const NOTICE: u64 = 64 << 10;
+
+/// The content of a regular file of at most this many bytes. Never waits for a pipe, and never reads without end.
+pub(crate) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    open(path)?.take(most + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > most {
+        return Err(io::Error::other(format!("is longer than {most} bytes")));
+    }
+    Ok(content)
+}
+
+/// The same for a file that has to be text.
+pub(crate) fn read_text(path: &Path, most: u64) -> io::Result<String> {
+    String::from_utf8(read(path, most)?).map_err(|_| io::Error::other("is not text (UTF-8)"))
+}
+
+/// Opens a regular file.
+fn open(path: &Path) -> io::Result<File> {
+    // Asked before it is opened, because opening a device may already do something. What takes its place in between
+    // cannot keep us waiting either.
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("is not a regular file"));
     }
-    let mut text = String::new();
-    File::open(path)?.take(most + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > most {
-        return Err(io::Error::other(format!("is longer than {most} bytes")));
-    }
-    Ok(text)
+    OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path)
 }
 
 #[cfg(test)]
@@ -26,8 +43,11 @@ mod tests {
     fn only_a_regular_file_of_limited_length_is_read() {
         let path = std::env::temp_dir().join(format!("rebootd-read-{}", std::process::id()));
         fs::write(&path, "abcd").unwrap();
-        assert_eq!(read(&path, 4).unwrap(), "abcd");
+        assert_eq!(read_text(&path, 4).unwrap(), "abcd");
         assert!(read(&path, 3).unwrap_err().to_string().contains("longer than 3 bytes"));
+        fs::write(&path, b"\xff").unwrap();
+        assert_eq!(read(&path, 4).unwrap(), b"\xff");
+        assert!(read_text(&path, 4).unwrap_err().to_string().contains("not text"));
         fs::remove_file(&path).unwrap();
         assert_eq!(read(&path, 4).unwrap_err().kind(), io::ErrorKind::NotFound);
         for not_a_file in ["/dev/zero", "/tmp"] {

@@ -1,5 +1,6 @@
 //! The HTTP client: TLS, credentials, timeouts.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -9,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::error::{ApiError, chain, no_answer, status_of, whole};
 use crate::access::{ApiAccess, Credential, PemSource};
+use crate::read;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Much shorter than the watchdog's time, so that a request never gets the process killed.
@@ -19,7 +21,16 @@ const PING_INTERVAL: Duration = Duration::from_secs(15);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// On a connection that should not wake anybody, the kernel checks instead, and seldom.
 const QUIET_KEEP_ALIVE: Duration = Duration::from_secs(300);
+/// The most bytes of a file with certificates or keys: more than all authorities of a system.
+const LONGEST_PEM: u64 = 4 << 20;
+/// More bytes than a server accepts in a header.
+const LONGEST_TOKEN: u64 = 64 << 10;
+/// A list in one answer: several times what the largest node's pods are.
+const LONGEST_ANSWER: usize = 64 << 20;
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+
+/// The files that a client was created from, and when each was last changed.
+type Files = Vec<(PathBuf, Option<SystemTime>)>;
 
 /// A client with the credentials as they were when it was created.
 #[derive(Debug, Clone)]
@@ -27,8 +38,7 @@ pub(super) struct Client {
     http: reqwest::Client,
     server: String,
     authorization: Option<HeaderValue>,
-    /// The files that it was created from, and when each was last changed.
-    files: Vec<(PathBuf, Option<SystemTime>)>,
+    files: Files,
 }
 
 impl Client {
@@ -49,20 +59,21 @@ impl Client {
         connection: impl FnOnce(ClientBuilder) -> ClientBuilder,
     ) -> Result<Client, ApiError> {
         let mut files = Vec::new();
-        let authority = pem(&access.certificate_authority, &mut files)?;
-        let authorities = Certificate::from_pem_bundle(&authority)
-            .map_err(|error| unusable(&access.certificate_authority, &error))?;
+        let authorities = authorities(&access.certificate_authority, &mut files)?;
         let mut builder = connection(builder(authorities));
         let mut authorization = None;
         match &access.credential {
-            Credential::Token(token) => authorization = Some(bearer(token.expose())?),
+            Credential::Token(token) => {
+                let header = bearer(token.expose());
+                authorization = Some(header.ok_or_else(|| refused(Path::new("kubeconfig"), "its token is not a token"))?);
+            }
             Credential::TokenFile(path) => authorization = Some(bearer_in(path, &mut files)?),
             Credential::ClientCertificate { certificate, key } => {
                 let mut both = pem(certificate, &mut files)?;
                 both.push(b'\n');
                 both.extend(pem(key, &mut files)?);
                 builder = builder
-                    .identity(Identity::from_pem(&both).map_err(|error| unusable(certificate, &error))?);
+                    .identity(Identity::from_pem(&both).map_err(|error| unusable(certificate, chain(&error)))?);
             }
         }
         let http = builder.build().map_err(|error| ApiError::Client(chain(&error)))?;
@@ -73,13 +84,11 @@ impl Client {
     pub(super) fn for_url(url: &str, token: Option<&Path>, authority: &Path) -> Result<Client, ApiError> {
         let mut files = Vec::new();
         let authorization = token.map(|path| bearer_in(path, &mut files)).transpose()?;
-        let mut authorities = Vec::new();
+        let mut trusted = Vec::new();
         if url.starts_with("https:") {
-            let pem = read(authority, &mut files)?;
-            authorities = Certificate::from_pem_bundle(&pem)
-                .map_err(|error| unusable(&PemSource::File(authority.to_owned()), &error))?;
+            trusted = authorities(&PemSource::File(authority.to_owned()), &mut files)?;
         }
-        let http = builder(authorities).build().map_err(|error| ApiError::Client(chain(&error)))?;
+        let http = builder(trusted).build().map_err(|error| ApiError::Client(chain(&error)))?;
         Ok(Client { http, server: url.to_owned(), authorization, files })
     }
 
@@ -171,51 +180,58 @@ async fn answered(request: RequestBuilder) -> Result<Response, ApiError> {
 }
 
 async fn parse<T: DeserializeOwned>(response: Response) -> Result<T, ApiError> {
-    let bytes = response.bytes().await.map_err(no_answer)?;
+    let bytes = whole(response, LONGEST_ANSWER).await?;
     serde_json::from_slice(&bytes).map_err(ApiError::garbled)
 }
 
-fn pem(source: &PemSource, files: &mut Vec<(PathBuf, Option<SystemTime>)>) -> Result<Vec<u8>, ApiError> {
+/// Whose signature under a server's certificate counts.
+fn authorities(source: &PemSource, files: &mut Files) -> Result<Vec<Certificate>, ApiError> {
+    let found = Certificate::from_pem_bundle(&pem(source, files)?);
+    let found = found.map_err(|error| unusable(source, chain(&error)))?;
+    if found.is_empty() { Err(unusable(source, "contains no certificate")) } else { Ok(found) }
+}
+
+fn pem(source: &PemSource, files: &mut Files) -> Result<Vec<u8>, ApiError> {
     match source {
-        PemSource::File(path) => read(path, files),
+        PemSource::File(path) => read(path, LONGEST_PEM, files),
         PemSource::Inline(bytes) => Ok(bytes.clone()),
     }
 }
 
 /// Reads a credential, and remembers when it was changed. That is asked first, so that no change is missed.
-fn read(path: &Path, files: &mut Vec<(PathBuf, Option<SystemTime>)>) -> Result<Vec<u8>, ApiError> {
+fn read(path: &Path, most: u64, files: &mut Files) -> Result<Vec<u8>, ApiError> {
     files.push((path.to_owned(), changed_at(path)));
-    std::fs::read(path)
-        .map_err(|error| ApiError::Credential { path: path.to_owned(), why: error.to_string() })
+    read::read(path, most).map_err(|error| refused(path, error))
 }
 
 fn changed_at(path: &Path) -> Option<SystemTime> {
     std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
 }
 
-fn bearer_in(path: &Path, files: &mut Vec<(PathBuf, Option<SystemTime>)>) -> Result<HeaderValue, ApiError> {
-    let not_a_token = |_| ApiError::Credential { path: path.to_owned(), why: "is not a token".to_owned() };
-    let token = String::from_utf8(read(path, files)?).map_err(not_a_token)?;
-    match token.trim() {
+fn bearer_in(path: &Path, files: &mut Files) -> Result<HeaderValue, ApiError> {
+    let token = String::from_utf8(read(path, LONGEST_TOKEN, files)?);
+    match token.map_err(|_| refused(path, "is not a token"))?.trim() {
         // Sent empty it would be taken for no credential at all, and answered with a missing right.
-        "" => Err(ApiError::Credential { path: path.to_owned(), why: "is empty".to_owned() }),
-        token => bearer(token),
+        "" => Err(refused(path, "is empty")),
+        token => bearer(token).ok_or_else(|| refused(path, "is not a token")),
     }
 }
 
-fn bearer(token: &str) -> Result<HeaderValue, ApiError> {
-    // The error is not passed on, because it might show the token.
-    let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
-        ApiError::Client("the token contains characters that a token cannot contain".to_owned())
-    })?;
+/// None if a token cannot contain these characters. The header's own error might show the token.
+fn bearer(token: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {token}")).ok()?;
     value.set_sensitive(true);
-    Ok(value)
+    Some(value)
 }
 
-fn unusable(source: &PemSource, error: &reqwest::Error) -> ApiError {
-    let path = match source {
-        PemSource::File(path) => path.clone(),
-        PemSource::Inline(_) => PathBuf::from("kubeconfig"),
-    };
-    ApiError::Credential { path, why: chain(error) }
+fn unusable(source: &PemSource, why: impl Display) -> ApiError {
+    match source {
+        PemSource::File(path) => refused(path, why),
+        PemSource::Inline(_) => refused(Path::new("kubeconfig"), why),
+    }
+}
+
+/// A credential that cannot be used.
+fn refused(path: &Path, why: impl Display) -> ApiError {
+    ApiError::Credential { path: path.to_owned(), why: why.to_string() }
 }

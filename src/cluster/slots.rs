@@ -52,15 +52,16 @@ impl From<Lease> for SlotView {
         let step_back = note(&mut lease.metadata.annotations, STEP_BACK);
         let stamped_request = note(&mut lease.metadata.annotations, REQUEST);
         let reason = note(&mut lease.metadata.annotations, REASON).unwrap_or_default();
-        let mut take = |name: &str| lease.metadata.annotations.remove(name);
+        // Ids and times are compared, so what had to be cleaned must equal no other.
+        let mut take = |key: &str| lease.metadata.annotations.remove(key);
         let claim = Claim {
-            machine_id: take(MACHINE_ID),
-            node_uid: take(NODE_UID),
-            boot_id: take(BOOT_ID),
+            machine_id: take(MACHINE_ID).map(name),
+            node_uid: take(NODE_UID).map(name),
+            boot_id: take(BOOT_ID).map(name),
             at: take(CLAIMED_AT).and_then(|text| seconds(&text)),
             allocatable: take(ALLOCATABLE).map(|text| parse_quantities(&text)).unwrap_or_default(),
             taints: take(TAINTS).map(|text| parse_taints(&text)),
-            heartbeat: take(HEARTBEAT).unwrap_or_default(),
+            heartbeat: take(HEARTBEAT).map(name).unwrap_or_default(),
             reason,
         };
         SlotView {
@@ -91,8 +92,20 @@ fn seconds(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(text.parse().ok()?).ok().filter(|time| *time < LONGEST_BOOT)
 }
 
+/// The most bytes of quantities in a claim: all annotations of an object may have 256 KiB together.
+const MOST_QUANTITIES: usize = 64 << 10;
+
+/// As many as fit: a Node may have any number of resources, and a claim must not fail because of them.
 pub(super) fn format_quantities(quantities: &BTreeMap<String, String>) -> String {
-    quantities.iter().map(|(name, quantity)| format!("{name}={quantity}")).collect::<Vec<_>>().join(",")
+    let mut text = String::new();
+    for (name, quantity) in quantities {
+        let pair = format!("{}{name}={quantity}", if text.is_empty() { "" } else { "," });
+        if text.len() + pair.len() > MOST_QUANTITIES {
+            break;
+        }
+        text += &pair;
+    }
+    text
 }
 
 fn parse_quantities(text: &str) -> BTreeMap<String, String> {
@@ -118,7 +131,7 @@ pub(super) fn format_stamp(stamp: &Stamp) -> String {
 fn parse_stamp(text: &str, unready: &str) -> Stamp {
     let mut words = text.split(' ');
     let parsed = (|| {
-        let boot_id = words.next()?.to_owned();
+        let boot_id = name(words.next()?.to_owned());
         let (attempt, at) = (words.next()?.parse().ok()?, seconds(words.next()?)?);
         let unready = unready.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
         Some(Stamp { boot_id, attempt, at, unready, request: None })

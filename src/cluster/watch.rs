@@ -191,9 +191,12 @@ async fn follow<T: DeserializeOwned>(
     let mut buffer = Vec::new();
     loop {
         let Some(chunk) = response.chunk().await.map_err(no_answer)? else { break };
+        // What came before has no end of a line.
+        let mut from = buffer.len();
         buffer.extend_from_slice(&chunk);
-        while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = buffer.drain(..=end).collect();
+        while let Some(end) = buffer.iter().skip(from).position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = buffer.drain(..=from + end).collect();
+            from = 0;
             if let Some(event) = understand(&line)?.and_then(&meaning)
                 && sender.send(event).await.is_err()
             {

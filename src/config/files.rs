@@ -1,7 +1,6 @@
 //! The configuration files of this host, kept so that the fleet's policy can be applied over them at any time.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +14,7 @@ use super::merge::Merged;
 use super::tables::tables;
 use crate::decide::Windows;
 use crate::decide::settings::{PolicySettings, Settings};
-use crate::read::read;
+use crate::read::{read, read_text};
 use crate::replace::replace;
 
 /// The most bytes of what is stored: several files, in JSON.
@@ -67,7 +66,7 @@ impl Files {
 
     /// Reads back what [`store`](Self::store) wrote.
     pub fn load(path: &Path) -> io::Result<Files> {
-        let stored: Stored = serde_json::from_str(&read(path, LONGEST_KEPT)?)?;
+        let stored: Stored = serde_json::from_slice(&read(path, LONGEST_KEPT)?)?;
         let files = Files { texts: stored.files, administrators: stored.administrators, are_kept: true };
         files.merged().map_err(io::Error::other)?;
         Ok(files)
@@ -78,7 +77,7 @@ impl Files {
     pub fn store(&self, path: &Path) -> io::Result<()> {
         let stored = Stored { files: self.texts.clone(), administrators: self.administrators.clone() };
         let text = serde_json::to_vec(&stored)?;
-        if fs::read(path).is_ok_and(|old| old == text) {
+        if read(path, LONGEST_KEPT).is_ok_and(|old| old == text) {
             return Ok(());
         }
         replace(path, &text, 0o600)
@@ -142,7 +141,7 @@ impl Files {
 
 /// The file's content; None if there is none.
 fn read_if_there(path: &Path) -> Result<Option<String>, ConfigError> {
-    match read(path, LONGEST as u64) {
+    match read_text(path, LONGEST as u64) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(ConfigError::unreadable(path, &error)),

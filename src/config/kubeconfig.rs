@@ -13,13 +13,15 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_saphyr::{Location, Spanned};
 
+use super::document::LONGEST;
 use super::error::{ConfigError, Place, Position};
 use super::value::ServerAddress;
 use crate::access::{ApiAccess, Credential, PemSource, Secret};
+use crate::read::read_text;
 
 /// Reads the kubeconfig at `path`; None if there is none.
 pub(super) fn read(path: &Path) -> Result<Option<ApiAccess>, ConfigError> {
-    match std::fs::read_to_string(path) {
+    match read_text(path, LONGEST as u64) {
         Ok(text) => parse(path, &text).map(Some),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(unreadable(path, &error)),

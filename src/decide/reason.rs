@@ -167,10 +167,13 @@ fn given_up_gates(gates: &str) -> String {
     if gates.is_empty() { String::new() } else { format!("; not held by {gates} any more") }
 }
 
+/// How many holders of slots are named.
+const MOST_HOLDERS: usize = 10;
+
 /// For each: slot, holder, and what the holder does.
 fn who_holds(held: &[(String, String, String)]) -> String {
     let each = held.iter().map(|(slot, holder, doing)| format!("{holder} holds {slot} ({doing})"));
-    each.collect::<Vec<_>>().join(", ")
+    Names { first: each.collect(), more: 0 }.shortened(MOST_HOLDERS).to_string()
 }
 
 fn other_members(ready: usize) -> String {

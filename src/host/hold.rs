@@ -1,26 +1,24 @@
 //! The file with which a person holds this node. It survives reboots, and the deletion of the Node.
 
-use std::fs::File;
-use std::io::{self, ErrorKind, Read};
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
+use crate::read::{self, NOTICE};
 use crate::replace;
 use crate::words::{NOTE, words};
 
-/// A hold is one line; anything after this is not read.
-const LONGEST: u64 = 4096;
-
-/// What the file says, if there is one.
+/// What the file says, if there is one. Whatever has its name holds the node, even a link that leads nowhere; if there
+/// is no reason to read in it, the reason is why.
 pub fn read(path: &Path) -> Result<Option<String>, String> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(format!("{}: {error}", path.display())),
-    };
-    let mut text = Vec::new();
-    file.take(LONGEST).read_to_end(&mut text).map_err(|error| format!("{}: {error}", path.display()))?;
-    let text = String::from_utf8_lossy(&text);
-    Ok(Some(words(text.lines().next().unwrap_or_default(), NOTE)))
+    if let Err(error) = fs::symlink_metadata(path) {
+        let is_none = error.kind() == ErrorKind::NotFound;
+        return if is_none { Ok(None) } else { Err(format!("{}: {error}", path.display())) };
+    }
+    Ok(Some(match read::read(path, NOTICE) {
+        Ok(content) => words(String::from_utf8_lossy(&content).lines().next().unwrap_or_default(), NOTE),
+        Err(error) => words(&format!("no reason can be read: {error}"), NOTE),
+    }))
 }
 
 /// Writes the file, or replaces it, for the daemon to read: the hold survives even a power loss.
@@ -44,7 +42,7 @@ mod tests {
         put(&path, "a disk is being replaced").unwrap();
         put(&path, "bug 4711\nand more").unwrap();
         assert_eq!(read(&path), Ok(Some("bug 4711".to_owned())));
-        put(&path, &"\x1b[31mlong\u{202e} ".repeat(64 << 10)).unwrap();
+        put(&path, &"\x1b[31mlong\u{202e} ".repeat(4 << 10)).unwrap();
         let told = read(&path).unwrap().unwrap();
         assert!(told.starts_with("[31mlong [31mlong") && told.chars().count() == NOTE, "{told}");
         std::fs::write(&path, b"\xff\xfe").unwrap();
@@ -54,7 +52,9 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_neither_a_hold_nor_none() {
-        assert!(read(&std::env::temp_dir()).is_err());
+    fn whatever_has_its_name_holds_and_what_cannot_be_found_out_is_neither_a_hold_nor_none() {
+        let held = read(&std::env::temp_dir()).unwrap().unwrap();
+        assert_eq!(held, "no reason can be read: is not a regular file");
+        assert!(read(Path::new("/etc/passwd/hold")).is_err());
     }
 }

@@ -16,6 +16,7 @@ use zbus::proxy::CacheProperties;
 
 use super::logind::{Bus, told};
 use crate::decide::{Hook, HookUnit, UnitState};
+use crate::words::{NOTE, words};
 
 /// Where the sockets create their pipes.
 const DIRECTORY: &str = "/run/rebootd-hooks";
@@ -79,7 +80,7 @@ async fn unit(bus: &Bus, hook: Hook) -> zbus::Result<HookUnit> {
         "loaded" if sub == "exited" => Some("it stays active; remove RemainAfterExit= from it".to_owned()),
         "loaded" if socket.active_state().await? == "active" => None,
         "loaded" => Some(format!("systemctl enable --now {}", hook.socket())),
-        other => Some(format!("the unit is {other}")),
+        other => Some(words(&format!("the unit is {other}"), NOTE)),
     };
     let invocation = unit.invocation_id().await?.iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(HookUnit { obstacle, invocation, state })
@@ -95,7 +96,7 @@ async fn failure(bus: &Bus, path: OwnedObjectPath) -> zbus::Result<Option<String
     if result == "success" {
         return Ok(None);
     }
-    Ok(Some(format!("{result} ({})", service.exec_main_status().await?)))
+    Ok(Some(words(&format!("{result} ({})", service.exec_main_status().await?), NOTE)))
 }
 
 async fn load(bus: &Bus, name: &str) -> zbus::Result<OwnedObjectPath> {

@@ -5,10 +5,19 @@ use std::path::Path;
 use nix::unistd::{Uid, User};
 
 use crate::notation::plain_id;
+use crate::read::{NOTICE, read_text};
+
+/// Where a host keeps its machine id.
+pub const MACHINE_ID: &str = "/etc/machine-id";
 
 /// The machine id of machine-id(5), 32 lower-case hexadecimal digits.
-pub fn machine_id() -> std::io::Result<String> {
-    std::fs::read_to_string(Path::new("/etc/machine-id")).map(|id| plain_id(&id))
+pub fn machine_id(path: &Path) -> Result<String, String> {
+    let place = |why: String| format!("{}: {why}", path.display());
+    let id = plain_id(&read_text(path, NOTICE).map_err(|error| place(error.to_string()))?);
+    if id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(id);
+    }
+    Err(place("is not a machine id; see systemd-machine-id-setup(1)".to_owned()))
 }
 
 /// The host's name according to the kernel.

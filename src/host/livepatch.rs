@@ -2,31 +2,26 @@
 //! what `pro system reboot-required` prints, one of three words. A snap cannot run in the daemon's own sandbox.
 
 use std::fs;
-use std::io::Read;
 use std::path::Path;
 use std::time::SystemTime;
 
+use crate::read::{self, NOTICE};
 use crate::words::{NOTE, words};
 
 /// Where `rebootd-livepatch.service` stores it.
 pub const PATH: &str = "/run/rebootd-livepatch";
 
-/// More than the client prints.
-const LONGEST: u64 = 4096;
-
 /// Whether only kernel packages ask, and Livepatch has patched the running kernel.
 pub fn read(path: &Path, sentinel: &Path) -> Result<bool, String> {
     let place =
         |why: String| format!("{}: {why}; see: systemctl status rebootd-livepatch.path", path.display());
-    let mut text = String::new();
-    let read = fs::File::open(path).and_then(|file| file.take(LONGEST).read_to_string(&mut text));
-    read.map_err(|error| place(error.to_string()))?;
+    let content = read::read(path, NOTICE).map_err(|error| place(error.to_string()))?;
     // The client runs once the sentinel is there: an earlier answer is about something else.
     let changed = |path: &Path| fs::metadata(path).and_then(|it| it.modified()).ok();
     if is_older(changed(path), changed(sentinel)) {
         return Err(place("is older than the request".to_owned()));
     }
-    match text.trim() {
+    match String::from_utf8_lossy(&content).trim() {
         "yes-kernel-livepatches-applied" => Ok(true),
         "yes" | "no" => Ok(false),
         other => Err(place(format!("says {:?}", words(other, NOTE)))),

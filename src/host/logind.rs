@@ -3,9 +3,11 @@
 //! We call `Reboot(false)` and have no right to ignore inhibitors, so a block inhibitor stops us on every version of
 //! systemd (versions before 257 let root ignore them).
 
+use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use tokio::sync::OnceCell;
+use tokio::time::timeout;
 use zbus::OwnedObjectPath;
 use zbus::{Connection, connection, proxy};
 
@@ -14,6 +16,8 @@ use crate::words::{MESSAGE, NOTE, words};
 
 /// logind answers within milliseconds; polkit may evaluate its rules first.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// A reason names a few of those who are logged in.
+const MOST_SESSIONS: usize = 50;
 
 /// `SD_LOGIND_REBOOT_VIA_KEXEC` of org.freedesktop.login1(5).
 const VIA_KEXEC: u64 = 1 << 1;
@@ -73,7 +77,18 @@ trait Timedate {
 
 /// Why a call failed, in the words of the service that answered it.
 pub fn told(error: zbus::Error) -> String {
-    words(&error.to_string(), MESSAGE)
+    match &error {
+        zbus::Error::InputOutput(why) if why.kind() == ErrorKind::TimedOut => format!(
+            "no answer over D-Bus within {} s; does the service hang, or polkit, which it asks?",
+            TIMEOUT.as_secs()
+        ),
+        _ => words(&error.to_string(), MESSAGE),
+    }
+}
+
+/// The same calls, but all together within the time of one.
+async fn in_time<T>(calls: impl Future<Output = zbus::Result<T>>) -> zbus::Result<T> {
+    timeout(TIMEOUT, calls).await.unwrap_or_else(|_| Err(io::Error::from(ErrorKind::TimedOut).into()))
 }
 
 /// A connection to the system bus, opened when first needed.
@@ -84,9 +99,9 @@ pub struct Bus {
 
 impl Bus {
     pub(super) async fn connection(&self) -> zbus::Result<&Connection> {
-        self.connection
-            .get_or_try_init(|| async { connection::Builder::system().method_timeout(TIMEOUT).build().await })
-            .await
+        let builder = || connection::Builder::system().method_timeout(TIMEOUT);
+        // The limit of a method does not include the greeting that comes before the first one.
+        self.connection.get_or_try_init(|| in_time(builder().build())).await
     }
 
     async fn login(&self) -> zbus::Result<LoginProxy<'_>> {
@@ -134,6 +149,10 @@ impl Bus {
     /// Who is logged in: people at a terminal, remotely or on a desktop; not services, and not what runs while its
     /// user is away.
     pub async fn sessions(&self) -> zbus::Result<Vec<String>> {
+        in_time(self.people()).await
+    }
+
+    async fn people(&self) -> zbus::Result<Vec<String>> {
         let mut people = Vec::new();
         for (_, _, user, _, path) in self.login().await?.list_sessions().await? {
             let session = SessionProxy::builder(self.connection().await?)
@@ -149,6 +168,9 @@ impl Bus {
             let places: Vec<String> = places.into_iter().filter(|place| !place.is_empty()).collect();
             let person = if places.is_empty() { user } else { format!("{user} ({})", places.join(", ")) };
             people.push(words(&person, NOTE));
+            if people.len() == MOST_SESSIONS {
+                break;
+            }
         }
         people.sort();
         Ok(people)

@@ -178,12 +178,12 @@ fn stored_hook(run: &HookRun) -> StoredHook {
 
 /// Reads the file; a missing one is an empty memory.
 pub fn load(path: &Path) -> io::Result<Memory> {
-    let text = match read(path, LONGEST) {
-        Ok(text) => text,
+    let content = match read(path, LONGEST) {
+        Ok(content) => content,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Memory::default()),
         Err(error) => return Err(error),
     };
-    let stored: Stored = serde_json::from_str(&text)?;
+    let stored: Stored = serde_json::from_slice(&content)?;
     if stored.version != VERSION {
         return Err(io::Error::other(format!("version {} is not known, only {VERSION}", stored.version)));
     }

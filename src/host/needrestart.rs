@@ -1,32 +1,28 @@
 //! What needrestart finds outdated: a unit of the package writes its batch output to a file, because the daemon
 //! cannot see other processes. The format is described in needrestart's `README.batch.md`.
 
-use std::fs;
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::path::Path;
 
 use crate::decide::Request;
+use crate::read::{self, NOTICE};
 use crate::words::{NOTE, words};
 
 /// Where `rebootd-needrestart.service` stores it.
 pub const PATH: &str = "/run/rebootd-needrestart";
 
-/// More than any host reports.
-const LONGEST: u64 = 1 << 20;
 /// If there are many services, the reason names this many.
 const MOST_NAMED: usize = 3;
 
 /// Reads the request that follows from needrestart's findings; `None` as the answer if it has not run yet.
 pub fn read(path: &Path) -> Option<Result<Option<Request>, String>> {
     let place = |error| format!("{}: {error}", path.display());
-    let file = match fs::File::open(path) {
-        Ok(file) => file,
+    let content = match read::read(path, NOTICE) {
+        Ok(content) => content,
         Err(error) if error.kind() == ErrorKind::NotFound => return None,
         Err(error) => return Some(Err(place(error.to_string()))),
     };
-    let mut text = String::new();
-    let read = file.take(LONGEST).read_to_string(&mut text).map_err(|error| error.to_string());
-    Some(read.and_then(|_| understand(&text)).map_err(place))
+    Some(understand(&String::from_utf8_lossy(&content)).map_err(place))
 }
 
 fn understand(text: &str) -> Result<Option<Request>, String> {

@@ -1,6 +1,6 @@
 //! The sentinel file: Debian Policy 9.12. Its existence asks for a reboot; `<sentinel>.pkgs` says for which packages.
 
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -8,10 +8,14 @@ use notify::{Config, EventKindMask, INotifyWatcher, RecursiveMode, Watcher};
 
 use super::kernel;
 use crate::decide::Request;
-use crate::words::{NOTE, words};
+use crate::read::{self, NOTICE};
+use crate::words::words;
 
-/// More packages than any update has.
-const LONGEST: u64 = 64 << 10;
+/// The maximum length of a package's name.
+const LONGEST_NAME: usize = 128;
+/// September 2001. A file that is older than this comes from a clock that was not set, or from an image whose times
+/// mean nothing.
+const EARLIEST: Duration = Duration::from_secs(1_000_000_000);
 
 /// Reads the request that the sentinel makes.
 ///
@@ -19,35 +23,41 @@ const LONGEST: u64 = 64 << 10;
 pub fn read(sentinel: &Path) -> Result<Option<Request>, String> {
     let metadata = match std::fs::metadata(sentinel) {
         Ok(metadata) => metadata,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound && !sentinel.is_symlink() => return Ok(None),
+        // Whoever made a link that leads nowhere wanted to say something, but not this.
         Err(error) => return Err(format!("{}: {error}", sentinel.display())),
     };
     let since = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    let since = since.filter(|since| *since >= EARLIEST);
     let packages = packages(sentinel);
-    let reason = match packages.as_slice() {
-        [] => sentinel.display().to_string(),
-        [one] => format!("{} by {one}", sentinel.display()),
-        [first, rest @ ..] => format!("{} by {first} and {} more", sentinel.display(), rest.len()),
+    let reason = match packages.as_deref() {
+        Ok([]) => sentinel.display().to_string(),
+        Ok([one]) => format!("{} by {one}", sentinel.display()),
+        Ok([first, rest @ ..]) => format!("{} by {first} and {} more", sentinel.display(), rest.len()),
+        // The list is only for people: nothing else depends on it.
+        Err(error) => format!("{} ({error})", sentinel.display()),
     };
+    let packages = packages.unwrap_or_default();
     // Whole seconds: on some file systems, finer times would make two readings of one request differ.
     Ok(Some(Request { reason, packages, since: since.map(|time| Duration::from_secs(time.as_secs())) }))
 }
 
-/// The packages that ask, without duplicates. The list is only for people: if it is missing or unreadable, nothing
-/// depends on it.
-fn packages(sentinel: &Path) -> Vec<String> {
+/// The packages that ask, without duplicates; none if they are not listed.
+fn packages(sentinel: &Path) -> Result<Vec<String>, String> {
     let mut path = sentinel.as_os_str().to_owned();
     path.push(".pkgs");
-    let mut text = Vec::new();
-    // If this fails, what was read before it is reported anyway.
-    let _ =
-        std::fs::File::open(PathBuf::from(path)).and_then(|file| file.take(LONGEST).read_to_end(&mut text));
-    let text = String::from_utf8_lossy(&text);
+    let path = Path::new(&path);
+    let content = match read::read(path, NOTICE) {
+        Ok(content) => content,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(format!("{}: {error}", path.display())),
+    };
+    let text = String::from_utf8_lossy(&content);
     let mut packages: Vec<String> =
-        text.lines().map(|line| words(line, NOTE)).filter(|line| !line.is_empty()).collect();
+        text.lines().map(|line| words(line, LONGEST_NAME)).filter(|line| !line.is_empty()).collect();
     packages.sort();
     packages.dedup();
-    packages
+    Ok(packages)
 }
 
 /// Watches the directories of these files, and calls `changed` when one of the files appears or disappears; if
@@ -105,9 +115,11 @@ mod tests {
         assert_eq!(request.packages, ["libc6", "linux-base"]);
         assert!(request.reason.ends_with(" by libc6 and 1 more"), "{}", request.reason);
         assert_eq!(asking(b"\x1b]0;x\x07libc6\r\n\xff\n").packages, ["]0;x libc6", "\u{fffd}"]);
+        let long = asking("x".repeat(60 << 10).as_bytes()).packages;
+        assert!(matches!(long.as_slice(), [name] if name.chars().count() == LONGEST_NAME), "{long:?}");
         for much in ["x".repeat(256 << 10), "a\n".repeat(128 << 10), "\n".repeat(256 << 10)] {
             let request = asking(much.as_bytes());
-            assert!(request.packages.len() <= 1 && request.reason.chars().count() < 2 * NOTE, "{request:?}");
+            assert!(request.packages.is_empty() && request.reason.contains("longer than"), "{request:?}");
         }
         std::fs::remove_file(&list).unwrap();
         std::fs::remove_file(&sentinel).unwrap();

@@ -4,6 +4,11 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
+use crate::words::words;
+
+/// systemd ignores a message of more than 4096 bytes, and goes on showing the status before it.
+const LONGEST_STATUS: usize = 2048;
+
 /// Tells systemd that the daemon runs.
 pub fn ready() {
     send(&[NotifyState::Ready]);
@@ -11,7 +16,17 @@ pub fn ready() {
 
 /// Tells systemd what `systemctl status` should show.
 pub fn status(line: &str) {
-    send(&[NotifyState::Status(line)]);
+    send(&[NotifyState::Status(&fit(line))]);
+}
+
+/// One line that systemd takes: a line break would begin another message in our name.
+fn fit(line: &str) -> String {
+    let mut line = words(line, LONGEST_STATUS);
+    if line.len() > LONGEST_STATUS {
+        line.truncate(line.floor_char_boundary(LONGEST_STATUS - '…'.len_utf8()));
+        line.push('…');
+    }
+    line
 }
 
 /// Tells systemd that the loop is alive. Must not be called from anywhere else: a loop that hangs has to be detected.
@@ -32,5 +47,22 @@ pub fn watchdog_interval() -> Option<Duration> {
 fn send(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::debug!(%error, "sd_notify failed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_one_line_that_systemd_takes() {
+        for letter in ["x", "ä", "…", "\u{1d11e}"] {
+            let line = fit(&letter.repeat(LONGEST_STATUS));
+            assert!(line.len() <= LONGEST_STATUS && line.len() > LONGEST_STATUS - 8, "{}", line.len());
+            assert_eq!(line.ends_with('…'), letter != "x");
+            // Nothing changes any more.
+            assert_eq!(fit(&line), line);
+        }
+        assert_eq!(fit("bad configuration: a\nMAINPID=1.toml"), "bad configuration: a MAINPID=1.toml");
     }
 }

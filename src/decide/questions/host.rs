@@ -8,6 +8,9 @@ use super::super::{Inhibitor, Open, Reason, Windows};
 use super::MOST_NAMED;
 use super::asked::{Asked, Closed, closed, read};
 
+/// Anybody may take thousands of inhibitors; this many are told.
+const MOST_INHIBITORS: usize = 10;
+
 pub(in crate::decide) fn clock_is_right(asked: &Asked<'_>) -> Vec<Closed> {
     if !is_by_the_clock(asked.settings) {
         return vec![];
@@ -90,7 +93,7 @@ pub(in crate::decide) fn nothing_inhibits(asked: &Asked<'_>) -> Vec<Closed> {
     match read("logind's inhibitors", &asked.world.host.inhibitors) {
         Ok(inhibitors) => {
             let blocks = inhibitors.iter().filter(|one| !one.delays);
-            blocks.map(|one| closed(Reason::Inhibited { inhibitor: one.clone() })).collect()
+            blocks.take(MOST_INHIBITORS).map(|one| closed(Reason::Inhibited { inhibitor: one.clone() })).collect()
         }
         Err(reason) => vec![closed(reason)],
     }
