@@ -1,7 +1,7 @@
 //! Reads a file that may be anything: somebody may have put a pipe, a device or a gigabyte in its place.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -25,11 +25,20 @@ pub(crate) fn read_text(path: &Path, most: u64) -> io::Result<String> {
     String::from_utf8(read(path, most)?).map_err(|_| io::Error::other("is not text (UTF-8)"))
 }
 
+/// What stands there. Only if nothing has this name, the error is `NotFound`: whoever made a link that leads nowhere
+/// wanted something else.
+pub(crate) fn metadata(path: &Path) -> io::Result<Metadata> {
+    fs::metadata(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound if path.is_symlink() => io::Error::other("is a link that leads nowhere"),
+        _ => error,
+    })
+}
+
 /// Opens a regular file.
 fn open(path: &Path) -> io::Result<File> {
     // Asked before it is opened, because opening a device may already do something. What takes its place in between
     // cannot keep us waiting either.
-    if !fs::metadata(path)?.is_file() {
+    if !metadata(path)?.is_file() {
         return Err(io::Error::other("is not a regular file"));
     }
     OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path)

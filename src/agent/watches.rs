@@ -61,3 +61,63 @@ impl Watches {
         event
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rcgen::{CertificateParams, KeyPair};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::access::{ApiAccess, Credential, PemSource, Secret};
+
+    /// Tells of changes of Nodes for ever, and of one change of a slot.
+    async fn play(mut connection: TcpStream) {
+        let mut request = vec![0; 4096];
+        let length = connection.read(&mut request).await.unwrap();
+        let of_node = String::from_utf8_lossy(&request[..length]).contains("/nodes?");
+        let _ = connection.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
+        let uid = if of_node { "node" } else { "slot" };
+        let line = format!("{{\"type\":\"MODIFIED\",\"object\":{{\"metadata\":{{\"uid\":\"{uid}\"}}}}}}\n");
+        while connection.write_all(line.as_bytes()).await.is_ok() {
+            if !of_node {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    #[test]
+    fn a_watch_that_never_falls_silent_keeps_no_other_waiting() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let server = format!("http://{}", listener.local_addr().unwrap());
+            tokio::spawn(async move {
+                while let Ok((connection, _)) = listener.accept().await {
+                    tokio::spawn(play(connection));
+                }
+            });
+            let key = KeyPair::generate().unwrap();
+            let ca = CertificateParams::new(Vec::new()).unwrap().self_signed(&key).unwrap().pem();
+            let certificate_authority = PemSource::Inline(ca.into_bytes());
+            let credential = Credential::Token(Secret::new("t".to_owned()));
+            let access = ApiAccess { server, certificate_authority, credential };
+            let mut watches = Watches::default();
+            watches.follow(
+                Parts::only(Part::Node).with(Part::Slots),
+                &mut Api::new(access, "n".into()),
+                true,
+            );
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let mut seen = Vec::new();
+            while seen.len() < 3 {
+                let Event::Changed { uid, .. } = watches.next().await else { panic!() };
+                seen.push(uid);
+            }
+            assert!(seen.iter().any(|uid| uid == "slot"), "{seen:?}");
+        });
+    }
+}

@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Certificate, ClientBuilder, Identity, Method, RequestBuilder, Response};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::de::DeserializeOwned;
 
 use super::error::{ApiError, chain, no_answer, status_of, whole};
@@ -65,18 +67,30 @@ impl Client {
         match &access.credential {
             Credential::Token(token) => {
                 let header = bearer(token.expose());
-                authorization = Some(header.ok_or_else(|| refused(Path::new("kubeconfig"), "its token is not a token"))?);
+                authorization =
+                    Some(header.ok_or_else(|| refused(Path::new("kubeconfig"), "its token is not a token"))?);
             }
             Credential::TokenFile(path) => authorization = Some(bearer_in(path, &mut files)?),
             Credential::ClientCertificate { certificate, key } => {
                 let mut both = pem(certificate, &mut files)?;
+                if CertificateDer::from_pem_slice(&both).is_err() {
+                    return Err(unusable(certificate, "contains no certificate"));
+                }
+                let secret = pem(key, &mut files)?;
+                if PrivateKeyDer::from_pem_slice(&secret).is_err() {
+                    return Err(unusable(key, "contains no private key"));
+                }
                 both.push(b'\n');
-                both.extend(pem(key, &mut files)?);
-                builder = builder
-                    .identity(Identity::from_pem(&both).map_err(|error| unusable(certificate, chain(&error)))?);
+                both.extend(secret);
+                builder = builder.identity(
+                    Identity::from_pem(&both).map_err(|error| unusable(certificate, chain(&error)))?,
+                );
             }
         }
-        let http = builder.build().map_err(|error| ApiError::Client(chain(&error)))?;
+        let http = builder.build().map_err(|error| match &access.credential {
+            Credential::ClientCertificate { certificate, .. } => unusable(certificate, chain(&error)),
+            _ => ApiError::Client(chain(&error)),
+        })?;
         Ok(Client { http, server: access.server.clone(), authorization, files })
     }
 

@@ -148,8 +148,10 @@ impl From<Status> for ApiError {
 pub(super) async fn status_of(response: Response) -> ApiError {
     let code = response.status().as_u16();
     let asked = retry_after(&response);
-    let body = whole(response, LONGEST_STATUS).await.unwrap_or_default();
-    let mut error = status_in(code, &body);
+    let mut error = match whole(response, LONGEST_STATUS).await {
+        Ok(body) => status_in(code, &body),
+        Err(unread) => ApiError::status(code, &unread.to_string()),
+    };
     if let ApiError::Status { message, retry_after, .. } = &mut error {
         *retry_after = asked;
         if code == 401 {

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::decide::{ADDED, Event, KEEP_FROM_AUTOSCALERS, NodeView, WAITING};
 use crate::notation::plain_id;
-use crate::words::{NOTE, words};
+use crate::words::{NOTE, name, words};
 
 /// Where the slots are. Not in kube-system, because API priority and fairness treats Leases there differently.
 pub(super) const NAMESPACE: &str = "rebootd";
@@ -217,8 +217,8 @@ impl From<Node> for NodeView {
             boot_id: id(&node.status.node_info.boot_id),
             machine_id: id(&node.status.node_info.machine_id),
             ready: ready.is_some_and(|condition| condition.status == "True"),
-            ready_since: ready.and_then(|it| it.last_transition_time.clone()).unwrap_or_default(),
-            heartbeat: ready.and_then(|it| it.last_heartbeat_time.clone()).unwrap_or_default(),
+            ready_since: ready.and_then(|it| it.last_transition_time.clone()).map(name).unwrap_or_default(),
+            heartbeat: ready.and_then(|it| it.last_heartbeat_time.clone()).map(name).unwrap_or_default(),
             network_unavailable: condition("NetworkUnavailable").is_some_and(|it| it.status == "True"),
             allocatable: quantities(node.status.allocatable),
             volumes: volumes.len(),

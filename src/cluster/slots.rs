@@ -38,7 +38,7 @@ impl From<Lease> for KubeletLease {
         KubeletLease {
             uid: lease.metadata.uid,
             resource_version: lease.metadata.resource_version,
-            renewed: lease.spec.renew_time.unwrap_or_default(),
+            renewed: lease.spec.renew_time.map(name).unwrap_or_default(),
         }
     }
 }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::{AbortReason, Claim, Hook, PodKey, SignsWrite, Stamp};
+use super::{AbortReason, Claim, Hook, Names, PodKey, SignsWrite, Stamp};
+
+/// How many pods are named; each is told when it has left.
+const MOST_PODS: usize = 20;
 
 /// One effect on the world. A decision contains at most one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -59,10 +62,9 @@ impl std::fmt::Display for Effect {
                     How::Delete => "delete, without asking the budgets, ",
                     How::DryRun => "ask whether it could evict ",
                 })?;
-                for (number, pod) in eviction.pods.iter().enumerate() {
-                    write!(f, "{}{pod}", if number == 0 { "" } else { ", " })?;
-                }
-                Ok(())
+                let mut pods = Names::default();
+                eviction.pods.iter().for_each(|pod| pods.push(pod.to_string()));
+                write!(f, "{}", pods.shortened(MOST_PODS))
             }
             Effect::StartHook { hook, .. } => write!(f, "start {}", hook.unit()),
             Effect::TellPeople => f.write_str("ask those who are logged in to log out"),

@@ -21,10 +21,9 @@ const EARLIEST: Duration = Duration::from_secs(1_000_000_000);
 ///
 /// The packages are read each time: lines that are appended to an existing file raise no event.
 pub fn read(sentinel: &Path) -> Result<Option<Request>, String> {
-    let metadata = match std::fs::metadata(sentinel) {
+    let metadata = match read::metadata(sentinel) {
         Ok(metadata) => metadata,
-        Err(error) if error.kind() == ErrorKind::NotFound && !sentinel.is_symlink() => return Ok(None),
-        // Whoever made a link that leads nowhere wanted to say something, but not this.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(format!("{}: {error}", sentinel.display())),
     };
     let since = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());

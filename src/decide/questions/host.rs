@@ -93,7 +93,10 @@ pub(in crate::decide) fn nothing_inhibits(asked: &Asked<'_>) -> Vec<Closed> {
     match read("logind's inhibitors", &asked.world.host.inhibitors) {
         Ok(inhibitors) => {
             let blocks = inhibitors.iter().filter(|one| !one.delays);
-            blocks.take(MOST_INHIBITORS).map(|one| closed(Reason::Inhibited { inhibitor: one.clone() })).collect()
+            blocks
+                .take(MOST_INHIBITORS)
+                .map(|one| closed(Reason::Inhibited { inhibitor: one.clone() }))
+                .collect()
         }
         Err(reason) => vec![closed(reason)],
     }
