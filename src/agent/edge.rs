@@ -274,9 +274,15 @@ impl Edge for DaemonEdge {
         let mut events = self.read_requests();
         let going_down = self.bus.going_down().await.map_err(told);
         systemd::alive();
-        let inhibitors = self.bus.inhibitors().await.map_err(told);
-        let may_reboot = self.bus.may_reboot().await.map_err(asking_polkit);
-        let scheduled = self.bus.scheduled().await.map_err(told);
+        let (inhibitors, may_reboot, scheduled) = match &going_down {
+            Ok(_) => (
+                self.bus.inhibitors().await.map_err(told),
+                self.bus.may_reboot().await.map_err(asking_polkit),
+                self.bus.scheduled().await.map_err(told),
+            ),
+            // Who does not answer this does not answer the rest, and each would be waited for.
+            Err(why) => (Err(why.clone()), Err(why.clone()), Err(why.clone())),
+        };
         let failed = [going_down.is_err(), inhibitors.is_err(), may_reboot.is_err(), scheduled.is_err()];
         if failed.contains(&true) {
             // The bus may have been restarted: connect again next time.

@@ -23,7 +23,9 @@ pub fn status(line: &str) {
 fn fit(line: &str) -> String {
     let mut line = words(line, LONGEST_STATUS);
     if line.len() > LONGEST_STATUS {
-        line.truncate(line.floor_char_boundary(LONGEST_STATUS - '…'.len_utf8()));
+        let most = LONGEST_STATUS - '…'.len_utf8();
+        let end = (0..=most).rev().find(|end| line.is_char_boundary(*end));
+        line.truncate(end.unwrap_or_default());
         line.push('…');
     }
     line

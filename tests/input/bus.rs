@@ -6,7 +6,7 @@ use std::path::Path;
 use std::pin::Pin;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rebootd::decide::Hook;
 use rebootd::host::hooks;
@@ -95,9 +95,8 @@ async fn all() {
     ];
     for (name, bad, member) in moods {
         *mood.lock().unwrap() = bad;
-        let begun = Instant::now();
-        let answer = ask(member).await;
-        assert!(begun.elapsed() < Duration::from_secs(15), "{name}: {:?}", begun.elapsed());
+        let answer = tokio::time::timeout(Duration::from_secs(15), ask(member)).await;
+        let answer = answer.unwrap_or_else(|_| panic!("{name}: it waits for ever"));
         shown.answer(name, None, &answer.unwrap_or_else(|error| format!("ERROR {error}")));
     }
     shown.compare("bus.txt");
