@@ -1,12 +1,16 @@
 //! What the daemon reports to systemd, in `status.json` and in the journal. Nothing is reported twice.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::decide::{
     Decision, Effect, EvictionOutcome, Next, Outcome, Phase, Planned, PodKey, Reason, Settings, SlotChange,
     Verdict, World, plan, pods_have, requests_in_words,
 };
 use crate::report::{status, systemd};
+
+/// Readings that take longer than this are reported on before they have ended.
+const LONG_READING: Duration = Duration::from_secs(5);
 
 /// What was last reported.
 #[derive(Default)]
@@ -16,6 +20,8 @@ pub(super) struct Journal {
     last: Option<Reported>,
     /// How many of the pods that have left in this drain were reported.
     gone: usize,
+    /// Since when every decision has been to read something first.
+    reading_since: Option<Duration>,
 }
 
 #[derive(PartialEq)]
@@ -56,9 +62,7 @@ impl Journal {
             phase: decision.phase,
             kinds: decision.reasons.iter().map(Reason::kind).collect(),
         };
-        // What is about to be read again may be out of date: it is reported after it has been read.
-        let is_old = matches!(decision.next, Next::Read(_)) && self.last.is_some();
-        if is_old || self.last.as_ref() == Some(&new) {
+        if self.is_old(world, decision) || self.last.as_ref() == Some(&new) {
             return;
         }
         if self.was_draining()
@@ -75,6 +79,17 @@ impl Journal {
         }
         self.tell(&new, settings, decision);
         self.last = Some(new);
+    }
+
+    /// What is about to be read again may be out of date: it is reported after it has been read, unless that takes
+    /// long. If somebody does not answer, each reading may be old once the next one has ended.
+    fn is_old(&mut self, world: &World, decision: &Decision) -> bool {
+        if !matches!(decision.next, Next::Read(_)) || self.last.is_none() {
+            self.reading_since = None;
+            return false;
+        }
+        let since = *self.reading_since.get_or_insert(world.now.boot);
+        world.now.boot < since + LONG_READING
     }
 
     fn was_draining(&self) -> bool {
@@ -159,10 +174,9 @@ pub(super) fn tell_eviction(pod: &PodKey, outcome: &EvictionOutcome) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::decide::{Claim, Event, Memory, Now, SlotView, SlotWrite, observe};
+    use crate::config::Files;
+    use crate::decide::{Claim, Event, Memory, Now, Parts, Reads, SlotView, SlotWrite, observe};
 
     #[test]
     fn only_the_claim_of_a_free_slot_begins_a_turn() {
@@ -185,5 +199,29 @@ mod tests {
         let held = SlotView { holder: Some("n".into()), ..slot };
         observe(&mut world, Event::Slots(Ok(vec![held])), now);
         assert!(!begins_turn(&claim(), &world));
+    }
+
+    #[test]
+    fn what_is_read_for_long_is_reported_meanwhile() {
+        let at = |seconds| Now { boot: Duration::from_secs(seconds), wall: Duration::from_secs(seconds) };
+        let mut world = World::new(at(9), "p".into(), "b".into(), "m".into(), Memory::default());
+        let settings = Files::read(&[]).unwrap().settings("n").unwrap();
+        let mut journal = Journal::default();
+        let mut reported = |seconds, next, reason| {
+            observe(&mut world, Event::Tick, at(seconds));
+            let decision =
+                Decision { phase: Phase::Waiting, reasons: vec![reason], next, watched: Parts::NONE };
+            journal.decided(&world, &settings, &decision);
+            journal.last.as_ref().unwrap().kinds.clone()
+        };
+        let read = || Next::Read(Reads::default());
+        assert_eq!(reported(10, Next::Wait(None), Reason::NothingRead), ["nothing-read"]);
+        // Hours later; and soon read.
+        assert_eq!(reported(9000, read(), Reason::GoingDown), ["nothing-read"]);
+        assert_eq!(reported(9001, read(), Reason::GoingDown), ["nothing-read"]);
+        assert_eq!(reported(9002, Next::Wait(None), Reason::NotReady), ["not-ready"]);
+        // Somebody does not answer.
+        assert_eq!(reported(9003, read(), Reason::GoingDown), ["not-ready"]);
+        assert_eq!(reported(9013, read(), Reason::GoingDown), ["going-down"]);
     }
 }
