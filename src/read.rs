@@ -34,8 +34,8 @@ pub(crate) fn metadata(path: &Path) -> io::Result<Metadata> {
     })
 }
 
-/// Opens a regular file.
-fn open(path: &Path) -> io::Result<File> {
+/// Opens a regular file, without waiting.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
     // Asked before it is opened, because opening a device may already do something. What takes its place in between
     // cannot keep us waiting either.
     if !metadata(path)?.is_file() {

@@ -219,9 +219,9 @@ mod tests {
         // Hours later; and soon read.
         assert_eq!(reported(9000, read(), Reason::GoingDown), ["nothing-read"]);
         assert_eq!(reported(9001, read(), Reason::GoingDown), ["nothing-read"]);
-        assert_eq!(reported(9002, Next::Wait(None), Reason::NotReady), ["not-ready"]);
+        assert_eq!(reported(9002, Next::Wait(None), Reason::BootNotReported), ["boot-not-reported"]);
         // Somebody does not answer.
-        assert_eq!(reported(9003, read(), Reason::GoingDown), ["not-ready"]);
+        assert_eq!(reported(9003, read(), Reason::GoingDown), ["boot-not-reported"]);
         assert_eq!(reported(9013, read(), Reason::GoingDown), ["going-down"]);
     }
 }

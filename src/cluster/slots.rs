@@ -92,20 +92,24 @@ fn seconds(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(text.parse().ok()?).ok().filter(|time| *time < LONGEST_BOOT)
 }
 
-/// The most bytes of quantities in a claim: all annotations of an object may have 256 KiB together.
-const MOST_QUANTITIES: usize = 64 << 10;
+/// The most bytes of a list in an annotation: all annotations of an object may have 256 KiB together.
+const LONGEST_LIST: usize = 32 << 10;
 
-/// As many as fit: a Node may have any number of resources, and a claim must not fail because of them.
-pub(super) fn format_quantities(quantities: &BTreeMap<String, String>) -> String {
+/// As many as fit: a Node may have any number of resources and taints, and a claim must not fail because of them.
+fn list(items: impl Iterator<Item = String>) -> String {
     let mut text = String::new();
-    for (name, quantity) in quantities {
-        let pair = format!("{}{name}={quantity}", if text.is_empty() { "" } else { "," });
-        if text.len() + pair.len() > MOST_QUANTITIES {
+    for item in items {
+        let gap = if text.is_empty() { "" } else { "," };
+        if text.len() + gap.len() + item.len() > LONGEST_LIST {
             break;
         }
-        text += &pair;
+        text.extend([gap, &item]);
     }
     text
+}
+
+pub(super) fn format_quantities(quantities: &BTreeMap<String, String>) -> String {
+    list(quantities.iter().map(|(name, quantity)| format!("{name}={quantity}")))
 }
 
 fn parse_quantities(text: &str) -> BTreeMap<String, String> {
@@ -114,7 +118,7 @@ fn parse_quantities(text: &str) -> BTreeMap<String, String> {
 }
 
 pub(super) fn format_taints(taints: &BTreeSet<String>) -> String {
-    taints.iter().map(String::as_str).collect::<Vec<_>>().join(",")
+    list(taints.iter().cloned())
 }
 
 fn parse_taints(text: &str) -> BTreeSet<String> {
@@ -146,7 +150,7 @@ fn parse_stamp(text: &str, unready: &str) -> Stamp {
 }
 
 pub(super) fn format_unready(unready: &BTreeSet<String>) -> String {
-    unready.iter().map(String::as_str).collect::<Vec<_>>().join(",")
+    list(unready.iter().cloned())
 }
 
 #[cfg(test)]

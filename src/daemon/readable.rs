@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::ffi::CString;
-use std::fs::File;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
@@ -10,6 +9,7 @@ use nix::unistd::{Uid, User, initgroups, setgid, setuid};
 
 use crate::access::{ApiAccess, Credential, PemSource};
 use crate::decide::settings::{Prometheus, Settings};
+use crate::read;
 
 /// The user that the daemon runs as.
 const USER: &str = "rebootd";
@@ -65,7 +65,7 @@ fn as_the_daemon() -> String {
 /// What is wrong with these files. They may still come, and a token may be replaced at any time: so that is no mistake.
 fn unreadable(files: &BTreeSet<PathBuf>, reader: &str) -> Vec<String> {
     let warning = |path: &PathBuf| {
-        let error = File::open(path).err()?;
+        let error = read::open(path).err()?;
         let path = path.display();
         Some(match error.kind() {
             ErrorKind::PermissionDenied => format!(

@@ -1,15 +1,16 @@
 //! Packages that dpkg has left half-installed: a host that reboots with them may not come up again.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, ErrorKind};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::decide::Names;
-use crate::words;
+use crate::{read, words};
 
 /// dpkg's database (`dpkg(1)`, "Package states").
 pub const STATUS: &str = "/var/lib/dpkg/status";
+/// The most bytes of it: several times what the largest host has.
+const LONGEST: u64 = 64 << 20;
 /// A longer line is none of those that matter.
 const LONGEST_LINE: usize = 1 << 10;
 
@@ -27,7 +28,7 @@ impl HalfInstalled {
     /// Reads them. A host without dpkg has none.
     pub fn read(&mut self, path: &Path) -> Result<Names, String> {
         let failed = |error: io::Error| format!("{}: {error}", path.display());
-        let file = match File::open(path) {
+        let file = match read::open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Names::default()),
             Err(error) => return Err(failed(error)),
@@ -39,7 +40,10 @@ impl HalfInstalled {
         {
             return Ok(names.clone());
         }
-        let names = half_installed(BufReader::new(file)).map_err(failed)?;
+        if meta.len() > LONGEST {
+            return Err(failed(io::Error::other(format!("is longer than {LONGEST} bytes"))));
+        }
+        let names = half_installed(BufReader::new(file.take(LONGEST))).map_err(failed)?;
         self.read = Some((version, names.clone()));
         Ok(names)
     }

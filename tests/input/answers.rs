@@ -227,6 +227,7 @@ const INPUTS: &[Input] = &[
     slot!("boot-id", "b", |slot| slot.claim.boot_id),
     slot!("claimed-at", "12.500", |slot| slot.claim.at),
     slot!("allocatable", "cpu=4,nvidia.com/gpu=8", |slot| slot.claim.allocatable),
+    slot!("taints", "dedicated:NoSchedule,x:NoExecute", |slot| slot.claim.taints),
     slot!("heartbeat", "2026-11-27T17:00:00Z", |slot| slot.claim.heartbeat),
     slot!("reason", "/run/reboot-required by libc6", |slot| slot.claim.reason),
     slot!("rebooting", "b 1 12.500", |slot| slot.stamp.map(|stamp| (stamp.boot_id, stamp.attempt, stamp.at))),
@@ -306,7 +307,7 @@ const INPUTS: &[Input] = &[
                 text,
             )
         },
-        read: |url| Ok(shown(&told(block_on(api(url).others("worker", false)))?.not_ready.first)),
+        read: |url| Ok(shown(&told(block_on(api(url).others("worker", None)))?.not_ready.first)),
     },
     Input {
         name: "error: message",
@@ -504,7 +505,7 @@ fn serve(answer: Vec<u8>) -> (String, Arc<Mutex<Vec<u8>>>) {
 }
 
 #[test]
-fn a_claim_fits_however_many_resources_a_node_has() {
+fn a_claim_fits_however_many_resources_and_taints_a_node_has() {
     let resources: Vec<String> =
         (0..5000).map(|number| format!("\"example.com/device-{number:0100}\": \"1\"")).collect();
     let body = format!(
@@ -514,7 +515,8 @@ fn a_claim_fits_however_many_resources_a_node_has() {
     let (url, sent) = serve(http("200 OK", "", body.as_bytes()));
     let node = block_on(api(&url).node()).unwrap().unwrap();
     assert_eq!(node.allocatable.len(), 5000);
-    let claim = Claim { allocatable: node.allocatable, ..Claim::default() };
+    let taints = (0..5000).map(|number| format!("example.com/taint-{number:0100}:NoSchedule")).collect();
+    let claim = Claim { allocatable: node.allocatable, taints: Some(taints), ..Claim::default() };
     assert_eq!(block_on(api(&url).write_slot(&write(SlotChange::Claim(claim)))), Outcome::Answered);
     let sent = sent.lock().unwrap().len();
     assert!((1000..MOST_ANNOTATIONS / 2).contains(&sent), "{sent}");

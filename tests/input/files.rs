@@ -10,6 +10,7 @@ use rebootd::access::{ApiAccess, Credential, PemSource, Secret};
 use rebootd::cluster::Api;
 use rebootd::config::{self, Files};
 use rebootd::decide::settings::{Prometheus, Query};
+use rebootd::host::packages::HalfInstalled;
 use rebootd::host::{command, hold, identity, livepatch, memory, needrestart, sentinel};
 
 use crate::bad::{BAD, Bad, UNREADABLE};
@@ -183,6 +184,13 @@ const INPUTS: &[Input] = &[
         good: || "0123456789abcdef0123456789abcdef\n".into(),
         most: 64 << 10,
         read: identity::machine_id,
+    },
+    Input {
+        name: "dpkg's database",
+        file: "status",
+        good: || "Package: libc6\nStatus: install ok half-configured\n".into(),
+        most: 64 << 20,
+        read: |path| Ok(format!("half-installed: {}", HalfInstalled::default().read(path)?.first.join(", "))),
     },
     Input {
         name: "output of the sentinel command",
