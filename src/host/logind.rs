@@ -78,10 +78,9 @@ trait Timedate {
 /// Why a call failed, in the words of the service that answered it.
 pub fn told(error: zbus::Error) -> String {
     match &error {
-        zbus::Error::InputOutput(why) if why.kind() == ErrorKind::TimedOut => format!(
-            "no answer over D-Bus within {} s; does the service hang, or polkit, which it asks?",
-            TIMEOUT.as_secs()
-        ),
+        zbus::Error::InputOutput(why) if why.kind() == ErrorKind::TimedOut => {
+            format!("no answer over D-Bus within {} s", TIMEOUT.as_secs())
+        }
         _ => words(&error.to_string(), MESSAGE),
     }
 }
