@@ -229,7 +229,9 @@ fn the_other_nodes_as_tables() {
             (vec!["others-2".into()], vec!["others-3".into()])
         );
         assert!(!others.only_node);
-        assert_eq!((others.members_ready, others.members.first), (Some(0), vec!["others-5".to_owned()]));
+        // Other tests make members, too.
+        let members = others.members.first;
+        assert!(others.members_ready.is_some() && members.contains(&"others-5".to_owned()), "{members:?}");
         let parts = others.control_plane.first;
         assert!(parts.contains(&"node others-5 (NotReady)".to_owned()), "{parts:?}");
         assert!(parts.contains(&"pod etcd-others-5 (0/1 Pending)".to_owned()), "{parts:?}");

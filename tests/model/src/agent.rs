@@ -275,6 +275,7 @@ pub struct Agents {
     outside: [Settings; 2],
     /// Nodes report no boot id, as kubemark's and some others do.
     empty_boot_ids: bool,
+    members: bool,
     drains: bool,
 }
 
@@ -292,6 +293,7 @@ impl Agents {
             settings,
             outside,
             empty_boot_ids: search.empty_boot_ids,
+            members: search.members,
             drains: search.drains,
         }
     }
@@ -427,7 +429,7 @@ impl Agents {
                 }
                 let mut see = |event| observe(&mut world, event, TIME);
                 see(Event::Policy(policy(around.readings)));
-                see(Event::Others(others(around.readings)));
+                see(Event::Others(others(around.readings, self.members)));
                 see(Event::After(after(around.readings)));
                 match seen.node {
                     Some(node) => see(Event::Node(Ok(node_view(node, self.empty_boot_ids)))),
@@ -734,8 +736,13 @@ fn read_host(world: &mut World, around: Around) {
     observe(world, event, TIME);
 }
 
-fn others(readings: Readings) -> Result<Others, Failure> {
+fn others(readings: Readings, members: bool) -> Result<Others, Failure> {
     let mut others = Others::default();
+    if members {
+        OTHERS.iter().for_each(|name| others.members.push((*name).to_owned()));
+        // A third one, without an agent, is always well.
+        others.members_ready = Some(2);
+    }
     match readings {
         Readings::NoOthers => return Err(Failure { message: "forbidden".into(), retry_after: None }),
         Readings::OtherNodeDown => others.not_ready.push("elsewhere".into()),

@@ -113,6 +113,8 @@ pub struct Search {
     pub drains: bool,
     pub empty_boot_ids: bool,
     pub reboot_tries: u32,
+    /// All agents are members of one control plane: one at a time may be disrupted, however many slots there are.
+    pub members: bool,
     /// Something is asked after a reboot, which may be well or not at any time.
     pub after: bool,
     /// Whether there is a request is part of the state; else each reading may say either.
@@ -136,6 +138,7 @@ pub fn all() -> Vec<Search> {
         drains: false,
         empty_boot_ids: false,
         reboot_tries: 1,
+        members: false,
         after: false,
         requests_kept: true,
         faults: Faults { sick: false, reinstalled: false, ..Faults::ALL },
@@ -279,6 +282,15 @@ pub fn all() -> Vec<Search> {
             ..several.clone()
         },
         Search {
+            name: "members",
+            shows: "two members of a control plane, two slots, kills",
+            agents: 2,
+            slots: 2,
+            members: true,
+            faults: Faults { kills: true, ..Faults::NONE },
+            ..several.clone()
+        },
+        Search {
             name: "3x1",
             shows: "three agents, one slot, crashes",
             agents: 3,
@@ -320,6 +332,7 @@ pub fn large() -> Search {
         drains: true,
         empty_boot_ids: false,
         reboot_tries: 2,
+        members: false,
         after: true,
         requests_kept: true,
         faults: Faults { windows: true, policy: true, ..Faults::ALL },
