@@ -234,6 +234,7 @@ fn start<F: Future<Output = anyhow::Result<ExitCode>>>(
     let machine_id = identity::machine_id(Path::new(identity::MACHINE_ID)).map_err(anyhow::Error::msg)?;
     let mut world = World::new(clock::now(), clock::random()?, boot_id, machine_id, remembered);
     world.host.configuration = problem;
+    world.host.machine_id_is_transient = identity::machine_id_is_transient();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let code =
         runtime.block_on(async { run(Agent::new(world, DaemonEdge::new(configuration, places)?)).await });

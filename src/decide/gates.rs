@@ -104,7 +104,7 @@ const fn may_yield(word: Yielding, gate: Gate) -> Gate {
 }
 
 /// All gates before a reboot, in the order in which they are reported. A gate that cannot be read is closed.
-pub static GATES: [Gate; 34] = {
+pub static GATES: [Gate; 35] = {
     use AbortReason::{ForeignCordon, Frozen, Held, Paused, RecordNotKept, WindowClosed};
     use MidTurn::{GoOn, Undo, Wait};
     use Moment::{Boot, Call, Claim, Cordon, Deadline, Node, Others, People, Pods, Request, Slot, Turn};
@@ -145,6 +145,7 @@ pub static GATES: [Gate; 34] = {
         of_host("hold, not known", HOST, Wait, ask::hold_is_known),
         of_host("scheduled shutdown", HOST, Wait, ask::no_shutdown_is_scheduled),
         of_host("dpkg and apt", HOST, Wait, ask::dpkg_rests),
+        gate("machine id", &[Claim], GoOn, ask::machine_id_lasts),
         of_host("half-installed packages", &[Claim, Turn, Deadline, Call], Wait, ask::packages_are_installed),
         of_host("kernel that will start", &[Claim, Turn, Deadline, Call], Wait, ask::kernel_can_start),
         of_host("inhibitors", HOST, Wait, ask::nothing_inhibits),

@@ -72,4 +72,4 @@ pub use signs::{ADDED, KEEP_FROM_AUTOSCALERS, SignsWrite, Taints, WAITING};
 pub use source::{Answer, Source};
 pub(crate) use text::span;
 pub use windows::{Closed, Freeze, Judgement, Open, SHORTEST_WINDOW, Window, Windows};
-pub use world::{Ending, FirstStart, Kernels, LastReboot, Memory, Missing, Setback, Uncordoned, World};
+pub use world::{Ending, FirstStart, Kernels, LastReboot, Memory, Missing, Setback, Uncordoned, Well, World};

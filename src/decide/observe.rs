@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::drain::{self, DrainState};
 use super::jitter::jitter;
-use super::world::{Cluster, FirstStart, Kernels, Look, Pending, SECOND_LOOK, Setback, Uncordoned, World};
+use super::world::{
+    Cluster, FirstStart, Kernels, Look, Pending, SECOND_LOOK, Setback, Uncordoned, Well, World,
+};
 use super::{
     AbortReason, Effect, Event, Failure, Kernel, NodeChange, Now, Outcome, PAUSE, Part, Parts, Reading,
     Reads, SlotChange, SlotView, SlotWrite,
@@ -59,6 +61,7 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
         }
         Event::Node(result) => {
             cluster.health.node(&result, &world.host.boot_id, &world.host.machine_id, now.boot);
+            remember_well(world, result.is_ok());
             take(world, result, |cluster| &mut cluster.node);
             requests::annotation_read(world);
             last_reboot::node_read(world);
@@ -169,6 +172,26 @@ fn remember_boot(world: &mut World) {
     let boot_id = &world.host.boot_id;
     if world.memory.first_start.as_ref().is_none_or(|first| first.boot_id != *boot_id) {
         world.memory.first_start = Some(FirstStart { boot_id: boot_id.clone(), at: world.now.boot });
+    }
+}
+
+/// An earlier process of this agent may have seen the node well for longer; another transition since tells that it was
+/// not well in between.
+fn remember_well(world: &mut World, is_read: bool) {
+    let (health, memory) = (&mut world.cluster.health, &mut world.memory);
+    let Some(since) = health.ready_since else {
+        memory.well = memory.well.take().filter(|_| !is_read);
+        return;
+    };
+    let known = memory.well.as_ref().filter(|well| {
+        well.boot_id == world.host.boot_id && well.transition == health.transition && well.at <= since
+    });
+    match known {
+        Some(well) => health.ready_since = Some(well.at),
+        None => {
+            let boot_id = world.host.boot_id.clone();
+            memory.well = Some(Well { boot_id, transition: health.transition.clone(), at: since });
+        }
     }
 }
 

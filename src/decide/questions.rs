@@ -18,7 +18,7 @@ use asked::{closed, read, shut};
 pub use host::clock_matters;
 pub(super) use host::{
     clock_is_right, dpkg_rests, hold_is_known, hooks_can_be_started, kernel_can_start, logind_lets_us,
-    no_shutdown_is_scheduled, nothing_inhibits, packages_are_installed, shutdown_is_known,
+    machine_id_lasts, no_shutdown_is_scheduled, nothing_inhibits, packages_are_installed, shutdown_is_known,
 };
 
 pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);

@@ -86,6 +86,8 @@ reasons! {
     alarm => RecordNotKept { why: String } = "record-not-kept" => "the record of the last reboot cannot be written, so `min_interval` could not be kept and nothing starts: {why}";
     => BackingOff { left: Duration, because: AbortReason } = "backing-off" => "backing off for {} because {because}", span(*left);
     => PackageManager { lock: String } = "package-manager" => "packages are being installed ({lock} is locked)";
+    alarm => MachineIdIsTransient = "machine-id-is-transient" => "/etc/machine-id is another one after each boot, so no reboot could be proven; write one that lasts: systemd-machine-id-setup \
+         --commit";
     => PackagesHalfInstalled { packages: Names } = "packages-half-installed" => "half-installed: {packages}; see dpkg --audit, mend it with dpkg --configure -a or apt --fix-broken install, or set \
          `require_installed_packages = false` in [gates]";
     alarm => KernelCannotStart { why: String } = "kernel-cannot-start" => "the host would not come up again: {why}";

@@ -41,6 +41,8 @@ pub struct Host {
     pub boot_id: String,
     /// This machine's id, without dashes.
     pub machine_id: String,
+    /// The machine gets another id at each boot, so no reboot could ever be proven.
+    pub machine_id_is_transient: bool,
     /// Why it should reboot, by source, if it should.
     pub requests: BTreeMap<Source, Reading<Option<Request>>>,
     /// What is wrong with this host's configuration; if anything, the settings stay as they were.
@@ -193,6 +195,8 @@ pub struct Memory {
     pub earlier_reboots: Vec<Duration>,
     /// Since when this boot is known.
     pub first_start: Option<FirstStart>,
+    /// Since when the Node has been well in this boot.
+    pub well: Option<Well>,
     /// Which kernel this boot runs, and which ran in the boot before.
     pub kernels: Option<Kernels>,
     /// Since when, in this boot, no cordon of ours has been on the Node: the soak counts from here.
@@ -209,6 +213,17 @@ pub struct FirstStart {
     /// The boot.
     pub boot_id: String,
     /// When, in time since that boot.
+    pub at: Duration,
+}
+
+/// Since when the Node has been well, so that a restart of the agent does not begin `settle` again.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Well {
+    /// In this boot.
+    pub boot_id: String,
+    /// `lastTransitionTime` of Ready then.
+    pub transition: String,
+    /// When this was first seen, in time since that boot.
     pub at: Duration,
 }
 
@@ -318,6 +333,7 @@ impl World {
             host: Host {
                 boot_id,
                 machine_id,
+                machine_id_is_transient: false,
                 requests: BTreeMap::from([(Source::SentinelFile, Reading::default())]),
                 configuration: None,
                 hold: Reading::default(),

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decide::{
     AbortReason, Ending, FirstStart, Hook, HookRun, Kernels, LastReboot, Memory, Setback, Source, Uncordoned,
+    Well,
 };
 use crate::read::read;
 use crate::replace::replace;
@@ -30,6 +31,8 @@ struct Stored {
     last_reboot: Option<StoredReboot>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     first_start: Option<StoredStart>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    well: Option<StoredWell>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     kernels: Option<StoredKernels>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -55,6 +58,13 @@ struct StoredHook {
     turn: u64,
     asked: u64,
     before: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredWell {
+    boot_id: String,
+    transition: String,
+    seconds_since_boot: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -199,6 +209,11 @@ pub fn load(path: &Path) -> io::Result<Memory> {
         first_start: stored
             .first_start
             .map(|it| FirstStart { boot_id: it.boot_id, at: bounded(it.seconds_since_boot) }),
+        well: stored.well.map(|it| Well {
+            boot_id: it.boot_id,
+            transition: it.transition,
+            at: bounded(it.seconds_since_boot),
+        }),
         kernels: stored.kernels.map(|it| Kernels {
             boot_id: it.boot_id,
             running: words(&it.running, NOTE),
@@ -238,6 +253,12 @@ pub fn store(path: &Path, memory: &Memory) -> io::Result<()> {
             .first_start
             .as_ref()
             .map(|it| StoredStart { boot_id: it.boot_id.clone(), seconds_since_boot: it.at.as_secs() }),
+        well: memory.well.as_ref().map(|it| StoredWell {
+            boot_id: it.boot_id.clone(),
+            transition: it.transition.clone(),
+            // Rounded up: what is remembered must not make the time longer.
+            seconds_since_boot: it.at.as_secs() + u64::from(it.at.subsec_nanos() > 0),
+        }),
         kernels: memory.kernels.as_ref().map(|it| StoredKernels {
             boot_id: it.boot_id.clone(),
             running: it.running.clone(),
@@ -300,6 +321,11 @@ mod tests {
             cordoned_at: Some(Duration::from_secs(1_700_000_500)),
             earlier_reboots: vec![Duration::from_secs(1_600_000_000)],
             first_start: Some(FirstStart { boot_id: "b".into(), at: Duration::from_secs(3) }),
+            well: Some(Well {
+                boot_id: "b".into(),
+                transition: "2026-11-27T20:00:00Z".into(),
+                at: Duration::from_secs(17),
+            }),
             kernels: Some(Kernels {
                 boot_id: "b".into(),
                 running: "6.1.0-44-amd64".into(),

@@ -271,6 +271,7 @@ fn tell_checks(cluster: &mut Cluster, number: usize, command: &str, rest: &str) 
         "disk" => host.disk_failure = (rest != "ok").then(|| format!("/var/lib/rebootd/state.json: {rest}")),
         "forgets" => host.forgets = true,
         "boot-takes" => host.boot_takes = seconds(rest),
+        "machine-id" => host.world.host.machine_id_is_transient = rest == "transient",
         "half-installed" => host.half_installed = names(rest),
         "all-installed" => host.half_installed = Names::default(),
         "kernel-broken" => host.kernel.cannot_start = Some(rest.into()),

@@ -66,6 +66,11 @@ pub(in crate::decide) fn dpkg_rests(asked: &Asked<'_>) -> Vec<Closed> {
     }
 }
 
+pub(in crate::decide) fn machine_id_lasts(asked: &Asked<'_>) -> Vec<Closed> {
+    let transient = asked.world.host.machine_id_is_transient;
+    transient.then(|| closed(Reason::MachineIdIsTransient)).into_iter().collect()
+}
+
 /// A host with half-installed packages may not come up again.
 pub(in crate::decide) fn packages_are_installed(asked: &Asked<'_>) -> Vec<Closed> {
     if !asked.settings.gates.require_installed_packages {
