@@ -84,7 +84,7 @@ has_go() { command -v go >/dev/null && at_least "$GO_NEEDED" "$(go_version || tr
 # Only to build the control plane, once; go then fetches the version of itself that the module asks for.
 go_toolchain() {
     if [ -n "${KUBEBUILDER_ASSETS:-}" ]; then return; fi
-    for program in "${XDG_CACHE_HOME:-$HOME/.cache}"/rebootd-lab/kubernetes-*/kubemark; do
+    for program in "${XDG_CACHE_HOME:-$HOME/.cache}"/rebootd-lab/kubernetes-*/kubelet; do
         [ ! -x "$program" ] || return 0
     done
     export GOTOOLCHAIN=auto
@@ -130,8 +130,8 @@ prerequisites_to_build() {
 prerequisites_of_lab() {
     is_root || die "the lab makes namespaces, mounts and machines: run this as root"
     command -v apt-get >/dev/null || die "the lab needs Debian or Ubuntu: it makes its hosts with mmdebstrap"
-    packages mmdebstrap debian-archive-keyring systemd-container nftables iproute2 util-linux mount procps
-    case " $* " in *" --long "* | *" kexec "*) packages qemu-system-x86 e2fsprogs ;; esac
+    packages mmdebstrap debian-archive-keyring e2fsprogs systemd-container nftables iproute2 util-linux mount procps
+    case " $* " in *" --long "* | *" kexec "*) packages qemu-system-x86 ;; esac
     # Downloaded by the lab, and not installed: for that apt has to know of it.
     [ -n "$(candidate prometheus)" ] || apt_update
     go_toolchain

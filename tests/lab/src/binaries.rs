@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tokio::process::Command;
 
 use crate::{cache, progress};
@@ -12,16 +12,17 @@ use crate::{cache, progress};
 const VERSION: &str = "1.37.1";
 
 /// Package to build, and the name that the result gets.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("go.etcd.io/etcd/server/v3", "etcd"),
     ("k8s.io/kubernetes/cmd/kubectl", "kubectl"),
     ("k8s.io/kubernetes/cmd/kube-scheduler", "kube-scheduler"),
     ("k8s.io/kubernetes/cmd/kube-controller-manager", "kube-controller-manager"),
     ("k8s.io/kubernetes/cmd/kube-apiserver", "kube-apiserver"),
     ("k8s.io/kubernetes/cmd/kubemark", "kubemark"),
+    ("k8s.io/kubernetes/cmd/kubelet", "kubelet"),
 ];
 
-/// A directory that holds the programs of a control plane, kubectl and kubemark.
+/// A directory that holds the programs of a control plane, kubectl, kubemark and the kubelet.
 #[derive(Clone, Debug)]
 pub struct Binaries {
     directory: PathBuf,
@@ -37,20 +38,14 @@ impl Binaries {
             }
             return Ok(binaries);
         }
-        let finished = cache::directory()?.join(format!("kubernetes-{VERSION}"));
-        let binaries = Self { directory: finished.clone() };
+        let directory = cache::directory()?.join(format!("kubernetes-{VERSION}"));
+        let binaries = Self { directory };
         if binaries.missing().is_none() {
             return Ok(binaries);
         }
         let _lock = cache::lock("kubernetes")?;
         if binaries.missing().is_some() {
-            let building = cache::unfinished(&finished)?;
-            fs::create_dir_all(&building)?;
-            build(&building).await?;
-            if finished.exists() {
-                fs::remove_dir_all(&finished)?;
-            }
-            fs::rename(&building, &finished)?;
+            binaries.build().await?;
         }
         Ok(binaries)
     }
@@ -65,9 +60,25 @@ impl Binaries {
     fn missing(&self) -> Option<&'static str> {
         PROGRAMS.iter().map(|(_, name)| *name).find(|name| !self.path(name).is_file())
     }
+
+    /// Builds those that are missing: others stay, a lab may be running them.
+    async fn build(&self) -> Result<()> {
+        fs::create_dir_all(&self.directory)?;
+        progress::say(format!(
+            "building Kubernetes {VERSION} with go, once; the first program takes the longest"
+        ));
+        for (package, name) in PROGRAMS.iter().filter(|(_, name)| !self.path(name).is_file()) {
+            let began = Instant::now();
+            let unfinished = self.directory.join(format!(".{name}.unfinished"));
+            build(package, &unfinished).await?;
+            fs::rename(&unfinished, self.directory.join(name))?;
+            progress::say(format!("  {name} … {:.0} s", began.elapsed().as_secs_f64()));
+        }
+        Ok(())
+    }
 }
 
-async fn build(into: &Path) -> Result<()> {
+async fn build(package: &str, into: &Path) -> Result<()> {
     let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("control-plane");
     let (major, minor) =
         VERSION.split_once('.').map(|(major, rest)| (major, rest.split('.').next())).context("version")?;
@@ -76,25 +87,16 @@ async fn build(into: &Path) -> Result<()> {
         "-s -w {variable}.gitVersion=v{VERSION} {variable}.gitMajor={major} {variable}.gitMinor={}",
         minor.context("version")?
     );
-    progress::say(format!(
-        "building Kubernetes {VERSION} with go, once; the first program takes the longest"
-    ));
-    for (package, name) in PROGRAMS {
-        let began = Instant::now();
-        let status = Command::new("go")
-            .current_dir(&module)
-            .env("CGO_ENABLED", "0")
-            .args(["build", "-trimpath", "-ldflags", &flags, "-o"])
-            .arg(into.join(name))
-            .arg(package)
-            .kill_on_drop(true)
-            .status()
-            .await
-            .context("cannot start go: install Go 1.21 or later, or set KUBEBUILDER_ASSETS")?;
-        if !status.success() {
-            bail!("go build {package}: {status}");
-        }
-        progress::say(format!("  {name} … {:.0} s", began.elapsed().as_secs_f64()));
-    }
+    let status = Command::new("go")
+        .current_dir(&module)
+        .env("CGO_ENABLED", "0")
+        .args(["build", "-trimpath", "-ldflags", &flags, "-o"])
+        .arg(into)
+        .arg(package)
+        .kill_on_drop(true)
+        .status()
+        .await
+        .context("cannot start go: install Go 1.21 or later, or set KUBEBUILDER_ASSETS")?;
+    ensure!(status.success(), "go build {package}: {status}");
     Ok(())
 }

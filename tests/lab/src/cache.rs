@@ -43,7 +43,9 @@ pub fn fingerprint(what: &impl Hash) -> String {
 pub fn unfinished(finished: &Path) -> Result<PathBuf> {
     let name = finished.file_name().context("a cache entry without a name")?.to_string_lossy().into_owned();
     let path = finished.with_file_name(format!(".{name}.unfinished"));
-    if path.exists() {
+    if path.is_file() {
+        fs::remove_file(&path)?;
+    } else if path.exists() {
         fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
     }
     fs::create_dir_all(path.parent().context("a cache entry without a directory")?)?;

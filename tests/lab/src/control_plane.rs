@@ -24,6 +24,9 @@ pub fn server() -> String {
     format!("https://{LAB_ADDRESS}:{API_PORT}")
 }
 
+/// How real kubelets know the API server, which asks them for logs and the like.
+const KUBELET_CLIENT: &str = "kubelet-client";
+
 /// Who asked for what, when the answer began and when it was complete; of writes to slots and Nodes what came of them.
 const AUDIT_POLICY: &str = "
 apiVersion: audit.k8s.io/v1
@@ -58,6 +61,7 @@ impl ControlPlane {
         fs::create_dir_all(directory)?;
         let pki = Pki::new(&directory.join("pki"))?;
         pki.server("api-server")?;
+        pki.client(KUBELET_CLIENT, "kube-apiserver", &["system:masters"])?;
         pki.write_ca_key()?;
         fs::write(directory.join("audit-policy.yaml"), AUDIT_POLICY)?;
         let control_plane = Self {
@@ -78,6 +82,16 @@ impl ControlPlane {
         let etcd = spawn(&self.binaries, &self.directory, "etcd", &etcd_arguments(&self.directory))?;
         self.others.lock().await.push(etcd);
         self.start_api_server().await?;
+        self.start_controllers().await
+    }
+
+    /// Starts controller manager and scheduler anew, which forget how long they wanted to wait before another try.
+    pub async fn restart_controllers(&self) -> Result<()> {
+        self.stop_controllers().await?;
+        self.start_controllers().await
+    }
+
+    async fn start_controllers(&self) -> Result<()> {
         for program in ["kube-controller-manager", "kube-scheduler"] {
             let kubeconfig = self.directory.join(format!("{program}.kubeconfig"));
             // All powerful, because a controller manager that first makes an account for each of its controllers
@@ -128,7 +142,7 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// Ends controller manager and scheduler for good: objects stay as they are written.
+    /// Ends controller manager and scheduler: objects stay as they are written.
     pub async fn stop_controllers(&self) -> Result<()> {
         // The first of the others is etcd.
         for mut child in self.others.lock().await.drain(1..) {
@@ -210,6 +224,9 @@ impl ControlPlane {
             format!("--tls-cert-file={}", file("api-server.pem")),
             format!("--tls-private-key-file={}", file("api-server-key.pem")),
             format!("--client-ca-file={}", file("ca.pem")),
+            format!("--kubelet-client-certificate={}", file(&format!("{KUBELET_CLIENT}.pem"))),
+            format!("--kubelet-client-key={}", file(&format!("{KUBELET_CLIENT}-key.pem"))),
+            "--kubelet-preferred-address-types=InternalIP".to_owned(),
             "--authorization-mode=Node,RBAC".to_owned(),
             "--enable-admission-plugins=NodeRestriction".to_owned(),
             "--service-cluster-ip-range=10.96.0.0/16".to_owned(),

@@ -272,9 +272,8 @@ async fn summarize(lab: &Lab, rollout: &Rollout<'_>) -> Result<()> {
     if minimum.count < MIN_AVAILABLE as usize {
         violations.push("the PodDisruptionBudget was violated".to_owned());
     }
-    let touched = history.pods_deleted_by_owner_kind("DaemonSet").len();
-    if touched > 0 {
-        violations.push(format!("{touched} pods of the DaemonSet were deleted"));
+    for pod in rollout.evicted_of_daemon_sets() {
+        violations.push(format!("{pod} of the DaemonSet was evicted"));
     }
     for host in &lab.hosts {
         let boots = rollout.boots_of(host);

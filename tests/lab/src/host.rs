@@ -12,10 +12,11 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use crate::images::Suite;
+use crate::kubelet::Kind;
 use crate::machine::{Boot, LEADER_FILE, Machine, Power, State};
 use crate::network::{Cut, HostNetwork};
 use crate::proxy::{NodeInfo, NodeInfoSource};
-use crate::{command, namespaces};
+use crate::{command, disk, namespaces};
 
 /// In a host's root file system.
 const MACHINE_ID: &str = "etc/machine-id";
@@ -27,8 +28,10 @@ pub struct HostConfig {
     pub name: String,
     /// The Debian release.
     pub suite: Suite,
-    /// A size for the root file system, as in `64M`: one that can be filled without harm. By default it
-    /// shares the disk of this machine.
+    /// What runs its pods.
+    pub kind: Kind,
+    /// A size for the root file system of a hollow host, as in `64M`: one that can be filled without harm. By
+    /// default it shares the disk of this machine.
     pub root_size: Option<String>,
     /// Labels that the kubelet gives its Node.
     pub labels: Vec<(String, String)>,
@@ -38,8 +41,8 @@ pub struct HostConfig {
 
 impl HostConfig {
     /// A host with nothing special about it.
-    pub fn new(name: &str, suite: Suite) -> Self {
-        Self { name: name.to_owned(), suite, root_size: None, labels: Vec::new(), kubelet: Vec::new() }
+    pub fn new(name: &str, suite: Suite, kind: Kind) -> Self {
+        Self { name: name.to_owned(), suite, kind, root_size: None, labels: Vec::new(), kubelet: Vec::new() }
     }
 }
 
@@ -55,7 +58,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// Makes the host's root file system, over the image; nothing runs yet.
+    /// Makes the host's root file system from the image; nothing runs yet.
     pub async fn new(
         lab_directory: &Path,
         config: HostConfig,
@@ -65,21 +68,10 @@ impl Host {
     ) -> Result<Self> {
         let directory = lab_directory.join("hosts").join(&config.name);
         let root = directory.join("root");
-        let disk = directory.join("disk");
-        for path in [&root, &disk] {
-            fs::create_dir_all(path)?;
+        match config.kind {
+            Kind::Hollow => disk::layer_over(image, &directory, &root, config.root_size.as_deref()).await?,
+            Kind::Real => disk::copy_of(image, &directory, &root).await?,
         }
-        if let Some(size) = &config.root_size {
-            let options = format!("size={size},mode=755");
-            command::run("mount", &["-t", "tmpfs", "-o", &options, "lab-disk", &disk.to_string_lossy()])
-                .await?;
-        }
-        for part in ["upper", "work"] {
-            fs::create_dir_all(disk.join(part))?;
-        }
-        let (image, disk) = (image.display(), disk.display());
-        let layers = format!("lowerdir={image},upperdir={disk}/upper,workdir={disk}/work");
-        command::run("mount", &["-t", "overlay", "-o", &layers, "lab-host", &root.to_string_lossy()]).await?;
         fs::write(root.join("etc/hostname"), format!("{}\n", config.name))?;
         fs::write(root.join("etc/hosts"), format!("127.0.0.1 localhost\n127.0.1.1 {}\n", config.name))?;
         write_machine_id(&root)?;
@@ -102,11 +94,14 @@ impl Host {
         for (from, to) in read_only_binds {
             arguments.push(format!("--bind-ro={}:{to}", from.display()));
         }
+        let (more, environment) = config.kind.nspawn();
+        arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
         let machine = Arc::new(Machine {
             name: config.name.clone(),
             cgroup: namespaces::cgroup(lab_directory).join(&config.name),
             directory,
             arguments,
+            environment,
             state: Mutex::new(State { boots: Vec::new(), leader: None, failure: None }),
         });
         let (power, mut receiver) =
@@ -183,9 +178,11 @@ impl Host {
     /// again by a configuration management, and nothing else that it knew.
     pub fn reinstall(&self) -> Result<()> {
         ensure!(!self.is_on(), "{} is on", self.name());
-        let memory = self.root().join("var/lib/rebootd");
-        if memory.exists() {
-            fs::remove_dir_all(memory)?;
+        for memory in ["rebootd", "kubelet", "containerd", "cni"] {
+            let memory = self.root().join("var/lib").join(memory);
+            if memory.exists() {
+                fs::remove_dir_all(memory)?;
+            }
         }
         write_machine_id(&self.root())
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{cache, command, progress};
+use crate::{cache, command, disk, progress};
 
 /// The Debian releases that hosts run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,7 +32,7 @@ impl Suite {
 struct Recipe {
     purpose: &'static str,
     suite: Suite,
-    packages: &'static [&'static str],
+    packages: Vec<&'static str>,
     /// Run by the image's own shell at the end.
     finish: &'static str,
 }
@@ -57,6 +57,24 @@ const HOST_PACKAGES: &[&str] = &[
     "needrestart",
 ];
 
+/// What a real kubelet needs besides.
+const REAL_PACKAGES: &[&str] = &[
+    "busybox-static",
+    "conntrack",
+    "containerd",
+    "containernetworking-plugins",
+    "ebtables",
+    "ethtool",
+    "iptables",
+    "jq",
+    "kmod",
+    "runc",
+    "socat",
+];
+
+/// How large the disk of a host with a real kubelet is; what is not used takes no room.
+const DISK_SIZE: &str = "4G";
+
 /// Names that do not exist in a release are masked all the same, which does no harm.
 const HOST_FINISH: &str = r#"
 : > /etc/machine-id
@@ -78,37 +96,53 @@ const BUILD_PACKAGES: &[&str] =
 
 /// The image that hosts of this release start from.
 pub async fn host(suite: Suite) -> Result<PathBuf> {
-    make(Recipe { purpose: "host", suite, packages: HOST_PACKAGES, finish: HOST_FINISH }).await
+    make(Recipe { purpose: "host", suite, packages: HOST_PACKAGES.to_vec(), finish: HOST_FINISH }).await
 }
 
 /// The image in which Debian packages are built: the oldest supported release, so that its libc suits all.
 pub async fn build() -> Result<PathBuf> {
-    make(Recipe { purpose: "build", suite: Suite::Bookworm, packages: BUILD_PACKAGES, finish: "" }).await
+    make(Recipe { purpose: "build", suite: Suite::Bookworm, packages: BUILD_PACKAGES.to_vec(), finish: "" })
+        .await
+}
+
+/// The disk that hosts of this release with a real kubelet start from, as a file with an ext4 file system.
+pub async fn disk(suite: Suite) -> Result<PathBuf> {
+    let packages = [HOST_PACKAGES, REAL_PACKAGES].concat();
+    let recipe = Recipe { purpose: "disk", suite, packages, finish: HOST_FINISH };
+    made(&recipe, ".ext4", async |making| {
+        let root = making.with_extension("root");
+        if root.exists() {
+            fs::remove_dir_all(&root)?;
+        }
+        bootstrap(&recipe, &root).await?;
+        disk::make(&root, making, DISK_SIZE).await?;
+        Ok(fs::remove_dir_all(&root)?)
+    })
+    .await
 }
 
 async fn make(recipe: Recipe) -> Result<PathBuf> {
-    let name = format!("{}-{}-{}", recipe.purpose, recipe.suite.name(), cache::fingerprint(&recipe));
+    made(&recipe, "", async |making| bootstrap(&recipe, making).await).await
+}
+
+/// What this recipe makes, from the cache or made now.
+async fn made(recipe: &Recipe, ending: &str, make: impl AsyncFnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    let (purpose, suite) = (recipe.purpose, recipe.suite.name());
+    let name = format!("{purpose}-{suite}-{}{ending}", cache::fingerprint(recipe));
     let finished = cache::directory()?.join("images").join(&name);
-    if finished.is_dir() {
+    if finished.exists() {
         return Ok(finished);
     }
-    let _lock = cache::lock(&format!("image-{}-{}", recipe.purpose, recipe.suite.name()))?;
-    if finished.is_dir() {
+    let _lock = cache::lock(&format!("image-{purpose}-{suite}"))?;
+    if finished.exists() {
         return Ok(finished);
     }
     let began = Instant::now();
-    progress::say(format!("making the {} image of {} …", recipe.purpose, recipe.suite.name()));
+    progress::say(format!("making the {purpose} image of {suite} …"));
     let making = cache::unfinished(&finished)?;
-    bootstrap(&recipe, &making).await?;
-    let path = making.to_string_lossy();
-    command::run("chroot", &[&path, "/bin/sh", "-ec", recipe.finish]).await?;
+    make(&making).await?;
     fs::rename(&making, &finished)?;
-    progress::say(format!(
-        "  {} image of {}: {:.0} s",
-        recipe.purpose,
-        recipe.suite.name(),
-        began.elapsed().as_secs_f64()
-    ));
+    progress::say(format!("  {purpose} image of {suite}: {:.0} s", began.elapsed().as_secs_f64()));
     Ok(finished)
 }
 
@@ -128,6 +162,7 @@ async fn bootstrap(recipe: &Recipe, into: &Path) -> Result<()> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     command::run("mmdebstrap", &arguments).await.context("is mmdebstrap installed?")?;
     ensure!(into.join("etc").is_dir(), "mmdebstrap made no {}", into.display());
+    command::run("chroot", &[&into.to_string_lossy(), "/bin/sh", "-ec", recipe.finish]).await?;
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! The whole: a cluster with its hosts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,11 +14,12 @@ use crate::binaries::Binaries;
 use crate::control_plane::{self, ControlPlane};
 use crate::host::{Host, HostConfig};
 use crate::images::{self, Suite};
+use crate::kubelet::{self, Kind};
 use crate::network::{self, HostNetwork, LAB_ADDRESS};
 use crate::observer::{Observer, ObserverConfig};
 use crate::progress::say;
 use crate::proxy::{Proxy, ProxyConfig};
-use crate::{kubelet, namespaces, prometheus, rebootd};
+use crate::{namespaces, prometheus, rebootd};
 
 /// How long a host may take to boot and its Node to become Ready, on a slow machine.
 const READY_LIMIT: Duration = Duration::from_secs(180);
@@ -32,17 +33,22 @@ pub const ELSEWHERE: &str = r#"{"apiVersion": "v1", "kind": "Node", "metadata": 
 pub struct LabConfig {
     /// Its hosts.
     pub hosts: Vec<HostConfig>,
-    /// Whether Nodes name their boot and machine, as with a real kubelet. The hollow one leaves both empty. Where they do,
-    /// it finds its Node changed and reports it every 10 s instead of every 5 minutes.
+    /// Whether Nodes of hollow kubelets name their boot and machine, as with a real one; they leave both empty. Where they
+    /// do, such a kubelet finds its Node changed and reports it every 10 s instead of every 5 minutes.
     pub fill_node_info: bool,
 }
 
 impl LabConfig {
-    /// `node1`, `node2` … of both Debian releases in turn.
+    /// `node1`, `node2` … with hollow kubelets, of both Debian releases in turn.
     pub fn with_hosts(count: usize) -> Self {
+        Self::of_kind(Kind::Hollow, count)
+    }
+
+    /// The same with the kubelets that are wanted.
+    pub fn of_kind(kind: Kind, count: usize) -> Self {
         let suites = [Suite::Bookworm, Suite::Trixie];
         let hosts = (0..count)
-            .map(|index| HostConfig::new(&format!("node{}", index + 1), suites[index % 2]))
+            .map(|index| HostConfig::new(&format!("node{}", index + 1), suites[index % 2], kind))
             .collect();
         Self { hosts, fill_node_info: true }
     }
@@ -64,8 +70,8 @@ pub async fn prepare(config: &LabConfig) -> Result<()> {
     Binaries::find_or_build().await?;
     prometheus::fetch().await?;
     let mut images = JoinSet::new();
-    for suite in suites(config) {
-        images.spawn(images::host(suite));
+    for (suite, kind) in config.hosts.iter().map(|host| (host.suite, host.kind)).collect::<HashSet<_>>() {
+        images.spawn(image(suite, kind));
     }
     while let Some(image) = images.join_next().await {
         image??;
@@ -73,11 +79,12 @@ pub async fn prepare(config: &LabConfig) -> Result<()> {
     Ok(())
 }
 
-fn suites(config: &LabConfig) -> Vec<Suite> {
-    let mut suites: Vec<Suite> = config.hosts.iter().map(|host| host.suite).collect();
-    suites.sort_by_key(|suite| suite.name());
-    suites.dedup();
-    suites
+/// What hosts of this release and kind start from.
+async fn image(suite: Suite, kind: Kind) -> Result<PathBuf> {
+    match kind {
+        Kind::Hollow => images::host(suite).await,
+        Kind::Real => images::disk(suite).await,
+    }
 }
 
 impl Lab {
@@ -194,9 +201,11 @@ impl Lab {
         fill_node_info: bool,
     ) -> Result<()> {
         let network = HostNetwork::new(&config.name, u8::try_from(self.hosts.len())?).await?;
-        let image = images::host(config.suite).await?;
-        let kubemark = binaries.path("kubemark");
-        let binds = [(kubemark.as_path(), kubelet::BINARY)];
+        let image = image(config.suite, config.kind).await?;
+        let (program, seen_at) = config.kind.program();
+        let program = binaries.path(program);
+        let binds = [(program.as_path(), seen_at)];
+        let fill_node_info = fill_node_info && config.kind == Kind::Hollow;
         let host = Host::new(&self.directory, config, &image, network, &binds).await?;
         let name = host.name().to_owned();
 
@@ -216,7 +225,7 @@ impl Lab {
         let identity = pki.client(&format!("kubelet-{name}"), &user, &["system:nodes"])?;
         // Where nothing is to be filled in, it is only slowed down by the proxy.
         let server = if fill_node_info { self.server_for(&name) } else { control_plane::server() };
-        kubelet::install(&host, &self.control_plane.kubeconfig(&server, &identity)?)?;
+        kubelet::install(&host, &self.control_plane.kubeconfig(&server, &identity)?, &pki.ca()).await?;
         self.hosts.push(host);
         Ok(())
     }

@@ -2,8 +2,9 @@
 //!
 //! A host is a systemd-nspawn machine that boots systemd, logind, D-Bus and polkit, with a network namespace
 //! and a kubelet identity of its own; it really reboots and can be cut off and powered off. The cluster is a
-//! real etcd, kube-apiserver, controller manager and scheduler. Only the containers are pretended
-//! (kubemark's hollow kubelet), and the kernel, its time of day and its uptime are those of this machine.
+//! real etcd, kube-apiserver, controller manager and scheduler. A host's kubelet is the real one with containerd,
+//! or kubemark's hollow one, which pretends the containers. The kernel, its time of day and its uptime are those
+//! of this machine.
 
 pub mod audit;
 pub mod bench;
@@ -16,6 +17,7 @@ pub mod control_plane;
 pub mod debian;
 pub mod demo;
 pub mod dice;
+mod disk;
 mod drain_cases;
 pub mod faults;
 pub mod host;

@@ -62,6 +62,7 @@ pub(crate) struct Machine {
     pub(crate) directory: PathBuf,
     pub(crate) cgroup: PathBuf,
     pub(crate) arguments: Vec<String>,
+    pub(crate) environment: &'static [(&'static str, &'static str)],
     pub(crate) state: Mutex<State>,
 }
 
@@ -118,6 +119,7 @@ impl Machine {
             .arg(&self.cgroup)
             .args(&self.arguments)
             .env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1")
+            .envs(self.environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(console.try_clone()?)
             .stderr(console)

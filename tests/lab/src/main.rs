@@ -4,9 +4,11 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use rebootd_lab::binaries::Binaries;
+use rebootd_lab::images::Suite;
+use rebootd_lab::kubelet::Kind;
 use rebootd_lab::lab::{self, Lab, LabConfig};
 use rebootd_lab::progress::say;
 use rebootd_lab::scenarios::runner;
@@ -73,12 +75,42 @@ struct Up {
     /// How many hosts.
     #[arg(long, default_value_t = 3)]
     hosts: usize,
+    /// With real kubelets and containers instead of hollow ones.
+    #[arg(long)]
+    real: bool,
+    /// Instead: one host like this, as in `hollow/bookworm` or `real/trixie`; can be given several times.
+    #[arg(long, value_name = "KIND/RELEASE", value_parser = kind_and_release, conflicts_with_all = ["hosts", "real"])]
+    host: Vec<(Kind, Suite)>,
     /// Install rebootd on every host, built from this tree, with this config.toml.
     #[arg(long)]
     config: Option<PathBuf>,
     /// Run this shell command in the lab, with KUBECONFIG set, then stop.
     #[arg(long)]
     exec: Option<String>,
+}
+
+impl Up {
+    fn lab(&self) -> LabConfig {
+        if self.host.is_empty() {
+            return LabConfig::of_kind(if self.real { Kind::Real } else { Kind::Hollow }, self.hosts);
+        }
+        let mut config = LabConfig::with_hosts(self.host.len());
+        for (host, (kind, suite)) in config.hosts.iter_mut().zip(&self.host) {
+            (host.kind, host.suite) = (*kind, *suite);
+        }
+        config
+    }
+}
+
+fn kind_and_release(text: &str) -> Result<(Kind, Suite)> {
+    let (kind, release) = text.split_once('/').context("expected KIND/RELEASE")?;
+    let kind = match kind {
+        "hollow" => Kind::Hollow,
+        "real" => Kind::Real,
+        _ => bail!("a host is hollow or real"),
+    };
+    let suite = [Suite::Bookworm, Suite::Trixie].into_iter().find(|suite| suite.name() == release);
+    Ok((kind, suite.context("a host runs bookworm or trixie")?))
 }
 
 fn main() -> ExitCode {
@@ -109,19 +141,25 @@ fn run(cli: Cli) -> Result<ExitCode> {
 async fn outside(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Subcommands::Prepare => {
-            lab::prepare(&LabConfig::with_hosts(2)).await?;
+            for kind in [Kind::Hollow, Kind::Real] {
+                lab::prepare(&LabConfig::of_kind(kind, 2)).await?;
+            }
             say(format!("package: {}", package::find_or_build().await?.display()));
             Ok(ExitCode::SUCCESS)
         }
         Subcommands::Up(up) => {
-            lab::prepare(&LabConfig::with_hosts(up.hosts)).await?;
+            lab::prepare(&up.lab()).await?;
             let package = match up.config {
                 Some(_) => Some(package::find_or_build().await?),
                 None => None,
             };
             namespaces::run_again_inside(package.as_deref()).await
         }
-        Subcommands::Demo | Subcommands::Bench { .. } => {
+        Subcommands::Demo => {
+            lab::prepare(&LabConfig::of_kind(Kind::Real, 3)).await?;
+            namespaces::run_again_inside(Some(&package::given_or_built().await?)).await
+        }
+        Subcommands::Bench { .. } => {
             lab::prepare(&LabConfig::with_hosts(3)).await?;
             namespaces::run_again_inside(Some(&package::given_or_built().await?)).await
         }
@@ -140,7 +178,7 @@ async fn inside(cli: Cli) -> Result<ExitCode> {
         Subcommands::Up(options) => up(options).await,
         Subcommands::Test(options) => runner::run_one(options).await,
         Subcommands::Demo => {
-            let lab = Lab::start(LabConfig::with_hosts(3)).await?;
+            let lab = Lab::start(LabConfig::of_kind(Kind::Real, 3)).await?;
             demo::run(&lab, &package::given().context("no package was built")?).await?;
             lab.stop().await?;
             Ok(ExitCode::SUCCESS)
@@ -193,7 +231,7 @@ fn path_with(binaries: &Binaries) -> OsString {
 }
 
 async fn up(options: Up) -> Result<ExitCode> {
-    let lab = Lab::start(LabConfig::with_hosts(options.hosts)).await?;
+    let lab = Lab::start(options.lab()).await?;
     if let (Some(package), Some(config)) = (package::given(), options.config) {
         let config = std::fs::read_to_string(config)?;
         for host in &lab.hosts {

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::host::Host;
 use crate::lab::Lab;
 use crate::observer::{Change, Handoff, Object, Observer};
+use crate::proxy::Verb;
 
 /// What Ubuntu's and Debian's packages create when they need a reboot.
 pub const SENTINEL: &str = "/run/reboot-required";
@@ -180,6 +181,16 @@ impl<'lab> Rollout<'lab> {
         }
         lengths.sort_by(f64::total_cmp);
         lengths.get(lengths.len() / 2).copied().unwrap_or_default()
+    }
+
+    /// Pods of DaemonSets that somebody on a host wanted evicted. Some are deleted by their controller: those that the
+    /// kubelet has ended for a shutdown.
+    pub fn evicted_of_daemon_sets(&self) -> Vec<String> {
+        let deleted = self.observer.history().pods_deleted_by_owner_kind("DaemonSet");
+        let requests = self.lab.hosts.iter().flat_map(|host| self.lab.proxy(host.name()).requests());
+        let evictions = requests.filter(|it| it.verb == Verb::Create && it.resource == "pods/eviction");
+        let evicted: Vec<String> = evictions.filter_map(|eviction| eviction.name).collect();
+        deleted.into_iter().map(|it| it.pod.name.clone()).filter(|name| evicted.contains(name)).collect()
     }
 
     /// From each release to the next claim.

@@ -1,4 +1,4 @@
-//! What runs on the cluster, to be drained. The hollow kubelet pretends the containers, so any image will do.
+//! What runs on the cluster, to be drained.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,8 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::control_plane::ControlPlane;
-
-const IMAGE: &str = "registry.k8s.io/pause:3.10";
+use crate::kubelet::containers;
 
 /// A Deployment in the namespace `default`, spread over the nodes as evenly as can be.
 #[derive(Clone, Debug)]
@@ -133,7 +132,7 @@ pub async fn pods_by_node(control_plane: &ControlPlane, app: &str) -> Result<BTr
 }
 
 fn pod_spec(pre_stop_seconds: u32) -> Value {
-    let mut container = json!({"name": "main", "image": IMAGE});
+    let mut container = json!({"name": "main", "image": containers::APP});
     if pre_stop_seconds > 0 {
         container["lifecycle"] = json!({"preStop": {"sleep": {"seconds": pre_stop_seconds}}});
     }

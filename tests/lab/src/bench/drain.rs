@@ -24,6 +24,7 @@ use crate::control_plane;
 use crate::demo::wait_idle;
 use crate::host::{Host, HostConfig};
 use crate::images::Suite;
+use crate::kubelet::Kind;
 use crate::lab::{Lab, LabConfig};
 use crate::progress::say;
 use crate::rollout::SENTINEL;
@@ -84,7 +85,7 @@ impl Case {
 
 /// Prints a table, and the figures as the last line; fails where a bound on requests is broken.
 pub async fn run(deb: &Path, options: &Options) -> Result<ExitCode> {
-    let mut host = HostConfig::new("node1", Suite::Bookworm);
+    let mut host = HostConfig::new("node1", Suite::Bookworm, Kind::Hollow);
     host.kubelet = KUBELET.map(str::to_owned).to_vec();
     // A Node that is reported every 10 s would be something to look at each time.
     let lab = Lab::start(LabConfig { hosts: vec![host], fill_node_info: false }).await?;
