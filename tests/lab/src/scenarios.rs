@@ -29,6 +29,7 @@ mod package_manager;
 mod pdb_allows_nothing;
 mod places;
 mod policy;
+mod real;
 mod reclaim;
 mod release;
 mod remains;
@@ -55,6 +56,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::drain_cases;
+use crate::kubelet::Kind;
 use stage::Stage;
 
 /// What a scenario does, once its lab runs.
@@ -66,8 +68,8 @@ pub struct Scenario {
     pub name: &'static str,
     /// What is expected, in one line.
     pub expects: &'static str,
-    /// How many hosts it needs.
-    pub hosts: usize,
+    /// How many hosts it needs, and of which kind.
+    pub hosts: Hosts,
     /// How many seconds it usually takes beside others, as measured: the longest begin first. Nothing fails on it.
     pub usual: u64,
     /// How long it may take, the start of its lab included.
@@ -75,6 +77,21 @@ pub struct Scenario {
     /// Only with `--long`, or by name.
     pub long: bool,
     run: Run,
+}
+
+/// The hosts of a scenario.
+#[derive(Clone, Copy)]
+pub struct Hosts {
+    kind: Kind,
+    count: usize,
+}
+
+const fn hollow(count: usize) -> Hosts {
+    Hosts { kind: Kind::Hollow, count }
+}
+
+const fn real(count: usize) -> Hosts {
+    Hosts { kind: Kind::Real, count }
 }
 
 /// The one that needs a kernel of its own.
@@ -89,16 +106,43 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "kill_in_each_phase",
         expects: "a daemon killed in any phase goes on where it was: nothing is lost, nothing done twice",
-        hosts: 2,
+        hosts: hollow(2),
         usual: 208,
         limit: minutes(10),
         long: false,
         run: |stage| Box::pin(kill_in_each_phase::run(stage)),
     },
     Scenario {
+        name: "real_rollout",
+        expects: "three hosts with real pods of every kind reboot in turn, and no process is cut off that ends in time",
+        hosts: real(3),
+        usual: 170,
+        limit: minutes(10),
+        long: false,
+        run: |stage| Box::pin(real::rollout::run(stage)),
+    },
+    Scenario {
+        name: "real_boots",
+        expects: "a real kubelet that comes late, a broken runtime, and pods that hold up the shutdown are waited for",
+        hosts: real(3),
+        usual: 155,
+        limit: minutes(8),
+        long: false,
+        run: |stage| Box::pin(real::boots::run(stage)),
+    },
+    Scenario {
+        name: "real_drains",
+        expects: "a kubelet that stops, a Node deleted, a person's drain and a new machine in the middle of a real drain",
+        hosts: real(3),
+        usual: 215,
+        limit: minutes(8),
+        long: false,
+        run: |stage| Box::pin(real::drains::run(stage)),
+    },
+    Scenario {
         name: "cordons_by_hand",
         expects: "a person who cordons or uncordons in any phase is obeyed, and no cordon of ours is left",
-        hosts: 3,
+        hosts: hollow(3),
         usual: 269,
         limit: minutes(15),
         long: false,
@@ -107,7 +151,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "api_stopped",
         expects: "without an API server no reboot starts at any place, and with it all come to their end",
-        hosts: 4,
+        hosts: hollow(4),
         usual: 194,
         limit: minutes(8),
         long: false,
@@ -116,7 +160,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "dead_kubelet",
         expects: "a Node that says Ready while its kubelet is dead is not healthy",
-        hosts: 2,
+        hosts: hollow(2),
         usual: 137,
         limit: minutes(6),
         long: false,
@@ -125,7 +169,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "reinstalled",
         expects: "a slot of a machine that was replaced is never given back by the new one",
-        hosts: 3,
+        hosts: hollow(3),
         usual: 148,
         limit: minutes(6),
         long: false,
@@ -134,7 +178,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "wrong_clock",
         expects: "a wall clock that is wrong after the boot delays nothing for long and undoes nothing",
-        hosts: 3,
+        hosts: hollow(3),
         usual: 117,
         limit: minutes(8),
         long: false,
@@ -143,7 +187,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "node_recreated",
         expects: "a Node that is deleted and registered again is claimed for again, or returned as it is",
-        hosts: 2,
+        hosts: hollow(2),
         usual: 142,
         limit: minutes(6),
         long: false,
@@ -152,7 +196,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "same_name",
         expects: "of two hosts with one node name, the one that is not the Node only says so",
-        hosts: 2,
+        hosts: hollow(2),
         usual: 134,
         limit: minutes(8),
         long: false,
@@ -161,7 +205,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "delay_inhibitor",
         expects: "while a delay inhibitor holds up the accepted reboot nothing is undone",
-        hosts: 2,
+        hosts: hollow(2),
         usual: 105,
         limit: minutes(6),
         long: false,
@@ -170,7 +214,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "each_kind_of_point",
         expects: "daemon killed, power or answer lost at one request and D-Bus call of each kind: the same end",
-        hosts: 4,
+        hosts: hollow(4),
         usual: 240,
         limit: minutes(12),
         long: false,
@@ -179,7 +223,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "faults",
         expects: "150 seeded faults on eight simulated machines break no promise, and all settles after them",
-        hosts: 0,
+        hosts: hollow(0),
         usual: 279,
         limit: minutes(12),
         long: false,
@@ -188,7 +232,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "drain_cases",
         expects: "each case of a drain, by name, with real controllers and budgets: what leaves, stays and is refused",
-        hosts: 0,
+        hosts: hollow(0),
         usual: 185,
         limit: minutes(15),
         long: false,
@@ -197,7 +241,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "drain_cases_long",
         expects: "cases of a drain that take minutes each: five minutes without the API",
-        hosts: 0,
+        hosts: hollow(0),
         usual: 320,
         limit: minutes(12),
         long: true,
@@ -206,7 +250,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "requests",
         expects: "a command in the daemon's sandbox asks, and a kernel; one that is not live is told, and asks no more",
-        hosts: 1,
+        hosts: hollow(1),
         usual: 99,
         limit: minutes(6),
         long: false,
@@ -215,7 +259,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "policy",
         expects: "the fleet's policy holds and opens; a typo in it, or in the host's file, starts nothing and keeps nobody away",
-        hosts: 1,
+        hosts: hollow(1),
         usual: 84,
         limit: minutes(8),
         long: false,
@@ -224,7 +268,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "hooks",
         expects: "an administrator's units run at their moments, once each; one that fails or hangs does what is configured",
-        hosts: 2,
+        hosts: hollow(2),
         usual: 156,
         limit: minutes(12),
         long: false,
@@ -233,7 +277,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "logged_in",
         expects: "somebody who is logged in reads on his terminal that a reboot is near, and is waited for",
-        hosts: 1,
+        hosts: hollow(1),
         usual: 80,
         limit: minutes(6),
         long: false,
@@ -242,7 +286,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "unsynchronized_clock",
         expects: "a clock that systemd calls unsynchronised shuts the window, unless it is told not to matter",
-        hosts: 1,
+        hosts: hollow(1),
         usual: 54,
         limit: minutes(6),
         long: false,
@@ -251,7 +295,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "needrestart",
         expects: "a service that runs a library which dpkg has replaced asks, until it was restarted",
-        hosts: 1,
+        hosts: hollow(1),
         usual: 89,
         limit: minutes(8),
         long: false,
@@ -260,7 +304,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "livepatch",
         expects: "what a stand-in for Ubuntu's client calls covered waits, and nothing starts without its answer",
-        hosts: 1,
+        hosts: hollow(1),
         usual: 48,
         limit: minutes(6),
         long: false,
@@ -269,7 +313,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "signs",
         expects: "others see that a node waits and has its turn; the only node of a cluster reboots only where that is said",
-        hosts: 1,
+        hosts: hollow(1),
         usual: 137,
         limit: minutes(8),
         long: false,
@@ -278,7 +322,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "interrupted",
         expects: "a host that is not up for long, has a pod that must finish first, or asks too soon or too often does not reboot",
-        hosts: 1,
+        hosts: hollow(1),
         usual: 161,
         limit: minutes(6),
         long: false,
@@ -287,7 +331,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "alerts",
         expects: "alerts of a real Prometheus keep a node from its cordon, and so does one that does not answer",
-        hosts: 1,
+        hosts: hollow(1),
         usual: 116,
         limit: minutes(6),
         long: false,
@@ -296,7 +340,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "after",
         expects: "a node keeps its slot after the uncordon until what [after] asks for is well",
-        hosts: 2,
+        hosts: hollow(2),
         usual: 154,
         limit: minutes(10),
         long: false,
@@ -305,7 +349,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "three_hosts",
         expects: "three hosts with pods reboot once each, one after the other, and budgets are kept",
-        hosts: 3,
+        hosts: hollow(3),
         usual: 90,
         limit: minutes(6),
         long: false,
@@ -314,7 +358,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "other_nodes",
         expects: "nothing starts beside a node that is NotReady, unless so many may be; waiters list no nodes",
-        hosts: 3,
+        hosts: hollow(3),
         usual: 229,
         limit: minutes(12),
         long: false,
@@ -323,7 +367,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "other_control_plane",
         expects: "a control-plane node waits for the nodes and the etcd of the others",
-        hosts: 2,
+        hosts: hollow(2),
         usual: 128,
         limit: minutes(8),
         long: false,
@@ -332,7 +376,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "daemonset_pods",
         expects: "a node whose DaemonSet pods are not ready after the reboot keeps its slot and says so",
-        hosts: 1,
+        hosts: hollow(1),
         usual: 99,
         limit: minutes(6),
         long: false,
@@ -341,7 +385,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "missing_device",
         expects: "a node that comes back without a device keeps its slot until it is there again",
-        hosts: 1,
+        hosts: hollow(1),
         usual: 60,
         limit: minutes(6),
         long: false,
@@ -350,7 +394,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "never_comes_back",
         expects: "a host that stays down keeps its slot and stops the rollout until it is back",
-        hosts: 3,
+        hosts: hollow(3),
         usual: 146,
         limit: minutes(6),
         long: false,
@@ -359,7 +403,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "pdb_allows_nothing",
         expects: "a drain that cannot end is undone, and the others get their turn",
-        hosts: 3,
+        hosts: hollow(3),
         usual: 104,
         limit: minutes(6),
         long: false,
@@ -368,7 +412,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "restart_in_drain",
         expects: "a restart and a reinstallation in the middle of a drain change nothing",
-        hosts: 2,
+        hosts: hollow(2),
         usual: 104,
         limit: minutes(6),
         long: false,
@@ -377,7 +421,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "each_lost",
         expects: "every answer of a cycle gets lost once, or every request: the reboot happens all the same",
-        hosts: 2,
+        hosts: hollow(2),
         usual: 345,
         limit: minutes(8),
         long: true,
@@ -386,7 +430,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "credentials",
         expects: "wrong or missing credentials, rights and servers are named and recovered from",
-        hosts: 1,
+        hosts: hollow(1),
         usual: 83,
         limit: minutes(8),
         long: false,
@@ -395,7 +439,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "package_manager",
         expects: "nothing begins while apt installs; the reboot leaves no half-installed package",
-        hosts: 2,
+        hosts: hollow(2),
         usual: 96,
         limit: minutes(5),
         long: false,
@@ -404,7 +448,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "dpkg_after_stamp",
         expects: "a dpkg that begins just before the call of logind is still seen, and ends in peace",
-        hosts: 1,
+        hosts: hollow(1),
         usual: 83,
         limit: minutes(5),
         long: false,
@@ -413,7 +457,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "inhibitor",
         expects: "an inhibitor taken in the middle of a drain is named and waited for",
-        hosts: 2,
+        hosts: hollow(2),
         usual: 173,
         limit: minutes(5),
         long: false,
@@ -422,7 +466,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "no_cluster",
         expects: "without configuration the service says so; a wrong one is refused; it can be removed",
-        hosts: 2,
+        hosts: hollow(2),
         usual: 62,
         limit: minutes(5),
         long: false,
@@ -431,7 +475,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "remove_unreachable",
         expects: "a removal without the API ends in time, leaves slot and cordon and says what to do",
-        hosts: 1,
+        hosts: hollow(1),
         usual: 58,
         limit: minutes(5),
         long: false,
@@ -440,7 +484,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "remove_in_drain",
         expects: "a removal in the middle of a drain steps back first",
-        hosts: 2,
+        hosts: hollow(2),
         usual: 72,
         limit: minutes(5),
         long: false,
@@ -449,7 +493,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "stays_up",
         expects: "a host that stays up although logind accepted is tried again, then given up in order",
-        hosts: 1,
+        hosts: hollow(1),
         usual: 106,
         limit: minutes(5),
         long: false,
@@ -458,7 +502,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "reboot_refused",
         expects: "where logind refuses, nothing begins, or the next try comes through once it allows it",
-        hosts: 2,
+        hosts: hollow(2),
         usual: 131,
         limit: minutes(6),
         long: false,
@@ -467,7 +511,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "client_certificate",
         expects: "a client certificate works as a token does, and is read again when it is replaced",
-        hosts: 1,
+        hosts: hollow(1),
         usual: 46,
         limit: minutes(6),
         long: false,
@@ -476,7 +520,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "somebody_reboots",
         expects: "a host that somebody reboots in the middle of its drain has had its reboot",
-        hosts: 1,
+        hosts: hollow(1),
         usual: 58,
         limit: minutes(5),
         long: false,
@@ -485,7 +529,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "undone",
         expects: "a drain whose request, slot or cordon is taken away is undone, and nothing is left behind",
-        hosts: 3,
+        hosts: hollow(3),
         usual: 167,
         limit: minutes(6),
         long: false,
@@ -494,7 +538,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "stopped_by_people",
         expects: "holds, a pause, a scheduled shutdown and a removal stop a node, undo its drain, and let it go on",
-        hosts: 2,
+        hosts: hollow(2),
         usual: 200,
         limit: minutes(8),
         long: false,
@@ -503,7 +547,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "windows",
         expects: "nothing starts outside its window or in a freeze, and the window's end undoes a drain",
-        hosts: 1,
+        hosts: hollow(1),
         usual: 178,
         limit: minutes(8),
         long: false,
@@ -512,7 +556,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "observe_mode",
         expects: "a host that only observes says what it would do and writes nothing",
-        hosts: 1,
+        hosts: hollow(1),
         usual: 45,
         limit: minutes(4),
         long: false,
@@ -521,7 +565,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "node_missing",
         expects: "a Node that does not exist is named, with what to set, and nothing is written",
-        hosts: 1,
+        hosts: hollow(1),
         usual: 40,
         limit: minutes(4),
         long: false,
@@ -530,7 +574,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "admin_cordon_stays",
         expects: "a node that an administrator cordoned waits, or reboots and stays cordoned",
-        hosts: 1,
+        hosts: hollow(1),
         usual: 43,
         limit: minutes(4),
         long: false,
@@ -539,7 +583,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "slot_policy",
         expects: "the cluster lets an agent free another's slot only where its Node is gone and it is not stamped",
-        hosts: 2,
+        hosts: hollow(2),
         usual: 59,
         limit: minutes(5),
         long: false,
@@ -548,7 +592,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "release",
         expects: "rebootctl release has a Ready holder step back; it and rebootctl free take a slot once confirmed",
-        hosts: 3,
+        hosts: hollow(3),
         usual: 119,
         limit: minutes(7),
         long: false,
@@ -557,7 +601,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "drain_zoo",
         expects: "of 720 pods of all kinds each is dealt with as by kubectl drain, or differs as docs/drain.md says",
-        hosts: 0,
+        hosts: hollow(0),
         usual: 38,
         limit: minutes(4),
         long: false,
@@ -566,7 +610,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "reclaim",
         expects: "the slot of a host whose Node is gone is taken back after ten minutes",
-        hosts: 2,
+        hosts: hollow(2),
         usual: 785,
         limit: minutes(25),
         long: true,
@@ -575,7 +619,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: KEXEC,
         expects: "a newer kernel asks, is loaded by the hook and started by kexec, and is live: in a virtual machine",
-        hosts: 1,
+        hosts: hollow(1),
         usual: 90,
         limit: minutes(20),
         long: true,
@@ -584,7 +628,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "many_nodes",
         expects: "the list of 5,000 other nodes costs little memory and few requests",
-        hosts: 1,
+        hosts: hollow(1),
         usual: 400,
         limit: minutes(20),
         long: true,
@@ -593,7 +637,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "soft_reboot",
         expects: "a soft reboot proves nothing, undoes nothing and harms nothing in any phase",
-        hosts: 2,
+        hosts: hollow(2),
         usual: 117,
         limit: minutes(7),
         long: true,
@@ -602,7 +646,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "slots_by_hand",
         expects: "a slot that is deleted, taken, freed or applied again in any phase leaves nothing behind",
-        hosts: 4,
+        hosts: hollow(4),
         usual: 188,
         limit: minutes(15),
         long: true,
@@ -611,7 +655,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "requests_by_hand",
         expects: "a request withdrawn, a reboot by hand or another pool in any phase leaves nothing behind",
-        hosts: 3,
+        hosts: hollow(3),
         usual: 285,
         limit: minutes(15),
         long: true,
@@ -620,7 +664,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "cut_off",
         expects: "the same for hosts whose packets vanish or whose connections are refused",
-        hosts: 4,
+        hosts: hollow(4),
         usual: 284,
         limit: minutes(12),
         long: true,
@@ -629,7 +673,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "two_kubelets",
         expects: "of two machines whose kubelets report to one Node one reboots, and neither undoes the other's steps",
-        hosts: 2,
+        hosts: hollow(2),
         usual: 190,
         limit: minutes(8),
         long: true,
@@ -638,7 +682,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "restless",
         expects: "ten minutes of requests with daemons killed, power lost and servers silent in between",
-        hosts: 3,
+        hosts: hollow(3),
         usual: 700,
         limit: minutes(25),
         long: true,
@@ -647,7 +691,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "every_point",
         expects: "the same at every request and D-Bus call of a cycle, each with all that can happen to it",
-        hosts: 4,
+        hosts: hollow(4),
         usual: 3300,
         limit: minutes(240),
         long: true,
@@ -656,7 +700,7 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "faults_long",
         expects: "the same with 1,000 faults",
-        hosts: 0,
+        hosts: hollow(0),
         usual: 1200,
         limit: minutes(45),
         long: true,

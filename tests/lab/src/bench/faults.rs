@@ -9,6 +9,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::faults;
+use crate::lab::LabConfig;
 use crate::scenarios::stage::Stage;
 
 /// What to run.
@@ -31,7 +32,8 @@ pub async fn run(package: PathBuf, options: &Options) -> Result<ExitCode> {
         Some(seed) => seed,
         None => SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
     };
-    let stage = Stage::start(0, package, options.keep.clone().unwrap_or_default()).await?;
+    let stage =
+        Stage::start(LabConfig::with_hosts(0), package, options.keep.clone().unwrap_or_default()).await?;
     let plan = faults::Options { faults: options.faults, seed };
     let report = faults::run(&stage.lab, &stage.observer, &stage.package, plan).await;
     if let Some(keep) = &options.keep {

@@ -78,7 +78,7 @@ async fn not_ready_in_the_end(stage: &Stage, host: &Host) -> Result<()> {
 }
 
 /// Neither uncordoned nor released.
-async fn stays(stage: &Stage, host: &Host, time: Duration) -> Result<()> {
+pub(super) async fn stays(stage: &Stage, host: &Host, time: Duration) -> Result<()> {
     let (name, slot) = (host.name().to_owned(), slot_of(host));
     let given_back = move |state: &State| {
         state.holder(&slot) != Some(&name) || !state.node(&name).is_some_and(|node| node.cordoned_by_us())

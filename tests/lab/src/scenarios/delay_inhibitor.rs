@@ -9,7 +9,7 @@ use super::stage::{CONFIG, CYCLE, SENTINEL, SOON, Stage, kill_daemon, request_re
 use super::status::{Status, wait_phase, wait_status};
 use super::verdict;
 use crate::host::Host;
-use crate::observer::State;
+use crate::observer::{LeaseState, State};
 use crate::progress::say;
 
 /// More than the time after which rebootd would begin to undo, if the host did not go down.
@@ -61,14 +61,7 @@ async fn accepted_and_held_up(stage: &Stage, host: &Host) -> Result<()> {
     host.run_ok(&["rm", SENTINEL]).await?;
     say(format!("{}: the reboot is accepted and held up, and the sentinel is gone", host.name()));
 
-    let (name, slot) = (host.name().to_owned(), slot_of(host));
-    let undone = move |state: &State| {
-        let stamped =
-            |lease: &crate::observer::LeaseState| lease.annotation("rebootd.io/rebooting").is_some();
-        state.holder(&slot) != Some(&name)
-            || !state.leases.get(&slot).is_some_and(|lease| stamped(lease))
-            || !state.node(&name).is_some_and(|node| node.cordoned_by_us())
-    };
+    let undone = undone(host);
     let half = HELD_UP / 2;
     stage.never(&format!("{} undoes something", host.name()), undone.clone(), half).await?;
     kill_daemon(host, "its reboot is held up").await?;
@@ -77,4 +70,15 @@ async fn accepted_and_held_up(stage: &Stage, host: &Host) -> Result<()> {
     let says = |status: &Status| status.says("going-down", &["shutting down"]);
     wait_status(host, "saying that the host shuts down", says, SOON).await?;
     Ok(())
+}
+
+/// Whether anything is given back of what stands while a host with a slot of its own goes down.
+pub(super) fn undone(host: &Host) -> impl FnMut(&State) -> bool + Clone + Send + 'static {
+    let (name, slot) = (host.name().to_owned(), slot_of(host));
+    move |state| {
+        let stamped = |lease: &LeaseState| lease.annotation("rebootd.io/rebooting").is_some();
+        state.holder(&slot) != Some(&name)
+            || !state.leases.get(&slot).is_some_and(|lease| stamped(lease))
+            || !state.node(&name).is_some_and(|node| node.cordoned_by_us())
+    }
 }

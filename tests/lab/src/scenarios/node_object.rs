@@ -57,7 +57,7 @@ async fn while_down(stage: &Stage, host: &Host) -> Result<()> {
 }
 
 /// The new Node is not cordoned: the slot is claimed again for it, then it is cordoned and drained.
-async fn while_draining(stage: &Stage, host: &Host) -> Result<()> {
+pub(super) async fn while_draining(stage: &Stage, host: &Host) -> Result<()> {
     let draining = keep(stage, host, Place::Draining).await?;
     let before = stage.node(host.name())?.uid;
     stage.lab.kubectl(&["delete", "node", host.name()]).await?;
@@ -224,12 +224,6 @@ pub(super) async fn reinstalled(stage: &Stage) -> Result<()> {
         // Its reboot may have been the cause: not even the cordon goes.
         unproven(stage, stamped, true).await
     };
-    let kept = async {
-        keep(stage, kept, Place::Draining).await?;
-        kept.power_off_abruptly().await?;
-        comes_back_as_another(stage, kept).await?;
-        unproven(stage, kept, false).await
-    };
     let deleted = async {
         keep(stage, deleted, Place::Draining).await?;
         deleted.power_off_abruptly().await?;
@@ -239,11 +233,19 @@ pub(super) async fn reinstalled(stage: &Stage) -> Result<()> {
         new_token(stage, deleted).await?;
         unproven(stage, deleted, false).await
     };
-    try_join!(stamped, kept, deleted)?;
+    try_join!(stamped, reinstalled_in_mid_drain(stage, kept), deleted)?;
     for host in &stage.lab.hosts {
         ensure!(host.boots().len() == 2, "{} booted {} times", host.name(), host.boots().len());
     }
     Ok(())
+}
+
+/// Its slot is not stamped, and its Node is kept.
+pub(super) async fn reinstalled_in_mid_drain(stage: &Stage, host: &Host) -> Result<()> {
+    keep(stage, host, Place::Draining).await?;
+    host.power_off_abruptly().await?;
+    comes_back_as_another(stage, host).await?;
+    unproven(stage, host, false).await
 }
 
 async fn comes_back_as_another(stage: &Stage, host: &Host) -> Result<()> {

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use super::stage::Stage;
 use super::{ALL, KEXEC, Scenario, remains};
+use crate::kubelet::Kind;
 use crate::lab::{self, LabConfig};
 use crate::namespaces::Inner;
 use crate::progress::say;
@@ -90,7 +91,11 @@ pub async fn run_all(options: Options) -> Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    lab::prepare(&LabConfig::with_hosts(2)).await?;
+    for kind in [Kind::Hollow, Kind::Real] {
+        if chosen.iter().any(|scenario| scenario.hosts.kind == kind) {
+            lab::prepare(&LabConfig::of_kind(kind, 2)).await?;
+        }
+    }
     if chosen.iter().any(|scenario| scenario.name == KEXEC) {
         virtual_machine::fetch().await?;
     }
@@ -202,7 +207,8 @@ pub async fn run_one(options: Options) -> Result<ExitCode> {
     let package = package::given().context("no package was given")?;
     let (results, _) = options.results()?;
     let deadline = tokio::time::Instant::now() + scenario.limit;
-    let starting = Stage::start(scenario.hosts, package, results.clone());
+    let hosts = LabConfig::of_kind(scenario.hosts.kind, scenario.hosts.count);
+    let starting = Stage::start(hosts, package, results.clone());
     let started = tokio::time::timeout_at(deadline, starting).await;
     let stage = started.context("the lab did not start in time")??;
     let outcome = tokio::time::timeout_at(deadline, (scenario.run)(&stage)).await;

@@ -40,9 +40,9 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Starts a lab with so many hosts; rebootd is on none of them.
-    pub async fn start(hosts: usize, package: PathBuf, results: PathBuf) -> Result<Self> {
-        let lab = Arc::new(Lab::start(LabConfig::with_hosts(hosts)).await?);
+    /// Starts a lab with these hosts; rebootd is on none of them.
+    pub async fn start(hosts: LabConfig, package: PathBuf, results: PathBuf) -> Result<Self> {
+        let lab = Arc::new(Lab::start(hosts).await?);
         let pki = &lab.control_plane.pki;
         let observer = Observer::start(ObserverConfig {
             server: control_plane::server(),
@@ -51,7 +51,7 @@ impl Stage {
             namespace: "rebootd".to_owned(),
         });
         let observer = Arc::new(observer.await?);
-        for number in 0..hosts {
+        for number in 0..lab.hosts.len() {
             tokio::spawn(tell_boots(Arc::clone(&lab), number, Arc::clone(&observer)));
         }
         Ok(Self { lab, observer, package, results })
