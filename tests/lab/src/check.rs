@@ -7,7 +7,8 @@ use anyhow::{Result, ensure};
 use tokio::time::{Instant, sleep};
 
 use crate::host::Host;
-use crate::lab::Lab;
+use crate::kubelet::Kind;
+use crate::lab::{Lab, LabConfig};
 use crate::machine::Ending;
 use crate::network::Cut;
 use crate::progress::say;
@@ -15,9 +16,17 @@ use crate::workload::{self, Deployment};
 
 const LIMIT: Duration = Duration::from_secs(90);
 
-/// Goes through everything once, on a lab with three hosts of which the third has a small root.
+/// Three hollow hosts, of which the third has a small root, and a real one.
+pub fn lab() -> LabConfig {
+    let mut config = LabConfig::with_hosts(4);
+    config.hosts[2].root_size = Some("128M".to_owned());
+    config.hosts[3].kind = Kind::Real;
+    config
+}
+
+/// Goes through everything once.
 pub async fn run(lab: &Lab, deb: Option<&Path>) -> Result<()> {
-    let [first, second, third, ..] = &lab.hosts[..] else { anyhow::bail!("the check needs three hosts") };
+    let [first, second, third, real] = &lab.hosts[..] else { anyhow::bail!("the check needs four hosts") };
     pods(lab).await?;
     reboot(lab, first).await?;
     reboot(lab, second).await?;
@@ -25,6 +34,7 @@ pub async fn run(lab: &Lab, deb: Option<&Path>) -> Result<()> {
     network(first).await?;
     network(second).await?;
     disk(third).await?;
+    containers(lab, real).await?;
     api_server(lab).await?;
     if let Some(deb) = deb {
         for host in [first, second] {
@@ -133,6 +143,19 @@ async fn disk(host: &Host) -> Result<()> {
     host.write_file("/var/tmp/one-more", "fits").await?;
     say(format!("the disk of {} was full and is not any more", host.name()));
     Ok(())
+}
+
+async fn containers(lab: &Lab, host: &Host) -> Result<()> {
+    workload::create_bare_pod(&lab.control_plane, "real", host.name()).await?;
+    workload::wait_running(&lab.control_plane, "real", 1, LIMIT).await?;
+    let logs = lab.kubectl(&["logs", "real"]).await?;
+    ensure!(logs.trim().ends_with(" real START"), "its container says {logs:?}");
+    let processes = lab.kubectl(&["exec", "real", "--", "ps"]).await?;
+    ensure!(processes.contains("/bin/sh /app"), "in its container run {processes}");
+    let inhibitors = host.run_ok(&["systemd-inhibit", "--list", "--no-pager"]).await?;
+    ensure!(inhibitors.contains("kubelet"), "the kubelet does not hold up a shutdown:\n{inhibitors}");
+    say(format!("{} runs containers", host.name()));
+    reboot(lab, host).await
 }
 
 async fn api_server(lab: &Lab) -> Result<()> {

@@ -48,7 +48,7 @@ enum Subcommands {
         #[command(subcommand)]
         benchmark: Benchmark,
     },
-    /// Check the lab itself: reboots, power, network, disk, API server.
+    /// Check the lab itself: reboots, power, network, disk, containers, API server.
     Check {
         /// Also install this package.
         #[arg(long)]
@@ -166,7 +166,7 @@ async fn outside(cli: Cli) -> Result<ExitCode> {
         Subcommands::Run { lab, on, command } => run_in_lab(lab.as_deref(), on, command).await,
         Subcommands::Test(options) => runner::run_all(options).await,
         Subcommands::Check { deb } => {
-            lab::prepare(&LabConfig::with_hosts(3)).await?;
+            lab::prepare(&check::lab()).await?;
             namespaces::run_again_inside(deb.as_deref()).await
         }
     }
@@ -195,9 +195,7 @@ async fn inside(cli: Cli) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Subcommands::Check { .. } => {
-            let mut config = LabConfig::with_hosts(3);
-            config.hosts[2].root_size = Some("128M".to_owned());
-            let lab = Lab::start(config).await?;
+            let lab = Lab::start(check::lab()).await?;
             check::run(&lab, package::given().as_deref()).await?;
             lab.stop().await?;
             say("the lab works");

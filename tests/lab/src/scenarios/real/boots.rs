@@ -117,6 +117,10 @@ async fn pods_hold_it_up(stage: &Stage, host: &Host) -> Result<()> {
     stage.never(&format!("{} undoes something", host.name()), undone(host), MOST_OF_SLOW).await?;
     ensure!(host.boots().len() == 1, "{} did not wait for its pods", host.name());
     host.wait_boot_number(2, CYCLE).await?;
+    // All the while the controller made pods that the kubelet rejected; it waits longer each time before the next one.
+    let misses = |status: &Status| status.says("daemonset-pods", &["agent"]);
+    wait_status(host, "waiting for the DaemonSet's next pod", misses, SOON).await?;
+    stage.lab.control_plane.restart_controllers().await?;
     verdict::settled(stage, host).await?;
     let all = processes::of(host)?;
     let first = all.iter().find(|it| it.pod.starts_with("slow-"));
