@@ -140,6 +140,15 @@ pub const ALL: &[Scenario] = &[
         run: |stage| Box::pin(real::drains::run(stage)),
     },
     Scenario {
+        name: "real_findings",
+        expects: "static pods count, a kubelet may start late, no slot waits for a person, and no reboot under his hands",
+        hosts: real(3),
+        usual: 110,
+        limit: minutes(8),
+        long: false,
+        run: |stage| Box::pin(real::findings::run(stage)),
+    },
+    Scenario {
         name: "cordons_by_hand",
         expects: "a person who cordons or uncordons in any phase is obeyed, and no cordon of ours is left",
         hosts: hollow(3),
