@@ -143,7 +143,7 @@ pub const ALL: &[Scenario] = &[
         name: "real_findings",
         expects: "static pods count, a kubelet may start late, no slot waits for a person, and no reboot under his hands",
         hosts: real(3),
-        usual: 110,
+        usual: 75,
         limit: minutes(8),
         long: false,
         run: |stage| Box::pin(real::findings::run(stage)),

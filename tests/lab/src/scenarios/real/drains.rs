@@ -8,6 +8,7 @@ use tokio::try_join;
 
 use super::super::node_object;
 use super::super::stage::{CONFIG, CYCLE, SOON, Stage, request_reboot, slot_of};
+use super::super::status::{Status, wait_status};
 use super::super::verdict;
 use super::{pods, processes};
 use crate::host::Host;
@@ -16,6 +17,7 @@ use crate::progress::say;
 use crate::workload;
 
 const PRE_STOP: u32 = 5;
+const GRACE: u32 = 10;
 const PODS: usize = 3;
 /// More than its pods would take to leave.
 const STAYS: Duration = Duration::from_secs(15);
@@ -49,7 +51,7 @@ pub(in crate::scenarios) async fn run(stage: &Stage) -> Result<()> {
 /// Pods that leave when they have noted so, on one host only.
 async fn leaving_pods(stage: &Stage, host: &Host) -> Result<()> {
     let name = format!("web-{}", host.name());
-    let spec = pods::with_pre_stop(pods::spec(20, &[("END_AFTER", "1")]), PRE_STOP);
+    let spec = pods::with_pre_stop(pods::spec(GRACE, &[("END_AFTER", "1")]), PRE_STOP);
     let web = pods::controlled("Deployment", &name, u32::try_from(PODS)?, pods::on(host, spec));
     pods::create(&stage.lab.control_plane, &[web]).await?;
     workload::wait_running(&stage.lab.control_plane, &name, PODS, SOON).await
@@ -74,6 +76,8 @@ async fn kubelet_stops(stage: &Stage, host: &Host) -> Result<()> {
         !drains || stamped(&slot)
     };
     stage.never("the drain goes on, or back", goes_on, STAYS).await?;
+    let stuck = |status: &Status| status.says("pods-stuck", &["default/web-node1"]);
+    wait_status(host, "naming pods past their grace", stuck, SOON).await?;
     host.run_ok(&["systemctl", "start", "kubelet"]).await?;
     host.wait_boot_number(2, CYCLE).await?;
     verdict::settled(stage, host).await?;

@@ -9,7 +9,7 @@ use tokio::try_join;
 
 use super::super::after_boot::stays;
 use super::super::stage::{CONFIG, CYCLE, SOON, Stage, request_reboot, slot_of};
-use super::super::status::wait_phase;
+use super::super::status::{Status, wait_phase, wait_status};
 use super::super::verdict;
 use super::pods;
 use crate::host::Host;
@@ -73,7 +73,9 @@ async fn kubelet_waits(stage: &Stage, host: &Host) -> Result<()> {
 /// It was Ready at the stamp, so it has to be Ready again.
 async fn static_pod_is_not_ready(stage: &Stage, host: &Host) -> Result<()> {
     stays(stage, host, STAYS).await?;
-    wait_phase(host, "returning", SOON).await?;
+    let pod = format!("default/static-{}", host.name());
+    let misses = |status: &Status| status.says("daemonset-pods", &[&pod]);
+    wait_status(host, "waiting for the static pod", misses, SOON).await?;
     host.write_file("/run/lab-static/is-well", "").await?;
     say(format!("{}: the static pod is well again", host.name()));
     verdict::settled(stage, host).await?;
@@ -111,7 +113,8 @@ async fn person_has_drained(stage: &Stage, host: &Host) -> Result<()> {
     let drain = ["drain", host.name(), "--ignore-daemonsets", "--delete-emptydir-data", "--force"];
     stage.lab.kubectl(&drain).await?;
     request_reboot(host).await?;
-    wait_phase(host, "waiting", SOON).await?;
+    let cordoned = |status: &Status| status.says("foreign-cordon", &["kubectl uncordon"]);
+    wait_status(host, "waiting for a person", cordoned, SOON).await?;
     let slot = slot_of(host);
     stage
         .never("it claims under a person's hands", move |state| state.holder(&slot).is_some(), STAYS)
