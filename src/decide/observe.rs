@@ -242,7 +242,9 @@ fn back_off(world: &mut World, failures: u32, asked: Option<Duration>) {
     const LAST_IN_TURN: Duration = Duration::from_secs(5);
     const LEAST: Duration = Duration::from_millis(100);
     let node = world.cluster.node.last().and_then(Option::as_ref);
-    let last = if node.is_some_and(|node| node.mark.is_some()) { LAST_IN_TURN } else { LAST };
+    // After a boot the network may be late, and nothing was read yet: then the memory tells.
+    let cordoned = node.map_or(world.memory.cordoned_at.is_some(), |node| node.mark.is_some());
+    let last = if cordoned { LAST_IN_TURN } else { LAST };
     let ceiling = FIRST.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(last);
     let share = jitter(&[&world.process, &failures.to_string()]);
     // The jitter is added to the delay that the server asks for: it spreads a thousand waiting nodes.
