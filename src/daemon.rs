@@ -211,7 +211,7 @@ fn left_behind(node: &str, last: Option<&Status>) -> String {
          {holds} What it holds it keeps, so that no other node goes down meanwhile.\n\
          Once the node is well, run this where there is kubectl, and rebootctl (on any other host with rebootd):\n\
          \n  kubectl uncordon {node}\
-         \n  kubectl get node {node} -o jsonpath='{{.metadata.annotations.rebootd\\.io/added}}'   # rebootd put these there: remove them, too\
+         \n  kubectl get node {node} -o jsonpath='{{.metadata.annotations.rebootd\\.io/added}}'   # of these names, remove each label and annotation: kubectl label|annotate node {node} NAME-\
          \n  kubectl annotate node {node} rebootd.io/cordon- rebootd.io/added- rebootd.io/nonce-\
          \n  kubectl label node {node} rebootd.io/waiting- rebootd.io/pool-\
          \n  kubectl taint node {node} rebootd.io/waiting-   # if `waiting_taint` was on\

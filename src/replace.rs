@@ -13,13 +13,21 @@ pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> 
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
     let new = Path::new(&new);
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(new)?;
+    if let Err(error) = write(new, content, mode) {
+        // On a full disk, half a file would take the room that something smaller needs.
+        let _ = fs::remove_file(new);
+        return Err(error);
+    }
+    fs::rename(new, path)?;
+    sync_directory(path)
+}
+
+fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)?;
     file.set_permissions(Permissions::from_mode(mode))?;
     file.write_all(content)?;
     // Content before name: otherwise a crash may leave the name with nothing behind it.
-    file.sync_all()?;
-    fs::rename(new, path)?;
-    sync_directory(path)
+    file.sync_all()
 }
 
 /// Removes a file, even across a power loss; returns false if there is none.

@@ -32,7 +32,7 @@ impl Configuration {
     pub(super) fn keep(&self) {
         let Some(path) = &self.kept else { return };
         if let Err(error) = self.files.store(path) {
-            tracing::warn!(%error, path = %path.display(), "cannot keep the configuration");
+            tracing::warn!("cannot keep the configuration in {}: {error}", path.display());
         }
     }
 

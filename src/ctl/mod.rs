@@ -1,5 +1,8 @@
 //! `rebootctl`: how people see what rebootd does, and stop it. A file for each subcommand.
 
+#[macro_use]
+mod output;
+
 mod config;
 mod fleet;
 mod free;

@@ -89,6 +89,9 @@ impl From<&Status> for Besides {
     }
 }
 
+/// While a window is closed, nothing else is read.
+const NOT_ASKED: &str = "nothing else is known; most gates are asked once a window is open";
+
 impl Besides {
     fn line(&self) -> String {
         let reasons: Vec<&str> = self.reasons.iter().map(|reason| reason.message.as_str()).collect();
@@ -96,7 +99,7 @@ impl Besides {
         let idle = (self.phase == Phase::Idle.word()).then_some("nothing asks for a reboot");
         let reasons: Vec<&str> = idle.into_iter().chain(reasons).collect();
         if reasons.is_empty() {
-            self.phase.clone()
+            format!("{}: {NOT_ASKED}", self.phase)
         } else {
             format!("{}: {}", self.phase, reasons.join("; "))
         }
@@ -244,7 +247,7 @@ mod tests {
             besides("waiting", &["held", "window-closed", "backing-off"]),
             "waiting: the reason held; the reason backing-off"
         );
-        assert_eq!(besides("waiting", &["frozen"]), "waiting");
+        assert!(besides("waiting", &["frozen"]).ends_with("most gates are asked once a window is open"));
         assert_eq!(besides("idle", &[]), "idle: nothing asks for a reboot");
         assert_eq!(besides("idle", &["held"]), "idle: nothing asks for a reboot; the reason held");
     }
