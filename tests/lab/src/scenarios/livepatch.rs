@@ -19,6 +19,8 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     host.write_file(SAYS, "yes-kernel-livepatches-applied\n").await?;
     stage.install_alone(host, &format!("{CONFIG}[host]\nlivepatched_min_age = \"30d\"\n")).await?;
     host.run_ok(&["systemctl", "enable", "--now", "rebootd-livepatch.path"]).await?;
+    // The unit that the path wants has ended: systemd would not start it again beside itself.
+    host.run_ok(&["systemctl", "start", UNIT]).await?;
     wait_phase(host, "idle", SOON).await?;
 
     request_reboot(host).await?;

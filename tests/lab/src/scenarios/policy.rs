@@ -27,7 +27,8 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
 
     apply(stage, &FROZEN.replace("freeze", "freze")).await?;
     request_reboot(host).await?;
-    let typo = |status: &Status| status.says("policy-unreadable", &["freze", "did you mean \"freeze\""]);
+    let typo =
+        |status: &Status| status.says("policy-unreadable", &["freze", "did you mean [nodes.policy.freeze]?"]);
     wait_status(host, "a typo starts nothing", typo, SOON).await?;
     let refused = host.run(&["rebootctl", "windows"]).await?;
     ensure!(!refused.status.success(), "rebootctl windows passes over a policy that is not understood");
