@@ -57,12 +57,14 @@ pub(super) fn begun(world: &mut World) {
     });
 }
 
-/// The Node was read. The first time that it is Ready in this boot, it is back from the reboot.
+/// The Node was read. The first time that it is Ready after a reboot whose turn is still under way, it is back. Of a
+/// turn that is over, nobody knows when that was.
 pub(super) fn node_read(world: &mut World) {
     let (here, now) = (world.host.boot_id.clone(), wall(world));
     let node = world.cluster.node.current().and_then(Option::as_ref);
     let is_back = node.is_some_and(|node| node.ready && node.boot_id == here);
-    if let Some(last) = world.memory.last_reboot.as_mut().filter(|last| is_back && last.boot_id != here) {
+    let last = under_way(&mut world.memory.last_reboot);
+    if let Some(last) = last.filter(|last| is_back && last.boot_id != here) {
         last.ready_at.get_or_insert(now);
     }
 }
@@ -77,9 +79,12 @@ pub(super) fn slots_read(world: &mut World) {
     let proof = held_here(world).find_map(|slot| {
         let stamp =
             slot.stamp.as_ref().filter(|stamp| stamp.boot_id != *here && !stamp.boot_id.is_empty())?;
+        let at = Duration::from_secs(world.now.wall.saturating_sub(world.now.boot).as_secs());
         Some(LastReboot {
             boot_id: stamp.boot_id.clone(),
-            at: Duration::from_secs(world.now.wall.saturating_sub(world.now.boot).as_secs()),
+            at,
+            // How long the host was away is not known: no time is never too long for a pod.
+            ready_at: Some(at),
             why: slot.claim.reason.clone(),
             ending: Some(Ending::UnderWay),
             ..LastReboot::default()
@@ -133,7 +138,7 @@ fn wall(world: &World) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::{Claim, Memory, Now};
+    use crate::decide::{Claim, Memory, NodeView, Now};
 
     /// Back from a reboot that was asked for in the boot `before`, with the slot still held or not.
     fn back(held: bool, uncordoned_at: Option<Duration>) -> World {
@@ -191,6 +196,46 @@ mod tests {
         looked(&mut world);
         released(&mut world, None);
         assert_eq!(ending(&world), None);
+    }
+
+    /// How long the host was away, once its Node is seen Ready.
+    fn away(mut world: World) -> Option<Duration> {
+        let node = NodeView { ready: true, boot_id: "here".into(), ..NodeView::default() };
+        world.cluster.node.take(Ok(Some(node)));
+        node_read(&mut world);
+        world.memory.last_reboot.as_ref().and_then(LastReboot::away_for)
+    }
+
+    #[test]
+    fn how_long_the_host_was_away_is_known_only_of_a_turn_that_is_under_way() {
+        let mut world = back(true, None);
+        world.memory.last_reboot.as_mut().unwrap().at = Duration::from_secs(70);
+        assert_eq!(away(world.clone()), Some(Duration::from_secs(30)));
+        // As an earlier version left it, days ago.
+        world.memory.last_reboot.as_mut().unwrap().ending = Some(Ending::Well);
+        assert_eq!(away(world), None);
+    }
+
+    #[test]
+    fn a_reboot_that_only_the_slot_proves_says_nothing_of_how_long_it_took() {
+        let mut world = back(true, None);
+        world.memory.last_reboot = None;
+        world.cluster.slots.take(Ok(vec![SlotView {
+            holder: Some("n".into()),
+            claim: Claim { machine_id: Some("m".into()), ..Claim::default() },
+            stamp: Some(crate::decide::Stamp {
+                boot_id: "before".into(),
+                attempt: 1,
+                at: Duration::from_secs(1),
+                unready: Default::default(),
+                request: None,
+            }),
+            ..SlotView::default()
+        }]));
+        slots_read(&mut world);
+        // Counted from the boot, so that `min_interval` holds.
+        assert_eq!(world.memory.last_reboot.as_ref().map(|last| last.at), Some(Duration::from_secs(91)));
+        assert_eq!(away(world), Some(Duration::ZERO));
     }
 
     #[test]

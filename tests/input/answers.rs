@@ -408,7 +408,7 @@ const INPUTS: &[Input] = &[
             });
             match event {
                 Ok(Some(Event::Annotations { hold, .. })) => Ok(shown(&hold)),
-                // It begins anew later.
+                // It starts again later.
                 Err(_elapsed) => Ok("no event".to_owned()),
                 Ok(other) => panic!("{other:?}"),
             }

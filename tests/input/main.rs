@@ -3,7 +3,7 @@
 //!
 //! Each answer has to be a fact or a clear error, in words that a terminal, the journal and systemd can take, after a
 //! bounded time and a bounded number of bytes read. All of them are in the `.txt` files beside this one, so that a
-//! person can judge them; `BLESS=1` writes these anew.
+//! person can judge them; `BLESS=1` writes these again.
 
 #![allow(
     clippy::unwrap_used,

@@ -60,8 +60,15 @@ impl Situation<'_> {
             return Wish { until: Some(overdue).filter(|at| *at > self.world.now.boot), ..wish }
                 .because(Reason::DaemonSetPods { pods });
         }
+        let wanted_back = slot.step_back.is_some() || self.world.step_back;
         let uncordoned = !self.cordon_is_ours() && self.world.is_settled(&self.node.uid);
         let wish = wish.because(Reason::DaemonSetPodsOverdue { pods, limit });
-        if uncordoned && after.at_limit == AtLimit::Keep { wish } else { give_back(wish) }
+        match after.at_limit {
+            // A person may free the slot meanwhile.
+            AtLimit::Keep if uncordoned && !wanted_back => {
+                Wish { watched: wish.watched.with(Part::Slots), ..wish }
+            }
+            AtLimit::Keep | AtLimit::Release => give_back(wish),
+        }
     }
 }

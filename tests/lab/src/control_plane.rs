@@ -85,7 +85,7 @@ impl ControlPlane {
         self.start_controllers().await
     }
 
-    /// Starts controller manager and scheduler anew, which forget how long they wanted to wait before another try.
+    /// Starts controller manager and scheduler again: they forget how long they wanted to wait before another try.
     pub async fn restart_controllers(&self) -> Result<()> {
         self.stop_controllers().await?;
         self.start_controllers().await

@@ -18,7 +18,7 @@ const DIRECTORY: &str = "usr/local/share/lab-containers";
 const APPLETS: [&str; 12] =
     ["sh", "cat", "cut", "date", "env", "kill", "ls", "ps", "sleep", "tee", "touch", "wget"];
 
-/// containerd keeps them over a reboot; a machine that was installed anew has lost them.
+/// containerd keeps them over a reboot; a machine that was installed again has lost them.
 const UNIT: &str = "[Unit]
 Description=Container images of the lab
 After=containerd.service

@@ -86,7 +86,7 @@ async fn runtime_is_broken(stage: &Stage, host: &Host) -> Result<()> {
     stays(stage, host, STAYS).await?;
     let restarts = host.run_ok(&["systemctl", "show", "--property=NRestarts", "--value", "kubelet"]).await?;
     say(format!(
-        "{}: without containerd the kubelet was started anew {} times",
+        "{}: without containerd the kubelet was started again {} times",
         host.name(),
         restarts.trim()
     ));

@@ -94,7 +94,7 @@ pub(super) fn budget(name: &str, max_unavailable: u32) -> Value {
     })
 }
 
-/// A Job with one pod, which starts anew elsewhere when it is evicted.
+/// A Job with one pod, which starts again elsewhere when it is evicted.
 pub(super) fn job(name: &str, mut spec: Value) -> Value {
     spec["restartPolicy"] = json!("Never");
     json!({
