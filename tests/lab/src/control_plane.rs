@@ -53,6 +53,7 @@ pub struct ControlPlane {
     api_server: Mutex<Option<Child>>,
     /// Held, because they are killed when dropped.
     others: Mutex<Vec<Child>>,
+    applying: Mutex<()>,
 }
 
 impl ControlPlane {
@@ -71,6 +72,7 @@ impl ControlPlane {
             admin_kubeconfig: directory.join("admin.kubeconfig"),
             api_server: Mutex::new(None),
             others: Mutex::new(Vec::new()),
+            applying: Mutex::new(()),
         };
         let admin = control_plane.pki.client("admin", "lab-admin", &["system:masters"])?;
         fs::write(&control_plane.admin_kubeconfig, control_plane.kubeconfig(&server(), &admin)?)?;
@@ -192,6 +194,14 @@ impl ControlPlane {
         let mut all = arguments.to_vec();
         all.push("-ojson");
         serde_json::from_str(&self.kubectl(&all).await?).context("kubectl printed no JSON")
+    }
+
+    /// Applies the manifests of a directory. One at a time: of two `kubectl apply` that see at the same time that an
+    /// object is missing, one fails with *AlreadyExists*.
+    pub async fn apply_directory(&self, directory: &Path) -> Result<()> {
+        let _one_at_a_time = self.applying.lock().await;
+        self.kubectl(&["apply", "-f", &directory.to_string_lossy()]).await?;
+        Ok(())
     }
 
     /// Applies manifests, as YAML or JSON.

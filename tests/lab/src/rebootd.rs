@@ -20,8 +20,7 @@ pub async fn install(
     config: &str,
 ) -> Result<()> {
     install_package(host, deb).await?;
-    let manifests = host.root().join(MANIFESTS);
-    control_plane.kubectl(&["apply", "-f", &manifests.to_string_lossy()]).await?;
+    control_plane.apply_directory(&host.root().join(MANIFESTS)).await?;
     write_kubeconfig(control_plane, host, server).await?;
     host.write_file("/etc/rebootd/config.toml", config).await?;
     host.run_ok(&["systemctl", "restart", "rebootd"]).await?;
