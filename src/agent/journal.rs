@@ -139,7 +139,9 @@ pub(super) fn tell_plan(world: &World, settings: &Settings) {
                 stay += 1;
                 tracing::debug!("{} {verdict}", pod.key);
             }
-            Verdict::Warn(_) | Verdict::Refuse(_) => tracing::warn!("{} {verdict}", pod.key),
+            Verdict::Warn(_) | Verdict::Await(..) | Verdict::Refuse(_) => {
+                tracing::warn!("{} {verdict}", pod.key)
+            }
             Verdict::Evict => {}
         }
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::*;
 use crate::access::{ApiAccess, Credential, PemSource};
 use crate::decide::settings::{
-    AfterSettings, BarePods, DrainMode, DrainSettings, EmptyDirPods, ForeignCordon, GatesSettings,
-    HooksSettings, HostSettings, Mode, OnTimeout, PolicySettings, SignsSettings,
+    AfterSettings, BarePods, BlockingPodsAfter, DrainMode, DrainSettings, EmptyDirPods, ForeignCordon,
+    GatesSettings, HooksSettings, HostSettings, Mode, OnTimeout, PolicySettings, SignsSettings,
 };
 use crate::decide::{Open, Windows};
 
@@ -113,6 +113,8 @@ fn nothing_configured_gives_the_defaults() {
             min_uptime: Duration::ZERO,
             blocking_pods: vec![],
             blocking_annotations: vec![],
+            blocking_pods_after: BlockingPodsAfter::Request,
+            blocking_pods_limit: Duration::from_secs(6 * 3600),
             foreign_cordon: ForeignCordon::Wait,
             control_plane_labels: vec![],
             require_installed_packages: true,

@@ -240,7 +240,7 @@ pub(super) fn no_pod_stands_in_the_way(asked: &Asked<'_>) -> Vec<Closed> {
         .iter()
         .filter_map(|planned| match &planned.verdict {
             Verdict::Refuse(why) => Some(format!("{}: {why}", planned.pod.key)),
-            Verdict::Evict | Verdict::Warn(_) | Verdict::Leave(_) => None,
+            Verdict::Evict | Verdict::Warn(_) | Verdict::Await(..) | Verdict::Leave(_) => None,
         })
         .collect();
     let Some(first) = refused.first() else { return vec![] };

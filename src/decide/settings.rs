@@ -15,8 +15,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::values::{
-    AtLimit, BarePods, DeleteRefused, DrainMode, EmptyDirPods, ForeignCordon, Mode, ObjectField,
-    OnHookFailure, OnTimeout, Prometheus, Query, Yielding,
+    AtLimit, BarePods, BlockingPodsAfter, DeleteRefused, DrainMode, EmptyDirPods, ForeignCordon, Mode,
+    ObjectField, OnHookFailure, OnTimeout, Prometheus, Query, Yielding,
 };
 use self::written::{AnyTime, AtLeast, Between, Ignorable, ZeroIsNone};
 use super::{Hook, Windows};
@@ -203,6 +203,12 @@ table! {
         /// No pod on this node may have annotations that match any of these.
         #[serde(skip_serializing)]
         pub blocking_annotations: Vec<Selector> = Vec::new(),
+        /// After which step the pods that match are waited for.
+        pub blocking_pods_after: BlockingPodsAfter = BlockingPodsAfter::Request,
+        /// How long they are waited for if that step is the cordon, counted from the claim.
+        #[serde(with = "AtLeast::<1>")]
+        // Jobs that run for longer are seldom.
+        pub blocking_pods_limit: Duration = minutes(6 * 60),
         /// This query must find nothing.
         #[serde(skip)]
         pub query: Option<Query> = None,

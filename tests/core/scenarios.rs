@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use rebootd::decide::settings::{
-    AtLimit, DrainMode, ForeignCordon, ObjectField, OnHookFailure, OnTimeout, Prometheus, Query, Yielding,
+    AtLimit, BlockingPodsAfter, DrainMode, ForeignCordon, ObjectField, OnHookFailure, OnTimeout, Prometheus,
+    Query, Yielding,
 };
 use rebootd::decide::*;
 use rebootd::notation::*;
@@ -245,6 +246,10 @@ fn tell_checks(cluster: &mut Cluster, number: usize, command: &str, rest: &str) 
         "taint-gone" => cluster.change_node(number, |node| node.repelling_taints.clear()),
         "leaving-pods" => host.settings.drain.leaving_pods = Some(seconds(rest)),
         "leave-pods" => host.settings.drain.leave_pods = vec![rest.parse().unwrap()],
+        "block-after-cordon" => {
+            gates.blocking_pods_after = BlockingPodsAfter::Cordon;
+            gates.blocking_pods_limit = seconds(rest);
+        }
         "block-by-annotation" => gates.blocking_annotations = vec![rest.parse().unwrap()],
         "pod-annotation" => {
             let (name, annotation) = rest.split_once(' ').unwrap();

@@ -94,6 +94,7 @@ pub(in crate::decide) fn evictions_begun(cluster: &mut Cluster, pods: &[PodKey],
     if how == How::DryRun {
         return rehearsal::begun(drain, pods, now);
     }
+    drain.evicting_since.get_or_insert(now);
     for key in pods {
         let record = drain.pods.entry(key.uid.clone()).or_default();
         if record.asked == 0 {

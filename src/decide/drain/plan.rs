@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
-use super::super::settings::{BarePods, DrainMode, EmptyDirPods, Settings};
+use super::super::settings::{BarePods, BlockingPodsAfter, DrainMode, EmptyDirPods, Settings};
 use super::super::text::span;
 use super::super::world::{LastReboot, World};
 use super::super::{Budget, Owner, PodView};
@@ -32,6 +32,8 @@ pub enum Verdict {
     Warn(Vec<Warning>),
     /// It stays, and the reboot ends it.
     Leave(Leave),
+    /// Nothing is evicted before it has ended: the key that says so, and its selector as written.
+    Await(&'static str, String),
     /// It stands in the way of the reboot until a person has decided.
     Refuse(Refusal),
 }
@@ -144,8 +146,11 @@ fn blocking(pod: &PodView, _: &World, settings: &Settings) -> Opinion {
     let by_annotation = || gates.blocking_annotations.iter().find(|it| it.selects(&pod.annotations));
     let by = by_label.map(|it| ("blocking_pods", it));
     match by.or_else(|| by_annotation().map(|it| ("blocking_annotations", it))) {
-        Some((key, selector)) => Opinion::Is(Verdict::Refuse(Refusal::Blocking(key, selector.to_string()))),
         None => Opinion::Okay,
+        Some((key, selector)) => Opinion::Is(match gates.blocking_pods_after {
+            BlockingPodsAfter::Request => Verdict::Refuse(Refusal::Blocking(key, selector.to_string())),
+            BlockingPodsAfter::Cordon => Verdict::Await(key, selector.to_string()),
+        }),
     }
 }
 
@@ -252,6 +257,9 @@ impl fmt::Display for Verdict {
                 write!(f, "is evicted: {}", costs.join("; "))
             }
             Verdict::Leave(why) => write!(f, "stays: {}", why.text()),
+            Verdict::Await(key, selector) => {
+                write!(f, "is waited for: `{key}` in [gates] names it ({selector})")
+            }
             Verdict::Refuse(refusal) => write!(f, "stands in the way: {refusal}"),
         }
     }

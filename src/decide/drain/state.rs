@@ -39,6 +39,8 @@ pub struct DrainState {
     pub gone: Vec<GonePod>,
     /// When the last of them left, in time since boot.
     pub last_gone: Duration,
+    /// When this process first asked for an eviction in this turn.
+    pub evicting_since: Option<Duration>,
     /// When this process first saw its cordon answered in this turn, or its confirmation of a person's cordon.
     pub cordoned: Option<Duration>,
     /// The result of the dry run before this try.

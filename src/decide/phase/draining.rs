@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::super::drain::{self, Planned, Queue, Rehearsed, Verdict};
 use super::super::gates::Moment;
 use super::super::questions::window_left;
-use super::super::settings::OnTimeout;
+use super::super::settings::{BlockingPodsAfter, OnTimeout};
 use super::super::wish::{CLUSTER, DRAIN_LOOK, GATE_LOOK, OTHERS_LOOK, TROUBLE_LOOK, WITH_PODS, Wish};
 use super::super::{
     AbortReason, Effect, Eviction, Hook, How, Part, Parts, Phase, PodView, Reason, SlotChange, SlotView,
@@ -71,6 +71,12 @@ impl Situation<'_> {
         plan.filter(|it| matches!(it.verdict, Verdict::Evict | Verdict::Warn(_))).map(|it| it.pod).collect()
     }
 
+    /// The pods that have to end by themselves before any is evicted.
+    fn awaited(&self) -> Vec<&PodView> {
+        let plan = self.plan().into_iter();
+        plan.filter(|it| matches!(it.verdict, Verdict::Await(..))).map(|it| it.pod).collect()
+    }
+
     /// Whether no pod is left that has to leave or stands in the way.
     fn is_empty(&self) -> bool {
         self.world.cluster.pods.last().is_some()
@@ -79,8 +85,27 @@ impl Situation<'_> {
 
     // ---- the deadline ----
 
-    /// When the drain has to be over: counted from the claim, and not after the end of the window. A claim whose time
-    /// was changed by hand is overdue: it is undone, and the slot claimed again.
+    /// Until when pods may be waited for that have to end by themselves.
+    fn awaited_until(&self, slot: &SlotView) -> Duration {
+        let gates = &self.settings.gates;
+        let wait = match gates.blocking_pods_after {
+            BlockingPodsAfter::Request => Duration::ZERO,
+            BlockingPodsAfter::Cordon => gates.blocking_pods_limit,
+        };
+        slot.claim.at.unwrap_or_default() + wait
+    }
+
+    /// From when the time of the drain counts: the claim, or the end of the wait for those pods. Nothing stores when
+    /// that was. A new process takes its first eviction for it, so it may give the drain more time, but never more
+    /// than the limit of that wait.
+    fn counted_from(&self, slot: &SlotView) -> Duration {
+        let until = self.awaited_until(slot);
+        let claimed = slot.claim.at.unwrap_or_default();
+        self.world.cluster.drain.evicting_since.map_or(until, |since| since.clamp(claimed, until))
+    }
+
+    /// When the drain has to be over, at the end of the window at the latest. A claim whose time was changed by hand is
+    /// overdue: it is undone, and the slot claimed again.
     pub(super) fn deadline(&self, slot: &SlotView) -> Duration {
         let drain = &self.settings.drain;
         let longest = || {
@@ -90,7 +115,12 @@ impl Situation<'_> {
         let balancers = self.settings.drain.leave_load_balancers.unwrap_or_default();
         let timeout =
             drain.timeout.unwrap_or_else(|| LEAST_TIMEOUT.max(longest() + BEYOND_GRACE) + balancers);
-        let deadline = slot.claim.at.map_or(Duration::ZERO, |at| at + timeout);
+        let gives_up = drain.on_timeout == OnTimeout::Abort && !self.awaited().is_empty();
+        let deadline = match slot.claim.at {
+            None => Duration::ZERO,
+            Some(_) if gives_up => self.awaited_until(slot),
+            Some(_) => self.counted_from(slot) + timeout,
+        };
         let window_left = window_left(self.world, self.settings);
         window_left.map_or(deadline, |left| deadline.min(self.world.now.boot + left))
     }
@@ -140,6 +170,7 @@ impl Situation<'_> {
         if attempt == 1 && self.is_refused_for_sure() {
             return self.aborting(slot, AbortReason::PodsRefused);
         }
+        let awaited = self.awaited();
         let left = self.left();
         if let Some(stuck) =
             left.iter().filter_map(|pod| drain::named_from(&self.world.cluster.drain, pod)).min()
@@ -151,8 +182,12 @@ impl Situation<'_> {
         }
         let goes_on = self.goes_on_without(slot, &left);
         if goes_on {
-            wish.reasons.push(Reason::GoesOn { left: left.len() });
+            wish.reasons.push(Reason::GoesOn { left: left.len() + awaited.len() });
         } else {
+            let until = self.deadline(slot);
+            let pods = healthy::named(&awaited);
+            let waits = Reason::BlockingPods { pods, left: until.saturating_sub(now) };
+            wish.reasons.extend((!awaited.is_empty()).then_some(waits));
             wish.reasons.extend(drain::progress(self.world, &left));
             wish.reasons.extend(self.asked().reasons(Moment::Pods));
             // Pods do not leave a node whose kubelet or runtime is down.
@@ -168,6 +203,12 @@ impl Situation<'_> {
         if let Some(until) = self.balancers_leave_until().filter(|until| !goes_on && now < *until) {
             wish.wake_at(until, now);
             wish.reasons.insert(0, Reason::LeavingLoadBalancers { left: until - now });
+            return wish;
+        }
+        // Pods that would move for nothing if these did not end stay as long as that.
+        let awaited_until = self.awaited_until(slot);
+        if !awaited.is_empty() && now < awaited_until {
+            wish.wake_at(awaited_until, now);
             return wish;
         }
         let drained = goes_on || self.is_empty();
@@ -213,8 +254,7 @@ impl Situation<'_> {
         let grace = settings.grace_period;
         let last_grace = left.iter().filter(|pod| pod.critical).map(|pod| grace.unwrap_or(pod.grace)).max();
         let late_from = self.deadline(slot).saturating_sub(last_grace.unwrap_or_default() + LAST_CHANCE);
-        let delete_from =
-            settings.delete.as_ref().map(|delete| slot.claim.at.unwrap_or_default() + delete.after);
+        let delete_from = settings.delete.as_ref().map(|delete| self.counted_from(slot) + delete.after);
         wish.wake_at(late_from, now);
         delete_from.iter().for_each(|at| wish.wake_at(*at, now));
 

@@ -70,6 +70,16 @@ impl Yielding {
     }
 }
 
+/// After which step of a turn blocking pods are waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BlockingPodsAfter {
+    /// Nothing is claimed while there is one; others may come meanwhile.
+    Request,
+    /// No other can come, but the node holds its slot meanwhile.
+    Cordon,
+}
+
 /// What happens when a drain takes too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -105,7 +115,7 @@ pub enum EmptyDirPods {
 /// Pods whose eviction is refused for too long are deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeleteRefused {
-    /// This long after the claim.
+    /// This long after the claim, or after the wait for blocking pods that follows it.
     pub after: Duration,
     /// In these namespaces.
     pub namespaces: BTreeSet<String>,
