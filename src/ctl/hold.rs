@@ -43,7 +43,10 @@ impl Unhold {
         let before = hold::read(path);
         match hold::remove(path).with_context(not_changed)? {
             true => println!("This node is no longer held."),
-            false => println!("This node was not held by rebootctl."),
+            false => println!(
+                "This node was not held by rebootctl. An annotation holds it as well; to remove it:\n  \
+                 kubectl annotate node NODE rebootd.io/hold-"
+            ),
         }
         before.ok().flatten().iter().for_each(|before| println!("The hold was: {before}"));
         Ok(ExitCode::SUCCESS)

@@ -59,7 +59,7 @@ impl Release {
         if asks {
             self.ask_to_step_back(api, &seen).await?;
         } else if seen.node == NodeIs::Back {
-            println!("{} has rebooted and gives the slot back itself; waiting for it.", self.node);
+            println!("{} has rebooted; waiting until its rebootd gives the slot back.", self.node);
         }
         if seen.may_give_back() {
             self.wait(api).await;

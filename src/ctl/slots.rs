@@ -148,8 +148,8 @@ If {name} comes back later, its rebootd finds that the slot is gone, and uncordo
         let is_stamped = self.held.iter().any(|held| held.slot.stamp.is_some());
         match self.node {
             NodeIs::Back => {
-                "has rebooted and is Ready again: once it has settled, it gives the slot back itself. Until then it is\n\
-                 still disrupted."
+                "has rebooted and is Ready again: once it has settled, it gives the slot back itself, unless rebootd was\n\
+                 removed from it. Until then it is still disrupted."
             }
             NodeIs::Ready if is_stamped => {
                 "says Ready, but has asked for its reboot: it may go down at any moment, or be down already."

@@ -1,6 +1,7 @@
 //! `rebootctl status`: what the daemon on this node does, and what it waits for.
 
 use std::io::ErrorKind;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,7 +10,11 @@ use clap::Args;
 use jiff::Timestamp;
 
 use crate::decide::span;
+use crate::read::read_text;
 use crate::report::status::{self, StatusReboot};
+
+/// A status has a few kilobytes.
+const MOST: u64 = 1 << 20;
 
 /// Show what the daemon on this node does, and what it waits for
 #[derive(Debug, Args)]
@@ -37,7 +42,7 @@ pub(super) fn read() -> anyhow::Result<status::Status> {
 }
 
 fn published() -> anyhow::Result<String> {
-    std::fs::read_to_string(status::PATH).map_err(|error| match error.kind() {
+    read_text(Path::new(status::PATH), MOST).map_err(|error| match error.kind() {
         ErrorKind::NotFound => anyhow!("rebootd does not run on this host; see: systemctl status rebootd"),
         _ => anyhow!("{}: {error}", status::PATH),
     })
@@ -50,6 +55,9 @@ fn lines(status: &status::Status) -> Vec<String> {
     tell("phase", &status.phase);
     for (number, reason) in status.reasons.iter().enumerate() {
         tell(if number == 0 { "because" } else { "" }, &reason.message);
+    }
+    if status.reasons.iter().any(|reason| reason.message.contains("` in [")) {
+        tell("", "(settings are in /etc/rebootd/config.d/; after a change: systemctl reload rebootd)");
     }
     if status.requests.is_empty() {
         tell("request", "none");

@@ -47,12 +47,16 @@ pub(super) fn policy_is_understood(asked: &Asked<'_>) -> Vec<Closed> {
 }
 
 pub(super) fn nobody_holds(asked: &Asked<'_>) -> Vec<Closed> {
-    let held = |by: String, why: &String| closed(Reason::Held { by, why: why.clone() });
+    let held = |by: String, why: &String, end: String| closed(Reason::Held { by, why: why.clone(), end });
     let file = asked.world.host.hold.last().and_then(Option::as_ref);
-    let file = file.map(|why| held(asked.settings.host.hold.display().to_string(), why));
+    let file = file
+        .map(|why| held(asked.settings.host.hold.display().to_string(), why, "rebootctl unhold".to_owned()));
     let node = asked.world.cluster.node.last().and_then(Option::as_ref);
     let annotation = node.and_then(|node| node.hold.as_ref());
-    let annotation = annotation.map(|why| held("the Node's annotation rebootd.io/hold".to_owned(), why));
+    let annotation = annotation.map(|why| {
+        let end = format!("kubectl annotate node {} rebootd.io/hold-", asked.settings.node_name);
+        held("the Node's annotation rebootd.io/hold".to_owned(), why, end)
+    });
     file.into_iter().chain(annotation).collect()
 }
 
@@ -197,7 +201,10 @@ pub(super) fn nobody_else_has_cordoned(asked: &Asked<'_>) -> Vec<Closed> {
     let node = asked.world.cluster.node.last().and_then(Option::as_ref).filter(|_| waits);
     // While our mark is there, the cordon was ours a moment ago; what became of it is settled elsewhere.
     let foreign = node.filter(|node| node.unschedulable && node.mark.is_none());
-    foreign.map(|_| closed(Reason::ForeignCordon)).into_iter().collect()
+    foreign
+        .map(|_| closed(Reason::ForeignCordon { node: asked.settings.node_name.clone() }))
+        .into_iter()
+        .collect()
 }
 
 pub(super) fn boot_is_reported(asked: &Asked<'_>) -> Vec<Closed> {
@@ -236,15 +243,15 @@ pub(super) fn nobody_is_logged_in(asked: &Asked<'_>) -> Vec<Closed> {
 /// Closed while a pod stands in the way: a person has to decide.
 pub(super) fn no_pod_stands_in_the_way(asked: &Asked<'_>) -> Vec<Closed> {
     let plan = drain::plan(asked.world, asked.settings).unwrap_or_default();
-    let refused: Vec<String> = plan
-        .iter()
-        .filter_map(|planned| match &planned.verdict {
-            Verdict::Refuse(why) => Some(format!("{}: {why}", planned.pod.key)),
-            Verdict::Evict | Verdict::Warn(_) | Verdict::Await(..) | Verdict::Leave(_) => None,
-        })
-        .collect();
-    let Some(first) = refused.first() else { return vec![] };
-    vec![closed(Reason::PodsRefused { first: first.clone(), more: refused.len() - 1 })]
+    let mut refused = plan.iter().filter_map(|planned| match &planned.verdict {
+        Verdict::Refuse(why) => Some((&planned.pod.key, why)),
+        Verdict::Evict | Verdict::Warn(_) | Verdict::Await(..) | Verdict::Leave(_) => None,
+    });
+    let Some((pod, why)) = refused.next() else { return vec![] };
+    let mut others = Names::default();
+    refused.for_each(|(pod, _)| others.push(pod.to_string()));
+    let (first, others) = (format!("{pod}: {why}"), others.shortened(MOST_NAMED));
+    vec![closed(Reason::PodsRefused { first, others })]
 }
 
 // ---- the rest of the cluster, asked by a node that holds a slot ----

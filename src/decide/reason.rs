@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::text::span;
-use super::{AbortReason, Hook, Inhibitor, Names};
+use super::{AbortReason, Hook, Inhibitor, Names, PodKey};
 
 /// A reason is one entry: its variant, its kind (a short name that never changes, because scripts match it) and its
 /// text. `alarm` means that somebody should be woken: nothing goes on until a person has looked. docs/status.md
@@ -65,11 +65,11 @@ reasons! {
     => WindowClosed { left: Option<Duration> } = "window-closed" => "no window is open{} (rebootctl windows)", next_window(*left);
     => WindowEndsSoon { left: Duration, needed: Duration } = "window-ends-soon" => "the window closes in {}, and a drain may only start with {} left (`window_left` in [policy])", span(*left), span(*needed);
     => Frozen { by: String, left: Option<Duration> } = "frozen" => "reboots are frozen: {by}{}", after_freeze(*left);
-    => Held { by: String, why: String } = "held" => "a person holds this node ({by}){}", said(why);
+    => Held { by: String, why: String, end: String } = "held" => "a person holds this node ({by}){}; to go on: {end}", said(why);
     => Paused { why: String } = "paused" => "the fleet is paused{}; to go on: rebootctl fleet resume", said(why);
     => UpForTooShort { left: Duration } = "up-for-too-short" => "this host has not been up for `min_uptime`, {} left", span(*left);
     => ShutdownScheduled { kind: String, left: Duration } = "shutdown-scheduled" => "somebody has scheduled a shutdown ({kind}) in {}; to call it off: shutdown -c", span(*left);
-    => ForeignCordon = "foreign-cordon" => "somebody else has cordoned this node, and may be at work on it; to go on: kubectl uncordon, or set \
+    => ForeignCordon { node: String } = "foreign-cordon" => "somebody else has cordoned this node, and may be at work on it; to go on: kubectl uncordon {node}, or set \
          `foreign_cordon = \"reboot\"` in [gates]";
     => NodeIsRemoved { by: String } = "node-is-removed" => "the node is about to be removed from the cluster: {by}";
     => RebootedRecently { left: Duration } = "rebooted-recently" => "rebooted less than `min_interval` ago; {} left", span(*left);
@@ -119,11 +119,11 @@ reasons! {
     => OnlyControlPlane { ready: usize } = "only-control-plane" => "{} of the control plane is Ready besides this node, and etcd needs two of three members; if this cluster can do without, \
          set `drain = \"never\"` in [policy] to reboot this node with its pods, or \"always\" to drain it first", other_members(*ready);
     => LeavingLoadBalancers { left: Duration } = "leaving-load-balancers" => "load balancers have another {} to notice that this node leaves (`leave_load_balancers` in [drain])", span(*left);
-    => PodsRefused { first: String, more: usize } = "pods-refused" => "a pod stands in the way of the drain{}: {first}", and_more(*more, " pods");
+    => PodsRefused { first: String, others: Names } = "pods-refused" => "a pod stands in the way of the drain: {first}{}", so_do(others);
     => BlockingPods { pods: Names, left: Duration } = "blocking-pods" => "cordoned, and waiting for these pods to end before any is evicted: {pods}; for at most {} more (`blocking_pods_limit` in [gates])", span(*left);
     => WouldBeBlocked { pod: String, by: String, left: Duration } = "would-be-blocked" => "the last drain failed, and {pod} would still be blocked by {by}; looked at again in {}", span(*left);
-    => PodsLeft { left: usize, total: usize, refused: Option<String>, more: usize } = "pods-left" => "{left} of {total} {} still to leave{}", if *total == 1 { "pod" } else { "pods" }, refused_pods(refused.as_deref(), *more);
-    => PodsStuck { pods: Names } = "pods-stuck" => "being deleted, but still here after their grace periods: {pods}; see kubectl describe pod, or `leaving_pods` in [drain]";
+    => PodsLeft { left: usize, total: usize, within: Duration, refused: Option<String>, more: usize } = "pods-left" => "{left} of {total} {} still to leave within {}{}", if *total == 1 { "pod" } else { "pods" }, span(*within), refused_pods(refused.as_deref(), *more);
+    => PodsStuck { pods: Names, first: PodKey } = "pods-stuck" => "being deleted, but still here after their grace periods: {pods}; see kubectl describe pod -n {} {}, or `leaving_pods` in [drain]", first.namespace, first.name;
     => EvictionsHeldUp { why: String } = "evictions-held-up" => "the API server grants no evictions at the moment: {why}";
     alarm => GoesOn { left: usize } = "goes-on" => "the drain's time is over with {left} pods left, and `on_timeout` in [drain] is \"reboot\": the reboot ends \
          them";
@@ -191,16 +191,13 @@ fn other_nodes_are(nodes: &Names) -> String {
     format!("{} other {}", nodes.count(), if nodes.count() == 1 { "node is" } else { "nodes are" })
 }
 
-fn and_more(more: usize, what: &str) -> String {
-    if more == 0 {
-        String::new()
-    } else {
-        format!(" (and {more} more{})", if more == 1 { what.trim_end_matches('s') } else { what })
-    }
+fn so_do(others: &Names) -> String {
+    if others.count() == 0 { String::new() } else { format!("; as do {others}") }
 }
 
 fn refused_pods(first: Option<&str>, more: usize) -> String {
-    first.map(|first| format!("; {first}{}", and_more(more, ""))).unwrap_or_default()
+    let and_more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
+    first.map(|first| format!("; {first}{and_more}")).unwrap_or_default()
 }
 
 /// What somebody has said, if anything.

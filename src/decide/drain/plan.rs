@@ -312,8 +312,8 @@ impl fmt::Display for Refusal {
             Refusal::Bare => f.write_str("it has no controller, and `bare_pods` in [drain] is \"refuse\""),
             Refusal::BareUnderBudget(budget) => write!(
                 f,
-                "it has no controller and would stay, but budget {budget} covers it; delete it, or set `bare_pods` in \
-                 [drain] to \"evict\""
+                "it has no controller and would stay, but budget {budget} covers it; delete it, or have all \
+                 such pods evicted (`bare_pods = \"evict\"` in [drain])"
             ),
             Refusal::BareWithUnreadableBudgets(why) => write!(
                 f,
@@ -321,17 +321,17 @@ impl fmt::Display for Refusal {
             ),
             Refusal::BareAndRunsOnce => f.write_str(
                 "it has no controller and would stay, but its restartPolicy is Never, so that the reboot would end it for \
-                 good; let it finish, delete it, or set `bare_pods` in [drain] to \"evict\"",
+                 good; let it finish, delete it, or have all such pods evicted (`bare_pods = \"evict\"` in [drain])",
             ),
             Refusal::BareAtGracefulShutdown => f.write_str(
                 "it has no controller and would stay, but the kubelet's graceful shutdown would end it for good; \
-                 delete it, or set `bare_pods` in [drain] to \"evict\"",
+                 delete it, or have all such pods evicted (`bare_pods = \"evict\"` in [drain])",
             ),
             Refusal::BareAndDeletedMeanwhile(away, kept) => write!(
                 f,
                 "it has no controller and would stay, but this host was away for {} at its last reboot, and the cluster \
                  deletes the pod after {} without its node; give it longer tolerations of \
-                 node.kubernetes.io/unreachable and not-ready, delete it, or set `bare_pods` in [drain] to \"evict\"",
+                 node.kubernetes.io/unreachable and not-ready, delete it, or have all such pods evicted (`bare_pods = \"evict\"` in [drain])",
                 span(*away),
                 span(*kept)
             ),

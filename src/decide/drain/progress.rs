@@ -1,5 +1,7 @@
 //! What a drain did, in words for people.
 
+use std::time::Duration;
+
 use super::super::healthy::named;
 use super::super::text::span;
 use super::super::{PodView, Reason, World};
@@ -27,15 +29,15 @@ impl DrainState {
     }
 }
 
-/// What is left of a drain: the pods that still have to leave.
-pub(in crate::decide) fn progress(world: &World, left: &[&PodView]) -> Vec<Reason> {
+/// What is left of a drain: the pods that still have to leave, and how long they have for it.
+pub(in crate::decide) fn progress(world: &World, left: &[&PodView], within: Duration) -> Vec<Reason> {
     if left.is_empty() {
         return Vec::new();
     }
     let drain = &world.cluster.drain;
     let refusal = |pod: &PodView| drain.pods.get(&pod.key.uid)?.refusal.as_ref().filter(|_| !pod.terminating);
     let mut refused = left.iter().filter_map(|pod| Some((pod.key.to_string(), refusal(pod)?)));
-    let first = refused.next().map(|(pod, refusal)| match &refusal.by {
+    let refusal = refused.next().map(|(pod, refusal)| match &refusal.by {
         Refuser::Webhook { .. } | Refuser::Other => format!("{pod} was refused: {}", refusal.message),
         by => format!("{pod} blocked by {by}"),
     });
@@ -43,9 +45,10 @@ pub(in crate::decide) fn progress(world: &World, left: &[&PodView]) -> Vec<Reaso
         overdue_by(drain, pod, world.now.boot).is_some_and(|overdue| overdue >= STUCK_AFTER)
     };
     let stuck: Vec<&PodView> = left.iter().filter(stuck).copied().collect();
-    let stuck = (!stuck.is_empty()).then(|| Reason::PodsStuck { pods: named(&stuck) });
+    let first = stuck.iter().map(|pod| &pod.key).min_by_key(|key| key.to_string()).cloned();
+    let stuck = first.map(|first| Reason::PodsStuck { pods: named(&stuck), first });
     let (left, total, more) = (left.len(), left.len() + drain.gone.len(), refused.count());
     let trouble = drain.trouble.clone().map(|why| Reason::EvictionsHeldUp { why });
-    let left = Reason::PodsLeft { left, total, refused: first, more };
+    let left = Reason::PodsLeft { left, total, within, refused: refusal, more };
     trouble.into_iter().chain([left]).chain(stuck).collect()
 }

@@ -181,18 +181,22 @@ impl Situation<'_> {
             wish.wake_at(until, now);
         }
         let goes_on = self.goes_on_without(slot, &left);
+        let awaited_until = self.awaited_until(slot);
+        let waits = !awaited.is_empty() && now < awaited_until;
         if goes_on {
             wish.reasons.push(Reason::GoesOn { left: left.len() + awaited.len() });
         } else {
-            let until = self.deadline(slot);
-            let pods = healthy::named(&awaited);
-            let waits = Reason::BlockingPods { pods, left: until.saturating_sub(now) };
-            wish.reasons.extend((!awaited.is_empty()).then_some(waits));
-            wish.reasons.extend(drain::progress(self.world, &left));
-            wish.reasons.extend(self.asked().reasons(Moment::Pods));
+            let time_left = self.deadline(slot).saturating_sub(now);
+            if !awaited.is_empty() {
+                wish.reasons.push(Reason::BlockingPods { pods: healthy::named(&awaited), left: time_left });
+            }
             // Pods do not leave a node whose kubelet or runtime is down.
             wish.reasons
                 .extend((!self.node.ready && !left.is_empty()).then(|| healthy::not_ready(self.node)));
+            if !waits {
+                wish.reasons.extend(drain::progress(self.world, &left, time_left));
+            }
+            wish.reasons.extend(self.asked().reasons(Moment::Pods));
         }
         // A closed gate also stops the drain: evicting pods for a reboot that may not come helps nobody.
         let closed = self.asked().reasons(Moment::Turn);
@@ -206,8 +210,7 @@ impl Situation<'_> {
             return wish;
         }
         // Pods that would move for nothing if these did not end stay as long as that.
-        let awaited_until = self.awaited_until(slot);
-        if !awaited.is_empty() && now < awaited_until {
+        if waits {
             wish.wake_at(awaited_until, now);
             return wish;
         }

@@ -74,18 +74,23 @@ async fn set_up(lab: &Lab, deb: &Path) -> Result<()> {
 
 /// Waits until rebootd on every host has looked around and has nothing to do.
 pub async fn wait_idle(lab: &Lab) -> Result<()> {
-    let deadline = Instant::now() + IDLE_LIMIT;
     for host in &lab.hosts {
-        loop {
-            let status = PublishedStatus::of(host);
-            if status.as_ref().is_some_and(|status| status.phase == "idle") {
-                break;
-            }
-            ensure!(Instant::now() < deadline, "{} is not idle but {status:?}", host.name());
-            sleep(LOOK_EVERY).await;
-        }
+        wait_host_idle(host).await?;
     }
     Ok(())
+}
+
+/// The same for one host.
+pub async fn wait_host_idle(host: &Host) -> Result<()> {
+    let deadline = Instant::now() + IDLE_LIMIT;
+    loop {
+        let status = PublishedStatus::of(host);
+        if status.as_ref().is_some_and(|status| status.phase == "idle") {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "{} is not idle but {status:?}", host.name());
+        sleep(LOOK_EVERY).await;
+    }
 }
 
 /// The Debian release of a host, as people call it.

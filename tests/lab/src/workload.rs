@@ -21,6 +21,8 @@ pub struct Deployment {
     pub pre_stop_seconds: u32,
     /// A PodDisruptionBudget with this `minAvailable`, under the same name.
     pub min_available: Option<u32>,
+    /// How long a pod runs before it is ready.
+    pub ready_after_seconds: u32,
     /// The only node that may run its pods; they wait for it while it is cordoned.
     pub only_on: Option<String>,
 }
@@ -28,13 +30,27 @@ pub struct Deployment {
 impl Deployment {
     /// A Deployment whose pods end after a second.
     pub fn new(name: &str, replicas: u32) -> Self {
-        Self { name: name.to_owned(), replicas, pre_stop_seconds: 1, min_available: None, only_on: None }
+        Self {
+            name: name.to_owned(),
+            replicas,
+            pre_stop_seconds: 1,
+            min_available: None,
+            ready_after_seconds: 0,
+            only_on: None,
+        }
     }
 
     /// Creates it, with its budget.
     pub async fn create(&self, control_plane: &ControlPlane) -> Result<()> {
         let labels = json!({"app": self.name});
         let mut pod = pod_spec(self.pre_stop_seconds);
+        if self.ready_after_seconds > 0 {
+            pod["containers"][0]["readinessProbe"] = json!({
+                "exec": {"command": ["true"]},
+                "initialDelaySeconds": self.ready_after_seconds,
+                "periodSeconds": 1,
+            });
+        }
         pod["topologySpreadConstraints"] = json!([{
             "maxSkew": 1,
             "topologyKey": "kubernetes.io/hostname",

@@ -24,7 +24,7 @@ async fn ours_blocking_budget_is_named_and_others_leave(case: &mut Case) -> Resu
     case.drain("")?;
     case.gone(&web).await?;
     let blocked = format!("{}/db blocked by budget db (0 of 1 may go)", case.here);
-    case.wait_line(&["draining: 1 of 2 pods still to leave; ", &blocked]).await?;
+    case.wait_line(&["draining: 1 of 2 pods still to leave within ", &blocked]).await?;
     case.untouched(&db)?;
     ensure!(case.eviction_codes(&db)?.iter().all(|code| *code == 429), "{:?}", case.eviction_codes(&db)?);
     Ok(())

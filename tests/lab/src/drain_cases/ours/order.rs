@@ -17,7 +17,23 @@ cases![
     ours_only_daemon_set_and_mirror_pods_left_is_drained,
     ours_job_tracking_finalizer_holds_nothing_up,
     ours_each_pod_and_the_whole_drain_are_logged,
+    ours_blocking_pods_end_after_the_cordon_and_before_the_others_leave,
 ];
+
+async fn ours_blocking_pods_end_after_the_cordon_and_before_the_others_leave(case: &mut Case) -> Result<()> {
+    let build = case.create_owned(Pod::named("build")).await?;
+    let web = case.create_owned(Pod::named("web")).await?;
+    case.drain("[gates]\nblocking_pods = ['app=build']\nblocking_pods_after = 'cordon'")?;
+    case.cordoned().await?;
+    let waits = format!("waiting for these pods to end before any is evicted: {}/build", case.here);
+    case.wait_line(&["draining", &waits]).await?;
+    case.untouched(&web)?;
+    case.delete(&build).await?;
+    case.gone(&web).await?;
+    case.reboot_called().await?;
+    ensure!(case.eviction_codes(&build)?.is_empty(), "the pod that was waited for was evicted");
+    Ok(())
+}
 
 /// They are asked once all others have been granted, and not only once those are gone.
 async fn ours_critical_pods_are_asked_last(case: &mut Case) -> Result<()> {

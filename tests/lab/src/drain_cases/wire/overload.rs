@@ -76,7 +76,7 @@ async fn wire_budget_with_retry_after_is_obeyed_and_named(case: &mut Case) -> Re
     case.drain("")?;
     case.gone(&web).await?;
     case.wait_line(&[
-        "draining: 1 of 2 pods still to leave; ",
+        "draining: 1 of 2 pods still to leave within ",
         &format!("{}/db blocked by budget db", case.here),
     ])
     .await?;

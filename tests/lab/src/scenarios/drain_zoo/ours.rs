@@ -48,7 +48,7 @@ impl From<decide::Verdict> for Verdict {
         match verdict {
             decide::Verdict::Evict | decide::Verdict::Warn(_) => Verdict::Evict,
             decide::Verdict::Leave(_) => Verdict::Leave,
-            decide::Verdict::Refuse(_) => Verdict::Refuse,
+            decide::Verdict::Await(..) | decide::Verdict::Refuse(_) => Verdict::Refuse,
         }
     }
 }
