@@ -25,6 +25,8 @@ pub(super) const POOL: &str = "rebootd.io/pool";
 pub(super) const NONCE: &str = "rebootd.io/nonce";
 /// On a Node: the cordon is ours.
 pub(super) const CORDON: &str = "rebootd.io/cordon";
+/// The API server's name for what it no longer names one by one.
+const MERGED_MANAGERS: &str = "ancient-changes";
 pub(super) const MACHINE_ID: &str = "rebootd.io/machine-id";
 pub(super) const NODE_UID: &str = "rebootd.io/node-uid";
 pub(super) const BOOT_ID: &str = "rebootd.io/boot-id";
@@ -122,8 +124,17 @@ pub(super) struct ManagedFields {
 #[derive(Deserialize, Default, Debug)]
 #[serde(default)]
 struct FieldsV1 {
+    #[serde(rename = "f:metadata")]
+    metadata: MetadataFields,
     #[serde(rename = "f:spec")]
     spec: SpecFields,
+}
+
+#[derive(Deserialize, Default, Debug)]
+#[serde(default)]
+struct MetadataFields {
+    #[serde(rename = "f:annotations")]
+    annotations: BTreeMap<String, serde::de::IgnoredAny>,
 }
 
 #[derive(Deserialize, Default, Debug)]
@@ -205,12 +216,10 @@ impl From<Node> for NodeView {
         let added = annotations.get(ADDED).map(String::as_str).unwrap_or_default();
         let added = added.split_whitespace().map(str::to_owned).collect();
         let deleted = node.metadata.deletion_timestamp.map(|at| format!("deleted at {}", words(&at, NOTE)));
-        let ours = |managed: &ManagedFields| {
-            managed.manager == FIELD_MANAGER && managed.fields_v1.spec.unschedulable.is_some()
-        };
+        let cordon_is_ours = sets_unschedulable(&node.metadata.managed_fields);
         NodeView {
             unschedulable: node.spec.unschedulable,
-            unschedulable_is_ours: node.metadata.managed_fields.iter().any(ours),
+            unschedulable_is_ours: cordon_is_ours,
             mark: node.metadata.annotations.remove(CORDON),
             pool_label: node.metadata.labels.get(POOL).cloned(),
             labels: node.metadata.labels,
@@ -235,6 +244,18 @@ impl From<Node> for NodeView {
             resource_version: node.metadata.resource_version,
         }
     }
+}
+
+/// Whether `spec.unschedulable` was set by us. The API server names ten managers of updates; what the others had set it
+/// merges under a name of its own (`CapManagersManager` in apimachinery's managedfields). If our mark went there, so did
+/// the cordon that was written with it.
+fn sets_unschedulable(managed: &[ManagedFields]) -> bool {
+    managed.iter().any(|managed| {
+        let fields = &managed.fields_v1;
+        let marks = fields.metadata.annotations.contains_key(&format!("f:{CORDON}"));
+        let ours = managed.manager == FIELD_MANAGER || managed.manager == MERGED_MANAGERS && marks;
+        ours && fields.spec.unschedulable.is_some()
+    })
 }
 
 /// A taint that keeps pods away, as `key:effect`. That of a cordon is left out: it comes and goes with every turn.

@@ -9,6 +9,8 @@ use super::{AbortReason, Reading, SlotView, Source};
 
 /// The reboots of the last day are remembered, but at most this many.
 const MOST_REBOOTS: usize = 10;
+/// A host is not down for longer between the call and its next boot.
+const LONGEST_DOWN: Duration = Duration::from_secs(60 * 60);
 
 /// Our cordon was confirmed, possibly not for the first time.
 pub(super) fn cordoned(world: &mut World) {
@@ -53,44 +55,60 @@ pub(super) fn begun(world: &mut World) {
         cordoned_at: world.memory.cordoned_at,
         uncordoned_at: None,
         ready_at: None,
+        led_to: None,
         ending: Some(Ending::UnderWay),
     });
 }
 
-/// The Node was read. The first time that it is Ready after a reboot whose turn is still under way, it is back. Of a
-/// turn that is over, nobody knows when that was.
-pub(super) fn node_read(world: &mut World) {
-    let (here, now) = (world.host.boot_id.clone(), wall(world));
-    let node = world.cluster.node.current().and_then(Option::as_ref);
-    let is_back = node.is_some_and(|node| node.ready && node.boot_id == here);
-    let last = under_way(&mut world.memory.last_reboot);
-    if let Some(last) = last.filter(|last| is_back && last.boot_id != here) {
-        last.ready_at.get_or_insert(now);
+/// This boot is known now.
+pub(super) fn booted(world: &mut World) {
+    let here = world.host.boot_id.clone();
+    if let Some(last) = world.memory.last_reboot.as_mut().filter(|last| last.boot_id != here) {
+        last.led_to.get_or_insert(here);
     }
 }
 
-/// The slots were read. A slot that this machine has stamped in an earlier boot proves a reboot of ours. If none is
-/// remembered, the record did not last, and this boot is all that tells how long ago that was.
-pub(super) fn slots_read(world: &mut World) {
-    if world.memory.last_reboot.is_some() {
-        return;
+/// The Node was read. The first time that it is Ready after a reboot whose turn is still under way, it is back; it was
+/// away at least until it was last seen not to be, or until this boot began. Of a turn that is over, nobody knows when
+/// that was.
+pub(super) fn node_read(world: &mut World) {
+    let (here, now) = (world.host.boot_id.clone(), world.now);
+    let Some(node) = world.cluster.node.current().map(Option::as_ref) else { return };
+    let is_back = node.is_some_and(|node| node.ready && node.boot_id == here);
+    let last = under_way(&mut world.memory.last_reboot);
+    let Some(last) = last.filter(|last| last.boot_id != here && last.ready_at.is_none()) else { return };
+    if !is_back {
+        world.cluster.away_until = Some(now.boot);
+    } else {
+        let until = world.cluster.away_until.unwrap_or_default();
+        let at = Duration::from_secs(now.wall.saturating_sub(now.boot.saturating_sub(until)).as_secs());
+        // Shutdown and firmware do not take that long: the clock was set meanwhile.
+        let is_plausible = |away: Duration| away <= until + LONGEST_DOWN;
+        last.ready_at = at.checked_sub(last.at).is_some_and(is_plausible).then_some(at);
     }
+}
+
+/// The slots were read. A slot that this machine has stamped in an earlier boot proves a reboot of ours. If that one is
+/// not remembered, the record did not last, and this boot is all that tells how long ago that was.
+pub(super) fn slots_read(world: &mut World) {
     let here = &world.host.boot_id;
+    let known = world.memory.last_reboot.as_ref().map(|last| &last.boot_id);
     let proof = held_here(world).find_map(|slot| {
         let stamp =
             slot.stamp.as_ref().filter(|stamp| stamp.boot_id != *here && !stamp.boot_id.is_empty())?;
         let at = Duration::from_secs(world.now.wall.saturating_sub(world.now.boot).as_secs());
-        Some(LastReboot {
+        (Some(&stamp.boot_id) != known).then(|| LastReboot {
             boot_id: stamp.boot_id.clone(),
             at,
-            // How long the host was away is not known: no time is never too long for a pod.
-            ready_at: Some(at),
+            led_to: Some(here.clone()),
             why: slot.claim.reason.clone(),
             ending: Some(Ending::UnderWay),
             ..LastReboot::default()
         })
     });
-    world.memory.last_reboot = proof;
+    if proof.is_some() {
+        world.memory.last_reboot = proof;
+    }
 }
 
 /// The slot was given back.
@@ -198,8 +216,12 @@ mod tests {
         assert_eq!(ending(&world), None);
     }
 
-    /// How long the host was away, once its Node is seen Ready.
+    /// How long the host was away, once its Node is seen Ready, and 4 s before that not yet.
     fn away(mut world: World) -> Option<Duration> {
+        world.cluster.node.take(Ok(Some(NodeView::default())));
+        node_read(&mut world);
+        world.now.boot += Duration::from_secs(4);
+        world.now.wall += Duration::from_secs(4);
         let node = NodeView { ready: true, boot_id: "here".into(), ..NodeView::default() };
         world.cluster.node.take(Ok(Some(node)));
         node_read(&mut world);
@@ -217,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reboot_that_only_the_slot_proves_says_nothing_of_how_long_it_took() {
+    fn a_reboot_that_only_the_slot_proves_took_as_long_as_this_boot_at_least() {
         let mut world = back(true, None);
         world.memory.last_reboot = None;
         world.cluster.slots.take(Ok(vec![SlotView {
@@ -235,7 +257,7 @@ mod tests {
         slots_read(&mut world);
         // Counted from the boot, so that `min_interval` holds.
         assert_eq!(world.memory.last_reboot.as_ref().map(|last| last.at), Some(Duration::from_secs(91)));
-        assert_eq!(away(world), Some(Duration::ZERO));
+        assert_eq!(away(world), Some(Duration::from_secs(9)));
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Folding: how each [`Event`] changes the [`World`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::drain::{self, DrainState};
+use super::drain;
 use super::jitter::jitter;
 use super::world::{
     Cluster, FirstStart, Kernels, Look, Pending, SECOND_LOOK, Setback, Uncordoned, Well, World,
@@ -171,7 +171,9 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
 fn remember_boot(world: &mut World) {
     let boot_id = &world.host.boot_id;
     if world.memory.first_start.as_ref().is_none_or(|first| first.boot_id != *boot_id) {
-        world.memory.first_start = Some(FirstStart { boot_id: boot_id.clone(), at: world.now.boot });
+        let heard = BTreeSet::new();
+        world.memory.first_start = Some(FirstStart { boot_id: boot_id.clone(), at: world.now.boot, heard });
+        last_reboot::booted(world);
     }
 }
 
@@ -229,6 +231,7 @@ fn read_failed(world: &mut World, failure: &Failure) {
 
 fn write_failed(world: &mut World, failure: Failure) {
     world.cluster.write_failure = Some(failure.message);
+    world.cluster.writes_failing_since.get_or_insert(world.now.boot);
     world.cluster.writes_failed = world.cluster.writes_failed.saturating_add(1);
     back_off(world, world.cluster.writes_failed, failure.retry_after);
 }
@@ -312,6 +315,7 @@ fn write_ended(world: &mut World, effect: &Effect, sent: Duration, outcome: Outc
             world.cluster.settled.extend(pending.map(|pending| pending.target.0));
             world.cluster.writes_failed = 0;
             world.cluster.write_failure = None;
+            world.cluster.writes_failing_since = None;
             world.cluster.retry_at = None;
             applied(world, effect, sent, look);
         }
@@ -339,7 +343,8 @@ fn applied(world: &mut World, effect: &Effect, sent: Duration, look: Option<Look
                 world.host.read_at = None;
             }
             SlotChange::Release { because } => {
-                world.cluster.drain = DrainState::default();
+                let before = std::mem::take(&mut world.cluster.drain);
+                world.cluster.drain = before.after_release();
                 last_reboot::released(world, *because);
                 set_back(world, *because);
             }

@@ -11,12 +11,23 @@ use super::identity::{self, Ownership};
 use super::requests::Requests;
 use super::settings::Settings;
 use super::wish::{GOING_DOWN_LOOK, Wish};
-use super::world::World;
+use super::world::{Ending, World};
 use super::{NodeChange, Part, Phase, Reason, SlotView};
+use returning::tell_overdue_return;
 use situation::{Held, Situation};
 
 /// What the phase that follows from these facts wants to happen.
 pub(super) fn wish(world: &World, settings: &Settings) -> Wish {
+    let wish = of_facts(world, settings);
+    // Back from its reboot, and whatever proves that cannot be read: a returning node that nobody would notice.
+    let is_back = world.rebooted().is_some_and(|last| last.ending == Some(Ending::UnderWay));
+    if is_back && matches!(wish.phase, Phase::Starting | Phase::Waiting | Phase::Idle) {
+        return tell_overdue_return(wish, world, settings.policy.return_timeout);
+    }
+    wish
+}
+
+fn of_facts(world: &World, settings: &Settings) -> Wish {
     if world.host.going_down.current() == Some(&true) {
         let wish = Wish { host_age: Some(GOING_DOWN_LOOK), ..Wish::new(Phase::GoingDown) };
         return wish.because(Reason::GoingDown);

@@ -173,15 +173,17 @@ pub(super) fn pause(setbacks: u32) -> Duration {
 
 /// How long until the next automatic reboot may start, if it may not start yet.
 fn interval_left(world: &World, min_interval: Duration) -> Option<Duration> {
-    let elapsed = world.elapsed_since(world.rebooted()?.at);
-    min_interval.checked_sub(elapsed).filter(|left| !left.is_zero())
+    min_interval.checked_sub(world.since_reboot(world.rebooted()?)).filter(|left| !left.is_zero())
 }
 
 /// How long until there were fewer than this many reboots within the last day.
 fn day_left(world: &World, most: u32) -> Option<Duration> {
-    let reboots = world.rebooted().map(|last| &last.at).into_iter().chain(&world.memory.earlier_reboots);
-    let mut left: Vec<Duration> = reboots
-        .filter_map(|at| DAY.checked_sub(world.elapsed_since(*at)))
+    let last = world.rebooted().map(|last| world.since_reboot(last));
+    let earlier = world.memory.earlier_reboots.iter().map(|at| world.elapsed_since(*at));
+    let mut left: Vec<Duration> = last
+        .into_iter()
+        .chain(earlier)
+        .filter_map(|elapsed| DAY.checked_sub(elapsed))
         .filter(|left| !left.is_zero())
         .collect();
     left.sort_unstable_by(|one, other| other.cmp(one));

@@ -56,6 +56,7 @@ reasons! {
     => Unreadable { what: &'static str, why: String } = "unreadable" => "cannot read {what}: {why}";
     => ApiFailing { why: String, again: Option<Duration> } = "api-failing" => "reading from the Kubernetes API failed: {why}{}", asked_again(*again);
     => Refused { why: String } = "refused" => "the last step failed: {why}";
+    alarm => StepFailing { why: String, since: Duration } = "step-failing" => "the last step has failed for {}: {why}; a person has to look", span(*since);
     => NodeMissing { name: String } = "node-missing" => "there is no Node {name:?}; set `name` in [node] if this host has another name there, or restart the kubelet \
          if the Node was deleted";
     => OtherMachine { node: String, host: String } = "other-machine" => "the Node is another machine (machine id {node}, this host is {host}); set `name` in [node], or give a cloned \
@@ -104,10 +105,12 @@ reasons! {
     => NoSlots { pool: String } = "no-slots" => "pool {pool} has no slots; see /usr/share/rebootd/manifests/slots.yaml, or `pool` in [node]";
     => NoFreeSlot { pool: String, held: Vec<(String, String, String)> } = "no-free-slot" => "no free slot in pool {pool}: {}", who_holds(held);
     => HolderMissing { slot: String, holder: String, left: Duration } = "holder-missing" => "the Node of {holder}, which holds {slot}, is gone; unless it comes back, the slot is freed in {}", span(*left);
-    => StampedHolderMissing { slot: String, holder: String } = "stamped-holder-missing" => "the Node of {holder}, which holds {slot} and was about to reboot, is gone; a person decides: rebootctl release {holder}";
+    alarm => StampedHolderMissing { slot: String, holder: String } = "stamped-holder-missing" => "the Node of {holder}, which holds {slot} and was about to reboot, is gone; a person decides: rebootctl release {holder}";
     => MyTurnComes = "my-turn-comes" => "about to claim a free slot";
-    => SlotOfOtherMachine { slot: String } = "slot-of-other-machine" => "slot {slot} is held under this node's name by another machine; once that machine is gone: rebootctl free {slot}";
-    => SlotUnproven { slot: String } = "slot-unproven" => "slot {slot} is ours by name, but its record was changed and proves no reboot; once the node is well: \
+    alarm => SlotUnderOldName { slot: String, name: String } = "slot-under-old-name" => "this machine holds slot {slot} under the name {name}, and has another one now; once that Node is deleted, or mended by hand: \
+         rebootctl free {slot}";
+    alarm => SlotOfOtherMachine { slot: String } = "slot-of-other-machine" => "slot {slot} is held under this node's name by another machine; once that machine is gone: rebootctl free {slot}";
+    alarm => SlotUnproven { slot: String } = "slot-unproven" => "slot {slot} is ours by name, but its record was changed and proves no reboot; once the node is well: \
          rebootctl free {slot}";
     => MembersTurn { turns: Names } = "members-turn" => "another member of the control plane has its turn: {turns}";
     => OtherNodesNotReady { pool: String, nodes: Names, allowed: u32 } = "other-nodes-not-ready" => "{} not Ready in pool {pool} ({nodes}), {allowed} may be; mend what is down, delete the Node of what is gone, or set \

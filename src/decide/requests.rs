@@ -29,10 +29,10 @@ pub(super) fn read(world: &mut World, answers: BTreeMap<Source, Answer>) {
             // because that is how it is stored.
             Ok(Some(request)) if request.since.is_none() => {
                 let now = Duration::from_secs(world.now.wall.as_secs());
-                request.since = Some(*memory.asked_since.entry(source).or_insert(now));
+                request.since = Some(memory.hear(source, now));
             }
             Ok(None) => {
-                memory.asked_since.remove(&source);
+                memory.forget(source);
                 if let Some(last) = memory.last_reboot.as_mut().filter(|_| rebooted) {
                     last.asked.remove(&source);
                 }
@@ -55,9 +55,9 @@ pub(super) fn annotation_read(world: &mut World) {
     }
     if annotation(world).is_some() {
         let now = Duration::from_secs(world.now.wall.as_secs());
-        world.memory.asked_since.entry(Source::Annotation).or_insert(now);
+        world.memory.hear(Source::Annotation, now);
     } else {
-        world.memory.asked_since.remove(&Source::Annotation);
+        world.memory.forget(Source::Annotation);
     }
 }
 
@@ -149,9 +149,14 @@ impl Requests {
 
     /// How long the oldest open request has been open.
     pub(super) fn age(&self, world: &World) -> Option<Duration> {
-        let ages = self
-            .asking()
-            .map(|(_, request)| request.since.map_or(Duration::ZERO, |at| world.elapsed_since(at)));
+        let here = &world.host.boot_id;
+        let first_start = world.memory.first_start.as_ref().filter(|first| first.boot_id == *here);
+        let ages = self.asking().map(|(source, request)| {
+            let age = request.since.map_or(Duration::ZERO, |at| world.elapsed_since(at));
+            // A clock that is set in this boot makes nothing older.
+            let is_of_this_boot = first_start.is_some_and(|first| first.heard.contains(&source));
+            if is_of_this_boot { age.min(world.now.boot) } else { age }
+        });
         ages.max()
     }
 

@@ -157,6 +157,9 @@ fn wait_until(world: &World, wish: &Wish) -> Option<Duration> {
 /// A server may ask for a pause of up to ten minutes, which people should know of. Our own pauses are shorter.
 const TOLD_PAUSE: Duration = Duration::from_secs(90);
 
+/// A step that has failed for this long will not succeed by itself: a right is gone, or a webhook refuses it.
+const FAILS_FOR_LONG: Duration = Duration::from_secs(10 * 60);
+
 fn trouble_with_api(world: &World, acting: bool) -> Option<Reason> {
     let cluster = &world.cluster;
     if let Some(why) = &cluster.read_failure {
@@ -166,5 +169,10 @@ fn trouble_with_api(world: &World, acting: bool) -> Option<Reason> {
             again: again.filter(|again| *again >= TOLD_PAUSE),
         });
     }
-    cluster.write_failure.as_ref().filter(|_| acting).map(|why| Reason::Refused { why: why.clone() })
+    let why = cluster.write_failure.clone().filter(|_| acting)?;
+    let since = cluster.writes_failing_since.map(|since| world.now.boot.saturating_sub(since));
+    Some(match since.filter(|since| *since >= FAILS_FOR_LONG) {
+        Some(since) => Reason::StepFailing { why, since },
+        None => Reason::Refused { why },
+    })
 }

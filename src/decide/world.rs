@@ -130,6 +130,10 @@ pub struct Cluster {
     pub writes_failed: u32,
     /// Why the latest write failed, if it did.
     pub write_failure: Option<String>,
+    /// Since when writes have failed, if the latest one did.
+    pub writes_failing_since: Option<Duration>,
+    /// When the Node was last seen not to be back from our reboot.
+    pub away_until: Option<Duration>,
     /// When the Node was last written outside a turn and only for its signs.
     pub shown: Option<Duration>,
     /// No look and no write before this time since boot: what the server asked for, and our own backoff.
@@ -207,6 +211,24 @@ pub struct Memory {
     pub hooks: BTreeMap<Hook, HookRun>,
 }
 
+impl Memory {
+    /// Since when this source asks: since `now`, by wall time, if it was not heard before.
+    pub(super) fn hear(&mut self, source: Source, now: Duration) -> Duration {
+        if let Some(first) = self.first_start.as_mut().filter(|_| !self.asked_since.contains_key(&source)) {
+            first.heard.insert(source);
+        }
+        *self.asked_since.entry(source).or_insert(now)
+    }
+
+    /// This source does not ask any more.
+    pub(super) fn forget(&mut self, source: Source) {
+        self.asked_since.remove(&source);
+        if let Some(first) = &mut self.first_start {
+            first.heard.remove(&source);
+        }
+    }
+}
+
 /// The agent's first start in a boot. Not the boot itself: in a container, the clock is that of its host.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FirstStart {
@@ -214,6 +236,8 @@ pub struct FirstStart {
     pub boot_id: String,
     /// When, in time since that boot.
     pub at: Duration,
+    /// The sources that were first heard in it: none of them has asked for longer than it lasts.
+    pub heard: BTreeSet<Source>,
 }
 
 /// Since when the Node has been well, so that a restart of the agent does not begin `settle` again.
@@ -279,6 +303,8 @@ pub struct LastReboot {
     pub uncordoned_at: Option<Duration>,
     /// When the Node was first seen Ready in the boot after it.
     pub ready_at: Option<Duration>,
+    /// The boot in which the agent first ran after it.
+    pub led_to: Option<String>,
     /// How its turn ended; `None` if an earlier version did not record it.
     pub ending: Option<Ending>,
 }
@@ -371,6 +397,13 @@ impl World {
     pub(super) fn rebooted(&self) -> Option<&LastReboot> {
         // A reboot asked for in this boot has not happened yet.
         self.memory.last_reboot.as_ref().filter(|last| last.boot_id != self.host.boot_id)
+    }
+
+    /// How long ago this reboot was. In the boot that it led to, that boot tells: a clock that is set meanwhile, on a
+    /// host without a battery, would end every interval at once.
+    pub(super) fn since_reboot(&self, last: &LastReboot) -> Duration {
+        let is_of_this_boot = last.led_to.as_ref() == Some(&self.host.boot_id);
+        if is_of_this_boot { self.now.boot } else { self.elapsed_since(last.at) }
     }
 
     /// A nonce that no earlier write has used.

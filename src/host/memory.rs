@@ -1,7 +1,7 @@
 //! What is remembered across restarts, in `/var/lib/rebootd/state.json`. Losing it may make the daemon less polite,
 //! never less safe.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::time::Duration;
@@ -79,6 +79,8 @@ struct StoredKernels {
 struct StoredStart {
     boot_id: String,
     seconds_since_boot: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    heard: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -109,6 +111,8 @@ struct StoredReboot {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ready_at: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    led_to: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     ending: Option<String>,
 }
 
@@ -127,6 +131,14 @@ fn source(word: &str) -> Option<Source> {
     Source::ALL.into_iter().find(|source| source.word() == word)
 }
 
+fn sources(words: &[String]) -> BTreeSet<Source> {
+    words.iter().filter_map(|word| source(word)).collect()
+}
+
+fn stored_sources(sources: &BTreeSet<Source>) -> Vec<String> {
+    sources.iter().map(|source| source.word().to_owned()).collect()
+}
+
 fn hook(word: &str) -> Option<Hook> {
     Hook::ALL.into_iter().find(|hook| hook.word() == word)
 }
@@ -140,12 +152,13 @@ fn reboot(stored: StoredReboot) -> LastReboot {
     LastReboot {
         boot_id: stored.boot_id,
         at: bounded(stored.seconds_since_1970),
-        asked: stored.asked.iter().filter_map(|word| source(word)).collect(),
+        asked: sources(&stored.asked),
         kernel: stored.kernel,
         why: words(&stored.why, NOTE),
         cordoned_at: stored.cordoned_at.map(bounded),
         uncordoned_at: stored.uncordoned_at.map(bounded),
         ready_at: stored.ready_at.map(bounded),
+        led_to: stored.led_to,
         ending: stored.ending.as_deref().and_then(ending),
     }
 }
@@ -154,12 +167,13 @@ fn stored_reboot(last: &LastReboot) -> StoredReboot {
     StoredReboot {
         boot_id: last.boot_id.clone(),
         seconds_since_1970: last.at.as_secs(),
-        asked: last.asked.iter().map(|source| source.word().to_owned()).collect(),
+        asked: stored_sources(&last.asked),
         kernel: last.kernel.clone(),
         why: last.why.clone(),
         cordoned_at: seconds(last.cordoned_at),
         uncordoned_at: seconds(last.uncordoned_at),
         ready_at: seconds(last.ready_at),
+        led_to: last.led_to.clone(),
         ending: last.ending.map(|ending| ending.word().to_owned()),
     }
 }
@@ -206,9 +220,11 @@ pub fn load(path: &Path) -> io::Result<Memory> {
         last_reboot: stored.last_reboot.map(reboot),
         cordoned_at: stored.cordoned_at.map(bounded),
         earlier_reboots: stored.earlier_reboots.into_iter().map(bounded).collect(),
-        first_start: stored
-            .first_start
-            .map(|it| FirstStart { boot_id: it.boot_id, at: bounded(it.seconds_since_boot) }),
+        first_start: stored.first_start.map(|it| FirstStart {
+            boot_id: it.boot_id,
+            at: bounded(it.seconds_since_boot),
+            heard: sources(&it.heard),
+        }),
         well: stored.well.map(|it| Well {
             boot_id: it.boot_id,
             transition: it.transition,
@@ -249,10 +265,11 @@ pub fn store(path: &Path, memory: &Memory) -> io::Result<()> {
         last_reboot: memory.last_reboot.as_ref().map(stored_reboot),
         cordoned_at: seconds(memory.cordoned_at),
         earlier_reboots: memory.earlier_reboots.iter().map(Duration::as_secs).collect(),
-        first_start: memory
-            .first_start
-            .as_ref()
-            .map(|it| StoredStart { boot_id: it.boot_id.clone(), seconds_since_boot: it.at.as_secs() }),
+        first_start: memory.first_start.as_ref().map(|it| StoredStart {
+            boot_id: it.boot_id.clone(),
+            seconds_since_boot: it.at.as_secs(),
+            heard: stored_sources(&it.heard),
+        }),
         well: memory.well.as_ref().map(|it| StoredWell {
             boot_id: it.boot_id.clone(),
             transition: it.transition.clone(),
@@ -264,10 +281,11 @@ pub fn store(path: &Path, memory: &Memory) -> io::Result<()> {
             running: it.running.clone(),
             before: it.before.clone(),
         }),
-        uncordoned: memory
-            .uncordoned
-            .as_ref()
-            .map(|it| StoredStart { boot_id: it.boot_id.clone(), seconds_since_boot: it.at.as_secs() }),
+        uncordoned: memory.uncordoned.as_ref().map(|it| StoredStart {
+            boot_id: it.boot_id.clone(),
+            seconds_since_boot: it.at.as_secs(),
+            heard: Vec::new(),
+        }),
         asked_since: memory
             .asked_since
             .iter()
@@ -285,8 +303,6 @@ fn bounded(number: u64) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use std::fs;
 
     use super::*;
@@ -316,11 +332,16 @@ mod tests {
                 cordoned_at: Some(Duration::from_secs(1_699_999_990)),
                 uncordoned_at: Some(Duration::from_secs(1_700_000_060)),
                 ready_at: Some(Duration::from_secs(1_700_000_040)),
+                led_to: Some("b".into()),
                 ending: Some(Ending::Well),
             }),
             cordoned_at: Some(Duration::from_secs(1_700_000_500)),
             earlier_reboots: vec![Duration::from_secs(1_600_000_000)],
-            first_start: Some(FirstStart { boot_id: "b".into(), at: Duration::from_secs(3) }),
+            first_start: Some(FirstStart {
+                boot_id: "b".into(),
+                at: Duration::from_secs(3),
+                heard: BTreeSet::from([Source::Annotation]),
+            }),
             well: Some(Well {
                 boot_id: "b".into(),
                 transition: "2026-11-27T20:00:00Z".into(),

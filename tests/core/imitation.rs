@@ -69,6 +69,14 @@ pub struct Host {
     pub disk_failure: Option<String>,
     /// What is written to the disk is gone after each boot.
     pub forgets: bool,
+    /// What the disk's image says at each boot, if what is written is gone.
+    pub image: Memory,
+    /// Why the API server refuses every write to the Node.
+    pub node_writes_refused: Option<String>,
+    /// How far this host's clock is from the right one, in seconds.
+    pub clock_off: i64,
+    /// That of the next boot.
+    pub next_clock_off: Option<i64>,
     /// How long a boot takes.
     pub boot_takes: Duration,
     /// The kernel and the taints of the next boot.
@@ -115,7 +123,7 @@ pub struct Host {
     /// What it watched when it last decided.
     watched: Parts,
     /// What the agent has written down for its next start.
-    remembered: Memory,
+    pub remembered: Memory,
     processes: u32,
 }
 
@@ -173,7 +181,7 @@ pub struct Cluster {
 }
 
 impl Host {
-    fn boot_id(&self) -> String {
+    pub fn boot_id(&self) -> String {
         format!("{:032x}", self.boot * 256 + u32::from(self.machine as u8))
     }
 }
@@ -434,6 +442,10 @@ impl Cluster {
                 half_installed: Names::default(),
                 disk_failure: None,
                 forgets: false,
+                image: Memory::default(),
+                node_writes_refused: None,
+                clock_off: 0,
+                next_clock_off: None,
                 boot_takes: Duration::ZERO,
                 next_kernel: None,
                 next_taint: None,
@@ -489,7 +501,9 @@ impl Cluster {
     fn now(&self, host: usize) -> Now {
         Now {
             boot: self.time - self.hosts[host].booted_at,
-            wall: self.time + Duration::from_secs(1_700_000_000),
+            wall: Duration::from_secs(
+                (self.time.as_secs() + 1_700_000_000).saturating_add_signed(self.hosts[host].clock_off),
+            ) + Duration::from_nanos(self.time.subsec_nanos().into()),
         }
     }
 
@@ -686,8 +700,9 @@ impl Cluster {
         host.kernel = host.next_kernel.take().unwrap_or_else(|| host.kernel.clone());
         host.node.repelling_taints.extend(host.next_taint.take());
         if host.forgets {
-            host.remembered = Memory::default();
+            host.remembered = host.image.clone();
         }
+        host.clock_off = host.next_clock_off.take().unwrap_or(host.clock_off);
         host.up = true;
         host.boot += 1;
         host.booted_at = time;
@@ -761,6 +776,10 @@ impl Cluster {
     fn write_node(&mut self, number: usize, write: &NodeWrite) -> Outcome {
         let version = self.bump();
         let name = self.hosts[number].settings.node_name.clone();
+        if let Some(why) = &self.hosts[number].node_writes_refused {
+            let failure = Failure { message: why.clone(), retry_after: None };
+            return Outcome::Refused { failure, conflict: false };
+        }
         let node = &mut self.hosts[number].node;
         if node.resource_version != write.resource_version || node.uid != write.uid {
             return Cluster::conflict();

@@ -18,3 +18,4 @@ mod reclaim;
 mod requests;
 mod scenarios;
 mod stories;
+mod trouble;

@@ -23,6 +23,7 @@ fn one_node_goes_the_whole_way() {
     let expected = [
         "n1 starting nothing-read",
         "n1 waiting my-turn-comes",
+        "n1 confirms its Node",
         "n1 claims worker-1",
         "n1 cordons",
         "n1 draining pods-left",

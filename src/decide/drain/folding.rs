@@ -7,7 +7,9 @@ use super::super::world::Cluster;
 use super::super::{How, Owner, Part, PodKey, PodView};
 use super::keepers::{Keepers, budget_key};
 use super::rehearsal;
-use super::state::{DrainState, EvictionOutcome, GonePod, LAST_RETRY_OF_BUDGET, PodDrain, Refuser, Retry};
+use super::state::{
+    DrainState, EvictionOutcome, GonePod, LAST_RETRY_OF_BUDGET, PodDrain, Refuser, Retry, Returned,
+};
 
 /// If an accepted eviction shows no deletion within this time, it is asked for again.
 const ACCEPTED_SHOWS: Duration = Duration::from_secs(60);
@@ -68,7 +70,8 @@ fn has_come(cluster: &mut Cluster, pod: &PodView, now: Duration) {
     }
     let is_known = cluster.pods.last().is_some_and(|pods| pods.contains_key(&pod.key.uid));
     if let Some(returned) = cluster.drain.returned.get_mut(&pod.controller_uid).filter(|_| !is_known) {
-        *returned = returned.saturating_add(1);
+        returned.come = returned.come.saturating_add(1);
+        returned.here.insert(pod.key.uid.clone());
     }
 }
 
@@ -78,6 +81,9 @@ fn has_left(cluster: &mut Cluster, pod: &PodView, now: Duration) {
     // Its budget may allow the next pod as soon as this one is replaced.
     if let Some(retry) = keeper.and_then(|key| drain.budgets.get_mut(&key)) {
         *retry = Retry { refusals: 0, at: retry.at.min(now + RETRY_AFTER_GONE) };
+    }
+    if let Some(returned) = drain.returned.get_mut(&pod.controller_uid) {
+        returned.here.remove(&pod.key.uid);
     }
     let Some(record) = drain.pods.remove(&pod.key.uid) else { return };
     drain.last_gone = now;
@@ -136,7 +142,10 @@ pub(in crate::decide) fn eviction_ended(
             (record.granted, record.refusal) = (true, None);
             record.retry = Retry { refusals: 0, at: now + ACCEPTED_SHOWS };
             if let Some(pod) = pod.filter(|pod| !pod.controller_uid.is_empty()) {
-                drain.returned.entry(pod.controller_uid.clone()).or_default();
+                let of_it = |other: &&PodView| other.controller_uid == pod.controller_uid;
+                let before = pods.last().map_or(0, |pods| pods.values().filter(of_it).count());
+                let returned = Returned { before, ..Returned::default() };
+                drain.returned.entry(pod.controller_uid.clone()).or_insert(returned);
             }
             // It may allow more than one.
             if let Some(retry) = keeper.and_then(|key| drain.budgets.get_mut(&key)) {

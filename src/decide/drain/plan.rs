@@ -8,11 +8,11 @@ use super::super::settings::{BarePods, BlockingPodsAfter, DrainMode, EmptyDirPod
 use super::super::text::span;
 use super::super::world::{LastReboot, World};
 use super::super::{Budget, Owner, PodView};
-use super::state::{awaited_until, overdue_by};
+use super::state::{Returned, awaited_until, overdue_by};
 
-/// If a controller's pods have come back to this cordoned node this many times, evicting them would never end: they
-/// tolerate the cordon, or their controller puts them here itself.
-const COMES_BACK: u32 = 3;
+/// If all of a controller's pods have come back to this cordoned node this many times, evicting them would never end:
+/// they tolerate the cordon, or their controller puts them here itself.
+const COMES_BACK: usize = 3;
 
 /// A pod of this node, and what happens to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -181,8 +181,10 @@ fn leaving(pod: &PodView, world: &World, settings: &Settings) -> Opinion {
 }
 
 fn comes_back(pod: &PodView, world: &World, _: &Settings) -> Opinion {
-    let returned = world.cluster.drain.returned.get(&pod.controller_uid).copied().unwrap_or_default();
-    leave_if(returned >= COMES_BACK, Leave::ComesBack)
+    let returned = world.cluster.drain.returned.get(&pod.controller_uid);
+    // A pod of it that was here all the time may be kept by a budget: it is asked for as any other.
+    let is_one = |it: &Returned| it.come >= COMES_BACK * it.before.max(1) && it.here.contains(&pod.key.uid);
+    leave_if(returned.is_some_and(is_one), Leave::ComesBack)
 }
 
 fn empty_dir(pod: &PodView, _: &World, settings: &Settings) -> Opinion {

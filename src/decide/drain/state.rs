@@ -1,6 +1,6 @@
 //! How far a drain has come: the data, and how it is reported. [`super::folding`] writes it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -31,8 +31,8 @@ pub struct DrainState {
     pub held_up: Retry,
     /// Why, according to the latest such answer.
     pub trouble: Option<String>,
-    /// The controllers, by uid, that had a pod evicted, and how many of their pods have come since.
-    pub returned: BTreeMap<String, u32>,
+    /// The controllers, by uid, that had a pod evicted, and which of their pods have come since.
+    pub returned: BTreeMap<String, Returned>,
     /// The longest grace period of the pods that were asked for.
     pub longest_grace: Duration,
     /// The pods that have left, in the order in which they left.
@@ -45,6 +45,31 @@ pub struct DrainState {
     pub cordoned: Option<Duration>,
     /// The result of the dry run before this try.
     pub rehearsal: Option<Rehearsal>,
+}
+
+impl DrainState {
+    /// What the next turn needs of this one: since when the pods that are still here are being deleted.
+    pub(in crate::decide) fn after_release(self) -> DrainState {
+        let leaving = |it: PodDrain| PodDrain {
+            first_asked: it.first_asked,
+            leaving_since: it.leaving_since,
+            finished_at: it.finished_at,
+            ..PodDrain::default()
+        };
+        let pods = self.pods.into_iter().filter(|(_, pod)| pod.leaving_since.is_some());
+        DrainState { pods: pods.map(|(uid, pod)| (uid, leaving(pod))).collect(), ..DrainState::default() }
+    }
+}
+
+/// The pods of a controller that have come to this node since the first of its pods was evicted.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Returned {
+    /// How many pods of it were here before.
+    pub before: usize,
+    /// How many have come.
+    pub come: usize,
+    /// Those of them that are still here, by uid.
+    pub here: BTreeSet<String>,
 }
 
 /// When to try again after refusals in a row.

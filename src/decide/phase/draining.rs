@@ -6,11 +6,11 @@ use std::time::Duration;
 use super::super::drain::{self, Planned, Queue, Rehearsed, Verdict};
 use super::super::gates::Moment;
 use super::super::questions::window_left;
-use super::super::settings::{BlockingPodsAfter, OnTimeout};
+use super::super::settings::{BlockingPodsAfter, Mode, OnTimeout};
 use super::super::wish::{CLUSTER, DRAIN_LOOK, GATE_LOOK, OTHERS_LOOK, TROUBLE_LOOK, WITH_PODS, Wish};
 use super::super::{
-    AbortReason, Effect, Eviction, Hook, How, Part, Parts, Phase, PodView, Reason, SlotChange, SlotView,
-    Stamp, healthy,
+    AbortReason, Effect, Eviction, Hook, How, NodeChange, Part, Parts, Phase, PodView, Reason, SlotChange,
+    SlotView, Stamp, healthy,
 };
 use super::situation::{Situation, turn_of};
 
@@ -46,6 +46,12 @@ impl Situation<'_> {
             return Wish { look_age: Some(TROUBLE_LOOK), reads: WITH_PODS, ..wish };
         }
         match drain::judge(self.world, &self.left()) {
+            // A Node that cannot be written can neither be cordoned nor given back: this is found out before the claim.
+            Rehearsed::Enough
+                if self.settings.mode == Mode::Active && !self.world.is_settled(&self.node.uid) =>
+            {
+                wish.because(Reason::MyTurnComes).act(self.write_node(NodeChange::Confirm { in_turn: false }))
+            }
             Rehearsed::Enough => wish.act(self.claim(slot)),
             Rehearsed::Awaited => wish.because(Reason::MyTurnComes),
             Rehearsed::Ask(pods) => {

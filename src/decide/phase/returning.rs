@@ -4,9 +4,19 @@ use std::time::Duration;
 
 use super::super::settings::AtLimit;
 use super::super::wish::{WITH_KUBELET, Wish};
+use super::super::world::World;
 use super::super::{Hook, Part, Phase, Reason, SlotView, healthy};
 use super::after::AfterGates;
 use super::situation::Situation;
+
+/// A person is told of a return that takes too long, whatever it is that is missing.
+pub(super) fn tell_overdue_return(mut wish: Wish, world: &World, limit: Duration) -> Wish {
+    match world.memory.first_start.as_ref().map(|first| first.at + limit) {
+        Some(overdue) if overdue <= world.now.boot => wish.reasons.insert(0, Reason::ReturnOverdue { limit }),
+        overdue => wish.until = [wish.until, overdue].into_iter().flatten().min(),
+    }
+    wish
+}
 
 impl Situation<'_> {
     pub(in crate::decide) fn returning(&self, slot: &SlotView) -> Wish {
@@ -29,16 +39,11 @@ impl Situation<'_> {
         if let AfterGates::Asked { given_up } = after {
             wish.reasons.splice(0..0, given_up);
         }
-        let limit = policy.return_timeout;
-        let first_start = self.world.memory.first_start.as_ref();
-        match first_start.map(|first| first.at + limit) {
-            _ if wish.effect.is_some() => {}
-            Some(overdue) if overdue <= self.world.now.boot => {
-                wish.reasons.insert(0, Reason::ReturnOverdue { limit });
-            }
-            overdue => wish.until = [wish.until, overdue].into_iter().flatten().min(),
+        if wish.effect.is_some() {
+            wish
+        } else {
+            tell_overdue_return(wish, self.world, policy.return_timeout)
         }
-        wish
     }
 
     /// The node is healthy. Its own pods have to be ready, too, before it is uncordoned; but some of them become ready

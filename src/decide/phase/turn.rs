@@ -24,7 +24,7 @@ impl Situation<'_> {
         match self.abort_reason(slot, stamp) {
             Some(because) => self.aborting(slot, because),
             None if !self.node.unschedulable => self.cordoning(slot),
-            None if !self.world.is_settled(&self.node.uid) => self.confirm_cordon(),
+            None if !self.is_cordoned_for_this_turn() => self.confirm_cordon(),
             None => self.draining(slot, stamp.map_or(1, |stamp| stamp.attempt.saturating_add(1))),
         }
     }
@@ -140,6 +140,12 @@ impl Situation<'_> {
 
     pub(in crate::decide) fn is_held_up(&self) -> bool {
         !self.asked().is_open(Moment::Deadline) || !self.closed_by_others().is_empty()
+    }
+
+    /// Whether this process has seen its cordon answered in this turn, or its confirmation of somebody else's, and no
+    /// later write to the Node is in doubt.
+    fn is_cordoned_for_this_turn(&self) -> bool {
+        self.world.is_settled(&self.node.uid) && self.world.cluster.drain.cordoned.is_some()
     }
 
     /// This process has not seen its cordon answered, so a lost uncordon might still be applied. The cordon is

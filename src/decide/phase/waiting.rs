@@ -28,6 +28,11 @@ impl Situation<'_> {
         if self.cordon_is_ours() {
             return self.restoring();
         }
+        if let Some(slot) = slots.iter().find(|slot| self.is_held_under_another_name(slot)) {
+            let name = slot.holder.clone().unwrap_or_default();
+            return Wish::new(Phase::Waiting)
+                .trouble(Reason::SlotUnderOldName { slot: slot.name.clone(), name });
+        }
         let labels = self.settings.mode == Mode::Active && !self.world.step_back;
         if labels && self.node.pool_label.as_ref() != Some(&self.settings.pool) {
             return Wish::new(idle_or_waiting).act(self.write_node(NodeChange::Confirm { in_turn: false }));
@@ -56,6 +61,18 @@ impl Situation<'_> {
         wish.watched = wish.watched.with_if(Part::Annotations, watches_annotations);
         wish.look_age.get_or_insert_with(|| self.heartbeat());
         self.show(wish)
+    }
+
+    /// Whether this machine claimed the slot in this boot, or stamped it for the reboot that is remembered, when it
+    /// had another name. The machine id alone does not tell: cloned images share it.
+    fn is_held_under_another_name(&self, slot: &SlotView) -> bool {
+        let world = self.world;
+        let remembered = world.memory.last_reboot.as_ref().map(|last| &last.boot_id);
+        let stamped = slot.stamp.as_ref().map(|stamp| &stamp.boot_id);
+        let ours = slot.claim.boot_id.as_ref() == Some(&world.host.boot_id)
+            || stamped.is_some() && stamped == remembered;
+        let named_otherwise = slot.holder.as_ref().is_some_and(|holder| *holder != self.settings.node_name);
+        named_otherwise && ours && slot.claim.machine_id.as_ref() == Some(&world.host.machine_id)
     }
 
     /// Writes the signs for others if nothing else has to be written. Not often, because something else may undo them

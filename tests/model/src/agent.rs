@@ -601,7 +601,10 @@ impl Agents {
         if stage != Stage::HalfRead {
             cluster.free.clear();
         }
-        cluster.drain = fresh.drain;
+        // Only whether the cordon of this turn was answered.
+        let cordoned = cluster.drain.cordoned.map(|_| LONG_AGO);
+        cluster.drain = DrainState { cordoned, ..fresh.drain };
+        (cluster.writes_failing_since, cluster.away_until) = (None, None);
         cluster.budgets = fresh.budgets;
         cluster.missing.clear();
         cluster.shown = None;
