@@ -116,7 +116,7 @@ fn a_holder_that_cannot_be_a_node_is_never_looked_for_and_its_slot_never_freed()
 }
 
 #[test]
-fn a_claim_in_between_begins_the_wait_anew() {
+fn a_claim_in_between_begins_the_wait_again() {
     let mut cluster = abandoned();
     cluster.run(600);
     touch_slot(&mut cluster);
@@ -127,7 +127,7 @@ fn a_claim_in_between_begins_the_wait_anew() {
 }
 
 #[test]
-fn a_read_that_fails_neither_counts_nor_begins_the_wait_anew() {
+fn a_read_that_fails_neither_counts_nor_begins_the_wait_again() {
     let mut cluster = abandoned();
     cluster.run(400);
     cluster.holders_unreadable = true;

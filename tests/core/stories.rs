@@ -194,7 +194,7 @@ fn a_gate_that_stays_shut_after_the_stamp_ends_in_an_abort() {
 }
 
 #[test]
-fn a_stamp_whose_answer_is_lost_is_written_anew_at_once() {
+fn a_stamp_whose_answer_is_lost_is_written_again_immediately() {
     let mut cluster = Cluster::new(&["n1"], 1);
     cluster.lose_answer_of = Some(3);
     cluster.request(0);

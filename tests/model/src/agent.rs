@@ -17,14 +17,17 @@ use rebootd::decide::settings::{
     Prometheus, Query, Settings, SignsSettings,
 };
 use rebootd::decide::{
-    AfterReadings, Effect, Event, Eviction, EvictionOutcome, EvictionRefusal, Failure, Health, KubeletLease,
-    Memory, Names, Next, NodeChange, NodeView, Now, Open, Others, Outcome, Part, Parts, Phase, Reads,
-    Refuser, Request, SlotChange, Source, Target, Windows, World, decide, holders, observe,
+    AfterReadings, Claim, DrainState, Effect, Event, Eviction, EvictionOutcome, EvictionRefusal, Failure,
+    Health, KubeletLease, LastReboot, Memory, Names, Next, NodeChange, NodeView, Now, Open, Others, Outcome,
+    Part, Parts, Phase, Reads, Refuser, Request, SlotChange, SlotView, SlotWrite, Source, Target, Windows,
+    World, decide, holders, observe,
 };
 
 use crate::searches::Search;
 use crate::state::{Node, Slot};
-use crate::views::{node_view, pod_uid, pod_view, slot_name, slot_uid, slot_views};
+use crate::views::{
+    IGNORED_TAINT, has_new_taint, node_view, pod_uid, pod_view, slot_name, slot_uid, slot_views,
+};
 
 pub const NOW: Duration = Duration::from_secs(1_000_000);
 pub const LONG_AGO: Duration = Duration::ZERO;
@@ -46,6 +49,8 @@ const PROCESS: &str = "p";
 /// What the nonce of a next write is, after `store` has set the count back.
 const NEXT_NONCE: &str = "p-0";
 pub const POOLS: [&str; 2] = ["a", "b"];
+/// The number of the pod that has no controller.
+pub const BARE: u8 = 2;
 /// Reads everything there is, so that no second look is needed for a part.
 const EVERYTHING: Parts = Parts::only(Part::Policy)
     .with(Part::Others)
@@ -260,8 +265,8 @@ enum Step {
     Answered { late: bool, around: Around },
     Refused { conflict: bool },
     Unanswered,
-    NodeAnew,
-    SlotAnew(u8),
+    NodeRecreated,
+    SlotRecreated(u8),
     Reloaded,
 }
 
@@ -273,20 +278,30 @@ pub struct Agents {
     settings: [Settings; 2],
     /// The same outside every window.
     outside: [Settings; 2],
+    /// What every process finds remembered.
+    memory: Memory,
     /// Nodes report no boot id, as kubemark's and some others do.
     empty_boot_ids: bool,
     members: bool,
     drains: bool,
+    waits_for_cordons: bool,
 }
 
 impl Agents {
     pub fn new(search: &Search) -> Agents {
-        let settings = POOLS.map(|pool| settings(pool, search.reboot_tries, search.after));
+        let settings = POOLS.map(|pool| settings(pool, search));
         let outside = settings.clone().map(|mut settings| {
             settings.policy.windows = Some(Windows { open: Open::During(Vec::new()), freezes: Vec::new() });
             settings
         });
+        // Only bare pods ask how long the host was away.
+        let last_reboot = search.faults.bare_pods.then(|| LastReboot {
+            boot_id: "of-an-earlier-turn".into(),
+            ready_at: Some(LONG),
+            ..LastReboot::default()
+        });
         Agents {
+            memory: Memory { last_reboot, ..Memory::default() },
             locals: Vec::new(),
             ids: HashMap::default(),
             done: HashMap::default(),
@@ -295,6 +310,7 @@ impl Agents {
             empty_boot_ids: search.empty_boot_ids,
             members: search.members,
             drains: search.drains,
+            waits_for_cordons: search.waits_for_cordons,
         }
     }
 
@@ -308,12 +324,12 @@ impl Agents {
 
     /// A host that is down.
     pub fn off(&mut self) -> Id {
-        self.store(Goes::on(Stage::Off, false), new_world())
+        self.store(Goes::on(Stage::Off, false), self.new_world())
     }
 
     /// A process that has just begun.
     pub fn started(&mut self) -> Id {
-        self.store(Goes::on(Stage::Waiting, false), new_world())
+        self.store(Goes::on(Stage::Waiting, false), self.new_world())
     }
 
     pub fn read_node(&mut self, id: Id, node: Node) -> Id {
@@ -366,13 +382,13 @@ impl Agents {
     }
 
     /// The Node of this agent is another object from now on.
-    pub fn node_anew(&mut self, id: Id) -> Id {
-        self.step(id, Step::NodeAnew).0
+    pub fn node_recreated(&mut self, id: Id) -> Id {
+        self.step(id, Step::NodeRecreated).0
     }
 
     /// This slot is another object from now on.
-    pub fn slot_anew(&mut self, id: Id, slot: u8) -> Id {
-        self.step(id, Step::SlotAnew(slot)).0
+    pub fn slot_recreated(&mut self, id: Id, slot: u8) -> Id {
+        self.step(id, Step::SlotRecreated(slot)).0
     }
 
     /// The settings changed: the pool.
@@ -381,9 +397,9 @@ impl Agents {
     }
 
     /// The pods that an agent believes to be on its node.
-    pub fn pods_seen(&self, id: Id) -> [bool; 2] {
+    pub fn pods_seen(&self, id: Id) -> [bool; 3] {
         let pods = self.get(id).world.cluster.pods.last();
-        [0, 1].map(|pod: u8| pods.is_some_and(|pods| pods.contains_key(pod_uid(pod))))
+        [0, 1, BARE].map(|pod: u8| pods.is_some_and(|pods| pods.contains_key(pod_uid(pod))))
     }
 
     fn step(&mut self, id: Id, step: Step) -> (Id, Did) {
@@ -446,6 +462,7 @@ impl Agents {
                 let renewed = if seen.kubelet_renews { "later" } else { "r" };
                 see(Event::Kubelet(Ok(KubeletLease { renewed: renewed.into(), ..KubeletLease::default() })));
                 see(Event::Pods(Ok(seen.pod.into_iter().map(pod_view).collect())));
+                see(Event::Budgets(Ok(Vec::new())));
                 see(Event::LookEnded(Reads { parts: EVERYTHING, confirms_drained: confirms }));
                 // The spread of claims is over: a claim may come at once.
                 world.cluster.free.values_mut().for_each(|(_, since)| *since = LONG_AGO);
@@ -480,7 +497,7 @@ impl Agents {
                 see(Event::WriteEnded { effect, sent: NOW, outcome: Outcome::Unanswered(failure) });
                 Goes::on(Stage::Waiting, true)
             }
-            Step::NodeAnew => {
+            Step::NodeRecreated => {
                 world.cluster.settled.remove(NODE);
                 if let Some(pending) = &mut world.cluster.pending
                     && pending.target.0 == NODE
@@ -500,7 +517,7 @@ impl Agents {
                 };
                 Goes { stage, effect, confirms, keeps_health: true }
             }
-            Step::SlotAnew(slot) => {
+            Step::SlotRecreated(slot) => {
                 let uid = slot_uid(slot);
                 world.cluster.settled.remove(uid);
                 if let Some(pending) = &mut world.cluster.pending
@@ -545,7 +562,10 @@ impl Agents {
                 }
                 Next::Read(_) => read_host(world, around),
                 Next::Act(Effect::Evict(eviction)) => {
-                    did.broke = did.broke.or(unread(around, true, false));
+                    did.broke = did.broke.or(unread(around, true, false)).or(self.in_the_way(world));
+                    if eviction.pods.iter().any(|pod| pod.uid == pod_uid(BARE)) {
+                        did.broke = Some("a pod is lost: it evicts one that nothing recreates");
+                    }
                     evict(world, eviction, around.may_evict);
                     did.evicted |= around.may_evict;
                 }
@@ -559,15 +579,7 @@ impl Agents {
                 }
                 Next::Act(effect) => {
                     let (write, nonce, target) = reduce(&effect);
-                    let is_progress = is_progress(world, write);
-                    did.broke = did.broke.or(unread(around, is_progress, needs_others(world, write)));
-                    // Read in a look only, on which each write rests.
-                    if around.readings == Readings::NoPolicy && is_progress {
-                        did.broke = Some("P8: it goes on beside a policy that is not understood");
-                    }
-                    if around.readings == Readings::NotWell && hands_on(world, write) {
-                        did.broke = Some("P3: it hands its slot on while a gate after its reboot is shut");
-                    }
+                    did.broke = did.broke.or(self.broken(world, around, write, &effect));
                     observe(world, Event::WriteBegun(target), TIME);
                     let fresh = nonce == NEXT_NONCE && world.cluster.writes == 1;
                     let stage = Stage::Pending { write, fresh };
@@ -579,19 +591,61 @@ impl Agents {
         Goes::on(Stage::Waiting, false)
     }
 
+    /// The rule that a write breaks.
+    fn broken(&self, world: &World, around: Around, write: Write, effect: &Effect) -> Option<&'static str> {
+        let is_progress = is_progress(world, write);
+        let unread = unread(around, is_progress, needs_others(world, write));
+        if unread.is_some() {
+            return unread;
+        }
+        // Read in a look only, on which each write rests.
+        if around.readings == Readings::NoPolicy && is_progress {
+            return Some("P8: it goes on beside a policy that is not understood");
+        }
+        let handed_on = hands_on(world, write);
+        if around.readings == Readings::NotWell && handed_on.is_some_and(|slot| slot.stamp.is_some()) {
+            return Some("P3: it hands its slot on while a gate after its reboot is shut");
+        }
+        let node = node(world);
+        if handed_on.is_some() && node.is_some_and(has_new_taint) {
+            return Some("P3: it hands its slot on beside a taint that was not there at the claim");
+        }
+        if let Some(claim) = claim_of(effect)
+            && claim.taints.as_ref() != node.map(|node| &node.repelling_taints)
+        {
+            return Some("P3: its claim does not say which taints its Node has");
+        }
+        self.in_the_way(world).filter(|_| is_progress)
+    }
+
+    /// What only a person can change, as last read, stops progress.
+    fn in_the_way(&self, world: &World) -> Option<&'static str> {
+        let foreign = node(world).is_some_and(|node| node.unschedulable && !node.unschedulable_is_ours);
+        if self.waits_for_cordons && foreign {
+            return Some("P2: it goes on while somebody else has cordoned its Node");
+        }
+        let pods = world.cluster.pods.last();
+        let bare = pods.is_some_and(|pods| pods.contains_key(pod_uid(BARE)));
+        bare.then_some("P2: it goes on while a pod stands in the way")
+    }
+
+    fn new_world(&self) -> World {
+        World::new(TIME, PROCESS.into(), THIS_BOOT.into(), THIS_MACHINE.into(), self.memory.clone())
+    }
+
     /// Keeps what can still matter, and nothing else:
     ///
     /// - In `Waiting` and `Pending` the next step is a new look. What was read of cluster and host is dropped: no
     ///   effect but the call of Reboot passes without a look, and that one reads the host itself; until then the
     ///   request counts that the stamp was sent for.
     /// - Failures in a row, backoffs, setbacks and the second look only delay; here a step may come at any time.
-    /// - The count of writes begins anew, as after the process has got a new name; `Pending` says whether the
+    /// - The count of writes begins again, as after the process has got a new name; `Pending` says whether the
     ///   nonce was a new one.
     /// - Health is kept only where a phase asks for it.
     fn store(&mut self, goes: Goes, mut world: World) -> Id {
         let Goes { stage, effect, confirms, keeps_health } = goes;
-        let new = new_world();
-        world.memory = Memory::default();
+        let new = self.new_world();
+        world.memory = new.memory;
         let cluster = &mut world.cluster;
         let fresh = new.cluster;
         cluster.writes = 0;
@@ -605,7 +659,6 @@ impl Agents {
         let cordoned = cluster.drain.cordoned.map(|_| LONG_AGO);
         cluster.drain = DrainState { cordoned, ..fresh.drain };
         (cluster.writes_failing_since, cluster.away_until) = (None, None);
-        cluster.budgets = fresh.budgets;
         cluster.missing.clear();
         cluster.shown = None;
         // An answered cordon goes on with what was read before it.
@@ -622,6 +675,7 @@ impl Agents {
                 cluster.slots = fresh.slots;
             }
             cluster.pods = fresh.pods;
+            cluster.budgets = fresh.budgets;
         }
         if !matches!(stage, Stage::Draining | Stage::HalfRead) && !cordons {
             cluster.node = fresh.node;
@@ -659,9 +713,9 @@ impl Agents {
     }
 }
 
-fn settings(pool: &str, reboot_tries: u32, after: bool) -> Settings {
+fn settings(pool: &str, search: &Search) -> Settings {
     let server = Prometheus::Service { namespace: "monitoring".into(), port: "prometheus:9090".into() };
-    let query = after.then(|| Query { expression: "degraded > 0".into(), server });
+    let query = search.after.then(|| Query { expression: "degraded > 0".into(), server });
     Settings {
         node_name: ME.into(),
         pool: pool.into(),
@@ -676,7 +730,7 @@ fn settings(pool: &str, reboot_tries: u32, after: bool) -> Settings {
             windows: Some(Windows::always()),
             min_interval: Duration::ZERO,
             deadline: None,
-            reboot_tries,
+            reboot_tries: search.reboot_tries,
             ..PolicySettings::default()
         },
         drain: DrainSettings { keep_from_autoscalers: false, ..DrainSettings::default() },
@@ -684,18 +738,20 @@ fn settings(pool: &str, reboot_tries: u32, after: bool) -> Settings {
         gates: GatesSettings {
             require_synchronized_clock: false,
             require_installed_packages: false,
-            // The other way is the shorter one: it waits, or gives back.
-            foreign_cordon: ForeignCordon::Reboot,
+            foreign_cordon: match search.waits_for_cordons {
+                true => ForeignCordon::Wait,
+                false => ForeignCordon::Reboot,
+            },
             ..GatesSettings::default()
         },
-        after: AfterSettings { query, ..AfterSettings::default() },
+        after: AfterSettings {
+            query,
+            ignore_taints: vec![IGNORED_TAINT.to_owned()],
+            ..AfterSettings::default()
+        },
         hooks: HooksSettings::default(),
         sources: Vec::new(),
     }
-}
-
-fn new_world() -> World {
-    World::new(TIME, PROCESS.into(), THIS_BOOT.into(), THIS_MACHINE.into(), Memory::default())
 }
 
 fn read_host(world: &mut World, around: Around) {
@@ -800,11 +856,23 @@ fn unread(around: Around, is_progress: bool, needs_others: bool) -> Option<&'sta
     }
 }
 
-/// Whether a write gives back a slot under whose stamp the host has rebooted.
-fn hands_on(world: &World, write: Write) -> bool {
-    let Write::Release { slot } = write else { return false };
+/// The slot that a write gives back, if the host has rebooted since its claim.
+fn hands_on(world: &World, write: Write) -> Option<&SlotView> {
+    let Write::Release { slot } = write else { return None };
     let slot = world.cluster.slots.last().into_iter().flatten().find(|it| it.name == slot_name(slot));
-    slot.is_some_and(|slot| slot.stamp.is_some() && slot.claim.boot_id.as_deref() != Some(THIS_BOOT))
+    slot.filter(|slot| slot.claim.boot_id.as_deref() != Some(THIS_BOOT))
+}
+
+fn claim_of(effect: &Effect) -> Option<&Claim> {
+    match effect {
+        Effect::WriteSlot(SlotWrite { change: SlotChange::Claim(claim), .. }) => Some(claim),
+        _ => None,
+    }
+}
+
+/// The Node as last read.
+fn node(world: &World) -> Option<&NodeView> {
+    world.cluster.node.last().and_then(Option::as_ref)
 }
 
 /// Whether a write brings the reboot nearer. A repeated one does not.
@@ -812,10 +880,7 @@ fn is_progress(world: &World, write: Write) -> bool {
     match write {
         Write::Claim { again, .. } => !again,
         Write::Stamp { .. } => true,
-        Write::Cordon => {
-            let node = world.cluster.node.last().and_then(Option::as_ref);
-            node.is_some_and(|node| !node.unschedulable)
-        }
+        Write::Cordon => node(world).is_some_and(|node| !node.unschedulable),
         _ => false,
     }
 }

@@ -1,11 +1,11 @@
 //! What happens around the agents: to hosts, Nodes and slots, by kubelets, people, other nodes, and by writes that
 //! nobody waits for any more.
 
-use crate::agent::{Stage, Write};
+use crate::agent::{BARE, Stage, Write};
 use crate::labels::What;
 use crate::state::{
-    Agent, Boot, Cordon, FREE, GONE, Late, Node, OUTSIDE, Power, Sent, Slot, SlotStamp, State, late_claim,
-    late_node,
+    Agent, Boot, Cordon, FREE, GONE, Late, Node, OUTSIDE, Power, Sent, Slot, SlotStamp, State, Taint,
+    late_claim, late_node,
 };
 use crate::steps::Steps;
 
@@ -93,11 +93,11 @@ impl Steps<'_> {
                 // A late stamp of a former boot could only make the slot harder to take.
                 late.stamps = [false; 2];
             }
-            let [current, former, anew] =
+            let [current, former, recreated] =
                 [late_claim::CURRENT, late_claim::FORMER_BOOT, late_claim::FORMER_NODE]
                     .map(|class| late_claim::bit(number, class));
-            if late.claims & (current | anew) != 0 {
-                late.claims = late.claims & !(current | anew) | former;
+            if late.claims & (current | recreated) != 0 {
+                late.claims = late.claims & !(current | recreated) | former;
             }
         }
         next
@@ -147,6 +147,7 @@ impl Steps<'_> {
                         ready: true,
                         other_machine: false,
                         pool: it.node.pool,
+                        taint: Taint::None,
                     };
                     it.kubelet = true;
                 });
@@ -204,13 +205,34 @@ impl Steps<'_> {
             }
         }
         // A pod may have been bound before the scheduler saw the cordon; it comes while others are still leaving.
-        let leaving =
-            self.stage(agent.local) == Stage::Draining && self.agents.pods_seen(agent.local).contains(&true);
+        let seen = self.agents.pods_seen(agent.local);
+        let leaving = self.stage(agent.local) == Stage::Draining && seen.contains(&true);
         let may_come = agent.node.cordon == Cordon::None || leaving;
         if self.search.drains && faults.pods && agent.pod.is_none() && may_come {
             let mut next = *state;
-            next.agents[number].pod = Some(u8::from(self.agents.pods_seen(agent.local)[0]));
+            next.agents[number].pod = Some(u8::from(seen[0]));
             self.push(next, of, What::PodAppears, true, None);
+        }
+        if faults.bare_pods && agent.pod.is_none() && may_come && !seen[usize::from(BARE)] {
+            let mut next = *state;
+            next.agents[number].pod = Some(BARE);
+            self.push(next, of, What::BarePodAppears, true, None);
+        }
+        if agent.pod == Some(BARE) {
+            let mut next = *state;
+            next.agents[number].pod = None;
+            self.push(next, of, What::BarePodDeleted, true, None);
+        }
+        let has_rebooted = |slot: &Slot| slot.held_by(number) && slot.boot == Boot::Former;
+        if faults.taints && up && agent.node.taint == Taint::None && state.slots.iter().any(has_rebooted) {
+            for taint in [Taint::New, Taint::Ignored] {
+                let tainted = changed(self, &|it| it.node.taint = taint);
+                self.push(tainted, of, What::TaintAppears(taint), true, None);
+            }
+        }
+        // One that is ignored may stay for ever.
+        if agent.node.taint == Taint::New {
+            self.push(changed(self, &|it| it.node.taint = Taint::None), of, What::TaintGoes, false, None);
         }
         for (bit, name, write) in [
             (late_node::CORDON, "cordon", Write::Cordon),
@@ -236,7 +258,7 @@ impl Steps<'_> {
         let mut next = *state;
         self.node_changed(&mut next, number);
         let agent = &mut next.agents[number];
-        agent.local = self.agents.node_anew(agent.local);
+        agent.local = self.agents.node_recreated(agent.local);
         agent.node = Node {
             exists: false,
             cordon: Cordon::None,
@@ -245,16 +267,17 @@ impl Steps<'_> {
             ready: false,
             other_machine: false,
             pool: agent.node.pool,
+            taint: Taint::None,
         };
         (agent.disturbed, agent.pod) = (true, None);
         for (slot, late) in next.slots.iter_mut().zip(&mut next.late) {
             if slot.held_by(number) {
                 slot.current_uid = false;
             }
-            let [current, anew] =
+            let [current, recreated] =
                 [late_claim::CURRENT, late_claim::FORMER_NODE].map(|class| late_claim::bit(number, class));
             if late.claims & current != 0 {
-                late.claims = late.claims & !current | anew;
+                late.claims = late.claims & !current | recreated;
             }
         }
         next
@@ -331,7 +354,7 @@ impl Steps<'_> {
                 let mut next = changed(self, &|it| it.holder = FREE);
                 for agent in 0..self.search.agents {
                     let local = next.agents[agent].local;
-                    next.agents[agent].local = self.agents.slot_anew(local, number);
+                    next.agents[agent].local = self.agents.slot_recreated(local, number);
                 }
                 self.push(next, None, What::SlotMade(number), true, None);
                 return;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::agent::{Around, Did, Readings, Write};
+use crate::state::Taint;
 
 /// What happened, for stories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +51,10 @@ pub enum What {
     RequestAppears,
     RequestVanishes,
     PodAppears,
+    BarePodAppears,
+    BarePodDeleted,
+    TaintAppears(Taint),
+    TaintGoes,
     SlotFreed(u8),
     SlotTaken(u8),
     SlotGarbled(u8),
@@ -186,11 +191,20 @@ impl fmt::Display for What {
             What::RequestAppears => f.write_str("a request appears"),
             What::RequestVanishes => f.write_str("its request vanishes"),
             What::PodAppears => f.write_str("a pod comes to its Node"),
+            What::BarePodAppears => {
+                f.write_str("a bare pod comes to its Node, and would be deleted during a reboot")
+            }
+            What::BarePodDeleted => f.write_str("a person deletes the bare pod"),
+            What::TaintAppears(Taint::Ignored) => {
+                f.write_str("its Node gets a taint that the configuration ignores")
+            }
+            What::TaintAppears(_) => f.write_str("its Node gets a taint that it did not have at the claim"),
+            What::TaintGoes => f.write_str("that taint goes"),
             What::SlotFreed(slot) => write!(f, "a person frees slot {slot}"),
             What::SlotTaken(slot) => write!(f, "a person gives slot {slot} to somebody else"),
             What::SlotGarbled(slot) => write!(f, "a person garbles slot {slot}"),
             What::SlotDeleted(slot) => write!(f, "a person deletes slot {slot}"),
-            What::SlotMade(slot) => write!(f, "a person makes slot {slot} anew"),
+            What::SlotMade(slot) => write!(f, "a person makes slot {slot} again"),
             What::SlotTouched(slot) => write!(f, "the manifest of slot {slot} is applied again"),
             What::OutsideClaims(slot) => write!(f, "another node claims slot {slot}"),
             What::OutsideReleases(slot) => write!(f, "another node releases slot {slot}"),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::agent::{Agents, Stage};
+use crate::agent::{Agents, BARE, Stage};
 use crate::labels::{Label, What};
 use crate::searches::Search;
 use crate::state::{AGENTS, Boot, Cordon, FREE, GONE, Key, Late, OUTSIDE, Power, Slot, SlotStamp, State};
@@ -153,7 +153,9 @@ fn done(search: &Search, agents: &Agents, state: &State) -> Result<(), &'static 
         if agents.get(agent.local).stage != Stage::Waiting {
             return Err("an agent is at work");
         }
-        if agent.request && may_be_served(search, state, number) {
+        let waits_for_a_person =
+            agent.pod == Some(BARE) || (search.waits_for_cordons && node.cordon == Cordon::Other);
+        if agent.request && !waits_for_a_person && may_be_served(search, state, number) {
             return Err("a request is not served");
         }
     }

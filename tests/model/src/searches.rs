@@ -45,6 +45,10 @@ pub struct Faults {
     pub deadlines: bool,
     /// Pods come to the node.
     pub pods: bool,
+    /// Bare pods come that the cluster would delete during a reboot, and people delete them.
+    pub bare_pods: bool,
+    /// After a boot the Node gets a taint that it did not have.
+    pub taints: bool,
 }
 
 impl Faults {
@@ -71,6 +75,8 @@ impl Faults {
         windows: false,
         deadlines: false,
         pods: false,
+        bare_pods: false,
+        taints: false,
     };
     pub const ALL: Faults = Faults {
         kills: true,
@@ -95,6 +101,8 @@ impl Faults {
         windows: false,
         deadlines: true,
         pods: true,
+        bare_pods: false,
+        taints: false,
     };
 }
 
@@ -117,6 +125,8 @@ pub struct Search {
     pub members: bool,
     /// Something is asked after a reboot, which may be well or not at any time.
     pub after: bool,
+    /// `foreign_cordon = "wait"`; else "reboot".
+    pub waits_for_cordons: bool,
     /// Whether there is a request is part of the state; else each reading may say either.
     pub requests_kept: bool,
     pub faults: Faults,
@@ -140,6 +150,7 @@ pub fn all() -> Vec<Search> {
         reboot_tries: 1,
         members: false,
         after: false,
+        waits_for_cordons: false,
         requests_kept: true,
         faults: Faults { sick: false, reinstalled: false, ..Faults::ALL },
         live: true,
@@ -226,6 +237,26 @@ pub fn all() -> Vec<Search> {
             shows: "the same, where Nodes report no boot id",
             empty_boot_ids: true,
             faults: most,
+            ..alone.clone()
+        },
+        Search {
+            name: "cordons",
+            shows: "one agent that waits while somebody else has cordoned its Node, most faults",
+            waits_for_cordons: true,
+            faults: Faults { sick: false, reinstalled: false, ..most },
+            ..alone.clone()
+        },
+        Search {
+            name: "bare-pods",
+            shows: "one agent, pods that come and go, bare ones that would be deleted during a reboot, most faults",
+            drains: true,
+            faults: Faults { bare_pods: true, sick: false, reinstalled: false, ..most },
+            ..alone.clone()
+        },
+        Search {
+            name: "taints",
+            shows: "one agent whose Node gets a taint after the boot, sick kubelets, most faults",
+            faults: Faults { taints: true, reinstalled: false, ..most },
             ..alone.clone()
         },
         Search {
@@ -334,8 +365,9 @@ pub fn large() -> Search {
         reboot_tries: 2,
         members: false,
         after: true,
+        waits_for_cordons: false,
         requests_kept: true,
-        faults: Faults { windows: true, policy: true, ..Faults::ALL },
+        faults: Faults { windows: true, policy: true, bare_pods: true, taints: true, ..Faults::ALL },
         live: false,
         long: false,
     }

@@ -18,6 +18,16 @@ pub enum Cordon {
     Other,
 }
 
+/// A taint that comes after the boot, and was not there at the claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Taint {
+    #[default]
+    None,
+    New,
+    /// Its key is in `ignore_taints`.
+    Ignored,
+}
+
 /// What an agent reads of its Node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Node {
@@ -30,6 +40,7 @@ pub struct Node {
     /// It still tells of the machine that had this name before.
     pub other_machine: bool,
     pub pool: u8,
+    pub taint: Taint,
 }
 
 /// In which boot, and by which machine, a slot was claimed: as its holder sees it.
@@ -224,6 +235,7 @@ fn pack_agent(agent: &Agent) -> u64 {
     w.put(node.ready.into(), 1);
     w.put(node.other_machine.into(), 1);
     w.put(node.pool, 1);
+    w.put(node.taint as u8, 2);
     w.put(agent.pod.map_or(0, |pod| pod + 1), 2);
     w.put(agent.kubelet.into(), 1);
     w.put(agent.sent as u8, 2);
@@ -248,6 +260,7 @@ fn unpack_agent(word: u64) -> Agent {
         ready: r.flag(),
         other_machine: r.flag(),
         pool: r.take(1),
+        taint: [Taint::None, Taint::New, Taint::Ignored][usize::from(r.take(2))],
     };
     let pod = r.take(2).checked_sub(1);
     Agent {

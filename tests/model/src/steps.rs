@@ -1,11 +1,11 @@
 //! What may happen next: every step of every agent, of the API, of hosts, kubelets and people.
 
-use crate::agent::{Agents, Around, Did, Id, Readings, Seen, Stage, Write};
+use crate::agent::{Agents, Around, BARE, Did, Id, Readings, Seen, Stage, Write};
 use crate::labels::{Call, Label, What};
 use crate::searches::Search;
 use crate::state::{
     AGENTS, Agent, Boot, Cordon, FREE, GONE, Late, Node, OUTSIDE, Power, SLOTS, Sent, Slot, SlotStamp, State,
-    late_claim, late_node,
+    Taint, late_claim, late_node,
 };
 
 const BOTH: [bool; 2] = [false, true];
@@ -39,6 +39,7 @@ impl State {
             ready: true,
             other_machine: false,
             pool: 0,
+            taint: Taint::None,
         };
         let agent = |local: Id, power: Power| Agent {
             local,
@@ -443,7 +444,7 @@ impl<'a> Steps<'a> {
             let what = What::WakesInDrain { around, did, write };
             self.acted(next, number, what, did, Steps::is_fault(&agent, around));
         }
-        for pod in [0, 1] {
+        for pod in [0, 1, BARE] {
             if believed[usize::from(pod)] && agent.pod != Some(pod) {
                 let mut next = *state;
                 next.agents[number].local = self.agents.pod_gone(agent.local, pod);
@@ -546,6 +547,8 @@ impl<'a> Steps<'a> {
             Some("P2: it calls Reboot without a stamped slot of its pool")
         } else if !agent.node.exists || agent.node.cordon == Cordon::None {
             Some("P2: it calls Reboot while its Node is not cordoned")
+        } else if self.search.waits_for_cordons && agent.node.cordon == Cordon::Other {
+            Some("P2: it calls Reboot under a cordon of somebody else")
         } else if agent.pod.is_some() {
             Some("P2: it calls Reboot while a pod is left")
         } else if !requested {

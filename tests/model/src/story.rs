@@ -7,10 +7,10 @@ use std::fmt::Write as _;
 
 use anyhow::{Context, Result};
 
-use crate::agent::{Agents, Stage};
+use crate::agent::{Agents, BARE, Stage};
 use crate::search::{Violation, invariant};
 use crate::searches::{self, Search};
-use crate::state::{Boot, Cordon, FREE, GONE, OUTSIDE, Power, SlotStamp, State};
+use crate::state::{Boot, Cordon, FREE, GONE, OUTSIDE, Power, SlotStamp, State, Taint};
 use crate::steps::Steps;
 
 const GOLDEN: &str = "---\n";
@@ -91,6 +91,9 @@ pub fn describe(search: &Search, agents: &Agents, state: &State) -> String {
             let mark_alone = agent.node.mark && agent.node.cordon != Cordon::Ours;
             words.extend(mark_alone.then_some("our mark"));
             words.extend((!agent.node.this_boot).then_some("boot not reported"));
+            words.extend((agent.node.taint == Taint::New).then_some("a new taint"));
+            words.extend((agent.node.taint == Taint::Ignored).then_some("an ignored taint"));
+            words.extend((agent.pod == Some(BARE)).then_some("a bare pod"));
         }
         words.extend(agent.call.then_some("a call of Reboot on its way"));
         words.extend((agent.late != 0).then_some("a late write to the Node on its way"));

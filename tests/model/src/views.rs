@@ -6,12 +6,16 @@ use std::time::Duration;
 use rebootd::decide::{Claim, NodeView, Owner, PodKey, PodView, SlotView, Stamp};
 
 use crate::agent::{
-    FORMER_BOOT, LONG_AGO, ME, NODE, NOW, OTHER_MACHINE, OTHERS, POOLS, Seen, THIS_BOOT, THIS_MACHINE,
+    BARE, FORMER_BOOT, LONG_AGO, ME, NODE, NOW, OTHER_MACHINE, OTHERS, POOLS, Seen, THIS_BOOT, THIS_MACHINE,
 };
-use crate::state::{Boot, Cordon, HolderKind, Node, SlotStamp};
+use crate::state::{Boot, Cordon, HolderKind, Node, SlotStamp, Taint};
 
 /// The only resourceVersion there is: whether it is still the object's is kept beside the agent.
 const VERSION: &str = "v";
+/// A taint that every Node always has, so every claim records it.
+const STANDING_TAINT: &str = "standing:NoSchedule";
+const NEW_TAINT: &str = "new:NoSchedule";
+pub const IGNORED_TAINT: &str = "ignored";
 
 pub fn node_view(node: Node, empty_boot_ids: bool) -> Option<NodeView> {
     if !node.exists {
@@ -45,9 +49,23 @@ pub fn node_view(node: Node, empty_boot_ids: bool) -> Option<NodeView> {
         heartbeat: if node.this_boot { "of this boot" } else { "former" }.into(),
         network_unavailable: false,
         allocatable: BTreeMap::new(),
-        repelling_taints: BTreeSet::new(),
+        repelling_taints: taints(node.taint),
         not_ready_because: String::new(),
     })
+}
+
+fn taints(taint: Taint) -> BTreeSet<String> {
+    let added = match taint {
+        Taint::None => None,
+        Taint::New => Some(NEW_TAINT.to_owned()),
+        Taint::Ignored => Some(format!("{IGNORED_TAINT}:NoSchedule")),
+    };
+    added.into_iter().chain([STANDING_TAINT.to_owned()]).collect()
+}
+
+/// Whether the Node has a taint that was not there at the claim and is not ignored.
+pub fn has_new_taint(node: &NodeView) -> bool {
+    node.repelling_taints.contains(NEW_TAINT)
 }
 
 pub fn slot_views(seen: &Seen) -> Vec<SlotView> {
@@ -96,6 +114,7 @@ fn slot_view(seen: &Seen, number: usize) -> Option<SlotView> {
                 // A second before now, so that a repeated claim can be told from a new one.
                 at: Some(if seen.overdue { LONG_AGO } else { NOW - Duration::from_secs(1) }),
                 heartbeat: "former".into(),
+                taints: Some(taints(Taint::None)),
                 ..Claim::default()
             };
             view.stamp = match slot.stamp {
@@ -111,6 +130,19 @@ fn slot_view(seen: &Seen, number: usize) -> Option<SlotView> {
 
 pub fn pod_view(pod: u8) -> PodView {
     let key = PodKey { namespace: "default".into(), name: pod_uid(pod).into(), uid: pod_uid(pod).into() };
+    if pod == BARE {
+        // Shorter than what [`crate::agent::Agents`] remembers of the last reboot.
+        let deleted_without_node = Some(Duration::from_secs(300));
+        let owner = Owner::Nobody;
+        return PodView {
+            key,
+            owner,
+            ready: true,
+            running: true,
+            deleted_without_node,
+            ..PodView::default()
+        };
+    }
     PodView {
         key,
         owner: Owner::Controller,
@@ -123,7 +155,11 @@ pub fn pod_view(pod: u8) -> PodView {
 }
 
 pub fn pod_uid(pod: u8) -> &'static str {
-    if pod == 0 { "pod-0" } else { "pod-1" }
+    match pod {
+        0 => "pod-0",
+        BARE => "bare",
+        _ => "pod-1",
+    }
 }
 
 pub fn slot_name(slot: u8) -> &'static str {

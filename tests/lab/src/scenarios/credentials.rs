@@ -28,7 +28,7 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
 
     say("a wrong token, then the right one again");
     host.write_file(TOKEN, WRONG_TOKEN).await?;
-    read_anew(stage, host);
+    read_again(stage, host);
     complains(host, "about the token", &["401", "credential"]).await?;
     host.write_file(TOKEN, &token).await?;
     recovers(host).await?;
@@ -37,14 +37,14 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     let proxy = stage.lab.proxy(host.name());
     let stranger = Pki::new(&stage.lab.directory().join("stranger"))?.server("stranger")?;
     proxy.set_certificate(&stranger.read()?)?;
-    read_anew(stage, host);
+    read_again(stage, host);
     complains(host, "about the certificate", &["certificate"]).await?;
     proxy.set_certificate(&stage.lab.control_plane.pki.server("proxy-again")?.read()?)?;
     recovers(host).await?;
 
     say("no rights on Nodes");
     stage.lab.kubectl(&["delete", "clusterrolebinding", "rebootd"]).await?;
-    read_anew(stage, host);
+    read_again(stage, host);
     complains(host, "about missing rights", &["403", "forbidden", "nodes"]).await?;
     let manifests = host.root().join("usr/share/rebootd/manifests/rebootd.yaml");
     stage.lab.kubectl(&["apply", "-f", &manifests.to_string_lossy()]).await?;
@@ -74,7 +74,7 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
 }
 
 /// Ends what the daemon reads, so that it has to ask again.
-fn read_anew(stage: &Stage, host: &Host) {
+fn read_again(stage: &Stage, host: &Host) {
     stage.lab.proxy(host.name()).kill_connections();
 }
 

@@ -17,7 +17,7 @@ cases![
     ours_certificate_that_is_replaced_is_used,
     ours_credential_that_is_refused_is_told_and_recovered_from,
     ours_not_found_is_not_gone,
-    ours_replaced_pod_of_the_same_name_is_asked_anew,
+    ours_replaced_pod_of_the_same_name_is_asked_again,
 ];
 
 /// A drain that lasts until the case ends this pod.
@@ -116,7 +116,7 @@ async fn ours_not_found_is_not_gone(case: &mut Case) -> Result<()> {
 }
 
 /// The request for the old one reaches the server when the new one is there: a conflict, and no grant.
-async fn ours_replaced_pod_of_the_same_name_is_asked_anew(case: &mut Case) -> Result<()> {
+async fn ours_replaced_pod_of_the_same_name_is_asked_again(case: &mut Case) -> Result<()> {
     let old = case.create_owned(Pod::named("db")).await?;
     let held = case.proxy.add(Rule::new(Verb::Create, "pods/eviction").nth(1), Action::Hold);
     case.drain("")?;

@@ -14,12 +14,12 @@ use crate::proxy::{Action, Rule, Verb};
 cases![
     wire_silent_connection_hides_no_pod_that_leaves,
     wire_silent_watch_hides_no_pod_that_leaves,
-    wire_expired_watch_is_started_anew_and_rarely,
-    wire_expired_event_in_the_watch_starts_it_anew,
+    wire_expired_watch_is_started_again_and_rarely,
+    wire_expired_event_in_the_watch_starts_it_again,
     wire_watch_cut_in_mid_event_misses_nothing,
     wire_watches_that_never_work_cost_few_requests,
     wire_pod_that_comes_while_there_is_no_watch_is_evicted,
-    wire_lost_connection_in_mid_drain_is_made_anew,
+    wire_lost_connection_in_mid_drain_is_made_again,
 ];
 
 fn pod_watches() -> Rule {
@@ -64,14 +64,14 @@ async fn wire_silent_watch_hides_no_pod_that_leaves(case: &mut Case) -> Result<(
 }
 
 /// HTTP status 410, each time: the lists do what the watch does not.
-async fn wire_expired_watch_is_started_anew_and_rarely(case: &mut Case) -> Result<()> {
+async fn wire_expired_watch_is_started_again_and_rarely(case: &mut Case) -> Result<()> {
     let slow = case.create_owned(Pod::named("slow").never_ends()).await?;
     let rule = case.proxy.add(pod_watches(), Action::answer_json(410, &expired()));
     broken_watches(case, &slow, || rule.hits().len()).await
 }
 
 /// 200, then an event that says so: this is how a real server does it.
-async fn wire_expired_event_in_the_watch_starts_it_anew(case: &mut Case) -> Result<()> {
+async fn wire_expired_event_in_the_watch_starts_it_again(case: &mut Case) -> Result<()> {
     let slow = case.create_owned(Pod::named("slow").never_ends()).await?;
     let event = json!({"type": "ERROR", "object": expired()});
     let Action::Answer { headers, .. } = Action::answer_json(200, &event) else { anyhow::bail!("no answer") };
@@ -136,7 +136,7 @@ async fn wire_pod_that_comes_while_there_is_no_watch_is_evicted(case: &mut Case)
     ends_well(case, &[&slow, &late]).await
 }
 
-async fn wire_lost_connection_in_mid_drain_is_made_anew(case: &mut Case) -> Result<()> {
+async fn wire_lost_connection_in_mid_drain_is_made_again(case: &mut Case) -> Result<()> {
     let slow = case.lasting_drain().await?;
     case.proxy.kill_connections();
     case.end(&slow).await?;

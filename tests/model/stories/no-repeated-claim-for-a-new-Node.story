@@ -1,4 +1,4 @@
-# Mutant "no claim anew for a new Node": P1, P3: its own cordon without a slot
+# Mutant "no repeated claim for a new Node": P1, P3: its own cordon without a slot
 search alone
 A: reads its Node
 A: reads slots and host, sends the claim of slot 0
