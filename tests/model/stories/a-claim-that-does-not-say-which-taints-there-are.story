@@ -1,0 +1,9 @@
+# Mutant "a claim that does not say which taints there are": P3: its claim does not say which taints its Node has
+search taints
+A: reads its Node
+A: reads slots and host, sends the claim of slot 0
+---
+A: reads its Node
+    slot 0 free | A up
+A: reads slots and host, sends the claim of slot 0
+    slot 0 free | A up, waits for an answer

@@ -1,0 +1,45 @@
+# Mutant "a cordon put over our mark is not seen": P2: it goes on while somebody else has cordoned its Node
+search cordons
+A: reads its Node
+A: reads slots and host, sends the claim of slot 0
+A: the API applies its claim of slot 0
+A: gets the answer to its claim of slot 0
+A: reads its Node
+A: reads slots and host, sends the cordon
+A: the API applies its cordon
+A: gets the answer to its cordon
+A: reads its Node
+A: reads slots and host
+A: a person uncordons its Node
+A: a person cordons its Node
+A: reads its Node
+A: reads slots and host, sends the stamp of slot 0, try 1
+---
+A: reads its Node
+    slot 0 free | A up
+A: reads slots and host, sends the claim of slot 0
+    slot 0 free | A up, waits for an answer
+A: the API applies its claim of slot 0
+    slot 0 held by A (this boot) | A up, waits for an answer
+A: gets the answer to its claim of slot 0
+    slot 0 held by A (this boot) | A up
+A: reads its Node
+    slot 0 held by A (this boot) | A up
+A: reads slots and host, sends the cordon
+    slot 0 held by A (this boot) | A up, waits for an answer
+A: the API applies its cordon
+    slot 0 held by A (this boot) | A up, cordoned by us, waits for an answer
+A: gets the answer to its cordon
+    slot 0 held by A (this boot) | A up, cordoned by us
+A: reads its Node
+    slot 0 held by A (this boot) | A up, cordoned by us
+A: reads slots and host
+    slot 0 held by A (this boot) | A up, cordoned by us
+A: a person uncordons its Node
+    slot 0 held by A (this boot) | A up, our mark
+A: a person cordons its Node
+    slot 0 held by A (this boot) | A up, cordoned by a person, our mark
+A: reads its Node
+    slot 0 held by A (this boot) | A up, cordoned by a person, our mark
+A: reads slots and host, sends the stamp of slot 0, try 1
+    cannot happen; instead: A: reads slots and host, sends the removal of the mark

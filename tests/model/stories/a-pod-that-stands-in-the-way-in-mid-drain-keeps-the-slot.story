@@ -1,0 +1,33 @@
+# Mutant "a pod that stands in the way in mid-drain keeps the slot": liveness: our cordon is left, and nothing but a fault can change it
+search bare-pods
+A: reads its Node
+A: reads slots and host, sends the claim of slot 0
+A: the API applies its claim of slot 0
+A: gets the answer to its claim of slot 0
+A: reads its Node
+A: reads slots and host, sends the cordon
+A: the API applies its cordon
+A: gets the answer to its cordon
+A: reads the host again, evicts the pod
+A: a bare pod comes to its Node, and would be deleted during a reboot
+---
+A: reads its Node
+    slot 0 free | A up
+A: reads slots and host, sends the claim of slot 0
+    slot 0 free | A up, waits for an answer
+A: the API applies its claim of slot 0
+    slot 0 held by A (this boot) | A up, waits for an answer
+A: gets the answer to its claim of slot 0
+    slot 0 held by A (this boot) | A up
+A: reads its Node
+    slot 0 held by A (this boot) | A up
+A: reads slots and host, sends the cordon
+    slot 0 held by A (this boot) | A up, waits for an answer
+A: the API applies its cordon
+    slot 0 held by A (this boot) | A up, cordoned by us, waits for an answer
+A: gets the answer to its cordon
+    slot 0 held by A (this boot) | A up, cordoned by us
+A: reads the host again, evicts the pod
+    slot 0 held by A (this boot) | A up, cordoned by us
+A: a bare pod comes to its Node, and would be deleted during a reboot
+    slot 0 held by A (this boot) | A up, cordoned by us, a bare pod
