@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::control_plane::ControlPlane;
 use crate::kubelet::containers;
+
+const READY_GATE: &str = "lab.rebootd.io/ready";
 
 /// A Deployment in the namespace `default`, spread over the nodes as evenly as can be.
 #[derive(Clone, Debug)]
@@ -21,8 +24,8 @@ pub struct Deployment {
     pub pre_stop_seconds: u32,
     /// A PodDisruptionBudget with this `minAvailable`, under the same name.
     pub min_available: Option<u32>,
-    /// How long a pod runs before it is ready.
-    pub ready_after_seconds: u32,
+    /// Whether its pods are ready only once [`make_ready`] says so.
+    pub ready_on_demand: bool,
     /// The only node that may run its pods; they wait for it while it is cordoned.
     pub only_on: Option<String>,
 }
@@ -35,7 +38,7 @@ impl Deployment {
             replicas,
             pre_stop_seconds: 1,
             min_available: None,
-            ready_after_seconds: 0,
+            ready_on_demand: false,
             only_on: None,
         }
     }
@@ -44,12 +47,8 @@ impl Deployment {
     pub async fn create(&self, control_plane: &ControlPlane) -> Result<()> {
         let labels = json!({"app": self.name});
         let mut pod = pod_spec(self.pre_stop_seconds);
-        if self.ready_after_seconds > 0 {
-            pod["containers"][0]["readinessProbe"] = json!({
-                "exec": {"command": ["true"]},
-                "initialDelaySeconds": self.ready_after_seconds,
-                "periodSeconds": 1,
-            });
+        if self.ready_on_demand {
+            pod["readinessGates"] = json!([{"conditionType": READY_GATE}]);
         }
         pod["topologySpreadConstraints"] = json!([{
             "maxSkew": 1,
@@ -82,6 +81,27 @@ impl Deployment {
         }
         apply(control_plane, items).await
     }
+}
+
+/// Makes the pods with this `app` label ready that have run for this long, of those with [`Deployment::ready_on_demand`].
+pub async fn make_ready(control_plane: &ControlPlane, app: &str, after: Duration) -> Result<()> {
+    let pods = control_plane.kubectl_json(&["get", "pods", "-l", &format!("app={app}")]).await?;
+    let patch = json!({"status": {"conditions": [{"type": READY_GATE, "status": "True"}]}}).to_string();
+    for pod in pods["items"].as_array().into_iter().flatten() {
+        let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+        let is_ready = conditions.into_iter().any(|condition| condition["type"] == READY_GATE);
+        let started = pod.pointer("/status/startTime").and_then(Value::as_str);
+        let started = started.and_then(|at| at.parse::<Timestamp>().ok());
+        let is_due = started.is_some_and(|at| {
+            Timestamp::now().duration_since(at) >= SignedDuration::try_from(after).unwrap_or_default()
+        });
+        if let Some(name) = pod["metadata"]["name"].as_str().filter(|_| is_due && !is_ready) {
+            let arguments = ["patch", "pod", name, "--subresource=status", "--type=strategic", "-p", &patch];
+            // The pod may have left meanwhile.
+            let _ = control_plane.kubectl_output(&arguments, None).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Creates a DaemonSet that tolerates everything, as a CNI or a log collector does.

@@ -16,6 +16,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::select;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::rounded;
@@ -45,7 +46,7 @@ const BLOCKED_PODS: u32 = 20;
 /// Its refusals count, too, as those of the budget that blocks.
 const LATE: &str = "late";
 const LATE_PODS: u32 = 3;
-const LATE_SECONDS: u32 = 30;
+const READY_AFTER: Duration = Duration::from_secs(30);
 const BLOCKED_REQUESTS_PER_MINUTE: u64 = 30;
 /// By this user the audit log knows kubectl's drains from the lab's own requests.
 const KUBECTL_USER: &str = "lab-drains-with-kubectl";
@@ -166,24 +167,40 @@ impl<'lab> Bench<'lab> {
     async fn late(&self) -> Result<Case> {
         let deployment = Deployment {
             min_available: Some(LATE_PODS - 1),
-            ready_after_seconds: LATE_SECONDS,
+            ready_on_demand: true,
             ..Deployment::new(LATE, LATE_PODS)
         };
         let deployments = [deployment];
         self.deploy_here(&deployments[0]).await?;
-        let kubectls = self.kubectl(&deployments).await?;
+        let kubectls = self.while_they_become_ready(self.kubectl(&deployments)).await?;
         self.delete(&deployments[0]).await?;
         self.deploy_here(&deployments[0]).await?;
-        let ours = self.rebootd(&deployments).await?;
+        let ours = self.while_they_become_ready(self.rebootd(&deployments)).await?;
         self.delete(&deployments[0]).await?;
         say(format!("late: rebootd {:.1} s, kubectl {:.1} s", ours.seconds, kubectls.seconds));
         Ok(Case { pods: LATE_PODS, grace: LATE, ours, kubectls })
+    }
+
+    /// Meanwhile, each pod is ready half a minute after its start.
+    async fn while_they_become_ready(&self, drain: impl Future<Output = Result<Drain>>) -> Result<Drain> {
+        let makes_ready = async {
+            loop {
+                workload::make_ready(&self.lab.control_plane, LATE, READY_AFTER).await?;
+                sleep(Duration::from_millis(500)).await;
+            }
+        };
+        select! {
+            drained = drain => drained,
+            failed = makes_ready => failed,
+        }
     }
 
     /// Starts all pods on the host that is drained, and waits until one of them may leave.
     async fn deploy_here(&self, deployment: &Deployment) -> Result<()> {
         self.lab.kubectl(&["cordon", OTHER]).await?;
         deployment.create(&self.lab.control_plane).await?;
+        self.wait_running(std::slice::from_ref(deployment)).await?;
+        workload::make_ready(&self.lab.control_plane, LATE, Duration::ZERO).await?;
         let allowed = "--for=jsonpath={.status.disruptionsAllowed}=1";
         self.lab.kubectl(&["wait", allowed, "--timeout=300s", "pdb", &deployment.name]).await?;
         self.lab.kubectl(&["uncordon", OTHER]).await?;
