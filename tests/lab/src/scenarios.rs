@@ -573,9 +573,9 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "node_missing",
-        expects: "a Node that does not exist is named, with what to set, and nothing is written",
+        expects: "a Node that does not exist, or a full disk, is named, and nothing is written; a late host name is noticed",
         hosts: hollow(1),
-        usual: 40,
+        usual: 60,
         limit: minutes(4),
         long: false,
         run: |stage| Box::pin(configured::node_missing(stage)),

@@ -132,7 +132,14 @@ async fn noticed_after(host: &Host) -> Result<f64> {
     Ok(told / 1e3 - created * 1e3)
 }
 
-/// The configuration names a Node that the cluster does not have.
+/// A service sees what is mounted over its directories from its start on.
+const FULL: &str = "mount -t tmpfs -o size=8k,mode=0700,uid=$(id -u rebootd) full /var/lib/rebootd && \
+    { dd if=/dev/zero of=/var/lib/rebootd/fill bs=4k count=2 status=none; systemctl restart rebootd; }";
+const READ_ONLY: &str = "umount /var/lib/rebootd && mount --bind /var/lib/rebootd /var/lib/rebootd && \
+    mount -o remount,bind,ro /var/lib/rebootd && systemctl restart rebootd";
+
+/// The configuration, and then the host itself, names a Node that the cluster does not have; and nothing begins where the
+/// reboot could not be remembered.
 pub(super) async fn node_missing(stage: &Stage) -> Result<()> {
     let host = stage.host(1);
     stage.install(host, &format!("{CONFIG}[node]\nname = \"nope\"\n")).await?;
@@ -145,9 +152,24 @@ pub(super) async fn node_missing(stage: &Stage) -> Result<()> {
     ensure!(line.contains("no Node \"nope\""), "systemctl status only says: {line}");
     nothing_written(stage, host)?;
 
-    say("the right name is configured");
-    host.write_file(FILE, CONFIG).await?;
-    host.run_ok(&["systemctl", "reload", "rebootd"]).await?;
+    say(
+        "no name is configured, and the host's own comes late; the disk for the record is full, and then read-only",
+    );
+    host.run_ok(&["hostname", "localhost"]).await?;
+    host.write_file(FILE, CONFIG.replace("min_interval = \"0\"", "min_interval = \"1s\"")).await?;
+    host.run_ok(&["sh", "-c", FULL]).await?;
+    let names_it = |status: &Status| status.says("node-missing", &["no Node \"localhost\""]);
+    wait_status(host, "saying that there is no such Node", names_it, SOON).await?;
+    host.run_ok(&["hostname", host.name()]).await?;
+    let full = |status: &Status| status.says("record-not-kept", &["No space left"]);
+    wait_status(host, "waiting for the disk under its right name", full, SOON).await?;
+    nothing_written(stage, host)?;
+    host.run_ok(&["sh", "-c", READ_ONLY]).await?;
+    let read_only = |status: &Status| status.says("record-not-kept", &["Read-only"]);
+    wait_status(host, "waiting for the disk", read_only, SOON).await?;
+    nothing_written(stage, host)?;
+
+    host.run_ok(&["sh", "-c", "umount /var/lib/rebootd && systemctl restart rebootd"]).await?;
     host.wait_boot_number(2, CYCLE).await?;
     verdict::settled(stage, host).await?;
     verdict::booted(host, 2)
