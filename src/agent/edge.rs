@@ -11,7 +11,7 @@ use super::event_loop::Edge;
 use super::journal::{self, Journal};
 use super::sources::{Sources, sleep};
 use super::watches::Watches;
-use crate::cluster::{Api, ApiError, is_control_plane};
+use crate::cluster::{Api, ApiError};
 use crate::decide::{
     AfterReadings, Decision, Effect, Event, Eviction, EvictionOutcome, Failure, Hook, How, Memory,
     NodeChange, NodeWrite, Now, Outcome, Part, Parts, PodKey, Settings, SlotWrite, World, budget_namespaces,
@@ -101,10 +101,9 @@ impl DaemonEdge {
             Part::Policy => vec![self.read_policy(api).await],
             Part::Others => {
                 let node = world.cluster.node.last().and_then(Option::as_ref);
+                let labels = node.map(|node| node.labels.clone()).unwrap_or_default();
                 let added = &settings.gates.control_plane_labels;
-                let is_member = node.is_some_and(|node| is_control_plane(&node.labels, added));
-                let members = is_member.then_some(added.as_slice());
-                vec![Event::Others(failed(api.others(&settings.pool, members).await))]
+                vec![Event::Others(failed(api.others(&settings.pool, &labels, added).await))]
             }
             Part::Alerts => match &settings.gates.query {
                 Some(query) => vec![Event::Alerts(failed(api.query(query).await))],

@@ -9,21 +9,17 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::error::ApiError;
-use super::objects::{
-    ConfigMap, FIELD_MANAGER, List, NAMESPACE, Node, PERSONS_FIELD_MANAGER, POLICY, POOL,
-    control_plane_labels,
-};
+use super::objects::{ConfigMap, FIELD_MANAGER, List, NAMESPACE, Node, PERSONS_FIELD_MANAGER, POLICY};
 use super::patches::{node_patch, slot_patch, step_back_patch};
-use super::paths::{NODES, PODS, with};
+use super::paths::{PODS, with};
 use super::pods::{DisruptionBudget, Pod};
 use super::slots::Lease;
-use super::table::{self, NodeState, Table};
 use super::watch::{Told, Versions, Watch};
 use super::{eviction, paths};
 use crate::access::ApiAccess;
 use crate::decide::{
-    Budget, EvictionOutcome, How, KubeletLease, NodeView, NodeWrite, Others, Outcome, PAUSE, Part, PodKey,
-    PodView, SlotView, SlotWrite,
+    Budget, EvictionOutcome, How, KubeletLease, NodeView, NodeWrite, Outcome, PAUSE, Part, PodKey, PodView,
+    SlotView, SlotWrite,
 };
 use crate::words::{NOTE, words};
 
@@ -32,19 +28,12 @@ const APPLY_PATCH: &str = "application/apply-patch+yaml";
 const JSON: &str = "application/json";
 /// If an eviction conflicts, the server retries it for 10 s; it gives up on any request after 34 s.
 const EVICTION_TIMEOUT: Duration = Duration::from_secs(40);
-/// For all pages of all lists of other nodes: meanwhile the daemon does nothing else, and does not even show that it
-/// is alive.
-const OTHERS_TIMEOUT: Duration = Duration::from_secs(30);
-/// Large enough for few requests, small enough for little memory.
-const PAGE: &str = "500";
-/// etcd and the API servers, by the labels that kubeadm puts on their static pods.
-const CONTROL_PLANE_PODS: &str = "tier=control-plane,component in (etcd,kube-apiserver)";
 
 /// The API server, for one node.
 #[derive(Debug)]
 pub struct Api {
     access: ApiAccess,
-    node: String,
+    pub(super) node: String,
     field_manager: &'static str,
     client: Option<Client>,
     /// The resourceVersions from which watches may start.
@@ -184,111 +173,6 @@ impl Api {
         let path = paths::node(name)?;
         let result = self.client()?.exists(&path).await;
         self.mind(result)
-    }
-
-    /// Reads which other nodes of the pool are not well and, if this is a control plane node, what is not well in the
-    /// rest of the control plane.
-    /// `members`: the labels that people have added to those of the control plane's members, if this node is one.
-    pub async fn others(&mut self, pool: &str, members: Option<&[String]>) -> Result<Others, ApiError> {
-        let read = tokio::time::timeout(OTHERS_TIMEOUT, self.read_others(pool, members)).await;
-        read.unwrap_or_else(|_| {
-            Err(ApiError::NoAnswer(format!("the list was not complete after {} s", OTHERS_TIMEOUT.as_secs())))
-        })
-    }
-
-    async fn read_others(&mut self, pool: &str, members: Option<&[String]>) -> Result<Others, ApiError> {
-        let mut others = Others { only_node: true, ..Others::default() };
-        let not_here = format!("metadata.name!={}", self.node);
-        let in_pool = format!("{POOL}={pool}");
-        self.rows(NODES, &in_pool, &not_here, ["Name", "Status"], |[name, status]| {
-            others.only_node = false;
-            match table::node_state(status)? {
-                NodeState::Ready => {}
-                NodeState::Cordoned => others.cordoned.push(name.to_owned()),
-                NodeState::NotReady => others.not_ready.push(name.to_owned()),
-            }
-            Ok(())
-        })
-        .await?;
-        if others.only_node {
-            others.only_node = !self.is_there_another_node(&not_here).await?;
-        }
-        let Some(added) = members else { return Ok(others) };
-        // A selector cannot say "this label or that one".
-        let mut members = BTreeMap::new();
-        for label in control_plane_labels(added) {
-            self.rows(NODES, label, &not_here, ["Name", "Status"], |[name, status]| {
-                members.insert(name.to_owned(), (table::node_state(status)?, status.to_owned()));
-                Ok(())
-            })
-            .await?;
-        }
-        let well = members.values().filter(|(state, _)| *state != NodeState::NotReady).count();
-        others.members_ready = Some(well);
-        for (name, (state, status)) in members {
-            if state == NodeState::NotReady {
-                others.control_plane.push(format!("node {name} ({status})"));
-            }
-            others.members.push(name);
-        }
-        // If the control plane runs in another way (k3s, managed clusters), there are no such pods.
-        let (pods, not_here) = (paths::pods("kube-system")?, format!("spec.nodeName!={}", self.node));
-        self.rows(
-            &pods,
-            CONTROL_PLANE_PODS,
-            &not_here,
-            ["Name", "Ready", "Status"],
-            |[name, ready, status]| {
-                if !table::pod_is_ready(ready, status)? {
-                    let status = words(status, NOTE);
-                    others.control_plane.push(format!("pod {name} ({ready} {status})"));
-                }
-                Ok(())
-            },
-        )
-        .await?;
-        Ok(others)
-    }
-
-    /// Whether there is any other node, in any pool, with or without rebootd.
-    async fn is_there_another_node(&mut self, not_here: &str) -> Result<bool, ApiError> {
-        let parameters = [("fieldSelector", not_here), ("limit", "1"), ("includeObject", "None")];
-        let page = self.client()?.table::<Table>(&with(NODES, &parameters)).await;
-        let page = self.mind(page)?;
-        let mut found = page.next().is_some();
-        page.each(["Name"], |[_]| {
-            found = true;
-            Ok(())
-        })?;
-        Ok(found)
-    }
-
-    /// Reads a list page by page, so that it is never in memory as a whole.
-    async fn rows<const N: usize>(
-        &mut self,
-        path: &str,
-        labels: &str,
-        fields: &str,
-        columns: [&str; N],
-        mut each: impl FnMut([&str; N]) -> Result<(), ApiError>,
-    ) -> Result<(), ApiError> {
-        let mut token = None;
-        loop {
-            let mut parameters = vec![
-                ("labelSelector", labels),
-                ("fieldSelector", fields),
-                ("limit", PAGE),
-                ("includeObject", "None"),
-            ];
-            parameters.extend(token.as_deref().map(|token| ("continue", token)));
-            let page = self.client()?.table::<Table>(&with(path, &parameters)).await;
-            let page = self.mind(page)?;
-            page.each(columns, &mut each)?;
-            token = page.next().map(str::to_owned);
-            if token.is_none() {
-                return Ok(());
-            }
-        }
     }
 
     /// Reads the kubelet's Lease without resourceVersion; if there is none, returns one that never changes.

@@ -6,6 +6,7 @@ mod client;
 mod error;
 mod eviction;
 mod objects;
+mod others;
 mod patches;
 mod paths;
 mod pods;
@@ -15,5 +16,4 @@ mod watch;
 
 pub use api::{Api, HeldSlot};
 pub use error::ApiError;
-pub use objects::is_control_plane;
 pub use watch::Watch;

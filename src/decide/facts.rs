@@ -242,7 +242,7 @@ pub struct Others {
     pub cordoned: Names,
     /// The cluster has no other node.
     pub only_node: bool,
-    /// If this node is a member of the control plane: how many other members are Ready.
+    /// If this node is a member of the control plane: how many others that count for the quorum are Ready.
     pub members_ready: Option<usize>,
     /// The other members, if this node is one.
     pub members: Names,

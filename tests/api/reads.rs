@@ -56,12 +56,7 @@ fn the_own_node() {
         ready(server, "read-1", "True").await;
         let read = api.node().await.unwrap().unwrap();
         assert!(!read.uid.is_empty() && !read.resource_version.is_empty());
-        assert!(
-            read.ready
-                && rebootd::cluster::is_control_plane(&read.labels, &[])
-                && !read.unschedulable
-                && !read.network_unavailable
-        );
+        assert!(read.ready && !read.unschedulable && !read.network_unavailable);
         assert_eq!(read.pool_label.as_deref(), Some("reads"));
         assert_eq!(read.boot_id, "0f1e2d3c000040008000000000000001");
         assert_eq!((read.machine_id, read.heartbeat), ("c".repeat(32), "2026-11-27T17:00:00Z".to_owned()));
@@ -223,7 +218,8 @@ fn the_other_nodes_as_tables() {
         etcd["metadata"]["labels"] = json!({ "tier": "control-plane", "component": "etcd" });
         server.create("/api/v1/namespaces/kube-system/pods", etcd).await;
 
-        let others = server.api("others-1").others("others", Some(&[])).await.unwrap();
+        let role = BTreeMap::from([("node-role.kubernetes.io/control-plane".to_owned(), String::new())]);
+        let others = server.api("others-1").others("others", &role, &[]).await.unwrap();
         assert_eq!(
             (others.cordoned.first, others.not_ready.first),
             (vec!["others-2".into()], vec!["others-3".into()])
@@ -236,14 +232,14 @@ fn the_other_nodes_as_tables() {
         assert!(parts.contains(&"node others-5 (NotReady)".to_owned()), "{parts:?}");
         assert!(parts.contains(&"pod etcd-others-5 (0/1 Pending)".to_owned()), "{parts:?}");
         // Its own parts are none of the others'.
-        let own = server.api("others-5").others("others", Some(&[])).await.unwrap();
+        let own = server.api("others-5").others("others", &role, &[]).await.unwrap();
         assert!(!own.control_plane.first.iter().any(|part| part.contains("others-5")), "{own:?}");
         // Alone in its pool, but not in the cluster.
-        let alone = server.api("others-1").others("nobody-else", None).await.unwrap();
+        let alone = server.api("others-1").others("nobody-else", &BTreeMap::new(), &[]).await.unwrap();
         assert!(!alone.only_node && alone.members_ready.is_none() && alone.control_plane.count() == 0);
         // Members by other labels, and by one that people have added.
         for (number, label) in
-            ["node-role.kubernetes.io/etcd", "node.kubernetes.io/microk8s-controlplane", "example.com/etcd"]
+            ["node-role.kubernetes.io/master", "node.kubernetes.io/microk8s-controlplane", "example.com/etcd"]
                 .into_iter()
                 .enumerate()
         {
@@ -252,8 +248,27 @@ fn the_other_nodes_as_tables() {
             ready(server, &name, "True").await;
         }
         let added = ["example.com/etcd".to_owned()];
-        let members = server.api("others-5").others("others", Some(&added)).await.unwrap();
+        let members = server.api("others-5").others("others", &role, &added).await.unwrap();
         assert!(members.members_ready.is_some_and(|ready| ready >= 3), "{members:?}");
+        // Where etcd has nodes of its own, no other node counts for its quorum.
+        let etcd = BTreeMap::from([("node-role.kubernetes.io/etcd".to_owned(), String::new())]);
+        let alone = server.api("etcd-1").others("others", &etcd, &added).await.unwrap();
+        assert_eq!(alone.members_ready, Some(0));
+        for (number, condition) in [(2, "True"), (3, "False")] {
+            let name = format!("etcd-{number}");
+            node(server, &name, json!({ "labels": etcd })).await;
+            ready(server, &name, condition).await;
+        }
+        for (own, labels) in [("etcd-1", &etcd), ("others-5", &role)] {
+            let members = server.api(own).others("others", labels, &added).await.unwrap();
+            assert_eq!(members.members_ready, Some(1), "{members:?}");
+            // They still go down one at a time, and all have to be ready.
+            assert!(members.members.first.contains(&"members-0".to_owned()), "{members:?}");
+            assert!(
+                members.control_plane.first.contains(&"node etcd-3 (NotReady)".to_owned()),
+                "{members:?}"
+            );
+        }
     });
 }
 

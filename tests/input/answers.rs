@@ -307,7 +307,9 @@ const INPUTS: &[Input] = &[
                 text,
             )
         },
-        read: |url| Ok(shown(&told(block_on(api(url).others("worker", None)))?.not_ready.first)),
+        read: |url| {
+            Ok(shown(&told(block_on(api(url).others("worker", &Default::default(), &[])))?.not_ready.first))
+        },
     },
     Input {
         name: "error: message",

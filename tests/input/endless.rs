@@ -66,8 +66,13 @@ fn no_answer_is_read_without_end() {
         told(api.node().await.unwrap_err().to_string(), &sent, "longer than 64 MiB", 64).await;
         told(api.pods().await.unwrap_err().to_string(), &sent, "longer than 64 MiB", 64).await;
         told(api.slots().await.unwrap_err().to_string(), &sent, "longer than 64 MiB", 64).await;
-        told(api.others("p", Some(&[])).await.unwrap_err().to_string(), &sent, "longer than 64 MiB", 64)
-            .await;
+        told(
+            api.others("p", &Default::default(), &[]).await.unwrap_err().to_string(),
+            &sent,
+            "longer than 64 MiB",
+            64,
+        )
+        .await;
         told(format!("{:?}", api.pause("x").await), &sent, "longer than 64 MiB", 64).await;
         told(format!("{:?}", api.eviction(&pod, How::Evict, None).await), &sent, "longer than 64 MiB", 64)
             .await;
