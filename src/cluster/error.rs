@@ -36,13 +36,13 @@ pub enum ApiError {
     #[error("{0}")]
     NoAnswer(String),
     /// The server's answer is an error.
-    #[error("{code} {message}")]
+    #[error("{code} {}", told(message, causes))]
     Status {
         /// HTTP status code.
         code: u16,
         /// What the server says, and what to do about it if we know.
         message: String,
-        /// The causes that the server gives.
+        /// The causes that the server gives. If a budget refuses, only they say which, with its numbers.
         causes: Vec<Cause>,
         /// How long it asks us to wait.
         retry_after: Option<Duration>,
@@ -135,13 +135,19 @@ impl From<Status> for ApiError {
     fn from(status: Status) -> ApiError {
         let mut causes = status.details.and_then(|details| details.causes).unwrap_or_default();
         causes.iter_mut().for_each(|cause| cause.message = words(&cause.message, MESSAGE));
-        // If a budget refuses, the cause says which budget, with its numbers.
-        let texts: Vec<&str> =
-            causes.iter().map(|it| it.message.as_str()).filter(|it| !it.is_empty()).collect();
-        let message = if texts.is_empty() { status.message } else { texts.join("; ") };
-        let message = words(&message, MESSAGE);
+        let message = words(&status.message, MESSAGE);
         ApiError::Status { code: status.code, message, causes, retry_after: None }
     }
+}
+
+/// What the server says, with those of its causes that it has not named in that.
+fn told(message: &str, causes: &[Cause]) -> String {
+    let texts = causes.iter().map(|it| it.message.as_str()).filter(|it| !message.contains(it));
+    let texts = texts.collect::<Vec<_>>().join("; ");
+    if texts.is_empty() {
+        return message.to_owned();
+    }
+    words(&format!("{}: {texts}", message.trim_end_matches('.')), MESSAGE)
 }
 
 /// The error, if the answer is one.
@@ -240,7 +246,10 @@ mod tests {
         assert_eq!(told(r#"{"message": "no\n\u001b[2Jmore"}"#), "500 no [2Jmore");
         assert_eq!(told("<html>\r\n<h1>502</h1>"), "500 <html> <h1>502</h1>");
         let causes = r#"{"message": "x", "details": {"causes": [{"message": "a\nb"}, {"message": "c"}]}}"#;
-        assert_eq!(told(causes), "500 a b; c");
+        assert_eq!(told(causes), "500 x: a b; c");
+        let again =
+            r#"{"message": "x is bad.", "details": {"causes": [{"message": "is bad"}, {"message": ""}]}}"#;
+        assert_eq!(told(again), "500 x is bad.");
         assert_eq!(told(r#"{"message": "x", "details": {"causes": null}}"#), "500 x");
         assert_eq!(told(r#"{"message": "x", "code": 77}"#), "500 x");
         assert!(told(&"x".repeat(256 << 10)).chars().count() < 2 * MESSAGE);

@@ -153,6 +153,20 @@ mod tests {
     }
 
     #[test]
+    fn a_webhook_that_gives_causes_is_still_a_webhook() {
+        let body = r#"{"code": 429, "message": "admission webhook \"v.example.com\" denied the request: busy",
+            "details": {"causes": [{"reason": "FieldValueInvalid", "message": "the VM migrates"}]}}"#;
+        let error = super::super::error::status_in(429, body.as_bytes());
+        let EvictionOutcome::Refused(refusal) = outcome::<()>(Err(error)) else { panic!("not refused") };
+        assert_eq!(refusal.by, Refuser::Webhook { name: "v.example.com".into() });
+        assert!(
+            refusal.message.ends_with("denied the request: busy: the VM migrates"),
+            "{}",
+            refusal.message
+        );
+    }
+
+    #[test]
     fn what_is_no_budget_is_not_taken_for_one() {
         let overloaded = |outcome| matches!(outcome, EvictionOutcome::Overloaded { .. });
         assert!(overloaded(answer(429, "", "Too many requests, please try again later.")));

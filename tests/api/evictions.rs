@@ -11,7 +11,7 @@ use crate::server::{Server, with_server};
 
 const BUDGETS: &str = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
 
-async fn running(server: &Server, name: &str, node: &str) -> PodKey {
+pub async fn running(server: &Server, name: &str, node: &str) -> PodKey {
     let created = server.create(PODS, pod(name, node)).await;
     let ready = json!([{ "type": "Ready", "status": "True" }]);
     let status = json!({ "status": { "phase": "Running", "conditions": ready } });

@@ -17,6 +17,7 @@ mod reads;
 mod scripted;
 mod server;
 mod watches;
+mod webhook;
 mod writes;
 
 /// The next event of a watch; `None` when it has ended.

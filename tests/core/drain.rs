@@ -290,6 +290,18 @@ fn a_drain_that_fails_is_tried_again_ever_more_rarely_and_a_dry_run_only_delays_
 }
 
 #[test]
+fn a_webhook_that_refuses_counts_for_the_dry_run() {
+    let mut cluster = node(&["vm", "web"]);
+    let by = Refuser::Webhook { name: "virt".into() };
+    let refusal = EvictionRefusal { by, message: "denied".into(), retry_after: None };
+    cluster.hosts[0].answers.insert("vm".into(), EvictionOutcome::Refused(refusal));
+    cluster.run(47 * 60);
+    let told = reason(&cluster, "would-be-blocked");
+    assert!(told.contains("default/vm would still be blocked by admission webhook virt"), "{told}");
+    assert_eq!(asked(&cluster, Some("web"), How::Evict), 1, "{}", story(&cluster));
+}
+
+#[test]
 fn a_pod_with_a_long_grace_that_has_left_does_not_shorten_the_deadline() {
     let mut cluster = node(&["db", "slow"]);
     pod(&mut cluster, "slow").grace = Duration::from_secs(3600);

@@ -1,7 +1,7 @@
 //! The dry run that follows a failed drain, before the next try.
 //!
-//! It is a hint and not a requirement: some operators move their pod only once they see the cordon, so a budget that
-//! allows nothing now may allow it then. After twice the pause, the next try begins whatever the dry run says.
+//! It is a hint and not a requirement: some operators move their pod only once they see the cordon, so whoever
+//! refuses now may allow it then. After twice the pause, the next try begins whatever the dry run says.
 
 use std::time::Duration;
 
@@ -68,9 +68,10 @@ pub(super) fn begun(drain: &mut DrainState, pods: &[PodKey], now: Duration) {
 pub(super) fn ended(drain: &mut DrainState, key: &PodKey, outcome: EvictionOutcome) {
     let Some(rehearsal) = &mut drain.rehearsal else { return };
     rehearsal.asked.insert(key.uid.clone(), false);
-    // Other obstacles (a webhook that allows no dry run, an overload) say nothing about a real try.
+    // Other obstacles (a webhook that allows no dry run, which is no refusal of its own; an overload) say nothing about
+    // a real try.
     if let EvictionOutcome::Refused(EvictionRefusal { by, .. }) = outcome
-        && matches!(by, Refuser::Budget { .. } | Refuser::SeveralBudgets)
+        && matches!(by, Refuser::Budget { .. } | Refuser::SeveralBudgets | Refuser::Webhook { .. })
     {
         rehearsal.blocked.get_or_insert((key.clone(), by));
     }

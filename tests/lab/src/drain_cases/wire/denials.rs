@@ -20,6 +20,7 @@ cases![
     wire_webhook_that_says_bad_request_is_told_and_tried_again,
     wire_webhook_that_forbids_is_told_and_tried_again,
     wire_webhook_that_finds_it_invalid_is_told_and_tried_again,
+    wire_webhook_that_gives_causes_is_no_overloaded_server,
     wire_dead_webhook_is_told_and_tried_again,
 ];
 
@@ -92,6 +93,16 @@ async fn wire_webhook_that_forbids_is_told_and_tried_again(case: &mut Case) -> R
 async fn wire_webhook_that_finds_it_invalid_is_told_and_tried_again(case: &mut Case) -> Result<()> {
     let text = "admission webhook \"guard.example.com\" denied the request: not now";
     refused(case, Action::answer_error(422, "Invalid", text), text).await
+}
+
+/// With the code of an overload, as KubeVirt's; recorded from a real webhook, through a real API server.
+async fn wire_webhook_that_gives_causes_is_no_overloaded_server(case: &mut Case) -> Result<()> {
+    let text = "admission webhook \"guard.example.com\" denied the request: busy";
+    let mut body = status(429, "TooManyRequests", text, None);
+    body["details"] = json!({"causes": [{"reason": "FieldValueInvalid", "message": "the VM migrates"}]});
+    let headers = vec![("content-type".into(), "application/json".into())];
+    let action = Action::Answer { status: 429, headers, body: body.to_string().into() };
+    refused(case, action, &format!("429 {text}: the VM migrates")).await
 }
 
 /// The server's own words where a webhook does not answer.
