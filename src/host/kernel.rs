@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::decide::{Kernel, NewerKernel};
-use crate::notation::newest;
+use crate::notation::{flavour, newest};
 
 /// Where kernels are installed.
 pub const BOOT: &str = "/boot";
@@ -62,14 +62,14 @@ fn read_in(boot: &Path, running: &str) -> Result<Kernel, String> {
     Ok(Kernel { running: running.to_owned(), newer, cannot_start })
 }
 
-/// What is wrong with the initrd of this kernel, if other installed kernels have one: it would not find its root file
-/// system.
+/// What is wrong with the initrd of this kernel, if other installed kernels of its flavour have one: it would not find
+/// its root file system. A flavour of one's own may have everything built in.
 fn lacks_initrd(boot: &Path, release: &str, installed: &[&str]) -> Option<String> {
     // Of other distributions, other names; there, no kernel has one by these.
     let initrd = |release: &str| boot.join(format!("initrd.img-{release}"));
     let size = |release: &str| std::fs::metadata(initrd(release)).map(|file| file.len());
-    let others_have =
-        installed.iter().any(|other| *other != release && size(other).is_ok_and(|size| size > 0));
+    let mut others = installed.iter().filter(|it| **it != release && flavour(it) == flavour(release));
+    let others_have = others.any(|other| size(other).is_ok_and(|size| size > 0));
     let why = match size(release) {
         Ok(0) => "is empty",
         Err(error) if error.kind() == ErrorKind::NotFound => "is missing",
@@ -104,6 +104,21 @@ mod tests {
         assert_eq!(cannot("6.1.0-44-cloud-amd64"), None);
         write("initrd.img-6.1.0-45-amd64", "x");
         assert_eq!(cannot("6.1.0-44-amd64"), None);
+        std::fs::remove_dir_all(&boot).unwrap();
+    }
+
+    #[test]
+    fn a_kernel_without_an_initrd_can_start_whatever_other_flavours_have() {
+        let boot = std::env::temp_dir().join(format!("rebootd-custom-{}", std::process::id()));
+        std::fs::create_dir_all(&boot).unwrap();
+        for name in ["vmlinuz-6.6.8-custom", "vmlinuz-6.1.0-44-amd64", "initrd.img-6.1.0-44-amd64"] {
+            std::fs::write(boot.join(name), "x").unwrap();
+        }
+        let cannot = |running| read_in(&boot, running).unwrap().cannot_start;
+        assert_eq!((cannot("6.6.8-custom"), cannot("6.1.0-44-amd64")), (None, None));
+        std::fs::write(boot.join("initrd.img-6.6.7-custom"), "x").unwrap();
+        std::fs::write(boot.join("vmlinuz-6.6.7-custom"), "x").unwrap();
+        assert!(cannot("6.6.8-custom").unwrap().contains("6.6.8-custom is missing"));
         std::fs::remove_dir_all(&boot).unwrap();
     }
 

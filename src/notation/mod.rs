@@ -13,4 +13,4 @@ pub use id::plain_id;
 pub use names::{is_label_name, is_label_value, is_namespace, is_node_name};
 pub use selector::{Operator, Requirement, Selector};
 pub use timespan::{TimeSpan, TimeSpanError, parse_time_span};
-pub use version::newest;
+pub use version::{flavour, newest};

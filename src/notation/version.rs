@@ -5,12 +5,17 @@ use std::cmp::Ordering;
 /// The newest of the installed kernels, if it is newer than the running one. Only kernels of the same flavour count:
 /// a host that runs a cloud kernel does not wait for the next generic one.
 pub fn newest<'a>(running: &str, installed: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let (version, flavour) = split(running);
+    let (version, own) = split(running);
     installed
         .into_iter()
-        .filter(|release| split(release).1 == flavour)
+        .filter(|release| split(release).1 == own)
         .max_by(|one, other| compare(split(one).0, split(other).0))
         .filter(|release| compare(split(release).0, version).is_gt())
+}
+
+/// The flavour of a kernel: `cloud-amd64`.
+pub fn flavour(release: &str) -> &str {
+    split(release).1
 }
 
 /// Version and flavour: `6.1.0-44` and `cloud-amd64`. The flavour begins with the first part that begins with a
