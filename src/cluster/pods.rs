@@ -12,8 +12,10 @@ use crate::words::name;
 
 /// The taints of a Node whose kubelet is silent or says that it is not ready: pods that do not tolerate them are deleted.
 const WITHOUT_NODE: [&str; 2] = ["node.kubernetes.io/unreachable", "node.kubernetes.io/not-ready"];
-/// No annotation that selects pods has a longer value.
+/// What no value in a selector is longer than, as for labels.
 const LONGEST_VALUE: usize = 63;
+/// In the place of a longer value: a selector cannot contain these parentheses, so this equals no value in one.
+const TOO_LONG: &str = "(too long)";
 /// The value of the PriorityClass `system-cluster-critical`; `system-node-critical` is higher.
 const SYSTEM_CRITICAL: i64 = 2_000_000_000;
 /// The API server's own default, in seconds.
@@ -153,11 +155,7 @@ impl From<Pod> for PodView {
             controller,
             controller_uid,
             labels: metadata.labels,
-            annotations: metadata
-                .annotations
-                .into_iter()
-                .filter(|(_, it)| it.len() <= LONGEST_VALUE)
-                .collect(),
+            annotations: metadata.annotations.into_iter().map(bounded).collect(),
             ready: status.conditions.iter().flatten().any(|it| it.kind == "Ready" && it.status == "True"),
             running: status.phase == "Running",
             finished: status.phase == "Succeeded" || status.phase == "Failed",
@@ -171,6 +169,11 @@ impl From<Pod> for PodView {
             key: PodKey { namespace: metadata.namespace, name: pod_name, uid: metadata.uid },
         }
     }
+}
+
+/// The key stays, however long the value is: somebody has marked the pod with it.
+fn bounded((key, value): (String, String)) -> (String, String) {
+    (key, if value.len() <= LONGEST_VALUE { value } else { TOO_LONG.to_owned() })
 }
 
 /// As Kubernetes treats it: a negative one counts as a second (`CheckGracefulDelete` of
@@ -267,6 +270,27 @@ mod tests {
         assert_eq!(kept(json!([{"operator": "Exists"}])), None);
         assert_eq!(kept(json!([of(unreachable, json!(-5)), {"operator": "Exists"}])), Some(0));
         assert_eq!(kept(json!([])), Some(0));
+    }
+
+    #[test]
+    fn an_annotation_selects_its_pod_however_long_its_value_is() {
+        let why = "a simulation that runs until Friday evening; please ask maria@example.com before";
+        let annotations = json!({ "example.com/do-not-reboot": why, "example.com/team": "db" });
+        let pod = json!({ "metadata": { "name": "db-0", "annotations": annotations } });
+        let view = PodView::from(serde_json::from_value::<Pod>(pod).unwrap());
+        let selects = |text: &str| text.parse::<Selector>().unwrap().selects(&view.annotations);
+        for text in ["example.com/do-not-reboot", "example.com/do-not-reboot!=no", "example.com/team=db"] {
+            assert!(selects(text), "{text}");
+        }
+        for text in [
+            "!example.com/do-not-reboot",
+            "example.com/do-not-reboot=yes",
+            "example.com/do-not-reboot=",
+            "example.com/do-not-reboot in (yes,(too long)",
+        ] {
+            assert!(!selects(text), "{text}");
+        }
+        assert!(view.annotations.values().all(|value| value.len() <= LONGEST_VALUE));
     }
 
     #[test]

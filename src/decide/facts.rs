@@ -353,7 +353,8 @@ pub struct PodView {
     pub controller_uid: String,
     /// Its labels, by which budgets and `blocking_pods` select it.
     pub labels: BTreeMap<String, String>,
-    /// Its short annotations, by which `blocking_annotations` selects it.
+    /// Its annotations, by which `blocking_annotations` selects it; in the place of a long value, one that equals
+    /// nothing.
     pub annotations: BTreeMap<String, String>,
     /// Condition `Ready` is `True`.
     pub ready: bool,
