@@ -7,6 +7,7 @@ use crate::decide::{
     Decision, Effect, EvictionOutcome, Next, Outcome, Phase, Planned, PodKey, Reason, Settings, SlotChange,
     Verdict, World, plan, pods_have, requests_in_words,
 };
+use crate::replace::remove;
 use crate::report::{status, systemd};
 
 /// Readings that take longer than this are reported on before they have ended.
@@ -17,6 +18,8 @@ const LONG_READING: Duration = Duration::from_secs(5);
 pub(super) struct Journal {
     /// The file of [`status`].
     status: Option<PathBuf>,
+    /// Why the file is not there, if it could not be written.
+    unpublished: Option<String>,
     last: Option<Reported>,
     /// How many of the pods that have left in this drain were reported.
     gone: usize,
@@ -62,7 +65,13 @@ impl Journal {
             phase: decision.phase,
             kinds: decision.reasons.iter().map(Reason::kind).collect(),
         };
-        if self.is_old(world, decision) || self.last.as_ref() == Some(&new) {
+        if self.is_old(world, decision) {
+            return;
+        }
+        if self.last.as_ref() == Some(&new) {
+            if self.unpublished.is_some() {
+                self.publish(world, settings, decision);
+            }
             return;
         }
         if self.was_draining()
@@ -72,13 +81,25 @@ impl Journal {
             tracing::info!("{summary}");
         }
         systemd::status(&new.line);
-        if let Some(path) = &self.status
-            && let Err(error) = status::Status::new(world, settings, decision).publish(path)
-        {
-            tracing::debug!(%error, path = %path.display(), "cannot publish the status");
-        }
+        self.publish(world, settings, decision);
         self.tell(&new, settings, decision);
         self.last = Some(new);
+    }
+
+    /// Writes the file of the status. If there is no room for a second one, the old one goes first: it would pass for the
+    /// current one.
+    fn publish(&mut self, world: &World, settings: &Settings, decision: &Decision) {
+        let Some(path) = &self.status else { return };
+        let status = status::Status::new(world, settings, decision);
+        let failure = status.publish(path).or_else(|_| {
+            remove(path)?;
+            status.publish(path)
+        });
+        let failure = failure.err().map(|error| error.to_string());
+        if let Some(why) = failure.as_ref().filter(|why| self.unpublished.as_ref() != Some(why)) {
+            tracing::warn!("{}: cannot publish the status for rebootctl: {why}", path.display());
+        }
+        self.unpublished = failure;
     }
 
     /// What is about to be read again may be out of date: it is reported after it has been read, unless that takes
@@ -201,6 +222,32 @@ mod tests {
         let held = SlotView { holder: Some("n".into()), ..slot };
         observe(&mut world, Event::Slots(Ok(vec![held])), now);
         assert!(!begins_turn(&claim(), &world));
+    }
+
+    #[test]
+    fn a_status_that_cannot_be_published_leaves_no_old_one_and_is_tried_again() {
+        let directory = std::env::temp_dir().join(format!("rebootd-status-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("status.json");
+        let now = Now { boot: Duration::from_secs(9), wall: Duration::from_secs(9) };
+        let world = World::new(now, "p".into(), "b".into(), "m".into(), Memory::default());
+        let settings = Files::read(&[]).unwrap().settings("n").unwrap();
+        let mut journal = Journal::new(Some(path.clone()));
+        let mut published = |reason| {
+            let (next, watched) = (Next::Wait(None), Parts::NONE);
+            let decision = Decision { phase: Phase::Waiting, reasons: vec![reason], next, watched };
+            journal.decided(&world, &settings, &decision);
+            (path.exists(), journal.unpublished.clone())
+        };
+        assert_eq!(published(Reason::NothingRead), (true, None));
+        // Something is in the way of the new file, as a full file system would be.
+        let obstacle = directory.join("status.json.new");
+        std::fs::create_dir(&obstacle).unwrap();
+        let (there, why) = published(Reason::GoingDown);
+        assert!(!there && why.is_some());
+        std::fs::remove_dir(&obstacle).unwrap();
+        assert_eq!(published(Reason::GoingDown), (true, None));
+        std::fs::remove_dir_all(&directory).unwrap();
     }
 
     #[test]

@@ -43,9 +43,19 @@ pub(super) fn read() -> anyhow::Result<status::Status> {
 
 fn published() -> anyhow::Result<String> {
     read_text(Path::new(status::PATH), MOST).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => anyhow!("rebootd does not run on this host; see: systemctl status rebootd"),
+        ErrorKind::NotFound => anyhow!(unpublished(Path::new(status::PATH))),
         _ => anyhow!("{}: {error}", status::PATH),
     })
+}
+
+/// Why there is no status. systemd makes its directory when the daemon starts, and removes it when the daemon ends.
+fn unpublished(path: &Path) -> &'static str {
+    if path.parent().is_some_and(Path::is_dir) {
+        "rebootd runs on this host, but has not published its status: it has just started, or /run is full (df -h /run); \
+         see: systemctl status rebootd"
+    } else {
+        "rebootd does not run on this host; see: systemctl status rebootd"
+    }
 }
 
 fn lines(status: &status::Status) -> Vec<String> {
@@ -97,6 +107,12 @@ fn reboot(last: &StatusReboot) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_daemon_that_could_not_publish_is_told_from_one_that_does_not_run() {
+        assert!(unpublished(Path::new("/no/such/status.json")).contains("does not run"));
+        assert!(unpublished(Path::new("/proc/status.json")).contains("has not published"));
+    }
 
     #[test]
     fn the_last_reboot_is_told_as_far_as_it_is_known() {
