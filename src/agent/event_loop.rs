@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::decide::{
     Decision, Effect, Event, Eviction, Hook, Memory, Next, NodeWrite, Now, Outcome, Part, Parts, Phase,
-    Reads, Settings, SlotChange, SlotWrite, Target, World, decide, observe, record_failure,
+    Reads, Reason, Settings, SlotChange, SlotWrite, Target, World, decide, observe, record_failure,
 };
 
 /// What the loop needs from the outside world. Each method does what it says and decides nothing.
@@ -86,8 +86,9 @@ impl<E: Edge> Agent<E> {
         loop {
             let decision = self.decide();
             show(&self.world, self.edge.settings(), &decision);
+            let refused = decision.reasons.iter().any(|reason| matches!(reason, Reason::Refused { .. }));
             let is_done = decision.phase == Phase::Idle && matches!(decision.next, Next::Wait(_));
-            if is_done && self.world.cluster.look.is_some() {
+            if is_done && !refused && self.world.cluster.look.is_some() {
                 return;
             }
             self.carry_out(decision).await;

@@ -525,6 +525,13 @@ impl Cluster {
         host.last = None;
     }
 
+    /// The package is removed: a process of its own, which remembers nothing, gives back what the node holds.
+    pub fn step_back(&mut self, number: usize) {
+        self.hosts[number].remembered = Memory::default();
+        self.restart(number);
+        self.event(number, Event::StepBack);
+    }
+
     pub fn request(&mut self, number: usize) {
         self.says(number, Source::SentinelFile, Ok(Some("/run/reboot-required")));
     }
@@ -693,6 +700,12 @@ impl Cluster {
         if self.hosts[number].never_returns {
             return self.tell(format!("{name} is down for good"));
         }
+        self.boots(number);
+    }
+
+    /// The host boots, though rebootd has nothing to do with it.
+    pub fn boots(&mut self, number: usize) {
+        let name = self.hosts[number].settings.node_name.clone();
         self.tell(format!("{name} boots"));
         self.time += self.hosts[number].boot_takes;
         let (time, version) = (self.time, self.bump());

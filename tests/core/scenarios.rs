@@ -177,9 +177,11 @@ fn tell_host(cluster: &mut Cluster, number: usize, command: &str, rest: &str) ->
                 (OnHookFailure::Continue, OnHookFailure::Continue);
         }
         "restart" => cluster.restart(number),
+        "step-back" => cluster.step_back(number),
         "stays-up" => cluster.hosts[number].stays_up = rest == "yes",
         "last-reboot" => return vec![last_reboot(cluster, number)],
         "power-cycle" => cluster.power_cycle(number),
+        "boots-by-itself" => cluster.boots(number),
         "dpkg-at-stamp" => cluster.hosts[number].dpkg_at_stamp = true,
         "livepatched-min-age" => {
             cluster.hosts[number].settings.host.livepatched_min_age = Some(seconds(rest))

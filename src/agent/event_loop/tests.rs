@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::Files;
-use crate::decide::{Answer, Failure, NodeView, Source};
+use crate::decide::{Answer, Failure, KEEP_FROM_AUTOSCALERS, NodeView, Source};
 
 /// An edge that records what it is asked for, and answers by a script.
 struct Script {
@@ -238,6 +238,21 @@ fn a_stop_is_obeyed_at_every_step_and_undoes_nothing() {
             tokio::time::timeout(Duration::from_secs(5), hanging.run(stop)).await
         });
         assert!(ended.is_ok(), "{hangs}");
+    }
+}
+
+#[test]
+fn stepping_back_does_not_end_while_the_node_still_shows_signs_of_the_turn() {
+    let refused = Outcome::Refused { failure: failure(), conflict: false };
+    for (outcome, ends) in [(Outcome::Answered, true), (refused, false)] {
+        let mut agent = agent();
+        agent.edge.outcome = outcome;
+        agent.edge.node.added = [format!("annotation:{}", KEEP_FROM_AUTOSCALERS[0])].into();
+        let mut told = vec![];
+        let step_back = agent.step_back(|_, _, decision| told.push(format!("{:?}", decision.next)));
+        let ended = test(async { tokio::time::timeout(Duration::from_millis(50), step_back).await });
+        assert_eq!(ended.is_ok(), ends, "{told:?}");
+        assert!(told.iter().any(|next| next.contains("WriteNode")), "{told:?}");
     }
 }
 

@@ -83,13 +83,16 @@ impl Situation<'_> {
         signs::write(self.node, self.settings, &waiting, turn)
     }
 
-    /// After a reboot of ours. Counted from the uncordon; until that is answered, from now.
+    /// After a reboot of ours. Counted from the uncordon; while that is still to come in this boot, from now. A node
+    /// that boots again, or steps back, after its turn keeps nothing: there may be no later write that would end it.
     pub(in crate::decide) fn kept_from_autoscalers_until(&self) -> Option<Duration> {
         let world = self.world;
         let uncordoned = world.memory.uncordoned.as_ref().filter(|it| it.boot_id == world.host.boot_id);
-        let since = uncordoned.map_or(world.now.boot, |it| it.at);
+        let to_come = self.cordon_is_ours() || self.proven_slot().is_some();
+        let since = uncordoned.map(|it| it.at).or_else(|| to_come.then_some(world.now.boot))?;
         let until = since + self.settings.drain.keep_from_autoscalers_for;
-        Some(until).filter(|until| world.rebooted().is_some() && world.now.boot < *until)
+        let is_kept = world.rebooted().is_some() && !world.step_back && world.now.boot < until;
+        is_kept.then_some(until)
     }
 
     pub(in crate::decide) fn is_waiting(&self) -> Waiting {
