@@ -62,23 +62,25 @@ fn read_in(boot: &Path, running: &str) -> Result<Kernel, String> {
     Ok(Kernel { running: running.to_owned(), newer, cannot_start })
 }
 
-/// What is wrong with the initrd of this kernel, if other installed kernels of its flavour have one: it would not find
-/// its root file system. A flavour of one's own may have everything built in.
+/// What is wrong with the initrd of this kernel: it is empty, or it is missing while other installed kernels of its
+/// flavour have one, so that it would not find its root file system. A flavour of one's own may have everything built in.
 fn lacks_initrd(boot: &Path, release: &str, installed: &[&str]) -> Option<String> {
     // Of other distributions, other names; there, no kernel has one by these.
     let initrd = |release: &str| boot.join(format!("initrd.img-{release}"));
     let size = |release: &str| std::fs::metadata(initrd(release)).map(|file| file.len());
     let mut others = installed.iter().filter(|it| **it != release && flavour(it) == flavour(release));
-    let others_have = others.any(|other| size(other).is_ok_and(|size| size > 0));
     let why = match size(release) {
         Ok(0) => "is empty",
-        Err(error) if error.kind() == ErrorKind::NotFound => "is missing",
+        Err(error) if error.kind() == ErrorKind::NotFound && others.any(|other| size(other).is_ok()) => {
+            "is missing"
+        }
         // One that cannot be looked at says nothing.
         Ok(_) | Err(_) => return None,
     };
-    let path = initrd(release);
-    others_have
-        .then(|| format!("{} {why}; is /boot full? then: update-initramfs -c -k {release}", path.display()))
+    Some(format!(
+        "{} {why}; is /boot full? then: update-initramfs -c -k {release}",
+        initrd(release).display()
+    ))
 }
 
 #[cfg(test)]
