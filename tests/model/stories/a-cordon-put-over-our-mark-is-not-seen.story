@@ -1,6 +1,10 @@
 # Mutant "a cordon put over our mark is not seen": P2: it goes on while somebody else has cordoned its Node
 search cordons
 A: reads its Node
+A: reads slots and host, sends the confirmation
+A: the API applies its confirmation
+A: gets the answer to its confirmation
+A: reads its Node
 A: reads slots and host, sends the claim of slot 0
 A: the API applies its claim of slot 0
 A: gets the answer to its claim of slot 0
@@ -15,6 +19,14 @@ A: a person cordons its Node
 A: reads its Node
 A: reads slots and host, sends the stamp of slot 0, try 1
 ---
+A: reads its Node
+    slot 0 free | A up
+A: reads slots and host, sends the confirmation
+    slot 0 free | A up, waits for an answer
+A: the API applies its confirmation
+    slot 0 free | A up, waits for an answer
+A: gets the answer to its confirmation
+    slot 0 free | A up
 A: reads its Node
     slot 0 free | A up
 A: reads slots and host, sends the claim of slot 0

@@ -1,6 +1,10 @@
 # Mutant "a pod that stands in the way in mid-drain keeps the slot": liveness: our cordon is left, and nothing but a fault can change it
 search bare-pods
 A: reads its Node
+A: reads slots and host, sends the confirmation
+A: the API applies its confirmation
+A: gets the answer to its confirmation
+A: reads its Node
 A: reads slots and host, sends the claim of slot 0
 A: the API applies its claim of slot 0
 A: gets the answer to its claim of slot 0
@@ -11,6 +15,14 @@ A: gets the answer to its cordon
 A: reads the host again, evicts the pod
 A: a bare pod comes to its Node, and would be deleted during a reboot
 ---
+A: reads its Node
+    slot 0 free | A up
+A: reads slots and host, sends the confirmation
+    slot 0 free | A up, waits for an answer
+A: the API applies its confirmation
+    slot 0 free | A up, waits for an answer
+A: gets the answer to its confirmation
+    slot 0 free | A up
 A: reads its Node
     slot 0 free | A up
 A: reads slots and host, sends the claim of slot 0

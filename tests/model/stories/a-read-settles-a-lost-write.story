@@ -15,18 +15,4 @@ A: the API applies the late cordon
 A: reads its Node
     slot 0 free | A up
 A: reads slots and host, sends the claim of slot 0
-    slot 0 free | A up, waits for an answer
-A: the API applies its claim of slot 0
-    slot 0 held by A (this boot) | A up, waits for an answer
-A: gets the answer to its claim of slot 0
-    slot 0 held by A (this boot) | A up
-A: reads its Node
-    slot 0 held by A (this boot) | A up
-A: reads slots and host, sends the cordon
-    slot 0 held by A (this boot) | A up, waits for an answer
-A: gives up waiting for the answer to its cordon
-    slot 0 held by A (this boot) | A up, a late write to the Node on its way
-A: reads its Node
-    slot 0 held by A (this boot) | A up, a late write to the Node on its way
-A: reads slots and host, finds that a person holds the node, sends the release of slot 0
-    cannot happen; instead: A: reads slots and host, sends the cordon; A: the API applies the late cordon; A: the late cordon is lost
+    cannot happen; instead: A: reads slots and host, sends the confirmation

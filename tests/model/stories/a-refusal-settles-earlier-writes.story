@@ -1,6 +1,9 @@
 # Mutant "a refusal settles earlier writes": P1, P3: its own cordon without a slot
 search alone
 A: reads its Node
+A: reads slots and host, sends the confirmation
+A: its confirmation is refused
+A: reads its Node
 A: reads slots and host, sends the claim of slot 0
 A: the API applies its claim of slot 0
 A: gets the answer to its claim of slot 0
@@ -17,25 +20,11 @@ A: the API applies the late cordon
 ---
 A: reads its Node
     slot 0 free | A up
-A: reads slots and host, sends the claim of slot 0
+A: reads slots and host, sends the confirmation
     slot 0 free | A up, waits for an answer
-A: the API applies its claim of slot 0
-    slot 0 held by A (this boot) | A up, waits for an answer
-A: gets the answer to its claim of slot 0
-    slot 0 held by A (this boot) | A up
+A: its confirmation is refused
+    slot 0 free | A up
 A: reads its Node
-    slot 0 held by A (this boot) | A up
-A: reads slots and host, sends the cordon
-    slot 0 held by A (this boot) | A up, waits for an answer
-A: gives up waiting for the answer to its cordon
-    slot 0 held by A (this boot) | A up, a late write to the Node on its way
-A: reads its Node
-    slot 0 held by A (this boot) | A up, a late write to the Node on its way
-A: reads slots and host, sends the cordon
-    slot 0 held by A (this boot) | A up, a late write to the Node on its way, waits for an answer
-A: its cordon is refused
-    slot 0 held by A (this boot) | A up, a late write to the Node on its way
-A: reads its Node
-    slot 0 held by A (this boot) | A up, a late write to the Node on its way
-A: reads slots and host, finds that a person holds the node, sends the release of slot 0
-    cannot happen; instead: A: reads slots and host, sends the cordon; A: the API applies the late cordon; A: the late cordon is lost
+    slot 0 free | A up
+A: reads slots and host, sends the claim of slot 0
+    cannot happen; instead: A: reads slots and host, sends the confirmation

@@ -1,6 +1,10 @@
 # Mutant "a taint that came after the boot holds up nothing": P3: it hands its slot on beside a taint that was not there at the claim
 search taints
 A: reads its Node
+A: reads slots and host, sends the confirmation
+A: the API applies its confirmation
+A: gets the answer to its confirmation
+A: reads its Node
 A: reads slots and host, sends the claim of slot 0
 A: the API applies its claim of slot 0
 A: its host loses power
@@ -16,6 +20,14 @@ A: its Node gets a taint that it did not have at the claim
 A: reads its Node
 A: reads slots and host, finds no request, sends the release of slot 0
 ---
+A: reads its Node
+    slot 0 free | A up
+A: reads slots and host, sends the confirmation
+    slot 0 free | A up, waits for an answer
+A: the API applies its confirmation
+    slot 0 free | A up, waits for an answer
+A: gets the answer to its confirmation
+    slot 0 free | A up
 A: reads its Node
     slot 0 free | A up
 A: reads slots and host, sends the claim of slot 0

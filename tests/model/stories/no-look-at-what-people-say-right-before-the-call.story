@@ -1,6 +1,10 @@
 # Mutant "no look at what people say right before the call": P2: it goes on while a gate is shut
 search alone
 A: reads its Node
+A: reads slots and host, sends the confirmation
+A: the API applies its confirmation
+A: gets the answer to its confirmation
+A: reads its Node
 A: reads slots and host, sends the claim of slot 0
 A: the API applies its claim of slot 0
 A: gets the answer to its claim of slot 0
@@ -15,6 +19,14 @@ A: reads slots and host, sends the stamp of slot 0, try 1
 A: the API applies its stamp of slot 0, try 1
 A: gets the answer to its stamp of slot 0, try 1, calls Reboot, logind accepts
 ---
+A: reads its Node
+    slot 0 free | A up
+A: reads slots and host, sends the confirmation
+    slot 0 free | A up, waits for an answer
+A: the API applies its confirmation
+    slot 0 free | A up, waits for an answer
+A: gets the answer to its confirmation
+    slot 0 free | A up
 A: reads its Node
     slot 0 free | A up
 A: reads slots and host, sends the claim of slot 0

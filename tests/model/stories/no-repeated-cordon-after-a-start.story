@@ -1,6 +1,10 @@
 # Mutant "no repeated cordon after a start": P2: it calls Reboot while its Node is not cordoned
 search alone
 A: reads its Node
+A: reads slots and host, sends the confirmation
+A: the API applies its confirmation
+A: gets the answer to its confirmation
+A: reads its Node
 A: reads slots and host, sends the claim of slot 0
 A: the API applies its claim of slot 0
 A: gets the answer to its claim of slot 0
@@ -19,6 +23,14 @@ A: the API applies its stamp of slot 0, try 1
 A: the API applies the late uncordon
 A: gets the answer to its stamp of slot 0, try 1, calls Reboot, logind accepts
 ---
+A: reads its Node
+    slot 0 free | A up
+A: reads slots and host, sends the confirmation
+    slot 0 free | A up, waits for an answer
+A: the API applies its confirmation
+    slot 0 free | A up, waits for an answer
+A: gets the answer to its confirmation
+    slot 0 free | A up
 A: reads its Node
     slot 0 free | A up
 A: reads slots and host, sends the claim of slot 0

@@ -1,6 +1,10 @@
 # Mutant "pool ignored": P2: it calls Reboot without a stamped slot of its pool
 search two-pools
 A: reads its Node
+A: reads slots and host, sends the confirmation
+A: the API applies its confirmation
+A: gets the answer to its confirmation
+A: reads its Node
 A: reads slots and host, sends the claim of slot 0
 A: the API applies its claim of slot 0
 A: gets the answer to its claim of slot 0
@@ -20,6 +24,14 @@ A: reads slots and host, sends the stamp of slot 0, try 1
 A: the API applies its stamp of slot 0, try 1
 A: gets the answer to its stamp of slot 0, try 1, calls Reboot, logind accepts
 ---
+A: reads its Node
+    slot 0 free | slot 1 free | A up
+A: reads slots and host, sends the confirmation
+    slot 0 free | slot 1 free | A up, waits for an answer
+A: the API applies its confirmation
+    slot 0 free | slot 1 free | A up, waits for an answer
+A: gets the answer to its confirmation
+    slot 0 free | slot 1 free | A up
 A: reads its Node
     slot 0 free | slot 1 free | A up
 A: reads slots and host, sends the claim of slot 0

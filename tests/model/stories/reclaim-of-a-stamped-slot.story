@@ -2,6 +2,10 @@
 search 2x1-nodes
 A: reads its Node
 B: reads its Node
+A: reads slots and host, sends the confirmation
+A: the API applies its confirmation
+A: gets the answer to its confirmation
+A: reads its Node
 A: reads slots and host, sends the claim of slot 0
 A: the API applies its claim of slot 0
 A: gets the answer to its claim of slot 0
@@ -22,6 +26,14 @@ B: the API applies its reclaim of slot 0
 A: reads its Node
     slot 0 free | A up | B up
 B: reads its Node
+    slot 0 free | A up | B up
+A: reads slots and host, sends the confirmation
+    slot 0 free | A up, waits for an answer | B up
+A: the API applies its confirmation
+    slot 0 free | A up, waits for an answer | B up
+A: gets the answer to its confirmation
+    slot 0 free | A up | B up
+A: reads its Node
     slot 0 free | A up | B up
 A: reads slots and host, sends the claim of slot 0
     slot 0 free | A up, waits for an answer | B up

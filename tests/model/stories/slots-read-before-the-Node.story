@@ -1,6 +1,10 @@
 # Mutant "slots read before the Node": P1, P3: its own cordon without a slot
 search alone
 A: reads the slots before its Node
+A: reads slots and host, sends the confirmation
+A: the API applies its confirmation
+A: gets the answer to its confirmation
+A: reads the slots before its Node
 A: reads slots and host, sends the claim of slot 0
 A: the API applies its claim of slot 0
 A: gets the answer to its claim of slot 0

@@ -1,6 +1,10 @@
 # Mutant "stale Ready accepted": P1, P3: it reboots without a slot
 search machines
 A: reads its Node
+A: reads slots and host, sends the confirmation
+A: the API applies its confirmation
+A: gets the answer to its confirmation
+A: reads its Node
 A: reads slots and host, sends the claim of slot 0
 A: the API applies its claim of slot 0
 A: gets the answer to its claim of slot 0
@@ -27,6 +31,14 @@ A: reads its Node
 A: reads slots and host, finds no request, sends the release of slot 0
 A: the API applies its release of slot 0
 ---
+A: reads its Node
+    slot 0 free | A up
+A: reads slots and host, sends the confirmation
+    slot 0 free | A up, waits for an answer
+A: the API applies its confirmation
+    slot 0 free | A up, waits for an answer
+A: gets the answer to its confirmation
+    slot 0 free | A up
 A: reads its Node
     slot 0 free | A up
 A: reads slots and host, sends the claim of slot 0

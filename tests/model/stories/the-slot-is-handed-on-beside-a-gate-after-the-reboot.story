@@ -1,6 +1,10 @@
 # Mutant "the slot is handed on beside a gate after the reboot": P3: it hands its slot on while a gate after its reboot is shut
 search after
 A: reads its Node
+A: reads slots and host, sends the confirmation
+A: the API applies its confirmation
+A: gets the answer to its confirmation
+A: reads its Node
 A: reads slots and host, sends the claim of slot 0
 A: the API applies its claim of slot 0
 A: gets the answer to its claim of slot 0
@@ -25,6 +29,14 @@ A: gets the answer to its uncordon, finds no request
 A: reads its Node
 A: reads slots and host, finds something not well after a reboot, sends the release of slot 0
 ---
+A: reads its Node
+    slot 0 free | A up
+A: reads slots and host, sends the confirmation
+    slot 0 free | A up, waits for an answer
+A: the API applies its confirmation
+    slot 0 free | A up, waits for an answer
+A: gets the answer to its confirmation
+    slot 0 free | A up
 A: reads its Node
     slot 0 free | A up
 A: reads slots and host, sends the claim of slot 0
