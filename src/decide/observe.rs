@@ -231,7 +231,8 @@ fn read_failed(world: &mut World, failure: &Failure) {
 
 fn write_failed(world: &mut World, failure: Failure) {
     world.cluster.write_failure = Some(failure.message);
-    world.cluster.writes_failing_since.get_or_insert(world.now.boot);
+    let now = world.now.boot;
+    world.cluster.write_failures = Some((world.failing_since().unwrap_or(now), now));
     world.cluster.writes_failed = world.cluster.writes_failed.saturating_add(1);
     back_off(world, world.cluster.writes_failed, failure.retry_after);
 }
@@ -315,7 +316,7 @@ fn write_ended(world: &mut World, effect: &Effect, sent: Duration, outcome: Outc
             world.cluster.settled.extend(pending.map(|pending| pending.target.0));
             world.cluster.writes_failed = 0;
             world.cluster.write_failure = None;
-            world.cluster.writes_failing_since = None;
+            world.cluster.write_failures = None;
             world.cluster.retry_at = None;
             applied(world, effect, sent, look);
         }

@@ -170,7 +170,7 @@ fn trouble_with_api(world: &World, acting: bool) -> Option<Reason> {
         });
     }
     let why = cluster.write_failure.clone().filter(|_| acting)?;
-    let since = cluster.writes_failing_since.map(|since| world.now.boot.saturating_sub(since));
+    let since = world.failing_since().map(|since| world.now.boot.saturating_sub(since));
     Some(match since.filter(|since| *since >= FAILS_FOR_LONG) {
         Some(since) => Reason::StepFailing { why, since },
         None => Reason::Refused { why },

@@ -14,6 +14,8 @@ use super::{
 const LOOK_IS_FRESH: Duration = Duration::from_secs(10);
 /// How old the host's readings may be then: apt may have begun to work a moment ago.
 const HOST_IS_FRESH: Duration = Duration::from_secs(1);
+/// A write that comes later than this after a failure is not a repetition; our own pauses are shorter.
+const SOON_AFTER: Duration = Duration::from_secs(5 * 60);
 /// An unanswered claim may be applied late: this long afterwards we look for it. Also after each start.
 pub(super) const SECOND_LOOK: Duration = Duration::from_secs(120);
 
@@ -130,8 +132,8 @@ pub struct Cluster {
     pub writes_failed: u32,
     /// Why the latest write failed, if it did.
     pub write_failure: Option<String>,
-    /// Since when writes have failed, if the latest one did.
-    pub writes_failing_since: Option<Duration>,
+    /// The first and the last of the failures in a row; see [`World::failing_since`].
+    pub write_failures: Option<(Duration, Duration)>,
     /// When the Node was last seen not to be back from our reboot.
     pub away_until: Option<Duration>,
     /// When the Node was last written outside a turn and only for its signs.
@@ -404,6 +406,13 @@ impl World {
     pub(super) fn since_reboot(&self, last: &LastReboot) -> Duration {
         let is_of_this_boot = last.led_to.as_ref() == Some(&self.host.boot_id);
         if is_of_this_boot { self.now.boot } else { self.elapsed_since(last.at) }
+    }
+
+    /// Since when writes have failed, one soon after the other. A failure that nothing followed, because nothing more
+    /// was to be written, is not one that lasts.
+    pub(super) fn failing_since(&self) -> Option<Duration> {
+        let (first, last) = self.cluster.write_failures?;
+        (self.now.boot <= last + SOON_AFTER).then_some(first)
     }
 
     /// A nonce that no earlier write has used.

@@ -658,7 +658,7 @@ impl Agents {
         // Only whether the cordon of this turn was answered.
         let cordoned = cluster.drain.cordoned.map(|_| LONG_AGO);
         cluster.drain = DrainState { cordoned, ..fresh.drain };
-        (cluster.writes_failing_since, cluster.away_until) = (None, None);
+        (cluster.write_failures, cluster.away_until) = (None, None);
         cluster.missing.clear();
         cluster.shown = None;
         // An answered cordon goes on with what was read before it.
