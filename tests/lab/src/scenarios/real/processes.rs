@@ -53,7 +53,9 @@ fn read(events: &str) -> Result<Vec<Process>> {
 pub(super) fn none_killed(stage: &Stage, host: &Host, stubborn: &str) -> Result<usize> {
     let state = stage.observer.state();
     let all = of(host)?;
-    let runs = |name: &str| state.pods_on(host.name()).any(|pod| pod.name == name && pod.phase == "Running");
+    // A process begins before its kubelet has told that its pod is not pending any more.
+    let lives = |phase: &str| matches!(phase, "Pending" | "Running");
+    let runs = |name: &str| state.pods_on(host.name()).any(|pod| pod.name == name && lives(&pod.phase));
     let is_stubborn = |name: &str| !stubborn.is_empty() && name.starts_with(stubborn);
     let killed: Vec<&Process> =
         killed(&all, runs).into_iter().filter(|process| !is_stubborn(&process.pod)).collect();
