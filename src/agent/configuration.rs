@@ -56,8 +56,8 @@ impl Configuration {
         }
     }
 
-    /// Takes over the labels of the Node, by which the policy may select it, if they have changed. `None`: the
-    /// settings stay as they are, possibly because the policy has yet to be read.
+    /// Takes over the labels of the Node, by which the policy may select it, if they have changed. `None`: only its pool
+    /// may have changed, possibly because the policy has yet to be read.
     pub(super) fn labels_seen(
         &mut self,
         labels: &BTreeMap<String, String>,
@@ -67,13 +67,19 @@ impl Configuration {
             return None;
         }
         self.labels = labels.clone();
+        // A mistake in the policy is found where the policy is read.
+        if let Ok(pool) = self.files.pool(self.fleet.as_ref(), labels) {
+            self.settings.pool = pool;
+        }
         policy_is_known.then(|| self.apply())
     }
 
     fn apply(&mut self) -> Event {
-        match self.files.policy(self.fleet.as_ref(), &self.labels) {
-            Ok(policy) => {
-                self.settings.policy = policy;
+        let (fleet, labels) = (self.fleet.as_ref(), &self.labels);
+        let policy = self.files.policy(fleet, labels);
+        match policy.and_then(|policy| Ok((policy, self.files.pool(fleet, labels)?))) {
+            Ok((policy, pool)) => {
+                (self.settings.policy, self.settings.pool) = (policy, pool);
                 Event::Policy(Ok(()))
             }
             Err(error) => refused(&error),

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::api::Api;
 use super::error::ApiError;
-use super::objects::{ETCD, POOL, control_plane_labels, is_control_plane};
+use super::objects::POOL;
 use super::paths::{self, NODES, with};
 use super::table::{self, NodeState, Table};
-use crate::decide::Others;
+use crate::decide::{ETCD, Others, control_plane_labels, is_control_plane};
 use crate::words::{NOTE, words};
 
 /// For all pages of all lists of other nodes: meanwhile the daemon does nothing else, and does not even show that it

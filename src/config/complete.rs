@@ -1,6 +1,7 @@
 //! The settings: complete, checked, and the only part of the configuration that the rest of the program sees. Most
 //! tables are settings as written; this file has the settings that result from several keys together.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::access;
@@ -13,9 +14,9 @@ use super::value::{Namespaces, NodeName};
 use super::windows::WindowKeys;
 use crate::access::ApiAccess;
 use crate::decide::settings::{
-    DeleteRefused, DrainSettings, HooksSettings, HostSettings, PolicySettings, Settings,
+    DeleteRefused, DrainSettings, GatesSettings, HooksSettings, HostSettings, PolicySettings, Settings,
 };
-use crate::decide::{Hook, Windows, span};
+use crate::decide::{Hook, Windows, is_control_plane, span};
 
 /// As in [`crate::decide::settings::HOLD`].
 const HOLD: &str = "hold";
@@ -51,11 +52,11 @@ pub(super) fn check(merged: &Merged, administrators: &Path) -> Result<(), Config
 /// The settings without what only the host can tell: its name, if none is written, and its kubeconfig.
 fn without_host(merged: &Merged, administrators: &Path, mistakes: &mut Mistakes) -> Settings {
     let TopKeys { mode } = mistakes.note(merged.read(""));
-    let NodeKeys { name, pool } = mistakes.note(merged.read("node"));
+    let NodeKeys { name, .. } = mistakes.note(merged.read("node"));
     let (gates, after) = mistakes.note(questions(merged));
     Settings {
         node_name: name.map(|name| name.0).unwrap_or_default(),
-        pool: pool.0,
+        pool: mistakes.note(pool(merged, None, &BTreeMap::new())),
         mode,
         api: mistakes.note(access::by_keys(merged)),
         host: HostSettings { hold: administrators.join(HOLD), ..mistakes.note(merged.read("host")) },
@@ -76,9 +77,19 @@ fn node_name_of(host_name: &str) -> Result<String, ConfigError> {
     })
 }
 
-pub(super) fn pool(merged: &Merged) -> Result<String, ConfigError> {
+/// The pool of a node with these labels: what its files say, else the fleet's policy, else the pool of what it is.
+pub(super) fn pool(
+    merged: &Merged,
+    of_policy: Option<String>,
+    labels: &BTreeMap<String, String>,
+) -> Result<String, ConfigError> {
     let NodeKeys { pool, .. } = merged.read("node")?;
-    Ok(pool.0)
+    if let Some(pool) = pool.map(|pool| pool.0).or(of_policy) {
+        return Ok(pool);
+    }
+    let GatesSettings { control_plane_labels, .. } = merged.read("gates")?;
+    let pool = if is_control_plane(labels, &control_plane_labels) { "control-plane" } else { "worker" };
+    Ok(pool.to_owned())
 }
 
 /// When and how to reboot.

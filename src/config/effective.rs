@@ -32,11 +32,17 @@ pub fn effective(
     labels: &BTreeMap<String, String>,
 ) -> Result<Vec<Effective>, ConfigError> {
     let merged = files.merged_with(fleet, labels)?;
+    let pool = toml::Value::String(files.pool(fleet, labels)?);
     let mut all = Vec::new();
     for table in tables().iter().filter(|table| !table.name.contains('.')) {
         for group in &table.groups {
             let defaults = (group.defaults)();
-            all.extend(group.keys.iter().map(|key| one(&merged, table.dotted(key), defaults.get(*key))));
+            all.extend(group.keys.iter().map(|key| {
+                let dotted = table.dotted(key);
+                // Its default depends on the Node.
+                let default = if dotted == "node.pool" { Some(&pool) } else { defaults.get(*key) };
+                one(&merged, dotted, default)
+            }));
         }
     }
     Ok(all)

@@ -104,6 +104,16 @@ impl Files {
         complete::policy(&self.merged_with(fleet, labels)?)
     }
 
+    /// The pool of that node.
+    pub fn pool(
+        &self,
+        fleet: Option<&FleetPolicy>,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<String, ConfigError> {
+        let of_policy = fleet.map(|fleet| fleet.pool(labels)).transpose()?.flatten();
+        complete::pool(&self.merged()?, of_policy, labels)
+    }
+
     /// When reboots may start according to that policy.
     pub fn windows(
         &self,

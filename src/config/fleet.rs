@@ -91,6 +91,18 @@ impl FleetPolicy {
         Ok(policy)
     }
 
+    /// The pool into which it puts nodes with these labels: a `[[nodes]]` that has both, a `selector` and a `pool`, says
+    /// so. The last one that fits wins.
+    pub(super) fn pool(&self, labels: &BTreeMap<String, String>) -> Result<Option<String>, ConfigError> {
+        let document = self.document()?;
+        let nodes = tables_of(&document.content, "nodes").into_iter();
+        let selected = nodes.filter_map(|nodes| {
+            let NodesKeys { pool, selector } = read(nodes.clone()).ok()?;
+            pool.filter(|_| selector.is_some_and(|it| it.selects(labels)))
+        });
+        Ok(selected.last().map(|pool| pool.0))
+    }
+
     fn document(&self) -> Result<Document<'_>, ConfigError> {
         let document = Document::parse_syntax(&self.path, &self.text)?;
         document.refuse(check_version(&document))?;
@@ -105,7 +117,7 @@ impl FleetPolicy {
         merged: &mut Merged<'a>,
         labels: &BTreeMap<String, String>,
     ) -> Result<(), ConfigError> {
-        let pool = complete::pool(merged)?;
+        let pool = complete::pool(merged, self.pool(labels)?, labels)?;
         let document = self.document()?;
         for (nodes, part) in parts(&document) {
             if nodes.is_none_or(|nodes| nodes.is_for(&pool, labels)) {
@@ -271,6 +283,11 @@ mod tests {
             policy.settle = '5s'",
         )
         .unwrap();
+        let pool_in = |zone: &str| {
+            let labels = BTreeMap::from([("zone".to_owned(), zone.to_owned())]);
+            fleet.pool(&labels).unwrap()
+        };
+        assert_eq!((pool_in("a").as_deref(), pool_in("b")), (Some("db"), None));
         let policy = |zone: &str| {
             let labels = BTreeMap::from([("zone".to_owned(), zone.to_owned())]);
             let policy = files.policy(Some(&fleet), &labels).unwrap();

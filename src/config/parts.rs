@@ -20,18 +20,13 @@ pub(super) struct TopKeys {
 }
 
 /// Who this node is.
-#[derive(Deserialize, Serialize)]
+#[derive(Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct NodeKeys {
     #[serde(skip_serializing)]
     pub(super) name: Option<NodeName>,
-    pub(super) pool: PoolName,
-}
-
-impl Default for NodeKeys {
-    fn default() -> Self {
-        Self { name: None, pool: PoolName("worker".to_owned()) }
-    }
+    #[serde(skip_serializing)]
+    pub(super) pool: Option<PoolName>,
 }
 
 /// The keys of `[drain]` that are written together or not at all.

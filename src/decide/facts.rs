@@ -49,6 +49,11 @@ impl<T> Reading<T> {
         self.last.as_ref()
     }
 
+    /// Whether no attempt has ended yet.
+    pub(super) fn is_unread(&self) -> bool {
+        self.last.is_none() && self.failure.is_none()
+    }
+
     /// The same reading of something that follows from the fact.
     pub(super) fn map<U>(&self, follows: impl FnOnce(&T) -> U) -> Reading<U> {
         Reading { last: self.last.as_ref().map(follows), failure: self.failure.clone() }

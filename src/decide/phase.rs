@@ -18,7 +18,13 @@ use situation::{Held, Situation};
 
 /// What the phase that follows from these facts wants to happen.
 pub(super) fn wish(world: &World, settings: &Settings) -> Wish {
-    let wish = of_facts(world, settings);
+    let mut wish = of_facts(world, settings);
+    // Nodes that wait for a turn or have it obey the fleet's policy; a returning node finishes whatever the policy
+    // says. Once after its start, each node asks for it: it may say which pool this node is in.
+    let obeys = matches!(wish.phase, Phase::Waiting | Phase::Cordoning | Phase::Draining);
+    let policy = &world.cluster.policy;
+    let is_asked = if obeys { policy.current().is_none() } else { policy.is_unread() };
+    wish.reads = wish.reads.with_if(Part::Policy, is_asked && wish.phase != Phase::GoingDown);
     // Back from its reboot, and whatever proves that cannot be read: a returning node that nobody would notice.
     let is_back = world.rebooted().is_some_and(|last| last.ending == Some(Ending::UnderWay));
     if is_back && matches!(wish.phase, Phase::Starting | Phase::Waiting | Phase::Idle) {
@@ -60,11 +66,6 @@ fn of_facts(world: &World, settings: &Settings) -> Wish {
         .collect();
     let here = Situation { world, settings, node, requests, held };
     let mut wish = here.wish(idle_or_waiting, slots);
-    // Nodes that wait for a turn or have it obey the fleet's policy; a returning node finishes whatever the policy
-    // says.
-    if matches!(wish.phase, Phase::Waiting | Phase::Cordoning | Phase::Draining) {
-        wish.reads = wish.reads.with_if(Part::Policy, world.cluster.policy.current().is_none());
-    }
     if settings.gates.query.is_none() {
         wish.reads = wish.reads.without(Part::Alerts);
     }

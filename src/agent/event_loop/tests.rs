@@ -67,6 +67,7 @@ impl Edge for Script {
         self.asked(match part {
             Part::Node => "read Node",
             Part::Slots => "read Slots",
+            Part::Policy => "read Policy",
             _ => "read more",
         })
         .await;
@@ -77,6 +78,7 @@ impl Edge for Script {
             Part::Node => Event::Node(Ok(Some(node))),
             Part::Slots if fails => Event::Slots(Err(failure())),
             Part::Slots => Event::Slots(Ok(vec![])),
+            Part::Policy => Event::Policy(Ok(())),
             _ => Event::Tick,
         }]
     }
@@ -178,10 +180,10 @@ fn test<T>(future: impl Future<Output = T>) -> T {
 }
 
 #[test]
-fn a_look_reads_the_node_then_the_slots_and_the_host_last() {
+fn a_look_reads_the_policy_then_the_node_the_slots_and_the_host_last() {
     let (world, script) = test(run(agent()));
     let reads: Vec<_> = script.asked.iter().filter(|asked| asked.starts_with("read")).collect();
-    assert_eq!(reads, ["read Node", "read Slots", "read host"], "{:?}", script.asked);
+    assert_eq!(reads, ["read Policy", "read Node", "read Slots", "read host"], "{:?}", script.asked);
     assert!(world.cluster.look.is_some_and(|look| look.ended.is_some()));
 }
 
@@ -190,7 +192,8 @@ fn a_read_that_fails_ends_the_look_and_the_watches_that_followed_the_last() {
     let mut failing = agent();
     failing.edge.fails = Some(Part::Node);
     let (world, script) = test(run(failing));
-    assert_eq!(script.asked[..4], ["starting", "read Node", "watches end", "read host"]);
+    let first = ["starting", "read Policy", "read Node", "watches end", "read host"];
+    assert_eq!(script.asked[..5], first);
     assert_eq!(world.cluster.look, None);
     assert_eq!(world.cluster.read_failure.as_deref(), Some("connection refused"));
     // It waits until it is time, instead of spinning.
