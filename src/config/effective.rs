@@ -32,18 +32,18 @@ pub fn effective(
     labels: &BTreeMap<String, String>,
 ) -> Result<Vec<Effective>, ConfigError> {
     let merged = files.merged_with(fleet, labels)?;
-    let pool = toml::Value::String(files.pool(fleet, labels)?);
     let mut all = Vec::new();
     for table in tables().iter().filter(|table| !table.name.contains('.')) {
         for group in &table.groups {
             let defaults = (group.defaults)();
-            all.extend(group.keys.iter().map(|key| {
-                let dotted = table.dotted(key);
-                // Its default depends on the Node.
-                let default = if dotted == "node.pool" { Some(&pool) } else { defaults.get(*key) };
-                one(&merged, dotted, default)
-            }));
+            all.extend(group.keys.iter().map(|key| one(&merged, table.dotted(key), defaults.get(*key))));
         }
+    }
+    // Where the files do not say it, it depends on the Node.
+    if let Some(pool) = all.iter_mut().find(|it| it.key == "node.pool" && it.value.is_none()) {
+        pool.value = Some(toml::Value::String(files.pool(fleet, labels)?));
+        let by_policy = fleet.map(|fleet| fleet.pool(labels)).transpose()?.flatten().is_some();
+        pool.origin = if by_policy { "policy" } else { "default" };
     }
     Ok(all)
 }

@@ -308,5 +308,20 @@ mod tests {
         assert_eq!(origin("policy.min_age"), "policy p:2:49");
         assert_eq!(origin("policy.reboot_tries"), "file host:6:16");
         assert_eq!(origin("policy.return_timeout"), "default -");
+        // With both, the section also says who is in that pool.
+        let files = Files::from_texts(vec![("host".into(), String::new())], Path::new("/")).unwrap();
+        let pool = |labels: &BTreeMap<String, String>| {
+            let told = crate::config::effective(&files, Some(&fleet), labels).unwrap();
+            let pool = told.into_iter().find(|one| one.key == "node.pool").unwrap();
+            (
+                pool.value.unwrap().as_str().unwrap().to_owned(),
+                pool.origin,
+                files.pool(Some(&fleet), labels).unwrap(),
+            )
+        };
+        let member = [("node-role.kubernetes.io/control-plane".to_owned(), String::new())].into();
+        assert_eq!(pool(&labels), ("db".into(), "policy", "db".into()));
+        assert_eq!(pool(&member), ("control-plane".into(), "default", "control-plane".into()));
+        assert_eq!(pool(&BTreeMap::new()), ("worker".into(), "default", "worker".into()));
     }
 }
