@@ -168,7 +168,7 @@ impl DaemonEdge {
     }
 
     fn evicted(&mut self, Asked { pod, how, outcome }: Asked) -> Event {
-        journal::tell_eviction(&pod, &outcome);
+        self.journal.eviction_ended(&pod, &outcome);
         if matches!(outcome, EvictionOutcome::Unanswered { .. })
             && let Some(api) = &mut self.api
         {

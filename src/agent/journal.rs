@@ -1,5 +1,6 @@
 //! What the daemon reports to systemd, in `status.json` and in the journal. Nothing is reported twice.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ pub(super) struct Journal {
     /// Why the file is not there, if it could not be written.
     unpublished: Option<String>,
     last: Option<Reported>,
+    /// Who refused which pod of this drain, by uid, as last told.
+    refusals: BTreeMap<String, String>,
     /// How many of the pods that have left in this drain were reported.
     gone: usize,
     /// Since when every decision has been to read something first.
@@ -32,6 +35,7 @@ struct Reported {
     line: String,
     phase: Phase,
     kinds: Vec<&'static str>,
+    requests: String,
 }
 
 impl Journal {
@@ -54,7 +58,11 @@ impl Journal {
             } else {
                 String::new()
             };
-            tracing::info!(node, phase, "{phase}: {effect}{why}");
+            if asks_again(effect, world) {
+                tracing::debug!(node, phase, "{phase}: {effect}");
+            } else {
+                tracing::info!(node, phase, "{phase}: {effect}{why}");
+            }
         }
     }
 
@@ -64,6 +72,13 @@ impl Journal {
             line: status::line(decision),
             phase: decision.phase,
             kinds: decision.reasons.iter().map(Reason::kind).collect(),
+            requests: world
+                .host
+                .requests
+                .values()
+                .filter_map(|it| it.last()?.as_ref())
+                .map(|it| it.reason.as_str())
+                .collect(),
         };
         if self.is_old(world, decision) {
             return;
@@ -83,6 +98,9 @@ impl Journal {
         systemd::status(&new.line);
         self.publish(world, settings, decision);
         self.tell(&new, settings, decision);
+        if new.phase != Phase::Draining {
+            self.refusals.clear();
+        }
         self.last = Some(new);
     }
 
@@ -100,6 +118,20 @@ impl Journal {
             tracing::warn!("{}: cannot publish the status for rebootctl: {why}", path.display());
         }
         self.unpublished = failure;
+    }
+
+    /// How an eviction was answered; a refusal only if it is not the same as the last time.
+    pub(super) fn eviction_ended(&mut self, pod: &PodKey, outcome: &EvictionOutcome) {
+        let told = match outcome {
+            EvictionOutcome::Refused(refusal) => {
+                self.refusals.insert(pod.uid.clone(), refusal.message.clone()).as_ref()
+                    == Some(&refusal.message)
+            }
+            _ => false,
+        };
+        if !told {
+            tell_eviction(pod, outcome);
+        }
     }
 
     /// What is about to be read again may be out of date: it is reported after it has been read, unless that takes
@@ -181,7 +213,14 @@ pub(super) fn tell_write(effect: &Effect, outcome: &Outcome) {
     }
 }
 
-pub(super) fn tell_eviction(pod: &PodKey, outcome: &EvictionOutcome) {
+/// A budget may refuse for hours, and is asked every few seconds.
+fn asks_again(effect: &Effect, world: &World) -> bool {
+    let Effect::Evict(eviction) = effect else { return false };
+    let asked = |pod: &PodKey| world.cluster.drain.pods.get(&pod.uid).is_some_and(|it| it.asked > 0);
+    eviction.pods.iter().all(asked)
+}
+
+fn tell_eviction(pod: &PodKey, outcome: &EvictionOutcome) {
     match outcome {
         EvictionOutcome::Granted => {}
         EvictionOutcome::Outdated => tracing::debug!("{pod} is gone or was replaced"),

@@ -96,11 +96,11 @@ impl FleetPolicy {
     pub(super) fn pool(&self, labels: &BTreeMap<String, String>) -> Result<Option<String>, ConfigError> {
         let document = self.document()?;
         let nodes = tables_of(&document.content, "nodes").into_iter();
-        let selected = nodes.filter_map(|nodes| {
+        let mut selected = nodes.filter_map(|nodes| {
             let NodesKeys { pool, selector } = read(nodes.clone()).ok()?;
             pool.filter(|_| selector.is_some_and(|it| it.selects(labels)))
         });
-        Ok(selected.last().map(|pool| pool.0))
+        Ok(selected.next_back().map(|pool| pool.0))
     }
 
     fn document(&self) -> Result<Document<'_>, ConfigError> {

@@ -1,9 +1,10 @@
 //! `rebootctl hold` and `unhold`: a person keeps this node from rebooting.
 
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::anyhow;
 use clap::Args;
 
 use crate::cli::parse_reason;
@@ -26,7 +27,7 @@ impl Hold {
         let text = format!("{} ({})", self.reason, identity::person());
         let path = Path::new(HOLD);
         let before = hold::read(path);
-        hold::put(path, &text).with_context(not_changed)?;
+        hold::put(path, &text).map_err(not_changed)?;
         println!("This node is held. To let it reboot again: rebootctl unhold");
         before.ok().flatten().iter().for_each(|before| println!("Replaces an earlier hold: {before}"));
         Ok(ExitCode::SUCCESS)
@@ -41,10 +42,10 @@ impl Unhold {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         let path = Path::new(HOLD);
         let before = hold::read(path);
-        match hold::remove(path).with_context(not_changed)? {
+        match hold::remove(path).map_err(not_changed)? {
             true => println!("This node is no longer held."),
             false => println!(
-                "This node was not held by rebootctl. An annotation holds it as well; to remove it:\n  \
+                "There is no hold of this host. If its Node has the annotation rebootd.io/hold, to remove that:\n  \
                  kubectl annotate node NODE rebootd.io/hold-"
             ),
         }
@@ -53,6 +54,7 @@ impl Unhold {
     }
 }
 
-fn not_changed() -> String {
-    format!("cannot change {HOLD} (are you root?)")
+fn not_changed(error: io::Error) -> anyhow::Error {
+    let hint = if error.kind() == io::ErrorKind::PermissionDenied { " (are you root?)" } else { "" };
+    anyhow!("cannot change {HOLD}{hint}: {error}")
 }

@@ -129,8 +129,8 @@ They may want to hold back the pool: once the slot is free, the next node of poo
         format!(
             "
 {name} {state}
-The slot is all that holds back the others: once it is free, the next node of pool {pools} may be drained and
-go down while {name} still is. Check first:
+Once the slot is free, the next node of pool {pools} may be drained and go down while {name} still is; if {name}
+is not Ready then, only where `max_nodes_not_ready` allows that. Check first:
   - the machine, at its console: is it up, in the middle of a boot, or down for good?
   - there, if you can reach it: rebootctl status; journalctl -u rebootd
   - why it does not go on by itself: would the next node meet the same fate?

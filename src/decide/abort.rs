@@ -25,6 +25,8 @@ pub enum AbortReason {
     RecordNotKept,
     /// The drain did not finish in time.
     DrainDeadline,
+    /// The pods that had to end before the drain did not.
+    BlockingPods,
     /// The machine stayed up after the last try.
     RebootFailed,
     /// The slot was taken from us.
@@ -49,6 +51,7 @@ impl AbortReason {
         match self {
             AbortReason::CordonRemoved
             | AbortReason::DrainDeadline
+            | AbortReason::BlockingPods
             | AbortReason::RebootFailed
             | AbortReason::SlotLost
             | AbortReason::AskedToStepBack
@@ -82,6 +85,9 @@ impl fmt::Display for AbortReason {
             AbortReason::ForeignCordon => "somebody else has cordoned the node",
             AbortReason::RecordNotKept => "the record of the reboot cannot be written",
             AbortReason::DrainDeadline => "the drain did not end in time",
+            AbortReason::BlockingPods => {
+                "pods that `blocking_pods` names did not end within `blocking_pods_limit`"
+            }
             AbortReason::RebootFailed => "the machine stayed up after the last try to reboot",
             AbortReason::SlotLost => "the slot was lost",
             AbortReason::SteppingBack => "rebootd was asked to step back",

@@ -83,7 +83,8 @@ pub(super) fn node_read(world: &mut World) {
         let until = world.cluster.away_until.unwrap_or_default();
         let at = Duration::from_secs(now.wall.saturating_sub(now.boot.saturating_sub(until)).as_secs());
         // Shutdown and firmware do not take that long: the clock was set meanwhile.
-        let is_plausible = |away: Duration| away <= until + LONGEST_DOWN;
+        let first_start = world.memory.first_start.as_ref().map_or(Duration::ZERO, |first| first.at);
+        let is_plausible = |away: Duration| away <= until.saturating_sub(first_start) + LONGEST_DOWN;
         last.ready_at = at.checked_sub(last.at).is_some_and(is_plausible).then_some(at);
     }
 }

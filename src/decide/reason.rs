@@ -123,7 +123,7 @@ reasons! {
          set `drain = \"never\"` in [policy] to reboot this node with its pods, or \"always\" to drain it first", other_members(*ready);
     => LeavingLoadBalancers { left: Duration } = "leaving-load-balancers" => "load balancers have another {} to notice that this node leaves (`leave_load_balancers` in [drain])", span(*left);
     => PodsRefused { first: String, others: Names } = "pods-refused" => "a pod stands in the way of the drain: {first}{}", so_do(others);
-    => BlockingPods { pods: Names, left: Duration } = "blocking-pods" => "cordoned, and waiting for these pods to end before any is evicted: {pods}; for at most {} more (`blocking_pods_limit` in [gates])", span(*left);
+    => BlockingPods { pods: Names, left: Duration, then: &'static str } = "blocking-pods" => "cordoned, and waiting for these pods to end before any is evicted: {pods}; for at most {} more, {then} (`blocking_pods_limit` in [gates])", span(*left);
     => WouldBeBlocked { pod: String, by: String, left: Duration } = "would-be-blocked" => "the last drain failed, and {pod} would still be blocked by {by}; looked at again in {}", span(*left);
     => PodsLeft { left: usize, total: usize, within: Duration, refused: Option<String>, more: usize } = "pods-left" => "{left} of {total} {} still to leave within {}{}", if *total == 1 { "pod" } else { "pods" }, span(*within), refused_pods(refused.as_deref(), *more);
     => PodsStuck { pods: Names, first: PodKey } = "pods-stuck" => "being deleted, but still here after their grace periods: {pods}; see kubectl describe pod -n {} {}, or `leaving_pods` in [drain]", first.namespace, first.name;

@@ -149,13 +149,12 @@ impl Requests {
 
     /// How long the oldest open request has been open.
     pub(super) fn age(&self, world: &World) -> Option<Duration> {
-        let here = &world.host.boot_id;
-        let first_start = world.memory.first_start.as_ref().filter(|first| first.boot_id == *here);
+        let first_start = world.memory.first_start.as_ref();
         let ages = self.asking().map(|(source, request)| {
             let age = request.since.map_or(Duration::ZERO, |at| world.elapsed_since(at));
             // A clock that is set in this boot makes nothing older.
             let is_of_this_boot = first_start.is_some_and(|first| first.heard.contains(&source));
-            if is_of_this_boot { age.min(world.now.boot) } else { age }
+            world.known_for().filter(|_| is_of_this_boot).map_or(age, |known_for| age.min(known_for))
         });
         ages.max()
     }

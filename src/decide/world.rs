@@ -401,11 +401,18 @@ impl World {
         self.memory.last_reboot.as_ref().filter(|last| last.boot_id != self.host.boot_id)
     }
 
+    /// For how long this boot is known; less than it lasts, since in a container the clock is that of its host.
+    pub(super) fn known_for(&self) -> Option<Duration> {
+        let first = self.memory.first_start.as_ref().filter(|first| first.boot_id == self.host.boot_id)?;
+        Some(self.now.boot.saturating_sub(first.at))
+    }
+
     /// How long ago this reboot was. In the boot that it led to, that boot tells: a clock that is set meanwhile, on a
     /// host without a battery, would end every interval at once.
     pub(super) fn since_reboot(&self, last: &LastReboot) -> Duration {
         let is_of_this_boot = last.led_to.as_ref() == Some(&self.host.boot_id);
-        if is_of_this_boot { self.now.boot } else { self.elapsed_since(last.at) }
+        let of_this_boot = self.known_for().filter(|_| is_of_this_boot);
+        of_this_boot.unwrap_or_else(|| self.elapsed_since(last.at))
     }
 
     /// Since when writes have failed, one soon after the other. A failure that nothing followed, because nothing more

@@ -117,9 +117,10 @@ struct StoredReboot {
 }
 
 /// Each remembered reason, with its name in the file.
-const SETBACKS: [(AbortReason, &str); 6] = [
+const SETBACKS: [(AbortReason, &str); 7] = [
     (AbortReason::CordonRemoved, "cordon-removed"),
     (AbortReason::DrainDeadline, "drain-deadline"),
+    (AbortReason::BlockingPods, "blocking-pods"),
     (AbortReason::RebootFailed, "reboot-failed"),
     (AbortReason::SlotLost, "slot-lost"),
     (AbortReason::AskedToStepBack, "asked-to-step-back"),

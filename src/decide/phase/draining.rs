@@ -143,6 +143,19 @@ impl Situation<'_> {
         self.is_overdue(slot) && (self.is_held_up() || (stamp.is_none() && !(begun && goes_on)))
     }
 
+    /// What follows if those pods do not end.
+    fn after_the_wait(&self) -> &'static str {
+        match self.settings.drain.on_timeout {
+            OnTimeout::Abort => "then the turn is undone",
+            OnTimeout::Reboot => "then the reboot ends them",
+        }
+    }
+
+    pub(super) fn why_it_failed(&self) -> AbortReason {
+        let waits = self.settings.drain.on_timeout == OnTimeout::Abort && !self.awaited().is_empty();
+        if waits { AbortReason::BlockingPods } else { AbortReason::DrainDeadline }
+    }
+
     /// Whether to reboot in spite of the pods that are left: if configured so, and once each was asked for.
     fn goes_on_without(&self, slot: &SlotView, left: &[&PodView]) -> bool {
         let asked =
@@ -194,7 +207,11 @@ impl Situation<'_> {
         } else {
             let time_left = self.deadline(slot).saturating_sub(now);
             if !awaited.is_empty() {
-                wish.reasons.push(Reason::BlockingPods { pods: healthy::named(&awaited), left: time_left });
+                wish.reasons.push(Reason::BlockingPods {
+                    pods: healthy::named(&awaited),
+                    left: time_left,
+                    then: self.after_the_wait(),
+                });
             }
             // Pods do not leave a node whose kubelet or runtime is down.
             wish.reasons

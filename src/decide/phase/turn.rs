@@ -64,7 +64,7 @@ impl Situation<'_> {
             hooks::abort(self.world, self.settings, turn_of(slot)),
             self.asked().undone_for(),
             reboot_failed.then_some(AbortReason::RebootFailed),
-            self.drain_has_failed(slot, stamp).then_some(AbortReason::DrainDeadline),
+            self.drain_has_failed(slot, stamp).then(|| self.why_it_failed()),
         ];
         reasons.into_iter().flatten().next()
     }

@@ -163,11 +163,11 @@ pub(super) async fn node_missing(stage: &Stage) -> Result<()> {
     host.run_ok(&["hostname", host.name()]).await?;
     let full = |status: &Status| status.says("record-not-kept", &["No space left"]);
     wait_status(host, "waiting for the disk under its right name", full, SOON).await?;
-    nothing_written(stage, host)?;
+    nothing_begun(stage, host)?;
     host.run_ok(&["sh", "-c", READ_ONLY]).await?;
     let read_only = |status: &Status| status.says("record-not-kept", &["Read-only"]);
     wait_status(host, "waiting for the disk", read_only, SOON).await?;
-    nothing_written(stage, host)?;
+    nothing_begun(stage, host)?;
 
     host.run_ok(&["sh", "-c", "umount /var/lib/rebootd && systemctl restart rebootd"]).await?;
     host.wait_boot_number(2, CYCLE).await?;
@@ -182,12 +182,17 @@ fn nothing_written(stage: &Stage, host: &Host) -> Result<()> {
     let reads = |verb: &str| ["get", "list", "watch"].contains(&verb);
     ensure!(!all.is_empty(), "the audit log names no request of rebootd");
     ensure!(all.keys().all(|(verb, _)| reads(verb)), "rebootd wrote: {all:?}");
+    nothing_begun(stage, host)?;
+    say(format!("{}: nothing was written", host.name()));
+    Ok(())
+}
+
+/// No slot and no cordon: at most the Node's label was written.
+fn nothing_begun(stage: &Stage, host: &Host) -> Result<()> {
     verdict::holds_nothing(stage, host.name())?;
     let node = stage.node(host.name())?;
     ensure!(!node.unschedulable && !node.cordon_mark, "{} is cordoned", host.name());
     ensure!(stage.holder().is_none(), "the slot is held");
     verdict::cordoned(&stage.observer.history(), host.name(), 0)?;
-    verdict::booted(host, 1)?;
-    say(format!("{}: nothing was written", host.name()));
-    Ok(())
+    verdict::booted(host, 1)
 }
