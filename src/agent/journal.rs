@@ -35,7 +35,7 @@ struct Reported {
     line: String,
     phase: Phase,
     kinds: Vec<&'static str>,
-    requests: String,
+    requests: Vec<String>,
 }
 
 impl Journal {
@@ -77,7 +77,7 @@ impl Journal {
                 .requests
                 .values()
                 .filter_map(|it| it.last()?.as_ref())
-                .map(|it| it.reason.as_str())
+                .map(|it| it.reason.clone())
                 .collect(),
         };
         if self.is_old(world, decision) {

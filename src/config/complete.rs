@@ -52,11 +52,12 @@ pub(super) fn check(merged: &Merged, administrators: &Path) -> Result<(), Config
 /// The settings without what only the host can tell: its name, if none is written, and its kubeconfig.
 fn without_host(merged: &Merged, administrators: &Path, mistakes: &mut Mistakes) -> Settings {
     let TopKeys { mode } = mistakes.note(merged.read(""));
-    let NodeKeys { name, .. } = mistakes.note(merged.read("node"));
+    let NodeKeys { name, pool: written } = mistakes.note(merged.read("node"));
     let (gates, after) = mistakes.note(questions(merged));
     Settings {
         node_name: name.map(|name| name.0).unwrap_or_default(),
         pool: mistakes.note(pool(merged, None, &BTreeMap::new())),
+        pool_is_written: written.is_some(),
         mode,
         api: mistakes.note(access::by_keys(merged)),
         host: HostSettings { hold: administrators.join(HOLD), ..mistakes.note(merged.read("host")) },

@@ -91,6 +91,7 @@ fn nothing_configured_gives_the_defaults() {
     let expected = Settings {
         node_name: "worker-1".to_owned(),
         pool: "worker".to_owned(),
+        pool_is_written: false,
         mode: Mode::Active,
         api: None,
         host: HostSettings {

@@ -20,10 +20,11 @@ use situation::{Held, Situation};
 pub(super) fn wish(world: &World, settings: &Settings) -> Wish {
     let mut wish = of_facts(world, settings);
     // Nodes that wait for a turn or have it obey the fleet's policy; a returning node finishes whatever the policy
-    // says. Once after its start, each node asks for it: it may say which pool this node is in.
+    // says. Once after its start, a node whose files do not name its pool asks for it: it may do so.
     let obeys = matches!(wish.phase, Phase::Waiting | Phase::Cordoning | Phase::Draining);
     let policy = &world.cluster.policy;
-    let is_asked = if obeys { policy.current().is_none() } else { policy.is_unread() };
+    let is_asked =
+        if obeys { policy.current().is_none() } else { !settings.pool_is_written && policy.is_unread() };
     wish.reads = wish.reads.with_if(Part::Policy, is_asked && wish.phase != Phase::GoingDown);
     // Back from its reboot, and whatever proves that cannot be read: a returning node that nobody would notice.
     let is_back = world.rebooted().is_some_and(|last| last.ending == Some(Ending::UnderWay));

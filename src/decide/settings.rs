@@ -30,6 +30,8 @@ pub struct Settings {
     pub node_name: String,
     /// The pool of nodes whose slots this node takes.
     pub pool: String,
+    /// Whether this host's files name it. Otherwise the fleet's policy may.
+    pub pool_is_written: bool,
     /// Whether to act, or only to say what would be done.
     pub mode: Mode,
     /// How to reach the cluster; None until a person says how.

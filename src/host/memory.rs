@@ -30,7 +30,7 @@ struct Stored {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last_reboot: Option<StoredReboot>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    first_start: Option<StoredStart>,
+    first_start: Option<StoredFirstStart>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     well: Option<StoredWell>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -76,11 +76,17 @@ struct StoredKernels {
 }
 
 #[derive(Serialize, Deserialize)]
-struct StoredStart {
+struct StoredFirstStart {
     boot_id: String,
     seconds_since_boot: u64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     heard: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredStart {
+    boot_id: String,
+    seconds_since_boot: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -266,7 +272,7 @@ pub fn store(path: &Path, memory: &Memory) -> io::Result<()> {
         last_reboot: memory.last_reboot.as_ref().map(stored_reboot),
         cordoned_at: seconds(memory.cordoned_at),
         earlier_reboots: memory.earlier_reboots.iter().map(Duration::as_secs).collect(),
-        first_start: memory.first_start.as_ref().map(|it| StoredStart {
+        first_start: memory.first_start.as_ref().map(|it| StoredFirstStart {
             boot_id: it.boot_id.clone(),
             seconds_since_boot: it.at.as_secs(),
             heard: stored_sources(&it.heard),
@@ -282,11 +288,10 @@ pub fn store(path: &Path, memory: &Memory) -> io::Result<()> {
             running: it.running.clone(),
             before: it.before.clone(),
         }),
-        uncordoned: memory.uncordoned.as_ref().map(|it| StoredStart {
-            boot_id: it.boot_id.clone(),
-            seconds_since_boot: it.at.as_secs(),
-            heard: Vec::new(),
-        }),
+        uncordoned: memory
+            .uncordoned
+            .as_ref()
+            .map(|it| StoredStart { boot_id: it.boot_id.clone(), seconds_since_boot: it.at.as_secs() }),
         asked_since: memory
             .asked_since
             .iter()

@@ -22,6 +22,7 @@ pub fn settings(name: &str) -> Settings {
     Settings {
         node_name: name.into(),
         pool: "worker".into(),
+        pool_is_written: true,
         mode: Mode::Active,
         api: Some(ApiAccess {
             server: "https://x".into(),

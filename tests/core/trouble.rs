@@ -15,12 +15,25 @@ fn play(commands: &str) -> (Cluster, String) {
     (cluster, story)
 }
 
+/// One of two nodes is being drained, and its pod is about to leave; the other has no request.
+fn about_to_reboot() -> Cluster {
+    play(
+        "nodes n1 n2 slots 1
+         pod n1 web
+         keep n1
+         request n1
+         run 5
+         let-go n1",
+    )
+    .0
+}
+
 fn alarms(cluster: &Cluster, number: usize) -> bool {
     let host = &cluster.hosts[number];
     decide(&host.world, &host.settings).reasons.iter().any(Reason::is_alarm)
 }
 
-/// After the boot every write to the Node is refused (a right is gone, a webhook, full annotations).
+/// After the boot every write to the Node is refused: a right is gone, a webhook, full annotations.
 #[test]
 fn a_node_that_cannot_be_uncordoned_after_its_boot_alarms() {
     let (cluster, story) = play(
@@ -39,7 +52,7 @@ fn a_node_that_cannot_be_uncordoned_after_its_boot_alarms() {
     assert!(alarms(&cluster, 0), "{story}");
 }
 
-/// Writes to the Node are refused when the turn begins: nothing is disrupted, and yet the slot is kept for ever.
+/// Writes to the Node are refused before the turn begins: it takes no slot that it could not give back.
 #[test]
 fn a_node_that_could_not_cordon_gives_its_slot_back() {
     let (cluster, story) = play(
@@ -55,7 +68,7 @@ fn a_node_that_could_not_cordon_gives_its_slot_back() {
     assert!(cluster.slots[0].holder.as_deref() != Some("n1") || alarms(&cluster, 0), "{story}");
 }
 
-/// `leaving_pods` that is longer than the drain's time never comes.
+/// `leaving_pods` may be longer than the time of one drain.
 #[test]
 fn leaving_pods_longer_than_the_drain_is_reached() {
     let (cluster, story) = play(
@@ -144,7 +157,7 @@ fn step_until_boot(cluster: &mut Cluster) {
     panic!("no boot");
 }
 
-/// Away for as long as the daemon did not look: bad configuration, API not reachable from it.
+/// The daemon did not look for an hour after the boot: a bad configuration, or an API that only it could not reach.
 #[test]
 fn a_daemon_that_looks_late_does_not_take_the_host_for_away() {
     let (mut cluster, _) = play(
@@ -170,7 +183,7 @@ fn a_daemon_that_looks_late_does_not_take_the_host_for_away() {
     assert!(host.boot > 2, "{line}\n{}", cluster.story.join("\n"));
 }
 
-/// The clock is set during the boot: "away for 3 years".
+/// The clock is set during the boot; otherwise the host would have been away for three years.
 #[test]
 fn a_clock_that_is_set_does_not_make_a_boot_long() {
     let (cluster, story) = play(
@@ -191,16 +204,9 @@ fn a_clock_that_is_set_does_not_make_a_boot_long() {
 /// The kubelet registers another name after the boot; the slot is held under the old one.
 #[test]
 fn a_machine_that_holds_a_slot_under_its_old_name_is_not_idle() {
-    let (mut cluster, _) = play(
-        "nodes n1 n2 slots 1
-         pod n1 web
-         keep n1
-         request n1
-         run 5",
-    );
+    let mut cluster = about_to_reboot();
     // The Node of the old name stays, NotReady; the machine has a new one.
     let old = cluster.hosts[0].settings.node_name.clone();
-    tell(&mut cluster, "let-go n1");
     // It stamps and reboots; the new boot has another host name.
     run_until_boot(&mut cluster, 2);
     cluster.hosts[0].settings.node_name = "n1.example.com".into();
@@ -215,18 +221,11 @@ fn a_machine_that_holds_a_slot_under_its_old_name_is_not_idle() {
     assert!(decision.phase != Phase::Idle, "{decision:?}\n{story}");
 }
 
-/// The Node is gone after the boot: the slot is held, the pool stands still, and nobody is told.
+/// The Node is gone after the boot, and the pool stands still.
 #[test]
 fn a_slot_of_a_machine_without_a_node_alarms_somewhere() {
-    let (mut cluster, _) = play(
-        "nodes n1 n2 slots 1
-         pod n1 web
-         keep n1
-         request n1
-         request n2
-         run 5
-         let-go n1",
-    );
+    let mut cluster = about_to_reboot();
+    cluster.request(1);
     run_until_boot(&mut cluster, 2);
     cluster.delete_node(0);
     cluster.run(100_000);
@@ -242,14 +241,7 @@ fn a_slot_of_a_machine_without_a_node_alarms_somewhere() {
 /// No answer from the API after the boot, for a day.
 #[test]
 fn a_machine_that_is_back_and_cannot_read_the_cluster_alarms() {
-    let (mut cluster, _) = play(
-        "nodes n1 n2 slots 1
-         pod n1 web
-         keep n1
-         request n1
-         run 5
-         let-go n1",
-    );
+    let mut cluster = about_to_reboot();
     step_until_boot(&mut cluster);
     cluster.api_down = true;
     cluster.run(80_000);
@@ -257,17 +249,10 @@ fn a_machine_that_is_back_and_cannot_read_the_cluster_alarms() {
     assert!(alarms(&cluster, 0), "{:?}\n{story}", cluster.reasons(0));
 }
 
-/// A machine that holds a slot under a changed record: nobody is woken, for ever.
+/// A machine that holds a slot under a changed record.
 #[test]
 fn an_unproven_slot_alarms() {
-    let (mut cluster, _) = play(
-        "nodes n1 n2 slots 1
-         pod n1 web
-         keep n1
-         request n1
-         run 5
-         let-go n1",
-    );
+    let mut cluster = about_to_reboot();
     step_until_boot(&mut cluster);
     // The machine has another id, as where the root file system lives in memory.
     cluster.slots[0].claim.machine_id = Some(crate::imitation::id('z'));
@@ -276,7 +261,7 @@ fn an_unproven_slot_alarms() {
     assert!(alarms(&cluster, 0), "{:?}\n{story}", cluster.reasons(0));
 }
 
-/// Asked while the clock was behind: once it is set, the request is months old, and gates give up.
+/// Asked while the clock was behind: once it is set, the request looks months old, and gates would yield to it.
 #[test]
 fn a_clock_that_is_set_makes_no_request_overdue() {
     let (cluster, story) = play(
@@ -293,8 +278,7 @@ fn a_clock_that_is_set_makes_no_request_overdue() {
     assert!(cluster.hosts[0].boot == 1, "{story}");
 }
 
-/// A controller whose pods come back is given up after the first round if they came in a burst, and its pods that
-/// a budget keeps are ended by the reboot without ever having left.
+/// Three of six pods of a controller come back at the same time; a budget keeps the others, which never left.
 #[test]
 fn pods_that_a_budget_keeps_are_not_ended_because_others_of_their_controller_came_back() {
     let (mut cluster, _) = play("nodes n1 slots 1");

@@ -12,7 +12,7 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(60);
 /// A budget may open at any moment, and nothing reports that. One request per budget at a time, this often at least, is
 /// a little more often than `kubectl drain` asks for each of its pods.
-pub(super) const LAST_RETRY_OF_BUDGET: Duration = Duration::from_secs(4);
+pub(super) const LAST_RETRY_OF_BUDGET: Duration = Duration::from_millis(4500);
 const GROWTH: f64 = 1.5;
 /// None of a pod's containers runs any more, but its object still exists. For this long a kubelet may be about to
 /// remove it, and a StatefulSet creates no replacement before. If it takes longer, a finalizer holds it.

@@ -719,6 +719,7 @@ fn settings(pool: &str, search: &Search) -> Settings {
     Settings {
         node_name: ME.into(),
         pool: pool.into(),
+        pool_is_written: true,
         mode: Mode::Active,
         api: Some(ApiAccess {
             server: "https://model".into(),

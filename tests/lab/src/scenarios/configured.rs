@@ -157,9 +157,10 @@ pub(super) async fn node_missing(stage: &Stage) -> Result<()> {
     );
     host.run_ok(&["hostname", "localhost"]).await?;
     host.write_file(FILE, CONFIG.replace("min_interval = \"0\"", "min_interval = \"1s\"")).await?;
-    host.run_ok(&["sh", "-c", FULL]).await?;
+    host.run_ok(&["systemctl", "reload", "rebootd"]).await?;
     let names_it = |status: &Status| status.says("node-missing", &["no Node \"localhost\""]);
     wait_status(host, "saying that there is no such Node", names_it, SOON).await?;
+    host.run_ok(&["sh", "-c", FULL]).await?;
     host.run_ok(&["hostname", host.name()]).await?;
     let full = |status: &Status| status.says("record-not-kept", &["No space left"]);
     wait_status(host, "waiting for the disk under its right name", full, SOON).await?;

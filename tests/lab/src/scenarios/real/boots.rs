@@ -49,7 +49,7 @@ pub(in crate::scenarios) async fn run(stage: &Stage) -> Result<()> {
         back_before_uncordon(stage, host, "agent-").await?;
     }
     for host in [broken, slow] {
-        processes::none_killed(stage, host, "")?;
+        processes::none_killed(stage, host, "").await?;
     }
     back_before_uncordon(stage, slow, "slow-").await
 }

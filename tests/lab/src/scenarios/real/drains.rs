@@ -84,7 +84,7 @@ async fn kubelet_stops(stage: &Stage, host: &Host) -> Result<()> {
     verdict::booted(host, 2)?;
     verdict::cordoned(&stage.observer.history(), host.name(), 1)?;
     verdict::evicted_once(stage, host.name())?;
-    let ended = processes::none_killed(stage, host, "")?;
+    let ended = processes::none_killed(stage, host, "").await?;
     ensure!(ended >= PODS, "only {ended} processes ended after TERM");
     Ok(())
 }
@@ -101,7 +101,7 @@ async fn person_drains(stage: &Stage, host: &Host) -> Result<()> {
     verdict::settled(stage, host).await?;
     verdict::booted(host, 2)?;
     verdict::cordoned(&stage.observer.history(), host.name(), 1)?;
-    let ended = processes::none_killed(stage, host, "")?;
+    let ended = processes::none_killed(stage, host, "").await?;
     ensure!(ended >= PODS, "only {ended} processes ended after TERM");
     Ok(())
 }
@@ -119,6 +119,6 @@ async fn person_reboots(stage: &Stage, host: &Host) -> Result<()> {
     verdict::settled(stage, host).await?;
     verdict::booted(host, 3)?;
     verdict::cordoned(&stage.observer.history(), host.name(), 2)?;
-    processes::none_killed(stage, host, "")?;
+    processes::none_killed(stage, host, "").await?;
     Ok(())
 }

@@ -4,11 +4,14 @@ use std::fs;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
+use tokio::time::{Instant, sleep};
 
 use super::pods::LOG;
 use crate::host::Host;
 use crate::progress::say;
-use crate::scenarios::stage::Stage;
+use crate::scenarios::stage::{SOON, Stage};
+
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// One run of a pod's process. All times are seconds since the boot of the machine that the lab runs on.
 #[derive(Debug)]
@@ -50,12 +53,21 @@ fn read(events: &str) -> Result<Vec<Process>> {
 
 /// Every process that runs no more has ended by itself, after TERM or when its work was done; only those of `stubborn`
 /// pods, which ignore TERM, were killed. Gives how many ended after TERM.
-pub(super) fn none_killed(stage: &Stage, host: &Host, stubborn: &str) -> Result<usize> {
-    let state = stage.observer.state();
-    let all = of(host)?;
-    // A process begins before its kubelet has told that its pod is not pending any more.
-    let lives = |phase: &str| matches!(phase, "Pending" | "Running");
-    let runs = |name: &str| state.pods_on(host.name()).any(|pod| pod.name == name && lives(&pod.phase));
+pub(super) async fn none_killed(stage: &Stage, host: &Host, stubborn: &str) -> Result<usize> {
+    let deadline = Instant::now() + SOON;
+    let (state, all) = loop {
+        let (state, all) = (stage.observer.state(), of(host)?);
+        // A process begins before its kubelet has told that its pod is not pending any more.
+        let begins = |process: &Process| {
+            let mut pods = state.pods_on(host.name()).filter(|pod| pod.name == process.pod);
+            process.ended.is_none() && pods.any(|pod| pod.phase == "Pending")
+        };
+        if Instant::now() > deadline || !all.iter().any(begins) {
+            break (state, all);
+        }
+        sleep(LOOK_EVERY).await;
+    };
+    let runs = |name: &str| state.pods_on(host.name()).any(|pod| pod.name == name && pod.phase == "Running");
     let is_stubborn = |name: &str| !stubborn.is_empty() && name.starts_with(stubborn);
     let killed: Vec<&Process> =
         killed(&all, runs).into_iter().filter(|process| !is_stubborn(&process.pod)).collect();

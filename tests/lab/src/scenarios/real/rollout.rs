@@ -53,7 +53,7 @@ pub(in crate::scenarios) async fn run(stage: &Stage) -> Result<()> {
         verdict::evicted_once(stage, host.name())?;
         evicts_only_what_leaves(stage, host)?;
         back_before_uncordon(stage, host, "agent-").await?;
-        processes::none_killed(stage, host, "stubborn-")?;
+        processes::none_killed(stage, host, "stubborn-").await?;
     }
     let fewest = history.min_ready_since(&"app=web".parse()?, complete).map_or(0, |fewest| fewest.count);
     ensure!(fewest + 1 >= WEB as usize, "only {fewest} of {WEB} pods of web were ready");
