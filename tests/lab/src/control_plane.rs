@@ -84,23 +84,32 @@ impl ControlPlane {
         let etcd = spawn(&self.binaries, &self.directory, "etcd", &etcd_arguments(&self.directory))?;
         self.others.lock().await.push(etcd);
         self.start_api_server().await?;
-        self.start_controllers().await
+        self.start_controllers(None).await
     }
 
     /// Starts controller manager and scheduler again: they forget how long they wanted to wait before another try.
     pub async fn restart_controllers(&self) -> Result<()> {
         self.stop_controllers().await?;
-        self.start_controllers().await
+        self.start_controllers(None).await
     }
 
-    async fn start_controllers(&self) -> Result<()> {
+    /// The same without one of the controllers, until they are restarted.
+    pub async fn restart_controllers_without(&self, name: &str) -> Result<()> {
+        self.stop_controllers().await?;
+        self.start_controllers(Some(name)).await
+    }
+
+    async fn start_controllers(&self, without: Option<&str>) -> Result<()> {
         for program in ["kube-controller-manager", "kube-scheduler"] {
             let kubeconfig = self.directory.join(format!("{program}.kubeconfig"));
             // All powerful, because a controller manager that first makes an account for each of its controllers
             // takes ten seconds longer to do anything.
             let identity = self.pki.client(program, &format!("system:{program}"), &["system:masters"])?;
             fs::write(&kubeconfig, self.kubeconfig(&server(), &identity)?)?;
-            let arguments = self.client_arguments(program, &kubeconfig);
+            let mut arguments = self.client_arguments(program, &kubeconfig);
+            if let Some(name) = without.filter(|_| program == "kube-controller-manager") {
+                arguments.push(format!("--controllers=*,-{name}"));
+            }
             self.others.lock().await.push(spawn(&self.binaries, &self.directory, program, &arguments)?);
         }
         Ok(())

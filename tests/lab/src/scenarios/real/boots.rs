@@ -116,8 +116,10 @@ async fn pods_hold_it_up(stage: &Stage, host: &Host) -> Result<()> {
     wait_phase(host, "going-down", SOON).await?;
     stage.never(&format!("{} undoes something", host.name()), undone(host), MOST_OF_SLOW).await?;
     ensure!(host.boots().len() == 1, "{} did not wait for its pods", host.name());
+    // All the while the controller made pods that the kubelet rejected; it waits longer each time before the next one,
+    // which might come just now.
+    stage.lab.control_plane.restart_controllers_without("daemonset-controller").await?;
     host.wait_boot_number(2, CYCLE).await?;
-    // All the while the controller made pods that the kubelet rejected; it waits longer each time before the next one.
     let misses = |status: &Status| status.says("daemonset-pods", &["agent"]);
     wait_status(host, "waiting for the DaemonSet's next pod", misses, SOON).await?;
     stage.lab.control_plane.restart_controllers().await?;
