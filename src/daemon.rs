@@ -3,6 +3,7 @@
 mod readable;
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use crate::agent::{Agent, Configuration, DaemonEdge, Places, Reload};
 use crate::cli::ConfigDirectories;
 use crate::config::{ConfigError, Files};
 use crate::decide::settings::Settings;
-use crate::decide::{Decision, Memory, Next, World, span};
+use crate::decide::{Decision, Memory, Next, Reason, World, span};
 use crate::host::{clock, identity, memory};
 use crate::notation::{parse_time_span, plain_id};
 use crate::report::status::{self, Status};
@@ -26,6 +27,8 @@ const BAD_CONFIGURATION: u8 = 78;
 const BAD_USAGE: u8 = 2;
 /// How often to say that giving back takes time.
 const PROGRESS: Duration = Duration::from_secs(5);
+/// What the daemon remembers, for who is not started by systemd and so not told where that is.
+const MEMORY: &str = "/var/lib/rebootd/state.json";
 const KERNEL_BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Coordinated reboots of this Kubernetes node.
@@ -103,12 +106,21 @@ fn check_config(files: &[PathBuf], config: &ConfigDirectories) -> ExitCode {
     }
     match load(config) {
         Ok((_, settings)) => {
-            readable::warnings(&settings).iter().for_each(|warning| eprintln!("warning: {warning}"));
+            let warnings = missing(&settings).into_iter().chain(readable::warnings(&settings));
+            warnings.for_each(|warning| eprintln!("warning: {warning}"));
             println!("ok");
             ExitCode::SUCCESS
         }
         Err(error) => bad_configuration(&error),
     }
+}
+
+/// What a valid configuration lacks before a node is ever rebooted.
+fn missing(settings: &Settings) -> Vec<String> {
+    let api = settings.api.is_none().then(|| Reason::NotConfigured.to_string());
+    let none = "without `window` in [policy], here or in the fleet's policy, nothing is ever rebooted";
+    let window = settings.policy.windows.is_none().then(|| none.to_owned());
+    [api, window].into_iter().flatten().collect()
 }
 
 fn serve(boot_id: String, config: ConfigDirectories) -> ExitCode {
@@ -159,6 +171,7 @@ fn step_back(timeout: Duration, config: &ConfigDirectories) -> ExitCode {
     eprintln!("rebootd: node {node} gives back what it holds; this takes at most {}", span(timeout));
     exit(start(configuration, None, Places::default(), boot_id, |agent| async move {
         let last = RefCell::new(None::<(String, Status)>);
+        let added = RefCell::new(BTreeSet::new());
         let show = |world: &World, settings: &Settings, decision: &Decision| {
             // What is about to be read is not known yet.
             if matches!(decision.next, Next::Read(_)) {
@@ -173,11 +186,15 @@ fn step_back(timeout: Duration, config: &ConfigDirectories) -> ExitCode {
                 eprintln!("rebootd: {line}");
             }
             last.replace(Some((line, status)));
+            if let Some(Some(node)) = world.cluster.node.last() {
+                added.replace(node.added.clone());
+            }
         };
         tokio::select! {
             () = agent.step_back(show) => Ok(ExitCode::SUCCESS),
             () = count_down(timeout) => {
-                eprint!("{}", left_behind(&node, last.borrow().as_ref().map(|(_, status)| status)));
+                let last = last.borrow();
+                eprint!("{}", left_behind(&node, last.as_ref().map(|(_, status)| status), &added.borrow()));
                 Ok(ExitCode::FAILURE)
             }
         }
@@ -196,8 +213,9 @@ async fn count_down(mut left: Duration) {
     }
 }
 
-/// What a person has to do if the node could not give back what it holds; `last` is what was last known of it.
-fn left_behind(node: &str, last: Option<&Status>) -> String {
+/// What a person has to do if the node could not give back what it holds; `last` is what was last known of it, and
+/// `added` what was added to its Node, as in `NodeView::added`.
+fn left_behind(node: &str, last: Option<&Status>, added: &BTreeSet<String>) -> String {
     let (line, slots) = match last {
         Some(last) => (last.line.as_str(), last.slots.join(" and ")),
         None => ("nothing could be read", String::new()),
@@ -206,15 +224,27 @@ fn left_behind(node: &str, last: Option<&Status>) -> String {
         "" => ("Whether it holds a slot is not known.".to_owned(), "SLOT".to_owned()),
         slots => (format!("It holds {slots}."), slots.replace(" and ", "; rebootctl free ")),
     };
+    // Of a name that anybody may have written nothing goes into a line that a person pastes into a shell.
+    let is_plain = |name: &str| {
+        name.starts_with(|first: char| first.is_ascii_alphanumeric())
+            && name.chars().all(|it| it.is_ascii_alphanumeric() || "._/-".contains(it))
+    };
+    let names = |kind: &str| -> String {
+        let names = added
+            .iter()
+            .filter_map(|it| it.split_once(':'))
+            .filter(|(it, name)| *it == kind && is_plain(name));
+        names.map(|(_, name)| format!(" {name}-")).collect()
+    };
+    let (labels, annotations) = (names("label"), names("annotation"));
     format!(
         "rebootd: node {node} could not give back in time what it holds: {line}\n\
          {holds} What it holds it keeps, so that no other node goes down meanwhile.\n\
          Once the node is well, run this where there is kubectl, and rebootctl (on any other host with rebootd):\n\
          \n  kubectl uncordon {node}\
-         \n  kubectl get node {node} -o jsonpath='{{.metadata.annotations.rebootd\\.io/added}}'   # of these names, remove each label and annotation: kubectl label|annotate node {node} NAME-\
-         \n  kubectl annotate node {node} rebootd.io/cordon- rebootd.io/added- rebootd.io/nonce-\
-         \n  kubectl label node {node} rebootd.io/waiting- rebootd.io/pool-\
-         \n  kubectl taint node {node} rebootd.io/waiting-   # if `waiting_taint` was on\
+         \n  kubectl annotate node {node} rebootd.io/cordon- rebootd.io/added- rebootd.io/nonce-{annotations}\
+         \n  kubectl label node {node} rebootd.io/waiting- rebootd.io/pool-{labels}\
+         \n  kubectl taint node {node} rebootd.io/waiting-   # only if `waiting_taint` was on: it fails where there is no such taint\
          \n  kubectl -n rebootd get leases\
          \n  rebootctl free {free}\n"
     )
@@ -230,7 +260,13 @@ fn start<F: Future<Output = anyhow::Result<ExitCode>>>(
 ) -> anyhow::Result<ExitCode> {
     // Fails only if it was done before.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let remembered = places.memory.as_deref().map(remembered).unwrap_or_default();
+    let remembered = match &places.memory {
+        Some(path) => remembered(path),
+        // Who only steps back has no turn of its own; but the daemon before it may have seen the node well for long.
+        None => {
+            Memory { well: memory::load(Path::new(MEMORY)).unwrap_or_default().well, ..Memory::default() }
+        }
+    };
     let machine_id = identity::machine_id(Path::new(identity::MACHINE_ID)).map_err(anyhow::Error::msg)?;
     let mut world = World::new(clock::now(), clock::random()?, boot_id, machine_id, remembered);
     world.host.configuration = problem;
@@ -351,20 +387,21 @@ mod tests {
 
     #[test]
     fn what_is_left_behind_is_named() {
-        let told = left_behind("n1", None);
+        let told = left_behind("n1", None, &BTreeSet::new());
         assert!(told.contains("nothing could be read") && told.contains("rebootctl free SLOT\n"), "{told}");
-        assert!(told.contains("rebootd\\.io/added}'"), "{told}");
         let status = Status {
             phase: "returning".into(),
             line: "returning: the Node is not Ready".into(),
             slots: vec!["worker-1".into(), "worker-2".into()],
             ..status::example()
         };
-        let told = left_behind("n1", Some(&status));
+        let added = ["annotation:a/keep", "label:b/leave", "label:-l", "label:$(reboot)"].map(str::to_owned);
+        let told = left_behind("n1", Some(&status), &added.into());
         for words in [
             "in time what it holds: returning: the Node is not Ready\n",
             "It holds worker-1 and worker-2.",
-            "kubectl label node n1 rebootd.io/waiting-",
+            "rebootd.io/nonce- a/keep-\n",
+            "kubectl label node n1 rebootd.io/waiting- rebootd.io/pool- b/leave-\n",
             "rebootctl free worker-1; rebootctl free worker-2\n",
         ] {
             assert!(told.contains(words), "{words:?} is not in {told}");

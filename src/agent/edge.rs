@@ -15,7 +15,7 @@ use crate::cluster::{Api, ApiError};
 use crate::decide::{
     AfterReadings, Decision, Effect, Event, Eviction, EvictionOutcome, Failure, Hook, How, Memory,
     NodeChange, NodeWrite, Now, Outcome, Part, Parts, PodKey, Settings, SlotWrite, World, budget_namespaces,
-    clock_matters, holders, requests,
+    clock_matters, holders, refusing_budgets, requests,
 };
 use crate::host::logind::{Bus, told};
 use crate::host::packages::{self, HalfInstalled};
@@ -311,7 +311,8 @@ impl Edge for DaemonEdge {
 
     fn watch(&mut self, parts: Parts, world: &World) {
         if let Some(api) = &mut self.api {
-            self.watches.follow(parts, api, world.cluster.look.is_some());
+            let budgets = refusing_budgets(world);
+            self.watches.follow(parts, &budgets, api, world.cluster.look.is_some());
         }
     }
 

@@ -1,54 +1,69 @@
 //! The watches that are running.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
 use std::task::Poll;
 
 use crate::cluster::{Api, Watch};
 use crate::decide::{Event, Part, Parts};
 
-/// One for each watched part.
+/// A watched part; of the budgets, which one.
+type Watched = (Part, String);
+
+/// One for each watched part, and one for each budget.
 #[derive(Default)]
 pub(super) struct Watches {
-    running: BTreeMap<Part, Watch>,
-    /// The part whose event was the last to be taken: the others come first now, so that none has to wait for one that
-    /// never falls silent.
-    last: Option<Part>,
+    running: BTreeMap<Watched, Watch>,
+    /// Whose event was the last to be taken: the others come first now, so that none has to wait for one that never
+    /// falls silent.
+    last: Option<Watched>,
 }
 
 impl Watches {
-    /// Starts the wanted watches and ends the others. All except that of the annotations start from a list, so they
-    /// need a complete look.
-    pub(super) fn follow(&mut self, wanted: Parts, api: &mut Api, has_looked: bool) {
-        self.running.retain(|part, _| wanted.has(*part));
-        for part in wanted.in_order().filter(|part| has_looked || *part == Part::Annotations) {
-            if !self.running.contains_key(&part)
-                && let Some(watch) = api.watch(part)
-            {
-                self.running.insert(part, watch);
+    /// Starts the wanted watches and ends the others. Those that start from a list need a complete look.
+    pub(super) fn follow(
+        &mut self,
+        parts: Parts,
+        budgets: &BTreeSet<String>,
+        api: &mut Api,
+        has_looked: bool,
+    ) {
+        let mut wanted: BTreeSet<Watched> = parts.without(Part::Budgets).in_order().map(of).collect();
+        if parts.has(Part::Budgets) {
+            wanted.extend(budgets.iter().map(|budget| (Part::Budgets, budget.clone())));
+        }
+        self.running.retain(|watched, _| wanted.contains(watched));
+        for watched in wanted.into_iter().filter(|watched| has_looked || lasts(watched)) {
+            if self.running.contains_key(&watched) {
+                continue;
             }
+            let watch = match &watched {
+                (Part::Budgets, budget) => api.watch_budget(budget),
+                (part, _) => api.watch(*part),
+            };
+            self.running.extend(watch.map(|watch| (watched, watch)));
         }
     }
 
     /// Ends all watches that start from a look: the next look starts them again, all from the same point.
     pub(super) fn end(&mut self) {
-        self.running.retain(|part, _| *part == Part::Annotations);
+        self.running.retain(|watched, _| lasts(watched));
     }
 
     /// Whether there is any watch besides that of the annotations, which has a connection of its own.
     pub(super) fn any(&self) -> bool {
-        self.running.keys().any(|part| *part != Part::Annotations)
+        self.running.keys().any(|(part, _)| *part != Part::Annotations)
     }
 
     /// The next event of any of them. Waits forever if there is none.
     pub(super) async fn next(&mut self) -> Event {
         let event = poll_fn(|context| {
-            let last = self.last;
+            let last = self.last.as_ref();
             let mut watches: Vec<_> = self.running.iter_mut().collect();
-            watches.sort_by_key(|(part, _)| Some(**part) <= last);
-            for (part, watch) in watches {
+            watches.sort_by_key(|(watched, _)| Some(*watched) <= last);
+            for (watched, watch) in watches {
                 if let Poll::Ready(event) = watch.poll_next(context) {
-                    self.last = Some(*part);
+                    self.last = Some(watched.clone());
                     return Poll::Ready(event.unwrap_or(Event::WatchEnded));
                 }
             }
@@ -60,6 +75,15 @@ impl Watches {
         }
         event
     }
+}
+
+fn of(part: Part) -> Watched {
+    (part, String::new())
+}
+
+/// Whether a watch goes on by itself for as long as it is wanted: it begins with what it watches as that is.
+fn lasts((part, _): &Watched) -> bool {
+    matches!(part, Part::Annotations | Part::Budgets)
 }
 
 #[cfg(test)]
@@ -108,6 +132,7 @@ mod tests {
             let mut watches = Watches::default();
             watches.follow(
                 Parts::only(Part::Node).with(Part::Slots),
+                &BTreeSet::new(),
                 &mut Api::new(access, "n".into()),
                 true,
             );

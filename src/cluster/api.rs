@@ -39,6 +39,8 @@ pub struct Api {
     /// The resourceVersions from which watches may start.
     versions: Versions,
     told: Told,
+    told_of_annotations: Told,
+    told_of_budgets: Told,
 }
 
 /// A slot, and since when its holder has held it unchanged: the server's time, as the server writes it.
@@ -60,6 +62,8 @@ impl Api {
             client: None,
             versions: Versions::default(),
             told: Told::default(),
+            told_of_annotations: Told::default(),
+            told_of_budgets: Told::default(),
         }
     }
 
@@ -205,9 +209,19 @@ impl Api {
     /// Starts to watch a part from its latest reading on; `None` if it cannot be watched from there.
     pub fn watch(&mut self, part: Part) -> Option<Watch> {
         if part == Part::Annotations {
-            return Some(Watch::annotations(self.access.clone(), &self.node));
+            return Some(Watch::annotations(
+                self.access.clone(),
+                &self.node,
+                self.told_of_annotations.clone(),
+            ));
         }
         Watch::start(self.client().ok()?, part, &self.node, &self.versions, self.told.clone())
+    }
+
+    /// Starts to watch whether a budget, `namespace/name`, lets a pod go.
+    pub fn watch_budget(&mut self, budget: &str) -> Option<Watch> {
+        let client = self.client().ok()?;
+        Some(Watch::budget(self.access.clone(), client, budget, self.told_of_budgets.clone()))
     }
 
     /// Writes a slot under the resourceVersion and the uid that the write names.

@@ -191,6 +191,20 @@ fn grace(seconds: Number) -> Duration {
 pub(super) struct DisruptionBudget {
     metadata: Meta,
     spec: DisruptionBudgetSpec,
+    status: DisruptionBudgetStatus,
+}
+
+impl DisruptionBudget {
+    /// Whether it lets a pod go now.
+    pub(super) fn opens(&self) -> bool {
+        self.status.disruptions_allowed.0.is_some_and(|allowed| allowed > 0)
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct DisruptionBudgetStatus {
+    disruptions_allowed: Number,
 }
 
 #[derive(Deserialize, Default)]

@@ -13,7 +13,7 @@ use super::client::Client;
 use super::error::{ApiError, Status, no_answer};
 use super::objects::{POLICY, Something, WatchEvent, annotations};
 use super::paths::{self, NODES, PODS, with};
-use super::pods::Pod;
+use super::pods::{DisruptionBudget, Pod};
 use crate::access::ApiAccess;
 use crate::decide::{Event, Part, PodView, jitter};
 
@@ -21,10 +21,10 @@ use crate::decide::{Event, Part, PodView, jitter};
 const LASTS: Duration = Duration::from_secs(600);
 /// Otherwise a watch that cannot be opened (a missing right, say) would make us look without a pause.
 const LEAST_TIME: Duration = Duration::from_secs(5);
-/// The watch of an idle node is renewed this seldom, and if it cannot be opened, retried at the latest after this
-/// time.
+/// The watch of an idle node is renewed this seldom.
 const ANNOTATIONS_LAST: Duration = Duration::from_secs(1800);
-const ANNOTATIONS_RETRY_MOST: Duration = Duration::from_secs(600);
+/// A watch that needs no look, and cannot be opened, is tried again at the latest after this time.
+const RETRY_MOST: Duration = Duration::from_secs(600);
 /// This long after a watch should have ended, the server must be gone.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Longer than any object that we watch.
@@ -45,10 +45,13 @@ pub(super) struct Told(Arc<Mutex<String>>);
 impl Told {
     fn ended(&self, part: Part, ended: Result<(), ApiError>) {
         let failure = ended.err().map(|error| format!("the watch of {} ended: {error}", word(part)));
-        let failure = failure.unwrap_or_default();
+        self.tell(failure.unwrap_or_default());
+    }
+
+    fn tell(&self, failure: String) {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !failure.is_empty() && *told != failure {
-            tracing::info!("{failure}; it starts again after a look");
+            tracing::info!("{failure}; it is tried again");
         }
         *told = failure;
     }
@@ -92,25 +95,37 @@ impl Watch {
         Some(Watch { events, task })
     }
 
-    /// Watches the annotations that people write on the own Node, for as long as anybody listens; it never reports
-    /// its own end. It needs no look, and it wakes us only with news.
-    pub(super) fn annotations(access: ApiAccess, node: &str) -> Watch {
+    /// Watches the annotations that people write on the own Node.
+    pub(super) fn annotations(access: ApiAccess, node: &str, told: Told) -> Watch {
+        Watch::lasting(Lasting::Annotations { access, node: node.to_owned() }, told)
+    }
+
+    /// Watches whether a budget, `namespace/name`, lets a pod go.
+    pub(super) fn budget(access: ApiAccess, client: Client, budget: &str, told: Told) -> Watch {
+        Watch::lasting(Lasting::Budget { access, client, budget: budget.to_owned() }, told)
+    }
+
+    /// Watches for as long as anybody listens. It never reports its own end, needs no look, and wakes us only with
+    /// news.
+    fn lasting(mut watched: Lasting, told: Told) -> Watch {
         let (sender, events) = mpsc::channel(1);
-        let node = node.to_owned();
         let task = tokio::spawn(async move {
             let mut failures = 0;
             while !sender.is_closed() {
-                match follow_annotations(&access, &node, &sender).await {
+                match watched.follow(&sender, failures > 0).await {
                     Ok(()) => failures = 0,
                     Err(error) => {
                         failures += 1;
-                        if failures == 1 {
-                            tracing::info!("the Node's annotations are not watched for the moment: {error}");
-                        }
+                        told.tell(format!("{} not watched for the moment: {error}", watched.subject()));
                     }
                 }
+                if let Some(event) = watched.unwatched()
+                    && sender.send(event).await.is_err()
+                {
+                    return;
+                }
                 let delay = LEAST_TIME.saturating_mul(1 << failures.min(10));
-                tokio::time::sleep(delay.min(ANNOTATIONS_RETRY_MOST)).await;
+                tokio::time::sleep(delay.min(RETRY_MOST)).await;
             }
         });
         Watch { events, task }
@@ -166,20 +181,63 @@ fn path(part: Part, node: &str, versions: &Versions) -> Option<String> {
     Some(with(&collection, &parameters))
 }
 
-async fn follow_annotations(
-    access: &ApiAccess,
-    node: &str,
-    sender: &mpsc::Sender<Event>,
-) -> Result<(), ApiError> {
-    // Created each time, because the credential may have been replaced. Without bookmarks, which come every minute.
-    let client = Client::quiet(access)?;
-    let lasts = ANNOTATIONS_LAST.mul_f64(1.0 + jitter(&[node, "annotations"]));
-    let (seconds, by_name) = (lasts.as_secs().to_string(), format!("metadata.name={node}"));
-    let parameters =
-        [("watch", "1"), ("timeoutSeconds", seconds.as_str()), ("fieldSelector", by_name.as_str())];
-    let path = with(NODES, &parameters);
-    let response = client.metadata(&path, lasts + PATIENCE).await?;
-    follow(response, sender, |event| Some(annotations(event))).await
+/// What [`Watch::lasting`] watches.
+enum Lasting {
+    Annotations { access: ApiAccess, node: String },
+    Budget { access: ApiAccess, client: Client, budget: String },
+}
+
+impl Lasting {
+    fn subject(&self) -> &'static str {
+        match self {
+            Lasting::Annotations { .. } => "the Node's annotations are",
+            Lasting::Budget { .. } => "the budget that refuses is",
+        }
+    }
+
+    /// What is known of it while nothing is watched, if that differs from what was last seen.
+    fn unwatched(&self) -> Option<Event> {
+        match self {
+            Lasting::Annotations { .. } => None,
+            Lasting::Budget { budget, .. } => {
+                Some(Event::BudgetSeen { budget: budget.clone(), opens: false })
+            }
+        }
+    }
+
+    /// Watches until the server ends it.
+    async fn follow(&mut self, sender: &mpsc::Sender<Event>, failed: bool) -> Result<(), ApiError> {
+        match self {
+            Lasting::Annotations { access, node } => {
+                // Created each time, because the credential may have been replaced. Without bookmarks, which come
+                // every minute.
+                let client = Client::quiet(access)?;
+                let lasts = ANNOTATIONS_LAST.mul_f64(1.0 + jitter(&[node, "annotations"]));
+                let path = of_one(NODES, node, lasts);
+                let response = client.metadata(&path, lasts + PATIENCE).await?;
+                follow(response, sender, |event| Some(annotations(event))).await
+            }
+            Lasting::Budget { access, client, budget } => {
+                if failed || client.is_outdated() {
+                    *client = Client::new(access)?;
+                }
+                let (namespace, name) = budget.split_once('/').unwrap_or_default();
+                let path = of_one(&paths::budgets(namespace)?, name, LASTS);
+                let response = client.send(Method::GET, &path, None, LASTS + PATIENCE).await?;
+                follow(response, sender, |event: WatchEvent<DisruptionBudget>| {
+                    let opens = event.kind == "DELETED" || event.object.opens();
+                    Some(Event::BudgetSeen { budget: budget.clone(), opens })
+                })
+                .await
+            }
+        }
+    }
+}
+
+/// The path to a watch of the object of this name, which begins with the object as it is.
+fn of_one(collection: &str, name: &str, lasts: Duration) -> String {
+    let (seconds, by_name) = (lasts.as_secs().to_string(), format!("metadata.name={name}"));
+    with(collection, &[("watch", "1"), ("timeoutSeconds", &seconds), ("fieldSelector", &by_name)])
 }
 
 /// Reads events, one JSON object per line, until the stream or the receiver ends.

@@ -54,7 +54,10 @@ fn pause(reason: &str, kubeconfig: &Kubeconfig) -> anyhow::Result<ExitCode> {
     let before = runtime.block_on(api.paused());
     match runtime.block_on(api.pause(&why)) {
         Outcome::Answered => {
-            println!("The fleet is paused. To go on: rebootctl fleet resume");
+            println!(
+                "The fleet is paused. Nodes notice it before they claim, cordon and reboot, and while they drain within \
+                 a minute. To go on: rebootctl fleet resume"
+            );
             tell_before("Replaces an earlier pause", before);
         }
         Outcome::Refused { failure, .. } => bail!("the fleet is not paused: {}", failure.message),

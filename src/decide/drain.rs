@@ -9,7 +9,8 @@ mod queue;
 mod rehearsal;
 mod state;
 
-pub(super) use folding::{eviction_ended, evictions_begun, pod_gone, pod_seen, pods_read};
+pub(super) use folding::{budget_seen, eviction_ended, evictions_begun, pod_gone, pod_seen, pods_read};
+pub use keepers::refusing_budgets;
 pub use plan::{Leave, Planned, Refusal, Verdict, Warning, budget_namespaces, plan};
 pub(crate) use progress::pods_have;
 pub(super) use progress::progress;

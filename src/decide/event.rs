@@ -133,6 +133,13 @@ pub enum Event {
     Pods(Result<Vec<PodView>, Failure>),
     /// The budgets of [`super::budget_namespaces`] were read.
     Budgets(Result<Vec<Budget>, Failure>),
+    /// A watch says whether a budget lets a pod go now.
+    BudgetSeen {
+        /// `namespace/name`.
+        budget: String,
+        /// Also false if it is not known any more.
+        opens: bool,
+    },
     /// The look ended.
     LookEnded(Reads),
     /// A watch says that an object may have changed: its uid and resourceVersion.

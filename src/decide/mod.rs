@@ -49,7 +49,7 @@ pub use decision::{Decision, Next, Phase, Reads};
 pub(crate) use drain::pods_have;
 pub use drain::{
     DrainState, EvictionOutcome, EvictionRefusal, GonePod, Leave, Planned, PodDrain, Refusal, Refuser,
-    Rehearsal, Retry, Verdict, Warning, budget_namespaces, plan,
+    Rehearsal, Retry, Verdict, Warning, budget_namespaces, plan, refusing_budgets,
 };
 pub use effect::{Effect, Eviction, How, NodeChange, NodeWrite, SlotChange, SlotWrite};
 pub use event::{Event, Failure, Outcome, Target};

@@ -114,6 +114,7 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
         }
         // As with the other nodes: if it cannot be read, the pods that need it are refused.
         Event::Budgets(result) => cluster.budgets.take(result.map_err(|failure| failure.message)),
+        Event::BudgetSeen { budget, opens } => drain::budget_seen(cluster, budget, opens, now.boot),
         Event::LookEnded(reads) => look_ended(world, reads),
         Event::Changed { uid, resource_version } => {
             if !is_known(world, &uid, &resource_version) {

@@ -34,7 +34,7 @@ pub enum Part {
     Kubelet,
     /// The pods of this node.
     Pods,
-    /// The budgets of [`super::budget_namespaces`].
+    /// The budgets: those of [`super::budget_namespaces`] are read, those of [`super::refusing_budgets`] watched.
     Budgets,
     /// The annotations that people write on the own Node. Only watched, never read: the watch costs next to nothing
     /// and reports what changed.

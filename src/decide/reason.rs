@@ -50,8 +50,8 @@ macro_rules! reasons {
 }
 
 reasons! {
-    => NotConfigured = "not-configured" => "not configured: put a kubeconfig at /etc/rebootd/kubeconfig, or set [api] in \
-         /etc/rebootd/config.toml; then: systemctl restart rebootd";
+    => NotConfigured = "not-configured" => "not configured: put a kubeconfig at /etc/rebootd/kubeconfig, or set [api] in a \
+         file in /etc/rebootd/config.d; then: systemctl restart rebootd";
     => NothingRead = "nothing-read" => "nothing read yet";
     => Unreadable { what: &'static str, why: String } = "unreadable" => "cannot read {what}: {why}";
     => ApiFailing { why: String, again: Option<Duration> } = "api-failing" => "reading from the Kubernetes API failed: {why}{}", asked_again(*again);

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::reads::{PODS, pod};
 use crate::server::{Server, with_server};
 
-const BUDGETS: &str = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
+pub const BUDGETS: &str = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
 
 pub async fn running(server: &Server, name: &str, node: &str) -> PodKey {
     let created = server.create(PODS, pod(name, node)).await;
@@ -20,12 +20,12 @@ pub async fn running(server: &Server, name: &str, node: &str) -> PodKey {
     PodKey { namespace: "default".into(), name: name.into(), uid }
 }
 
-async fn budget(server: &Server, name: &str, app: &str) {
+pub async fn budget(server: &Server, name: &str, app: &str) {
     let spec = json!({ "minAvailable": 1, "selector": { "matchLabels": { "app": app } } });
     server.create(BUDGETS, json!({ "metadata": { "name": name }, "spec": spec })).await;
 }
 
-async fn counted(server: &Server, name: &str, allowed: u32) {
+pub async fn counted(server: &Server, name: &str, allowed: u32) {
     let status = json!({ "status": {
         "observedGeneration": 1, "disruptionsAllowed": allowed, "currentHealthy": 1 + allowed,
         "desiredHealthy": 1, "expectedPods": 1 + allowed,

@@ -6,6 +6,7 @@ use rebootd::cluster::Watch;
 use rebootd::decide::{Event, Part, PodKey};
 use serde_json::{Value, json};
 
+use crate::evictions::{BUDGETS, budget, counted};
 use crate::journal::Journal;
 use crate::reads::{NODES, PODS, SLOTS, node, pod};
 use crate::server::with_server;
@@ -135,6 +136,27 @@ fn of_the_pods_of_the_node_only() {
                 other => panic!("{other:?}"),
             }
         }
+    });
+}
+
+#[test]
+fn of_a_budget_from_the_budget_as_it_is() {
+    with_server(async |server| {
+        budget(server, "watch-budget", "watch").await;
+        let mut api = server.api("watch-8");
+        let mut watch = api.watch_budget("default/watch-budget").unwrap();
+        let seen = |opens| Event::BudgetSeen { budget: "default/watch-budget".into(), opens };
+        assert_eq!(next(&mut watch).await, seen(false));
+        counted(server, "watch-budget", 1).await;
+        assert_eq!(next(&mut watch).await, seen(true));
+        counted(server, "watch-budget", 0).await;
+        assert_eq!(next(&mut watch).await, seen(false));
+        server.delete(&format!("{BUDGETS}/watch-budget")).await;
+        assert_eq!(next(&mut watch).await, seen(true));
+        // Without the right it never opens, and nothing waits for it.
+        let mut refused = server.api_of("watch-8", "nothing").watch_budget("default/watch-budget").unwrap();
+        assert_eq!(next(&mut refused).await, seen(false));
+        nothing_comes(&mut refused).await;
     });
 }
 

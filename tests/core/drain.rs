@@ -197,6 +197,60 @@ fn a_budget_that_blocks_twenty_pods_costs_few_requests() {
 }
 
 #[test]
+fn a_budget_that_refuses_is_watched_and_asked_at_once_when_it_opens() {
+    let mut cluster = node(&["db-0", "db-1"]);
+    for name in ["db-0", "db-1"] {
+        pod(&mut cluster, name).controller_uid = "db".into();
+    }
+    cluster.hosts[0].kept = true;
+    let count = |cluster: &Cluster| asked(cluster, None, How::Evict);
+    let seen = |opens| Event::BudgetSeen { budget: "default/db".into(), opens };
+    assert!(!cluster.hosts[0].watched.has(Part::Budgets));
+    cluster.run(60);
+    assert!(cluster.hosts[0].watched.has(Part::Budgets));
+    assert_eq!(refusing_budgets(&cluster.hosts[0].world), BTreeSet::from(["default/db".to_owned()]));
+    // The one that is asked may be refused all the same: the budget's controller counts again.
+    let before = count(&cluster);
+    cluster.event(0, seen(true));
+    cluster.step(0);
+    assert_eq!(count(&cluster), before + 1);
+    // Events that repeat what is known cause no requests.
+    for _ in 0..20 {
+        cluster.event(0, seen(true));
+        cluster.step(0);
+    }
+    assert_eq!(count(&cluster), before + 1);
+    // It is open, so it is asked each second; and seldom once it has closed.
+    let before = count(&cluster);
+    cluster.run(10);
+    let each_second = count(&cluster) - before;
+    assert!((9..=12).contains(&each_second), "{each_second}");
+    cluster.event(0, seen(false));
+    let before = count(&cluster);
+    cluster.run(60);
+    assert!(count(&cluster) - before <= 8, "{}", count(&cluster) - before);
+    cluster.hosts[0].kept = false;
+    cluster.event(0, seen(true));
+    cluster.run(5);
+    assert!(rebooted(&cluster), "{}", story(&cluster));
+}
+
+#[test]
+fn a_budget_that_opens_while_its_request_is_on_its_way_is_asked_again_soon() {
+    let mut cluster = node(&["db"]);
+    cluster.hosts[0].kept = true;
+    cluster.run(60);
+    let key = pod(&mut cluster, "db").key.clone();
+    let how = How::Evict;
+    cluster.event(0, Event::EvictionsBegun { pods: vec![key.clone()], how });
+    cluster.event(0, Event::BudgetSeen { budget: "default/db".into(), opens: true });
+    cluster.event(0, Event::EvictionEnded { pod: key, how, outcome: kept_by("db") });
+    let before = asked(&cluster, None, how);
+    cluster.run(2);
+    assert!(asked(&cluster, None, how) > before, "{}", story(&cluster));
+}
+
+#[test]
 fn one_blocked_pod_does_not_stop_the_others() {
     let mut cluster = node(&["db", "web", "cache"]);
     cluster.hosts[0].answers.insert("db".into(), kept_by("db"));

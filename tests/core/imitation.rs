@@ -122,7 +122,7 @@ pub struct Host {
     pub renewals: u64,
     pub last: Option<Decision>,
     /// What it watched when it last decided.
-    watched: Parts,
+    pub watched: Parts,
     /// What the agent has written down for its next start.
     pub remembered: Memory,
     processes: u32,

@@ -8,7 +8,8 @@ use super::super::{How, Owner, Part, PodKey, PodView};
 use super::keepers::{Keepers, budget_key};
 use super::rehearsal;
 use super::state::{
-    DrainState, EvictionOutcome, GonePod, LAST_RETRY_OF_BUDGET, PodDrain, Refuser, Retry, Returned,
+    DrainState, EvictionOutcome, GonePod, LAST_RETRY_OF_BUDGET, LAST_RETRY_OF_OPEN_BUDGET, PodDrain, Refuser,
+    Retry, Returned,
 };
 
 /// If an accepted eviction shows no deletion within this time, it is asked for again.
@@ -158,14 +159,30 @@ pub(in crate::decide) fn eviction_ended(
             *record.refused.entry(refusal.by.name()).or_default() += 1;
             if let Refuser::Budget { name, .. } = &refusal.by {
                 let key = budget_key(key, name);
+                // It may have opened while this request was on its way.
+                let is_open = drain.open_budgets.contains(&key);
+                let last = if is_open { LAST_RETRY_OF_OPEN_BUDGET } else { LAST_RETRY_OF_BUDGET };
                 let retry = drain.budgets.entry(key.clone()).or_default();
-                retry.refused_at_most(now, refusal.retry_after, &key, LAST_RETRY_OF_BUDGET);
+                retry.refused_at_most(now, refusal.retry_after, &key, last);
             } else {
                 record.retry.refused(now, refusal.retry_after, &key.uid);
             }
             record.refusal = Some(refusal);
         }
         EvictionOutcome::Overloaded { .. } | EvictionOutcome::Unanswered { .. } => {}
+    }
+}
+
+/// A budget that opens is asked at once. One that opens, closes and opens again without an answer in between is asked
+/// once: its request is under way.
+pub(in crate::decide) fn budget_seen(cluster: &mut Cluster, budget: String, opens: bool, now: Duration) {
+    let drain = &mut cluster.drain;
+    if !opens {
+        drain.open_budgets.remove(&budget);
+    } else if let Some(retry) = drain.budgets.get_mut(&budget)
+        && drain.open_budgets.insert(budget)
+    {
+        retry.at = retry.at.min(now);
     }
 }
 

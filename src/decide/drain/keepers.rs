@@ -1,8 +1,8 @@
 //! Which budget holds back which pods.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::{PodKey, PodView};
+use super::super::{PodKey, PodView, World};
 use super::state::{DrainState, Refuser};
 
 /// Which budget holds back which pods, as keys of [`DrainState::budgets`].
@@ -36,6 +36,19 @@ impl<'a> Keepers<'a> {
     pub(super) fn of(&self, pod: &PodView) -> Option<&'a String> {
         self.by_refusal(pod).or_else(|| self.by_controller.get(pod.controller_uid.as_str()).copied())
     }
+}
+
+/// Each watch is a request that the server keeps open.
+const WATCHED_AT_ONCE: usize = 16;
+
+/// The budgets that have refused and still keep a pod here, as `namespace/name`: a few of them, if there are many.
+pub fn refusing_budgets(world: &World) -> BTreeSet<String> {
+    let drain = &world.cluster.drain;
+    let Some(pods) = world.cluster.pods.last() else { return BTreeSet::new() };
+    let keepers = Keepers::new(drain, pods);
+    let kept = pods.values().filter(|pod| !pod.terminating).filter_map(|pod| keepers.of(pod));
+    let refusing: BTreeSet<&String> = kept.collect();
+    refusing.into_iter().take(WATCHED_AT_ONCE).cloned().collect()
 }
 
 pub(super) fn budget_key(pod: &PodKey, name: &str) -> String {

@@ -10,9 +10,11 @@ use super::super::{PodKey, PodView};
 
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(60);
-/// A budget may open at any moment, and nothing reports that. One request per budget at a time, this often at least, is
-/// a little more often than `kubectl drain` asks for each of its pods.
-pub(super) const LAST_RETRY_OF_BUDGET: Duration = Duration::from_millis(4500);
+/// A watch reports when a budget opens. This is for one that is not watched, and for what no watch shows: a budget may
+/// let go of a pod that is not ready.
+pub(super) const LAST_RETRY_OF_BUDGET: Duration = Duration::from_secs(10);
+/// A budget that is open, and refuses all the same: its controller may be about to count again.
+pub(super) const LAST_RETRY_OF_OPEN_BUDGET: Duration = Duration::from_secs(1);
 const GROWTH: f64 = 1.5;
 /// None of a pod's containers runs any more, but its object still exists. For this long a kubelet may be about to
 /// remove it, and a StatefulSet creates no replacement before. If it takes longer, a finalizer holds it.
@@ -27,6 +29,8 @@ pub struct DrainState {
     pub pods: BTreeMap<String, PodDrain>,
     /// The budgets that refuse, by `namespace/name`.
     pub budgets: BTreeMap<String, Retry>,
+    /// Those of them that let a pod go now, according to a watch.
+    pub open_budgets: BTreeSet<String>,
     /// The server is overloaded or silent: nothing is asked for before this time.
     pub held_up: Retry,
     /// Why, according to the latest such answer.

@@ -290,6 +290,7 @@ impl Situation<'_> {
             let named = settings.delete.as_ref().is_some_and(|it| it.namespaces.contains(&pod.key.namespace));
             refused && named && delete_from.is_some_and(|at| at <= now)
         };
+        wish.watched = wish.watched.with_if(Part::Budgets, !drain::refusing_budgets(self.world).is_empty());
         let (deleted, evicted): (Vec<&PodView>, Vec<&PodView>) =
             left.iter().copied().partition(|pod| may_be_deleted(pod));
         for (pods, how) in [(evicted, How::Evict), (deleted, How::Delete)] {
