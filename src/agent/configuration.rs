@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::config::{ConfigError, Files, FleetPolicy};
-use crate::decide::{Event, Settings};
+use crate::decide::{Event, POOL, Settings};
 
 /// Reads the files again, and returns them with their settings.
 pub type Reload = Box<dyn Fn() -> Result<(Files, Settings), ConfigError>>;
@@ -14,6 +14,8 @@ pub struct Configuration {
     files: Files,
     /// The latest policy that was understood, and the labels of the Node for which it was last applied.
     fleet: Option<FleetPolicy>,
+    /// Whether the policy was read and understood since the files were: without one, that it does not exist.
+    fleet_is_known: bool,
     labels: BTreeMap<String, String>,
     /// What the files say, and what the fleet's policy says over them.
     pub(super) settings: Settings,
@@ -25,7 +27,15 @@ pub struct Configuration {
 impl Configuration {
     /// These files with their settings.
     pub fn new((files, settings): (Files, Settings), reload: Reload, kept: Option<PathBuf>) -> Configuration {
-        Configuration { files, fleet: None, labels: BTreeMap::new(), settings, reload, kept }
+        Configuration {
+            files,
+            fleet: None,
+            fleet_is_known: false,
+            labels: BTreeMap::new(),
+            settings,
+            reload,
+            kept,
+        }
     }
 
     /// Keeps the current files, which are good.
@@ -39,7 +49,8 @@ impl Configuration {
     /// Reads the files again. If they cannot be understood, nothing changes.
     pub(super) fn reload(&mut self) -> Result<(), ConfigError> {
         (self.files, self.settings) = (self.reload)()?;
-        self.fleet = None;
+        (self.fleet, self.fleet_is_known) = (None, false);
+        self.labels.clear();
         self.keep();
         Ok(())
     }
@@ -49,7 +60,7 @@ impl Configuration {
     pub(super) fn fleet_read(&mut self, data: Option<&BTreeMap<String, String>>) -> Event {
         match data.map(FleetPolicy::from_config_map).transpose() {
             Ok(fleet) => {
-                self.fleet = fleet;
+                (self.fleet, self.fleet_is_known) = (fleet, true);
                 self.apply()
             }
             Err(error) => refused(&error),
@@ -67,8 +78,10 @@ impl Configuration {
             return None;
         }
         self.labels = labels.clone();
-        // A mistake in the policy is found where the policy is read.
-        if let Ok(pool) = self.files.pool(self.fleet.as_ref(), labels) {
+        // As long as nobody knows whether the policy names a pool, the node stays in the one that it is in: otherwise a
+        // start without the policy would undo its turn. A mistake in the policy is found where the policy is read.
+        let before = labels.get(POOL).filter(|_| !self.settings.pool_is_written && !self.fleet_is_known);
+        if let Ok(pool) = before.cloned().map_or_else(|| self.files.pool(self.fleet.as_ref(), labels), Ok) {
             self.settings.pool = pool;
         }
         policy_is_known.then(|| self.apply())

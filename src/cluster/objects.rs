@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use serde_json::Value;
 
+pub(super) use crate::decide::POOL;
 use crate::decide::{ADDED, Event, KEEP_FROM_AUTOSCALERS, NodeView, WAITING};
 use crate::notation::plain_id;
 use crate::words::{NOTE, name, words};
@@ -21,7 +22,6 @@ pub(super) const FIELD_MANAGER: &str = "rebootd";
 /// The field manager of a person's writes.
 pub(super) const PERSONS_FIELD_MANAGER: &str = "rebootctl";
 
-pub(super) const POOL: &str = "rebootd.io/pool";
 pub(super) const NONCE: &str = "rebootd.io/nonce";
 /// On a Node: the cordon is ours.
 pub(super) const CORDON: &str = "rebootd.io/cordon";

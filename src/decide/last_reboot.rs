@@ -32,9 +32,11 @@ pub(super) fn uncordoned(world: &mut World) {
 /// The reboot is asked for, possibly not for the first time.
 pub(super) fn begun(world: &mut World) {
     let at = wall(world);
-    let mut earlier = world.memory.earlier_reboots.clone();
-    earlier.extend(world.rebooted().map(|last| last.at));
-    earlier.retain(|at| world.elapsed_since(*at) < DAY);
+    // Written by the clock as it is now, which may have been set since.
+    let mut earlier: Vec<Duration> = elapsed_since_each(world)
+        .filter(|elapsed| *elapsed < DAY)
+        .map(|elapsed| Duration::from_secs(at.saturating_sub(elapsed).as_secs()))
+        .collect();
     earlier.drain(..earlier.len().saturating_sub(MOST_REBOOTS));
     world.memory.earlier_reboots = earlier;
     let host = &world.host;
@@ -58,6 +60,17 @@ pub(super) fn begun(world: &mut World) {
         led_to: None,
         ending: Some(Ending::UnderWay),
     });
+}
+
+/// How long ago each remembered reboot was, the latest one last. The earlier ones are counted from that one, whose time
+/// was written by the same clock.
+pub(super) fn elapsed_since_each(world: &World) -> impl Iterator<Item = Duration> {
+    let last = world.rebooted().map(|last| (last.at, world.since_reboot(last)));
+    let earlier = world.memory.earlier_reboots.iter().map(move |at| match last {
+        Some((last, elapsed)) => elapsed + last.saturating_sub(*at),
+        None => world.elapsed_since(*at),
+    });
+    earlier.chain(last.map(|(_, elapsed)| elapsed))
 }
 
 /// This boot is known now.
@@ -89,24 +102,28 @@ pub(super) fn node_read(world: &mut World) {
     }
 }
 
-/// The slots were read. A slot that this machine has stamped in an earlier boot proves a reboot of ours. If that one is
-/// not remembered, the record did not last, and this boot is all that tells how long ago that was.
+/// The slots were read. A slot that this machine has stamped in an earlier boot, for the Node that we see, proves a
+/// reboot of ours: a clone of this machine has its id, but another Node. If that reboot is not remembered, the record
+/// did not last, and this boot is all that tells how long ago that was.
 pub(super) fn slots_read(world: &mut World) {
     let here = &world.host.boot_id;
     let known = world.memory.last_reboot.as_ref().map(|last| &last.boot_id);
-    let proof = held_here(world).find_map(|slot| {
-        let stamp =
-            slot.stamp.as_ref().filter(|stamp| stamp.boot_id != *here && !stamp.boot_id.is_empty())?;
-        let at = Duration::from_secs(world.now.wall.saturating_sub(world.now.boot).as_secs());
-        (Some(&stamp.boot_id) != known).then(|| LastReboot {
-            boot_id: stamp.boot_id.clone(),
-            at,
-            led_to: Some(here.clone()),
-            why: slot.claim.reason.clone(),
-            ending: Some(Ending::UnderWay),
-            ..LastReboot::default()
-        })
-    });
+    let node = world.cluster.node.last().and_then(Option::as_ref).map(|node| &node.uid);
+    let proof = held_here(world)
+        .filter(|slot| node.is_some() && slot.claim.node_uid.as_ref() == node)
+        .find_map(|slot| {
+            let stamp =
+                slot.stamp.as_ref().filter(|stamp| stamp.boot_id != *here && !stamp.boot_id.is_empty())?;
+            let at = Duration::from_secs(world.now.wall.saturating_sub(world.now.boot).as_secs());
+            (Some(&stamp.boot_id) != known).then(|| LastReboot {
+                boot_id: stamp.boot_id.clone(),
+                at,
+                led_to: Some(here.clone()),
+                why: slot.claim.reason.clone(),
+                ending: Some(Ending::UnderWay),
+                ..LastReboot::default()
+            })
+        });
     if proof.is_some() {
         world.memory.last_reboot = proof;
     }
@@ -124,10 +141,13 @@ pub(super) fn released(world: &mut World, because: Option<AbortReason>) {
 }
 
 /// A complete look has ended. If this machine holds no slot any more, either a person freed it, or the answer to our
-/// release was lost. A release comes after the uncordon, so that tells them apart.
+/// release was lost. Who has sent one knows; for a process that was restarted since, a release comes after the uncordon.
 pub(super) fn looked(world: &mut World) {
-    if held_here(world).next().is_some() {
+    if holds_a_slot(world) {
         return;
+    }
+    if let Some(because) = world.cluster.release_unanswered.take() {
+        released(world, because);
     }
     let here = &world.host.boot_id;
     let Some(last) = under_way(&mut world.memory.last_reboot) else { return };
@@ -140,6 +160,11 @@ pub(super) fn looked(world: &mut World) {
 
 fn under_way(last: &mut Option<LastReboot>) -> Option<&mut LastReboot> {
     last.as_mut().filter(|last| last.ending == Some(Ending::UnderWay))
+}
+
+/// Whether this machine holds a slot, as last read.
+pub(super) fn holds_a_slot(world: &World) -> bool {
+    held_here(world).next().is_some()
 }
 
 /// The slots that this machine holds, as last read.
@@ -243,9 +268,10 @@ mod tests {
     fn a_reboot_that_only_the_slot_proves_took_as_long_as_this_boot_at_least() {
         let mut world = back(true, None);
         world.memory.last_reboot = None;
+        world.cluster.node.take(Ok(Some(NodeView { uid: "u".into(), ..NodeView::default() })));
         world.cluster.slots.take(Ok(vec![SlotView {
             holder: Some("n".into()),
-            claim: Claim { machine_id: Some("m".into()), ..Claim::default() },
+            claim: Claim { machine_id: Some("m".into()), node_uid: Some("u".into()), ..Claim::default() },
             stamp: Some(crate::decide::Stamp {
                 boot_id: "before".into(),
                 attempt: 1,

@@ -70,7 +70,7 @@ pub use reclaim::holders;
 pub use requests::{requests, requests_in_words};
 pub use schedule::decide;
 pub use settings::Settings;
-pub use signs::{ADDED, KEEP_FROM_AUTOSCALERS, SignsWrite, Taints, WAITING};
+pub use signs::{ADDED, KEEP_FROM_AUTOSCALERS, POOL, SignsWrite, Taints, WAITING};
 pub use source::{Answer, Source};
 pub(crate) use text::span;
 pub use windows::{Closed, Freeze, Judgement, Open, SHORTEST_WINDOW, Window, Windows};

@@ -87,7 +87,8 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
         Event::Others(result) => cluster.others.take(result.map_err(|failure| failure.message)),
         Event::Policy(result) => cluster.policy.take(result),
         Event::PolicyUnanswered(failure) => {
-            // This look does not contain what was read before it.
+            // This look does not contain what was read before it. Who need not obey the policy does without it then.
+            cluster.policy.take(Err(failure.message.clone()));
             cluster.look = None;
             read_failed(world, &failure);
         }
@@ -291,6 +292,11 @@ fn look_ended(world: &mut World, reads: Reads) {
         }
     }
     last_reboot::looked(world);
+    // A turn that has ended without our release, because a person freed the slot, leaves nothing for the next one.
+    if world.cluster.drain.is_of_a_turn() && !last_reboot::holds_a_slot(world) {
+        let before = std::mem::take(&mut world.cluster.drain);
+        world.cluster.drain = before.after_release();
+    }
 }
 
 fn is_known(world: &World, uid: &str, resource_version: &str) -> bool {
@@ -330,6 +336,9 @@ fn write_ended(world: &mut World, effect: &Effect, sent: Duration, outcome: Outc
         }
         Outcome::Unanswered(failure) => {
             write_failed(world, failure);
+            if let Effect::WriteSlot(SlotWrite { change: SlotChange::Release { because }, .. }) = effect {
+                world.cluster.release_unanswered = Some(*because);
+            }
             world.cluster.second_look = Some(world.now.boot + SECOND_LOOK);
         }
     }
@@ -350,7 +359,8 @@ fn applied(world: &mut World, effect: &Effect, sent: Duration, look: Option<Look
                 last_reboot::released(world, *because);
                 set_back(world, *because);
             }
-            SlotChange::Claim(_) | SlotChange::Free { .. } => {}
+            SlotChange::Claim(_) => world.cluster.release_unanswered = None,
+            SlotChange::Free { .. } => {}
         },
         Effect::WriteNode(write) => match &write.change {
             NodeChange::Cordon { why } => {
@@ -367,6 +377,7 @@ fn applied(world: &mut World, effect: &Effect, sent: Duration, look: Option<Look
             NodeChange::Confirm { in_turn } => {
                 if *in_turn {
                     world.cluster.drain.cordoned.get_or_insert(world.now.boot);
+                    world.cluster.drain.returned.clear();
                 } else {
                     world.cluster.shown = Some(world.now.boot);
                 }
@@ -383,6 +394,8 @@ fn applied(world: &mut World, effect: &Effect, sent: Duration, look: Option<Look
 fn cordoned(cluster: &mut Cluster, why: &str, look: Option<Look>) {
     cluster.look = look.map(|look| Look { is_before_cordon: true, ..look });
     cluster.drain.gone.clear();
+    // What came before this cordon did not come back over it.
+    cluster.drain.returned.clear();
     cluster.node.change(|node| {
         if let Some(node) = node {
             (node.unschedulable, node.unschedulable_is_ours) = (true, true);

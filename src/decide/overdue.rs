@@ -40,7 +40,10 @@ pub(super) fn relaxed(settings: &Settings) -> Settings {
             Yielding::Window => windows.iter_mut().for_each(|it| it.open = Open::Always),
             Yielding::Freeze => windows.iter_mut().for_each(|it| it.freezes.clear()),
             Yielding::MinUptime => gates.min_uptime = Duration::ZERO,
-            Yielding::BlockingPods => gates.blocking_pods.clear(),
+            Yielding::BlockingPods => {
+                gates.blocking_pods.clear();
+                gates.blocking_annotations.clear();
+            }
             Yielding::Alerts => gates.query = None,
         }
     }

@@ -85,7 +85,9 @@ impl Situation<'_> {
             return Wish::new(phase).act(self.write_node(NodeChange::RemoveMark));
         }
         match proven {
-            Some(Held { slot, ownership: Ownership::ThisBoot }) => self.claimed(slot),
+            Some(Held { slot, ownership: Ownership::ThisBoot }) => {
+                self.tell_overdue_turn(self.claimed(slot), slot)
+            }
             Some(Held { slot, .. }) => self.returning(slot),
             None => self.without_slot(idle_or_waiting, slots),
         }

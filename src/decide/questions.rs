@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::drain::{self, Verdict};
 use super::identity;
+use super::last_reboot;
 use super::settings::{DrainMode, ForeignCordon, Settings};
 use super::windows::Closed as Shut;
 use super::world::World;
@@ -178,11 +179,7 @@ fn interval_left(world: &World, min_interval: Duration) -> Option<Duration> {
 
 /// How long until there were fewer than this many reboots within the last day.
 fn day_left(world: &World, most: u32) -> Option<Duration> {
-    let last = world.rebooted().map(|last| world.since_reboot(last));
-    let earlier = world.memory.earlier_reboots.iter().map(|at| world.elapsed_since(*at));
-    let mut left: Vec<Duration> = last
-        .into_iter()
-        .chain(earlier)
+    let mut left: Vec<Duration> = last_reboot::elapsed_since_each(world)
         .filter_map(|elapsed| DAY.checked_sub(elapsed))
         .filter(|left| !left.is_zero())
         .collect();
@@ -372,9 +369,11 @@ mod tests {
         assert_eq!(day_left(&world, 3), None);
         assert_eq!(day_left(&world, 2), Some(hours(4)));
         assert_eq!(day_left(&world, 1), Some(hours(23)));
-        // The clock went back: each reboot counts from this boot.
+        // The clock went back: the last reboot counts from this boot, and the earlier ones from the last.
         world.now.wall = hours(10);
-        assert_eq!(day_left(&world, 3), Some(hours(23)));
+        assert_eq!(day_left(&world, 1), Some(hours(23)));
+        assert_eq!(day_left(&world, 2), Some(hours(4)));
+        assert_eq!(day_left(&world, 3), None);
         world.now.boot = hours(24);
         assert_eq!(day_left(&world, 1), None);
     }

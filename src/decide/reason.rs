@@ -55,6 +55,7 @@ reasons! {
     => NothingRead = "nothing-read" => "nothing read yet";
     => Unreadable { what: &'static str, why: String } = "unreadable" => "cannot read {what}: {why}";
     => ApiFailing { why: String, again: Option<Duration> } = "api-failing" => "reading from the Kubernetes API failed: {why}{}", asked_again(*again);
+    alarm => TurnOverdue { held: Duration } = "turn-overdue" => "this node has held its slot for {}, longer than its drain and reboot may take; it stays cordoned, and no other node follows, until that is mended", span(*held);
     => Refused { why: String } = "refused" => "the last step failed: {why}";
     alarm => StepFailing { why: String, since: Duration } = "step-failing" => "the last step has failed for {}: {why}; a person has to look", span(*since);
     => NodeMissing { name: String } = "node-missing" => "there is no Node {name:?}; set `name` in [node] if this host has another name there, or restart the kubelet \
@@ -124,6 +125,7 @@ reasons! {
     => LeavingLoadBalancers { left: Duration } = "leaving-load-balancers" => "load balancers have another {} to notice that this node leaves (`leave_load_balancers` in [drain])", span(*left);
     => PodsRefused { first: String, others: Names } = "pods-refused" => "a pod stands in the way of the drain: {first}{}", so_do(others);
     => BlockingPods { pods: Names, left: Duration, then: &'static str } = "blocking-pods" => "cordoned, and waiting for these pods to end before any is evicted: {pods}; for at most {} more, {then} (`blocking_pods_limit` in [gates])", span(*left);
+    => BlockingPodsStay { pods: Names, left: Duration } = "blocking-pods-stay" => "these pods have not ended within `blocking_pods_limit`: {pods}; the others leave, and in {} at most the reboot ends these", span(*left);
     => WouldBeBlocked { pod: String, by: String, left: Duration } = "would-be-blocked" => "the last drain failed, and {pod} would still be blocked by {by}; looked at again in {}", span(*left);
     => PodsLeft { left: usize, total: usize, within: Duration, refused: Option<String>, more: usize } = "pods-left" => "{left} of {total} {} still to leave within {}{}", if *total == 1 { "pod" } else { "pods" }, span(*within), refused_pods(refused.as_deref(), *more);
     => PodsStuck { pods: Names, first: PodKey } = "pods-stuck" => "being deleted, but still here after their grace periods: {pods}; see kubectl describe pod -n {} {}, or `leaving_pods` in [drain]", first.namespace, first.name;

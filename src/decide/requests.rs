@@ -27,9 +27,10 @@ pub(super) fn read(world: &mut World, answers: BTreeMap<Source, Answer>) {
         match &mut answer {
             // A source that does not say since when it asks has asked since we first heard of it. Whole seconds,
             // because that is how it is stored.
-            Ok(Some(request)) if request.since.is_none() => {
+            Ok(Some(request)) => {
                 let now = Duration::from_secs(world.now.wall.as_secs());
-                request.since = Some(memory.hear(source, now));
+                let heard = memory.hear(source, now);
+                request.since.get_or_insert(heard);
             }
             Ok(None) => {
                 memory.forget(source);
@@ -153,8 +154,12 @@ impl Requests {
         let ages = self.asking().map(|(source, request)| {
             let age = request.since.map_or(Duration::ZERO, |at| world.elapsed_since(at));
             // A clock that is set in this boot makes nothing older.
-            let is_of_this_boot = first_start.is_some_and(|first| first.heard.contains(&source));
-            world.known_for().filter(|_| is_of_this_boot).map_or(age, |known_for| age.min(known_for))
+            if first_start.is_none_or(|first| !first.heard.contains(&source)) {
+                return age;
+            }
+            // The source's own time may be before our first start, but not before the boot.
+            let is_own_time = world.memory.asked_since.get(&source) != request.since.as_ref();
+            age.min(world.known_for().filter(|_| !is_own_time).unwrap_or(world.now.boot))
         });
         ages.max()
     }

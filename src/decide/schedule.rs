@@ -86,6 +86,14 @@ fn next_step(world: &World, settings: &Settings, wish: &mut Wish) -> Next {
         wish.reasons.insert(0, Reason::Observing { would: effect.to_string() });
         wish.look_age = Some(WAITING_LOOK);
     }
+    let shutdown_unknown = || {
+        let requests = Requests::of(world, settings);
+        Asked { world, settings, requests: &requests }.reasons(Moment::Effect)
+    };
+    // Said also while something is about to be read again.
+    if effect.is_some() && world.host.going_down.failure().is_some() {
+        wish.reasons.extend(shutdown_unknown());
+    }
     if wish.phase == Phase::GoingDown {
         effect = None;
     } else if look_is_due(world, wish, effect.as_ref()) {
@@ -105,8 +113,8 @@ fn next_step(world: &World, settings: &Settings, wish: &mut Wish) -> Next {
     match effect {
         // Unreadable counts as shutting down: nothing is written then.
         Some(_) if world.host.going_down.current() != Some(&false) => {
-            let requests = Requests::of(world, settings);
-            wish.reasons.extend(Asked { world, settings, requests: &requests }.reasons(Moment::Effect));
+            let known = wish.reasons.clone();
+            wish.reasons.extend(shutdown_unknown().into_iter().filter(|reason| !known.contains(reason)));
             Next::Wait(Some(now + GATE_LOOK))
         }
         Some(effect) => unless_backing_off(world, Next::Act(effect)),
@@ -129,7 +137,9 @@ fn look_is_due(world: &World, wish: &Wish, effect: Option<&Effect>) -> bool {
     let wanted = wish.reads.without(Part::Holders);
     let lacks = !look.read.has_all(wanted) || (wish.confirms_drained && !look.confirms_drained);
     let pods = wanted.has(Part::Pods);
-    let old = wish.look_age.is_some_and(|age| look.begun + age <= now);
+    // However long a look took, a write may rest on it for a moment: a slow server would never let one through.
+    let rests_on_it = effect.is_some() && world.look_is_fresh();
+    let old = wish.look_age.is_some_and(|age| look.begun + age <= now) && !rests_on_it;
     let second = cluster.second_look.is_some_and(|due| due <= now);
     let too_old_to_write = match effect {
         Some(Effect::WriteSlot(write)) => {

@@ -10,6 +10,8 @@ use super::settings::{DrainSettings, Settings};
 
 /// The label, and the key of the taint, of a node that waits for a reboot.
 pub const WAITING: &str = "rebootd.io/waiting";
+/// The label of a slot, and of a Node, that names its pool.
+pub const POOL: &str = "rebootd.io/pool";
 /// The annotation that lists the labels and annotations that we have put on the Node and whose names do not tell that
 /// they are ours.
 pub const ADDED: &str = "rebootd.io/added";

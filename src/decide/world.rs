@@ -134,6 +134,8 @@ pub struct Cluster {
     pub write_failure: Option<String>,
     /// The first and the last of the failures in a row; see [`World::failing_since`].
     pub write_failures: Option<(Duration, Duration)>,
+    /// This process has sent a release, for this reason, and has got no answer.
+    pub release_unanswered: Option<Option<AbortReason>>,
     /// When the Node was last seen not to be back from our reboot.
     pub away_until: Option<Duration>,
     /// When the Node was last written outside a turn and only for its signs.

@@ -11,6 +11,7 @@
     reason = "tests"
 )]
 
+mod breaker;
 mod drain;
 mod gates;
 mod imitation;

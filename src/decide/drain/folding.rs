@@ -46,6 +46,9 @@ fn pods_changed(cluster: &mut Cluster) {
 
 /// A complete list is about to replace what is known.
 pub(in crate::decide) fn pods_read(cluster: &mut Cluster, pods: &BTreeMap<String, PodView>, now: Duration) {
+    if cluster.pods.last().is_none() {
+        cluster.drain.last_ended = now;
+    }
     let known = cluster.pods.last().into_iter().flat_map(|known| known.values());
     let left: Vec<PodView> = known.filter(|pod| !pods.contains_key(&pod.key.uid)).cloned().collect();
     for pod in &left {
@@ -69,7 +72,11 @@ fn has_come(cluster: &mut Cluster, pod: &PodView, now: Duration) {
         record.leaving_since = record.leaving_since.or(Some(now));
         record.finished_at = record.finished_at.or(pod.finished.then_some(now));
     }
-    let is_known = cluster.pods.last().is_some_and(|pods| pods.contains_key(&pod.key.uid));
+    let known = cluster.pods.last().and_then(|pods| pods.get(&pod.key.uid));
+    if pod.finished && known.is_some_and(|known| !known.finished) {
+        cluster.drain.last_ended = now;
+    }
+    let is_known = known.is_some();
     if let Some(returned) = cluster.drain.returned.get_mut(&pod.controller_uid).filter(|_| !is_known) {
         returned.come = returned.come.saturating_add(1);
         returned.here.insert(pod.key.uid.clone());
@@ -78,6 +85,7 @@ fn has_come(cluster: &mut Cluster, pod: &PodView, now: Duration) {
 
 fn has_left(cluster: &mut Cluster, pod: &PodView, now: Duration) {
     let Cluster { pods, drain, .. } = cluster;
+    drain.last_ended = now;
     let keeper = pods.last().and_then(|pods| Keepers::new(drain, pods).of(pod)).cloned();
     // Its budget may allow the next pod as soon as this one is replaced.
     if let Some(retry) = keeper.and_then(|key| drain.budgets.get_mut(&key)) {

@@ -43,6 +43,8 @@ pub struct DrainState {
     pub gone: Vec<GonePod>,
     /// When the last of them left, in time since boot.
     pub last_gone: Duration,
+    /// When any pod of this node was last seen to have ended or left, or this process first saw the pods.
+    pub last_ended: Duration,
     /// When this process first asked for an eviction in this turn.
     pub evicting_since: Option<Duration>,
     /// When this process first saw its cordon answered in this turn, or its confirmation of a person's cordon.
@@ -52,6 +54,11 @@ pub struct DrainState {
 }
 
 impl DrainState {
+    /// Whether it has anything that only a turn leaves.
+    pub(in crate::decide) fn is_of_a_turn(&self) -> bool {
+        self.evicting_since.is_some() || self.cordoned.is_some()
+    }
+
     /// What the next turn needs of this one: since when the pods that are still here are being deleted.
     pub(in crate::decide) fn after_release(self) -> DrainState {
         let leaving = |it: PodDrain| PodDrain {

@@ -102,12 +102,15 @@ impl Situation<'_> {
     }
 
     /// From when the time of the drain counts: the claim, or the end of the wait for those pods. Nothing stores when
-    /// that was. A new process takes its first eviction for it, so it may give the drain more time, but never more
-    /// than the limit of that wait.
+    /// that was; the first eviction came at once after it, and where there was none, a pod had ended then. A new
+    /// process may give the drain more time, but never more than the limit of that wait.
     fn counted_from(&self, slot: &SlotView) -> Duration {
         let until = self.awaited_until(slot);
         let claimed = slot.claim.at.unwrap_or_default();
-        self.world.cluster.drain.evicting_since.map_or(until, |since| since.clamp(claimed, until))
+        let drain = &self.world.cluster.drain;
+        let since =
+            drain.evicting_since.unwrap_or(if self.awaited().is_empty() { drain.last_ended } else { until });
+        since.clamp(claimed, until)
     }
 
     /// When the drain has to be over, at the end of the window at the latest. A claim whose time was changed by hand is
@@ -206,12 +209,15 @@ impl Situation<'_> {
             wish.reasons.push(Reason::GoesOn { left: left.len() + awaited.len() });
         } else {
             let time_left = self.deadline(slot).saturating_sub(now);
-            if !awaited.is_empty() {
+            if waits {
                 wish.reasons.push(Reason::BlockingPods {
                     pods: healthy::named(&awaited),
                     left: time_left,
                     then: self.after_the_wait(),
                 });
+            } else if !awaited.is_empty() {
+                let pods = healthy::named(&awaited);
+                wish.reasons.push(Reason::BlockingPodsStay { pods, left: time_left });
             }
             // Pods do not leave a node whose kubelet or runtime is down.
             wish.reasons

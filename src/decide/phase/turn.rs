@@ -1,5 +1,7 @@
 //! A slot claimed in this boot: up to the cordon, and back if something speaks against the reboot.
 
+use std::time::Duration;
+
 use super::super::gates::Moment;
 use super::super::hooks;
 use super::super::wish::{
@@ -7,6 +9,9 @@ use super::super::wish::{
 };
 use super::super::{AbortReason, Hook, NodeChange, Part, Parts, Phase, Reason, SlotView, Stamp};
 use super::situation::{Situation, turn_of};
+
+/// A turn that is to end by now either goes on or is undone within this time, if nothing is broken.
+const TURN_OVERDUE_AFTER: Duration = Duration::from_secs(30 * 60);
 
 impl Situation<'_> {
     pub(in crate::decide) fn claimed(&self, slot: &SlotView) -> Wish {
@@ -27,6 +32,19 @@ impl Situation<'_> {
             None if !self.is_cordoned_for_this_turn() => self.confirm_cordon(),
             None => self.draining(slot, stamp.map_or(1, |stamp| stamp.attempt.saturating_add(1))),
         }
+    }
+
+    /// Whatever keeps a turn from going on and from being undone, a person has to know of it.
+    pub(in crate::decide) fn tell_overdue_turn(&self, mut wish: Wish, slot: &SlotView) -> Wish {
+        let now = self.world.now.boot;
+        let called = slot.stamp.as_ref().map(|stamp| stamp.at + self.settings.policy.reboot_timeout);
+        let at = self.deadline(slot).max(called.unwrap_or_default()) + TURN_OVERDUE_AFTER;
+        wish.wake_at(at, now);
+        if at <= now {
+            let held = now.saturating_sub(slot.claim.at.unwrap_or_default());
+            wish.reasons.push(Reason::TurnOverdue { held });
+        }
+        wish
     }
 
     /// After the stamp the reboot may be under way, even if the call seemed to fail: nothing is undone, and nothing
