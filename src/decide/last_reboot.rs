@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use super::questions::DAY;
 use super::world::{Ending, LastReboot, World};
 use super::{AbortReason, Reading, SlotView, Source};
 
+/// In which `max_reboots_per_day` counts.
+pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// The reboots of the last day are remembered, but at most this many.
 const MOST_REBOOTS: usize = 10;
 /// A host is not down for longer between the call and its next boot.

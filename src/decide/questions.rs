@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::drain::{self, Verdict};
 use super::identity;
-use super::last_reboot;
+use super::last_reboot::{self, DAY};
 use super::settings::{DrainMode, ForeignCordon, Settings};
 use super::windows::Closed as Shut;
 use super::world::World;
@@ -22,7 +22,6 @@ pub(super) use host::{
     machine_id_lasts, no_shutdown_is_scheduled, nothing_inhibits, packages_are_installed, shutdown_is_known,
 };
 
-pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// A control plane of three members works while two of them do.
 const MEMBERS_NEEDED: usize = 2;
 /// If many nodes are not well, this many are named.
