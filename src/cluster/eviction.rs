@@ -8,6 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::error::{ApiError, Cause};
+use super::objects::BY;
 use super::paths;
 use crate::decide::{EvictionOutcome, EvictionRefusal, How, PodKey, Refuser};
 use crate::words;
@@ -36,7 +37,7 @@ pub(super) fn request(
     let eviction = json!({
         "apiVersion": "policy/v1",
         "kind": "Eviction",
-        "metadata": {"namespace": pod.namespace, "name": pod.name},
+        "metadata": {"namespace": pod.namespace, "name": pod.name, "labels": {BY: "agent"}},
         "deleteOptions": options,
     });
     Ok((Method::POST, format!("{path}/eviction{query}"), eviction))
@@ -115,10 +116,11 @@ mod tests {
     }
 
     #[test]
-    fn every_request_names_the_uid() {
+    fn every_request_names_the_uid_and_every_eviction_says_that_it_is_ours() {
         for how in [How::Evict, How::DryRun] {
             let (_, _, body) = request(&pod(), how, None).unwrap();
             assert_eq!(body["deleteOptions"]["preconditions"]["uid"], "u");
+            assert_eq!(body["metadata"]["labels"][BY], "agent");
             assert_eq!(body["deleteOptions"]["gracePeriodSeconds"], Value::Null);
             assert_eq!(body["deleteOptions"]["dryRun"].is_null(), how == How::Evict);
         }

@@ -36,6 +36,11 @@ pub(super) const TAINTS: &str = "rebootd.io/taints";
 pub(super) const HEARTBEAT: &str = "rebootd.io/heartbeat";
 pub(super) const REASON: &str = "rebootd.io/reason";
 pub(super) const REBOOTING: &str = "rebootd.io/rebooting";
+/// A label of slots that were taken back from a holder whose Node is gone, until the next claim. The policy that asks
+/// whether it is gone concerns only slots with it: it is asked once for each Node.
+pub(super) const RECLAIMED: &str = "rebootd.io/reclaimed";
+/// A label of our evictions: the policy that allows only pods of the own node concerns only evictions with it.
+pub(super) const BY: &str = "rebootd.io/by";
 /// On a slot: a person asks the holder to step back; the text says who.
 pub(super) const STEP_BACK: &str = "rebootd.io/step-back";
 /// Beside a stamp: the DaemonSets that were not ready then.

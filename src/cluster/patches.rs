@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::objects::{
     ALLOCATABLE, BOOT_ID, CLAIMED_AT, CORDON, HEARTBEAT, MACHINE_ID, NODE_UID, NONCE, POOL, REASON,
-    REBOOTING, REQUEST, STEP_BACK, TAINTS, UNREADY,
+    REBOOTING, RECLAIMED, REQUEST, STEP_BACK, TAINTS, UNREADY,
 };
 use super::slots::{format_quantities, format_seconds, format_stamp, format_taints, format_unready};
 use crate::decide::{
@@ -30,8 +30,12 @@ const CLAIMED: [&str; 12] = [
 ];
 
 pub(super) fn slot_patch(write: &SlotWrite, node: &str) -> Value {
+    let mut labels = json!({});
     let (mut annotations, spec) = match &write.change {
-        SlotChange::Claim(claim) => (claim_annotations(claim), json!({ "holderIdentity": node })),
+        SlotChange::Claim(claim) => {
+            labels = json!({ RECLAIMED: null });
+            (claim_annotations(claim), json!({ "holderIdentity": node }))
+        }
         SlotChange::Stamp(stamp) => {
             let unready = Some(format_unready(&stamp.unready)).filter(|text| !text.is_empty());
             let all = [
@@ -42,6 +46,9 @@ pub(super) fn slot_patch(write: &SlotWrite, node: &str) -> Value {
             (Map::from_iter(all.map(|(name, value)| (name.to_owned(), value))), json!({}))
         }
         SlotChange::Release { .. } | SlotChange::Free { .. } => {
+            if matches!(write.change, SlotChange::Free { .. }) {
+                labels = json!({ RECLAIMED: "true" });
+            }
             let nothing = CLAIMED.map(|name| (name.to_owned(), Value::Null));
             (Map::from_iter(nothing), json!({ "holderIdentity": null }))
         }
@@ -51,6 +58,7 @@ pub(super) fn slot_patch(write: &SlotWrite, node: &str) -> Value {
         "metadata": {
             "uid": write.uid,
             "resourceVersion": write.resource_version,
+            "labels": labels,
             "annotations": annotations,
         },
         "spec": spec,

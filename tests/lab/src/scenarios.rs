@@ -37,6 +37,7 @@ mod removal;
 mod requests;
 mod restart_in_drain;
 mod restless;
+mod rights;
 pub mod runner;
 mod signs;
 mod soft_reboot;
@@ -590,13 +591,13 @@ pub const ALL: &[Scenario] = &[
         run: |stage| Box::pin(admin_cordon_stays::run(stage)),
     },
     Scenario {
-        name: "slot_policy",
-        expects: "the cluster lets an agent free another's slot only where its Node is gone and it is not stamped",
-        hosts: hollow(2),
-        usual: 59,
-        limit: minutes(5),
+        name: "rights",
+        expects: "with a node's credential nothing is allowed but its own turn: each of over 140 acts is refused",
+        hosts: hollow(0),
+        usual: 40,
+        limit: minutes(4),
         long: false,
-        run: |stage| Box::pin(reclaim::policy(stage)),
+        run: |stage| Box::pin(rights::run(stage)),
     },
     Scenario {
         name: "release",

@@ -29,6 +29,11 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     kubectl.kubectl(&["annotate", "node", host.name(), &karpenter]).await?;
     kubectl.kubectl(&["taint", "node", host.name(), "lab=x:PreferNoSchedule"]).await?;
     stage.install(host, &format!("{CONFIG}{SHOWS}")).await?;
+    // As docs/rights.md says of a label that `[drain] labels` names.
+    let listed = r#"[{"op": "replace", "path": "/spec/variables/0/expression", "value":
+        "['node.kubernetes.io/exclude-from-external-load-balancers', 'example.com/maintenance']"}]"#;
+    let policy = ["patch", "validatingadmissionpolicy", "rebootd-nodes", "--type=json", "--patch", listed];
+    kubectl.kubectl(&policy).await?;
     stage.pods_on(host, 1, 0).await?;
 
     request_reboot(host).await?;

@@ -21,6 +21,7 @@ pub(crate) const JSON: &str = "application/json";
 #[derive(Clone)]
 pub(crate) struct Client {
     http: HttpsClient,
+    headers: Vec<(&'static str, String)>,
 }
 
 /// What the server said, be it yes or no.
@@ -43,7 +44,21 @@ impl Client {
     /// One that may what this identity may.
     pub(crate) fn of(control_plane: &ControlPlane, identity: &Identity) -> Result<Self> {
         let authority = fs::read_to_string(control_plane.pki.ca())?;
-        Ok(Self { http: https_client(&authority, Some(&identity.read()?))? })
+        Ok(Self { http: https_client(&authority, Some(&identity.read()?))?, headers: Vec::new() })
+    }
+
+    /// Whoever has this token.
+    pub(crate) fn with_token(control_plane: &ControlPlane, token: &str) -> Result<Self> {
+        let authority = fs::read_to_string(control_plane.pki.ca())?;
+        let headers = vec![("authorization", format!("Bearer {}", token.trim()))];
+        Ok(Self { http: https_client(&authority, None)?, headers })
+    }
+
+    /// The same, with one more header.
+    pub(crate) fn with(&self, header: &'static str, value: &str) -> Self {
+        let mut client = self.clone();
+        client.headers.push((header, value.to_owned()));
+        client
     }
 
     pub(crate) async fn get(&self, path: &str) -> Result<Value> {
@@ -76,12 +91,15 @@ impl Client {
         content_type: &str,
         body: String,
     ) -> Result<Answer> {
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", control_plane::server()))
             .header("accept", JSON)
-            .header("content-type", content_type)
-            .body(Full::new(Bytes::from(body)))?;
+            .header("content-type", content_type);
+        for (name, value) in &self.headers {
+            request = request.header(*name, value);
+        }
+        let request = request.body(Full::new(Bytes::from(body)))?;
         let answer = self.http.request(request).await.with_context(|| format!("{method} {path}"))?;
         let code = answer.status().as_u16();
         let retry_after = answer.headers().get("retry-after").and_then(|value| value.to_str().ok());

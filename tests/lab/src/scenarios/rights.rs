@@ -1,0 +1,244 @@
+//! What a node's credential may do in the cluster: every act of docs/rights.md is refused, and by whom; every write of
+//! a cycle, of a reclaim and of a renewal is allowed.
+
+mod acts;
+mod cluster;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use ::rebootd::access::{ApiAccess, Credential, PemSource, Secret};
+use ::rebootd::cluster::Api;
+use ::rebootd::decide::{
+    Claim, EvictionOutcome, How, NodeChange, NodeWrite, Outcome, PodKey, SignsWrite, SlotChange, SlotView,
+    SlotWrite, Stamp, Taints,
+};
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use super::stage::{SOON, Stage};
+use crate::control_plane;
+use crate::progress::say;
+use crate::simulated::client::{Answer, Client};
+use acts::{ACTS, Act, By};
+use cluster::{Cluster, HERE};
+
+/// A policy takes effect a moment after it was applied, and knows new objects a moment late.
+const IN_FORCE: Duration = Duration::from_secs(20);
+
+pub(super) async fn run(stage: &Stage) -> Result<()> {
+    let control_plane = &stage.lab.control_plane;
+    let admin = Client::new(control_plane, "lab-admin")?;
+    let cluster = Cluster::build(control_plane, &admin).await?;
+    say("two Nodes with their pods, slots and tokens are there");
+    let (mut refused, mut wrong) = (BTreeMap::<String, usize>::new(), Vec::new());
+    for (section, acts) in ACTS {
+        for act in *acts {
+            match is_refused(&cluster, act).await {
+                Ok(by) => *refused.entry(by).or_default() += 1,
+                Err(error) => wrong.push(format!("{section}: {}: {error:#}", act.what)),
+            }
+        }
+    }
+    for (by, count) in &refused {
+        say(format!("{count} acts are refused by {by}"));
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    cycle(stage, &cluster).await?;
+    policies_are_understood(stage).await
+}
+
+/// By whom.
+async fn is_refused(cluster: &Cluster, act: &Act) -> Result<String> {
+    let deadline = Instant::now() + IN_FORCE;
+    loop {
+        let answer = cluster.ask(&(act.ask)(cluster)).await?;
+        if is_by(act.by, &answer) {
+            return Ok(told(act.by));
+        }
+        if Instant::now() > deadline || (answer.code >= 400 && answer.code != 403) {
+            bail!("not refused by {}: {} {}", told(act.by), answer.code, answer.text);
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
+fn is_by(by: By, answer: &Answer) -> bool {
+    let message = answer.body["message"].as_str().unwrap_or_default();
+    match by {
+        By::Role => answer.code == 403 && message.contains(" cannot "),
+        By::Policy(name) => {
+            answer.code == 403 && message.contains(&format!("ValidatingAdmissionPolicy '{name}'"))
+        }
+        By::Login => answer.code == 401,
+    }
+}
+
+/// As docs/rights.md has it.
+fn told(by: By) -> String {
+    match by {
+        By::Role => "no role".to_owned(),
+        By::Policy(name) => format!("`{name}`"),
+        By::Login => "401".to_owned(),
+    }
+}
+
+/// All that a daemon writes, by its own adapter.
+async fn cycle(stage: &Stage, cluster: &Cluster) -> Result<()> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let access = ApiAccess {
+        server: control_plane::server(),
+        certificate_authority: PemSource::File(stage.lab.control_plane.pki.ca()),
+        credential: Credential::Token(Secret::new(cluster.token.clone())),
+    };
+    let mut agent = Agent { api: Api::new(access, HERE.to_owned()), writes: 0 };
+    agent.slot("gone", |_| SlotChange::Free { holder: "gone".to_owned() }).await?;
+    for slot in ["cycle", "gone"] {
+        agent.slot(slot, |_| SlotChange::Claim(Claim::default())).await?;
+        agent.slot(slot, |_| SlotChange::Claim(Claim { reason: "again".into(), ..Claim::default() })).await?;
+        let asked = ["get", "lease", slot, "-n", "rebootd", "-ojsonpath={.metadata.labels}"];
+        ensure!(
+            stage.lab.kubectl(&asked).await?.trim() == r#"{"rebootd.io/pool":"worker"}"#,
+            "{slot}: the mark of the reclaim stays"
+        );
+        agent.node(NodeChange::Cordon { why: "a new kernel".into() }, true).await?;
+        agent.evict(cluster, How::DryRun).await?;
+        let stamp = Stamp {
+            boot_id: "b".repeat(32),
+            attempt: 1,
+            at: Duration::from_secs(1),
+            unready: BTreeSet::new(),
+            request: None,
+        };
+        agent.slot(slot, |_| SlotChange::Stamp(stamp.clone())).await?;
+        agent.node(NodeChange::Uncordon { because: None }, false).await?;
+        agent.node(NodeChange::Confirm { in_turn: false }, false).await?;
+        agent.slot(slot, |_| SlotChange::Release { because: None }).await?;
+    }
+    agent.evict(cluster, How::Evict).await?;
+    let client = Client::with_token(&stage.lab.control_plane, &cluster.token)?;
+    let object = json!({ "kind": "Node", "apiVersion": "v1", "name": HERE, "uid": cluster.uid(HERE) });
+    let spec = json!({ "boundObjectRef": object, "expirationSeconds": 86400 });
+    let path = "/api/v1/namespaces/rebootd/serviceaccounts/rebootd/token";
+    let renewed = client.post(path, &json!({ "spec": spec })).await?;
+    let renewed = renewed["status"]["token"].as_str().context("no token")?;
+    let client = Client::with_token(&stage.lab.control_plane, renewed)?;
+    let review = json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview" });
+    let review = client.post("/apis/authentication.k8s.io/v1/selfsubjectreviews", &review).await?;
+    let extra = &review["status"]["userInfo"]["extra"];
+    ensure!(extra["authentication.kubernetes.io/node-name"][0] == HERE, "the new token is bound to: {extra}");
+    say("a reclaim, two cycles and a renewal are allowed");
+    Ok(())
+}
+
+struct Agent {
+    api: Api,
+    writes: usize,
+}
+
+impl Agent {
+    async fn slot(&mut self, name: &str, change: impl Fn(&SlotView) -> SlotChange) -> Result<()> {
+        let slots = self.api.slots().await?;
+        let slot = slots.iter().find(|slot| slot.name == name).context("no such slot")?;
+        self.writes += 1;
+        let write = SlotWrite {
+            slot: slot.name.clone(),
+            uid: slot.uid.clone(),
+            resource_version: slot.resource_version.clone(),
+            nonce: format!("rights-{}", self.writes),
+            change: change(slot),
+        };
+        let outcome = self.api.write_slot(&write).await;
+        ensure!(outcome == Outcome::Answered, "{:?}: {outcome:?}", write.change);
+        Ok(())
+    }
+
+    /// With every sign that the daemon may set. The controllers write the Node as well.
+    async fn node(&mut self, change: NodeChange, in_turn: bool) -> Result<()> {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let node = self.api.node().await?.context("no Node")?;
+            let sign = |name: &str| (name.to_owned(), in_turn.then(|| "true".to_owned()));
+            self.writes += 1;
+            let write = NodeWrite {
+                uid: node.uid,
+                resource_version: node.resource_version,
+                nonce: format!("rights-{}", self.writes),
+                pool: "worker".to_owned(),
+                fulfils_request: true,
+                signs: SignsWrite {
+                    labels: BTreeMap::from([
+                        sign("rebootd.io/waiting"),
+                        sign("node.kubernetes.io/exclude-from-external-load-balancers"),
+                    ]),
+                    annotations: BTreeMap::from([
+                        sign("rebootd.io/added"),
+                        sign("cluster-autoscaler.kubernetes.io/scale-down-disabled"),
+                        sign("karpenter.sh/do-not-disrupt"),
+                    ]),
+                    taints: Some(Taints { waiting: in_turn, others: node.taints }),
+                },
+                change: change.clone(),
+            };
+            match self.api.write_node(&write).await {
+                Outcome::Answered => return Ok(()),
+                Outcome::Refused { conflict: true, .. } if Instant::now() < deadline => {}
+                outcome => bail!("{change:?}: {outcome:?}"),
+            }
+        }
+    }
+
+    async fn evict(&mut self, cluster: &Cluster, how: How) -> Result<()> {
+        let name = "pod-here";
+        let pod = PodKey { namespace: "tenant".into(), name: name.into(), uid: cluster.uid(name).to_owned() };
+        let outcome = self.api.eviction(&pod, how, None).await;
+        ensure!(outcome == EvictionOutcome::Granted, "{how:?}: {outcome:?}");
+        Ok(())
+    }
+}
+
+/// The controller manager looks over the expressions of all policies.
+async fn policies_are_understood(stage: &Stage) -> Result<()> {
+    let deadline = Instant::now() + SOON;
+    loop {
+        let all = stage.lab.control_plane.kubectl_json(&["get", "validatingadmissionpolicies"]).await?;
+        let items = all["items"].as_array().context("no policies")?;
+        let warned = items.iter().find(|policy| {
+            policy["status"]["typeChecking"]["expressionWarnings"]
+                .as_array()
+                .is_some_and(|warnings| !warnings.is_empty())
+        });
+        if let Some(policy) = warned {
+            bail!("{}: {}", policy["metadata"]["name"], policy["status"]);
+        }
+        if items.iter().all(|policy| !policy["status"]["observedGeneration"].is_null()) {
+            say(format!("all {} policies are understood", items.len()));
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "nobody has looked at the policies");
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn docs_rights_has_every_act_and_who_refuses_it() {
+        let path = cluster::manifests().ancestors().nth(5).unwrap().join("docs/rights.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let mut expected = String::new();
+        for (section, acts) in ACTS {
+            expected.push_str(&format!("\n| {section} | refused by |\n|---|---|\n"));
+            for act in *acts {
+                expected.push_str(&format!("| {} | {} |\n", act.what, told(act.by)));
+            }
+        }
+        for table in expected.split("\n\n") {
+            assert!(text.contains(table.trim()), "docs/rights.md should have:\n{expected}");
+        }
+        assert!(ACTS.iter().map(|(_, acts)| acts.len()).sum::<usize>() >= 60);
+    }
+}
