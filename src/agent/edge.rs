@@ -12,10 +12,11 @@ use super::journal::{self, Journal};
 use super::sources::{Sources, sleep};
 use super::watches::Watches;
 use crate::cluster::{Api, ApiError};
+use crate::decide::settings::Mode;
 use crate::decide::{
-    AfterReadings, Decision, Effect, Event, Eviction, EvictionOutcome, Failure, Hook, How, Memory,
-    NodeChange, NodeWrite, Now, Outcome, Part, Parts, PodKey, Settings, SlotWrite, World, budget_namespaces,
-    clock_matters, holders, refusing_budgets, requests,
+    AfterReadings, Confinement, Decision, Effect, Event, Eviction, EvictionOutcome, Failure, Hook, How,
+    Memory, NodeChange, NodeWrite, Now, Outcome, Part, Parts, PodKey, Settings, SlotView, SlotWrite, World,
+    budget_namespaces, clock_matters, holders, refusing_budgets, requests,
 };
 use crate::host::logind::{Bus, told};
 use crate::host::packages::{self, HalfInstalled};
@@ -24,6 +25,11 @@ use crate::report::systemd;
 
 /// An idle daemon keeps neither connections nor the memory that they take.
 const DISCONNECT_WHEN_WAITING_LONGER_THAN: Duration = Duration::from_secs(30);
+
+/// How often is tried whether policies confine our credential: when they do, and when they do not or it is not known.
+/// Only with a look that comes anyway.
+const CONFINEMENT_HOLDS: Duration = Duration::from_secs(24 * 60 * 60);
+const CONFINEMENT_AGAIN: Duration = Duration::from_secs(60);
 
 /// Where a daemon keeps its memory and publishes its status. The one-shot `step-back` does neither.
 #[derive(Debug, Clone, Default)]
@@ -50,6 +56,8 @@ pub struct DaemonEdge {
     /// This host's name when the configuration was last read.
     host_name: String,
     packages: HalfInstalled,
+    /// When is tried again whether policies confine our credential, in time since boot.
+    confinement_due: Duration,
 }
 
 /// An eviction that was asked for.
@@ -75,6 +83,7 @@ impl DaemonEdge {
             is_ready: false,
             host_name: host_name(),
             packages: HalfInstalled::default(),
+            confinement_due: Duration::ZERO,
             configuration,
         })
     }
@@ -118,7 +127,11 @@ impl DaemonEdge {
                     labels.and_then(|labels| self.configuration.labels_seen(&labels, policy_is_known));
                 [Event::Node(failed(node))].into_iter().chain(policy).collect()
             }
-            Part::Slots => vec![Event::Slots(failed(api.slots().await))],
+            Part::Slots => {
+                let slots = failed(api.slots().await);
+                let confinement = self.read_confinement(api, slots.as_deref().ok(), world).await;
+                [Event::Slots(slots)].into_iter().chain(confinement).collect()
+            }
             Part::Holders => {
                 let mut events = Vec::new();
                 for name in holders(world, settings) {
@@ -139,6 +152,26 @@ impl DaemonEdge {
             }
             Part::Annotations => vec![],
         }
+    }
+
+    /// Not while only observing: then nothing is sent that could be a write.
+    async fn read_confinement(
+        &mut self,
+        api: &mut Api,
+        slots: Option<&[SlotView]>,
+        world: &World,
+    ) -> Option<Event> {
+        let now = clock::now().boot;
+        let observes = self.settings().mode == Mode::Observe || world.step_back;
+        let uid = world.cluster.node.current().and_then(Option::as_ref).map(|node| node.uid.clone());
+        let (Some(slots), Some(uid), false) = (slots, uid, observes || now < self.confinement_due) else {
+            return None;
+        };
+        systemd::alive();
+        let read = api.confinement(&uid, slots).await.map_err(|error| error.to_string());
+        let holds = matches!(read, Ok(Confinement::Confined | Confinement::OtherAccount));
+        self.confinement_due = now + if holds { CONFINEMENT_HOLDS } else { CONFINEMENT_AGAIN };
+        Some(Event::Confinement(read))
     }
 
     /// A policy that we may not read closes a gate, like one that cannot be understood. If the server does not
@@ -201,6 +234,7 @@ impl DaemonEdge {
                 self.sources = Sources::new(&self.configuration.settings.host);
                 self.api = api(&self.configuration.settings);
                 self.watches = Watches::default();
+                self.confinement_due = Duration::ZERO;
                 let mut events = vec![Event::Configuration(None), Event::Reloaded];
                 events.extend(self.read_requests());
                 events

@@ -23,9 +23,9 @@ use crate::decide::{
 };
 use crate::words::{NOTE, words};
 
-const MERGE_PATCH: &str = "application/merge-patch+json";
+pub(super) const MERGE_PATCH: &str = "application/merge-patch+json";
 const APPLY_PATCH: &str = "application/apply-patch+yaml";
-const JSON: &str = "application/json";
+pub(super) const JSON: &str = "application/json";
 /// If an eviction conflicts, the server retries it for 10 s; it gives up on any request after 34 s.
 const EVICTION_TIMEOUT: Duration = Duration::from_secs(40);
 

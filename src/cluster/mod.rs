@@ -3,6 +3,7 @@
 mod api;
 mod checks;
 mod client;
+mod confinement;
 mod error;
 mod eviction;
 mod objects;

@@ -10,6 +10,8 @@ use crate::words::{NOTE, words};
 pub(super) const NODES: &str = "/api/v1/nodes";
 /// The pods of all namespaces.
 pub(super) const PODS: &str = "/api/v1/pods";
+/// Who the API server takes us for.
+pub(super) const SELF_REVIEW: &str = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
 
 /// Characters that RFC 3986 allows unescaped anywhere stay as they are, and so does the colon, which names a
 /// service's port; all others are escaped.
@@ -18,6 +20,11 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 /// A Node.
 pub(super) fn node(name: &str) -> Result<String, ApiError> {
     Ok(format!("{NODES}/{}", segment(name)?))
+}
+
+/// Tokens of the agents' account.
+pub(super) fn own_token() -> String {
+    format!("/api/v1/namespaces/{NAMESPACE}/serviceaccounts/rebootd/token")
 }
 
 /// All slots.

@@ -119,6 +119,7 @@ fn nothing_configured_gives_the_defaults() {
             foreign_cordon: ForeignCordon::Wait,
             control_plane_labels: vec![],
             require_installed_packages: true,
+            require_policies: false,
             query: None,
             sessions: None,
             require_synchronized_clock: true,

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{
-    AfterReadings, Answer, Budget, Effect, EvictionOutcome, Hook, HookUnit, How, Inhibitor, Kernel,
-    KubeletLease, Names, NodeView, Others, PodKey, PodView, Reads, ScheduledShutdown, SlotView, Source,
+    AfterReadings, Answer, Budget, Confinement, Effect, EvictionOutcome, Hook, HookUnit, How, Inhibitor,
+    Kernel, KubeletLease, Names, NodeView, Others, PodKey, PodView, Reads, ScheduledShutdown, SlotView,
+    Source,
 };
 
 /// The object that a write is sent to, by uid.
@@ -105,6 +106,8 @@ pub enum Event {
     Node(Result<Option<NodeView>, Failure>),
     /// The slots were read.
     Slots(Result<Vec<SlotView>, Failure>),
+    /// Whether policies confine this node's credential was tried.
+    Confinement(Result<Confinement, String>),
     /// Whether the Node of a slot's holder exists was read.
     Holder {
         /// The Node's name.

@@ -103,6 +103,17 @@ pub struct NewerKernel {
     pub since: Option<Duration>,
 }
 
+/// Whether the cluster confines this node's credential to what is the node's own: its turn, its Node, its pods.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Confinement {
+    /// The policies that were tried are in force.
+    Confined,
+    /// The credential is of another account than the one that the policies concern.
+    OtherAccount,
+    /// These policies are not in force.
+    Missing(Vec<&'static str>),
+}
+
 /// An inhibitor on shutdown, as logind lists it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Inhibitor {

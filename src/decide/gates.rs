@@ -104,7 +104,7 @@ const fn may_yield(word: Yielding, gate: Gate) -> Gate {
 }
 
 /// All gates before a reboot, in the order in which they are reported. A gate that cannot be read is closed.
-pub static GATES: [Gate; 35] = {
+pub static GATES: [Gate; 36] = {
     use AbortReason::{ForeignCordon, Frozen, Held, Paused, RecordNotKept, WindowClosed};
     use MidTurn::{GoOn, Undo, Wait};
     use Moment::{Boot, Call, Claim, Cordon, Deadline, Node, Others, People, Pods, Request, Slot, Turn};
@@ -151,6 +151,7 @@ pub static GATES: [Gate; 35] = {
         of_host("inhibitors", HOST, Wait, ask::nothing_inhibits),
         of_host("logind's permission", HOST, Wait, ask::logind_lets_us),
         of_host("hooks", &[Claim], GoOn, ask::hooks_can_be_started),
+        look_again(TROUBLE_LOOK, gate("`require_policies`", &[Node], GoOn, ask::policies_are_in_force)),
         gate("removal", &[Node, Turn, Deadline], Wait, ask::node_stays),
         gate("cordon of somebody else", &[Node], Undo(ForeignCordon), ask::nobody_else_has_cordoned),
         look_again(TROUBLE_LOOK, gate("boot", &[Boot], GoOn, ask::boot_is_reported)),

@@ -76,6 +76,7 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
             take(world, result, |cluster| &mut cluster.slots);
             last_reboot::slots_read(world);
         }
+        Event::Confinement(result) => cluster.confinement.take(result),
         Event::Holder { name, exists: Ok(exists) } => {
             reclaim::holder_read(cluster, &name, exists, now.boot);
         }

@@ -12,7 +12,7 @@ use super::last_reboot::{self, DAY};
 use super::settings::{DrainMode, ForeignCordon, Settings};
 use super::windows::Closed as Shut;
 use super::world::World;
-use super::{Judgement, Names, Reason};
+use super::{Confinement, Judgement, Names, Reason};
 
 pub(super) use asked::{Asked, Closed};
 use asked::{closed, read, shut};
@@ -99,6 +99,29 @@ pub(super) fn window_is_long_enough(asked: &Asked<'_>) -> Vec<Closed> {
     let reason =
         left.map(|left| shut(Reason::WindowEndsSoon { left, needed }, Some(asked.world.now.boot + left)));
     reason.into_iter().collect()
+}
+
+/// Why the cluster does not confine this node's credential, where it should.
+pub(super) fn unconfined(world: &World) -> Option<Reason> {
+    let Some(Confinement::Missing(policies)) = world.cluster.confinement.current() else { return None };
+    Some(Reason::PoliciesNotInForce { why: format!("{} not in force", policies.join(", ")) })
+}
+
+pub(super) fn policies_are_in_force(asked: &Asked<'_>) -> Vec<Closed> {
+    if !asked.settings.gates.require_policies {
+        return vec![];
+    }
+    let reason = match read("whether the policies are in force", &asked.world.cluster.confinement) {
+        Ok(Confinement::Confined) => None,
+        Ok(Confinement::Missing(_)) => unconfined(asked.world),
+        Ok(Confinement::OtherAccount) => {
+            let why = "it is not of the service account rebootd, and `require_policies` is on in [gates]"
+                .to_owned();
+            Some(Reason::PoliciesNotInForce { why })
+        }
+        Err(reason) => Some(reason),
+    };
+    reason.map(closed).into_iter().collect()
 }
 
 // ---- what keeps a node from rebooting too soon or too often ----

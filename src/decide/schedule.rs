@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::gates::Moment;
 use super::overdue::{Overdue, relaxed};
 use super::phase;
-use super::questions::Asked;
+use super::questions::{self, Asked};
 use super::requests::Requests;
 use super::settings::{Mode, Settings};
 use super::wish::{GATE_LOOK, WAITING_LOOK, Wish};
@@ -65,7 +65,8 @@ fn allow(world: &World, settings: &Settings, mut wish: Wish) -> Decision {
     let acting = wish.effect.is_some();
     let next = next_step(world, settings, &mut wish);
     let configuration = world.host.configuration.clone().map(|why| Reason::ConfigurationUnreadable { why });
-    let notes = Requests::of(world, settings).notes().into_iter().chain(configuration);
+    let unconfined = questions::unconfined(world);
+    let notes = Requests::of(world, settings).notes().into_iter().chain(configuration).chain(unconfined);
     let notes = notes.filter(|note| !wish.reasons.contains(note));
     let notes: Vec<Reason> = notes.collect();
     wish.reasons.extend(notes);

@@ -223,6 +223,8 @@ table! {
         pub sessions: Option<Duration> = None,
         /// Whether a host with half-installed packages waits.
         pub require_installed_packages: bool = true,
+        /// Whether nothing is claimed unless policies confine this node's credential.
+        pub require_policies: bool = false,
         /// Whether windows and freezes need a clock that is synchronised.
         pub require_synchronized_clock: bool = true,
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::drain::DrainState;
 use super::health::Health;
 use super::{
-    AbortReason, AfterReadings, Budget, Hook, HookRun, HookUnit, Inhibitor, Kernel, Names, NodeView, Now,
-    Others, Parts, PodView, Reading, Request, ScheduledShutdown, SlotView, Source, Target,
+    AbortReason, AfterReadings, Budget, Confinement, Hook, HookRun, HookUnit, Inhibitor, Kernel, Names,
+    NodeView, Now, Others, Parts, PodView, Reading, Request, ScheduledShutdown, SlotView, Source, Target,
 };
 
 /// A write to a slot or the Node may rest on a look that ended at most this long ago.
@@ -93,6 +93,8 @@ pub struct Cluster {
     /// Somebody has paused the fleet, with these words. It is read together with the slots and as current as they
     /// are.
     pub pause: Option<String>,
+    /// Whether policies confine this node's credential.
+    pub confinement: Reading<Confinement>,
     /// The other nodes.
     pub others: Reading<Others>,
     /// Whether the fleet's policy is understood; what it says is in the settings. Not current until it has been read,

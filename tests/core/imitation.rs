@@ -66,6 +66,8 @@ pub struct Host {
     pub scheduled: Option<ScheduledShutdown>,
     pub kernel: Kernel,
     pub half_installed: Names,
+    /// Whether policies confine its credential, where that is tried.
+    pub confinement: Option<Result<Confinement, String>>,
     /// Why nothing can be written to the disk.
     pub disk_failure: Option<String>,
     /// What is written to the disk is gone after each boot.
@@ -304,7 +306,11 @@ impl Edge for At<'_> {
             Part::Alerts => Event::Alerts(failed(&host.alerts)),
             Part::After => Event::After(host.after.clone()),
             Part::Node => Event::Node(Ok((!host.node_gone).then(|| host.node.clone()))),
-            Part::Slots => Event::Slots(Ok(self.cluster.slots.clone())),
+            Part::Slots => {
+                let confinement = host.confinement.clone().map(Event::Confinement);
+                let slots = Event::Slots(Ok(self.cluster.slots.clone()));
+                return [slots].into_iter().chain(confinement).collect();
+            }
             Part::Holders => return self.holders(world),
             Part::Kubelet => Event::Kubelet(Ok(KubeletLease {
                 renewed: host.renewals.to_string(),
@@ -444,6 +450,7 @@ impl Cluster {
                 livepatched: Ok(false),
                 kernel: Kernel { running: "6.1.0-40-amd64".into(), ..Kernel::default() },
                 half_installed: Names::default(),
+                confinement: None,
                 disk_failure: None,
                 forgets: false,
                 image: Memory::default(),
