@@ -103,7 +103,7 @@ pub(super) fn window_is_long_enough(asked: &Asked<'_>) -> Vec<Closed> {
 
 /// Why the cluster does not confine this node's credential, where it should.
 pub(super) fn unconfined(world: &World) -> Option<Reason> {
-    let Some(Confinement::Missing(policies)) = world.cluster.confinement.current() else { return None };
+    let Some(Confinement::Missing(policies)) = world.cluster.confinement.last() else { return None };
     Some(Reason::PoliciesNotInForce { why: format!("{} not in force", policies.join(", ")) })
 }
 
