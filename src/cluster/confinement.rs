@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::api::{Api, JSON, MERGE_PATCH};
 use super::error::ApiError;
-use super::objects::POOL;
+use super::objects::{BY, NAMESPACE, POOL};
 use super::paths::{self, with};
 use crate::decide::{Confinement, SlotView};
 
@@ -16,6 +16,16 @@ use crate::decide::{Confinement, SlotView};
 const ACCOUNT: &str = "system:serviceaccount:rebootd:rebootd";
 /// A second longer than a token may be valid.
 const TOO_LONG: u64 = 24 * 60 * 60 + 1;
+/// No pod has this name, and policies-evictions.yaml refuses to evict one of this name.
+const NO_POD: &str = "none.rebootd.io";
+
+/// Something that a policy has to refuse.
+struct Act {
+    policy: &'static str,
+    request: (Method, String, &'static str, Value),
+    /// What the server answers where no policy refuses it.
+    otherwise: u16,
+}
 
 #[derive(Deserialize)]
 struct Review {
@@ -34,8 +44,7 @@ struct UserInfo {
 }
 
 impl Api {
-    /// Finds out whether the policies are in force. What they concern besides pods is tried once each; `slots` are those
-    /// just read, `uid` is that of the own Node.
+    /// Finds out whether the policies are in force; `slots` are those just read, `uid` is that of the own Node.
     pub async fn confinement(&mut self, uid: &str, slots: &[SlotView]) -> Result<Confinement, ApiError> {
         let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
         let review: Review = self.try_write(Method::POST, paths::SELF_REVIEW, JSON, review).await?;
@@ -43,45 +52,64 @@ impl Api {
             return Ok(Confinement::OtherAccount);
         }
         let mut missing = Vec::new();
-        let label = json!({"metadata": {"labels": {"not-of-rebootd": "true"}}});
-        let node = paths::node(&self.node)?;
-        if !self.is_refused(Method::PATCH, &node, MERGE_PATCH, label).await? {
-            missing.push("rebootd-nodes");
-        }
-        if let Some(slot) = slots.first() {
-            let pool = json!({"metadata": {"labels": {POOL: "another"}}});
-            if !self.is_refused(Method::PATCH, &paths::slot(&slot.name)?, MERGE_PATCH, pool).await? {
-                missing.push("rebootd-slots");
+        for act in self.acts(uid, slots)? {
+            let policy = act.policy;
+            if !self.is_refused(act).await? {
+                missing.push(policy);
             }
         }
-        // Not a dry run's answer but a token; it is dropped. Without the right to get one there is nothing to confine.
-        let bound = json!({"kind": "Node", "apiVersion": "v1", "name": self.node, "uid": uid});
+        Ok(if missing.is_empty() { Confinement::Confined } else { Confinement::Missing(missing) })
+    }
+
+    /// What each policy has to refuse. None of it takes effect where no policy does.
+    fn acts(&self, uid: &str, slots: &[SlotView]) -> Result<Vec<Act>, ApiError> {
+        let label = json!({"metadata": {"labels": {"not-of-rebootd": "true"}}});
+        let node = (Method::PATCH, paths::node(&self.node)?, MERGE_PATCH, label);
+        let mut acts = vec![Act { policy: "rebootd-nodes", request: node, otherwise: 200 }];
+        if let Some(slot) = slots.first() {
+            let pool = json!({"metadata": {"labels": {POOL: "another"}}});
+            let slot = (Method::PATCH, paths::slot(&slot.name)?, MERGE_PATCH, pool);
+            acts.push(Act { policy: "rebootd-slots", request: slot, otherwise: 200 });
+        }
+        // The one without a mark and a uid, the other with both.
+        let evictions = [
+            ("rebootd-evictions", json!({}), json!({})),
+            ("rebootd-evictions-here", json!({BY: "agent"}), json!({"preconditions": {"uid": uid}})),
+        ];
+        for (policy, labels, options) in evictions {
+            let eviction = json!({
+                "apiVersion": "policy/v1",
+                "kind": "Eviction",
+                "metadata": {"namespace": NAMESPACE, "name": NO_POD, "labels": labels},
+                "deleteOptions": options,
+            });
+            let path = format!("{}/eviction", paths::pod(NAMESPACE, NO_POD)?);
+            acts.push(Act { policy, request: (Method::POST, path, JSON, eviction), otherwise: 404 });
+        }
+        // Here a dry run gives a token that is as good as any other. This request never gives one: no Node has that
+        // version, which the server finds out after it has asked the policies.
+        let bound = json!({"kind": "Node", "apiVersion": "rebootd.io/v1", "name": self.node, "uid": uid});
         let token = json!({
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenRequest",
             "spec": {"boundObjectRef": bound, "expirationSeconds": TOO_LONG},
         });
-        match self.is_refused(Method::POST, &paths::own_token(), JSON, token).await {
-            Ok(true) | Err(ApiError::Status { code: 403, .. }) => {}
-            Ok(false) => missing.push("rebootd-tokens"),
-            Err(error) => return Err(error),
-        }
-        Ok(if missing.is_empty() { Confinement::Confined } else { Confinement::Missing(missing) })
+        let token = (Method::POST, paths::own_token(), JSON, token);
+        acts.push(Act { policy: "rebootd-tokens", request: token, otherwise: 400 });
+        Ok(acts)
     }
 
-    /// Whether a policy refuses this; any other refusal is an error.
-    async fn is_refused(
-        &mut self,
-        method: Method,
-        path: &str,
-        content_type: &'static str,
-        body: Value,
-    ) -> Result<bool, ApiError> {
-        match self.try_write::<IgnoredAny>(method, path, content_type, body).await {
+    /// Whether a policy refuses this.
+    async fn is_refused(&mut self, act: Act) -> Result<bool, ApiError> {
+        let (method, path, content_type, body) = act.request;
+        match self.try_write::<IgnoredAny>(method, &path, content_type, body).await {
             Ok(_) => Ok(false),
             Err(ApiError::Status { message, .. }) if message.contains("ValidatingAdmissionPolicy") => {
                 Ok(true)
             }
+            Err(ApiError::Status { code, .. }) if code == act.otherwise => Ok(false),
+            // Without the right to get a token there is nothing to confine.
+            Err(ApiError::Status { code: 403, .. }) if act.policy == "rebootd-tokens" => Ok(true),
             Err(error) => Err(error),
         }
     }

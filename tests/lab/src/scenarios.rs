@@ -593,9 +593,9 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "rights",
         expects: "with a node's credential nothing is allowed but its own turn: each of over 140 acts is refused",
-        hosts: hollow(0),
-        usual: 40,
-        limit: minutes(4),
+        hosts: hollow(1),
+        usual: 90,
+        limit: minutes(6),
         long: false,
         run: |stage| Box::pin(rights::run(stage)),
     },

@@ -3,6 +3,7 @@
 
 mod acts;
 mod cluster;
+mod in_force;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -46,7 +47,8 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     cycle(stage, &cluster).await?;
-    policies_are_understood(stage).await
+    policies_are_understood(stage).await?;
+    in_force::run(stage).await
 }
 
 /// By whom.
@@ -68,8 +70,9 @@ fn is_by(by: By, answer: &Answer) -> bool {
     let message = answer.body["message"].as_str().unwrap_or_default();
     match by {
         By::Role => answer.code == 403 && message.contains(" cannot "),
-        By::Policy(name) => {
-            answer.code == 403 && message.contains(&format!("ValidatingAdmissionPolicy '{name}'"))
+        By::Policy(policies) => {
+            let names = |name: &&str| message.contains(&format!("ValidatingAdmissionPolicy '{name}'"));
+            answer.code == 403 && policies.iter().any(names)
         }
         By::Login => answer.code == 401,
     }
@@ -79,7 +82,7 @@ fn is_by(by: By, answer: &Answer) -> bool {
 fn told(by: By) -> String {
     match by {
         By::Role => "no role".to_owned(),
-        By::Policy(name) => format!("`{name}`"),
+        By::Policy(policies) => format!("`{}`", policies.join("`, `")),
         By::Login => "401".to_owned(),
     }
 }

@@ -10,8 +10,8 @@ use crate::simulated::client::{APPLY, JSON, MERGE, STRATEGIC};
 pub(super) enum By {
     /// No role grants it.
     Role,
-    /// This policy.
-    Policy(&'static str),
+    /// One of these policies. Where several refuse, the API server names any of them.
+    Policy(&'static [&'static str]),
     /// The API server does not accept the credential.
     Login,
 }
@@ -186,13 +186,14 @@ fn container() -> Value {
     json!({ "name": "c", "image": "i", "securityContext": { "privileged": true } })
 }
 
-const NODES: By = By::Policy("rebootd-nodes");
-const OF_SLOTS: By = By::Policy("rebootd-slots");
-const HOLDERS: By = By::Policy("rebootd-holders");
-const EVICTIONS: By = By::Policy("rebootd-evictions");
-const EVICTIONS_HERE: By = By::Policy("rebootd-evictions-here");
-const DELETIONS: By = By::Policy("rebootd-deletions");
-const TOKENS: By = By::Policy("rebootd-tokens");
+const NODES: By = By::Policy(&["rebootd-nodes"]);
+const OF_SLOTS: By = By::Policy(&["rebootd-slots"]);
+const HOLDERS: By = By::Policy(&["rebootd-holders"]);
+const EVICTIONS: By = By::Policy(&["rebootd-evictions"]);
+const EVICTIONS_HERE: By = By::Policy(&["rebootd-evictions-here"]);
+const ALL_EVICTIONS: By = By::Policy(&["rebootd-evictions", "rebootd-evictions-here"]);
+const DELETIONS: By = By::Policy(&["rebootd-deletions"]);
+const TOKENS: By = By::Policy(&["rebootd-tokens"]);
 
 /// Sections of the document, each with its acts.
 pub(super) const ACTS: &[(&str, &[Act])] = &[
@@ -451,7 +452,7 @@ const PODS: &[Act] = &[
     act("evict one of its own by the uid of another", EVICTIONS_HERE, |cluster| {
         evict("pod-here", cluster.uid("pod-there"))
     }),
-    act("evict one of its own without a uid", EVICTIONS, |_| {
+    act("evict one of its own without a uid", ALL_EVICTIONS, |_| {
         post(&(pod("pod-here") + "/eviction"), eviction("pod-here", json!({})))
     }),
     act("evict one of its own without a grace period", EVICTIONS, |cluster| {
@@ -460,7 +461,7 @@ const PODS: &[Act] = &[
     act("evict one of its own with a negative grace period", EVICTIONS, |cluster| {
         evict_with(cluster, json!({ "gracePeriodSeconds": -1 }))
     }),
-    act("evict one with a token that is bound to nothing", EVICTIONS, |cluster| {
+    act("evict one with a token that is bound to nothing", ALL_EVICTIONS, |cluster| {
         evict("pod-here", cluster.uid("pod-here")).with(Who::Unbound)
     }),
     act("delete one of its own", By::Role, |_| delete(pod("pod-here"))),

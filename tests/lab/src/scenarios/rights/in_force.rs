@@ -1,0 +1,53 @@
+//! A daemon finds out that policies are not in force, and that they are again; where it is told to, it claims nothing
+//! until then. No try gives a token.
+
+use anyhow::{Result, ensure};
+
+use super::cluster::manifests;
+use crate::audit::{self, Filter};
+use crate::progress::say;
+use crate::scenarios::stage::{CONFIG, CYCLE, SOON, Stage, request_reboot};
+use crate::scenarios::status::{Status, wait_status};
+use crate::scenarios::verdict;
+
+const REASON: &str = "policies-not-in-force";
+const ALL: &[&str] =
+    &["rebootd-nodes, rebootd-slots, rebootd-evictions, rebootd-evictions-here, rebootd-tokens not in force"];
+
+pub(super) async fn run(stage: &Stage) -> Result<()> {
+    let (host, kubectl) = (stage.host(1), &stage.lab.control_plane);
+    stage.install_alone(host, CONFIG).await?;
+    let confined = |status: &Status| status.phase == "idle" && status.reason(REASON).is_none();
+    wait_status(host, "confined", confined, SOON).await?;
+
+    let evictions = manifests().join("policies-evictions.yaml").display().to_string();
+    let all = manifests().join("policies.yaml").display().to_string();
+    kubectl.kubectl(&["delete", "-f", &evictions]).await?;
+    host.run_ok(&["systemctl", "restart", "rebootd"]).await?;
+    let here = |status: &Status| status.says(REASON, &["credential: rebootd-evictions-here not in force"]);
+    wait_status(host, "without one policy", here, SOON).await?;
+    kubectl.kubectl(&["delete", "-f", &all]).await?;
+    host.run_ok(&["systemctl", "restart", "rebootd"]).await?;
+    wait_status(host, "without policies", |status| status.says(REASON, ALL), SOON).await?;
+
+    host.write_file("/etc/rebootd/config.toml", format!("{CONFIG}[gates]\nrequire_policies = true\n"))
+        .await?;
+    host.run_ok(&["systemctl", "reload", "rebootd"]).await?;
+    request_reboot(host).await?;
+    let waits = |status: &Status| status.phase == "waiting" && status.says(REASON, ALL);
+    wait_status(host, "waiting for policies", waits, SOON).await?;
+    verdict::holds_nothing(stage, host.name())?;
+    kubectl.apply_directory(&manifests()).await?;
+    // The next try comes by itself.
+    host.wait_boot_number(2, CYCLE).await?;
+    verdict::settled(stage, host).await?;
+    wait_status(host, "confined again", confined, SOON).await?;
+
+    let tokens = Filter::new().user_agent("rebootd/").verb("create").resource("serviceaccounts/token");
+    let tries = audit::requests(&kubectl.audit_log(), &tokens)?;
+    say(format!("{} tries to get a token that must be refused", tries.len()));
+    let answers: Vec<u16> = tries.iter().map(|request| request.status).collect();
+    ensure!(answers.contains(&400) && answers.contains(&403), "{answers:?}");
+    ensure!(answers.iter().all(|status| [400, 403].contains(status)), "a try gave a token: {answers:?}");
+    Ok(())
+}
