@@ -3,6 +3,7 @@
 pub mod drain;
 pub mod faults;
 pub mod idle;
+pub mod rights;
 pub mod rollout;
 
 use std::collections::BTreeMap;

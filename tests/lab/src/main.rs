@@ -66,6 +66,8 @@ enum Benchmark {
     Idle(bench::idle::Options),
     /// rebootd's drain against that of kubectl, on the same pods.
     Drain(bench::drain::Options),
+    /// What the policies cost a claim and an eviction in a large cluster.
+    Rights(bench::rights::Options),
     /// Whether the promises hold while a thousand things go wrong.
     Faults(bench::faults::Options),
 }
@@ -189,6 +191,7 @@ async fn inside(cli: Cli) -> Result<ExitCode> {
                 Benchmark::Rollout => bench::rollout::run(&package).await?,
                 Benchmark::Idle(options) => bench::idle::run(&package, &options).await?,
                 Benchmark::Drain(options) => return bench::drain::run(&package, &options).await,
+                Benchmark::Rights(options) => bench::rights::run(&options).await?,
                 Benchmark::Faults(options) => return bench::faults::run(package, &options).await,
             };
             println!("{figures}");

@@ -37,7 +37,7 @@ mod removal;
 mod requests;
 mod restart_in_drain;
 mod restless;
-mod rights;
+pub(crate) mod rights;
 pub mod runner;
 mod signs;
 mod soft_reboot;

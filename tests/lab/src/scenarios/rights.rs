@@ -2,7 +2,7 @@
 //! a cycle, of a reclaim and of a renewal is allowed.
 
 mod acts;
-mod cluster;
+pub(crate) mod cluster;
 mod in_force;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,7 +48,7 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     cycle(stage, &cluster).await?;
     policies_are_understood(stage).await?;
-    in_force::run(stage).await
+    in_force::run(stage, &cluster).await
 }
 
 /// By whom.
@@ -87,15 +87,20 @@ fn told(by: By) -> String {
     }
 }
 
-/// All that a daemon writes, by its own adapter.
-async fn cycle(stage: &Stage, cluster: &Cluster) -> Result<()> {
+/// The daemon's own adapter, with the token of the Node [`HERE`].
+fn api(stage: &Stage, cluster: &Cluster) -> Api {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let access = ApiAccess {
         server: control_plane::server(),
         certificate_authority: PemSource::File(stage.lab.control_plane.pki.ca()),
         credential: Credential::Token(Secret::new(cluster.token.clone())),
     };
-    let mut agent = Agent { api: Api::new(access, HERE.to_owned()), writes: 0 };
+    Api::new(access, HERE.to_owned())
+}
+
+/// All that a daemon writes.
+async fn cycle(stage: &Stage, cluster: &Cluster) -> Result<()> {
+    let mut agent = Agent { api: api(stage, cluster), writes: 0 };
     agent.slot("gone", |_| SlotChange::Free { holder: "gone".to_owned() }).await?;
     for slot in ["cycle", "gone"] {
         agent.slot(slot, |_| SlotChange::Claim(Claim::default())).await?;

@@ -12,11 +12,11 @@ use crate::control_plane::ControlPlane;
 use crate::simulated::client::{Answer, Client};
 
 /// The Node whose credential is tried.
-pub(super) const HERE: &str = "here";
+pub(crate) const HERE: &str = "here";
 /// Another one.
 pub(super) const THERE: &str = "there";
 pub(super) const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces";
-pub(super) const SLOTS: &str = "/apis/coordination.k8s.io/v1/namespaces/rebootd/leases";
+pub(crate) const SLOTS: &str = "/apis/coordination.k8s.io/v1/namespaces/rebootd/leases";
 
 /// The uids of what acts name, and clients with each kind of credential.
 pub(super) struct Cluster {
@@ -30,7 +30,7 @@ pub(super) struct Cluster {
 }
 
 /// Where the package has its manifests, in the source tree.
-pub(super) fn manifests() -> PathBuf {
+pub(crate) fn manifests() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/usr/share/rebootd/manifests")
 }
 
@@ -103,13 +103,13 @@ impl Cluster {
 }
 
 /// Gives the uid.
-async fn create(admin: &Client, path: &str, object: &Value) -> Result<String> {
+pub(crate) async fn create(admin: &Client, path: &str, object: &Value) -> Result<String> {
     let created = admin.post(path, object).await?;
     Ok(created["metadata"]["uid"].as_str().context("an object without uid")?.to_owned())
 }
 
 /// A token of the agents' account, bound to an object of this kind, name and uid.
-async fn token(admin: &Client, bound: Option<(&str, &str, &str)>) -> Result<String> {
+pub(crate) async fn token(admin: &Client, bound: Option<(&str, &str, &str)>) -> Result<String> {
     let object =
         bound.map(|(kind, name, uid)| json!({ "kind": kind, "apiVersion": "v1", "name": name, "uid": uid }));
     let path = "/api/v1/namespaces/rebootd/serviceaccounts/rebootd/token";
@@ -117,7 +117,7 @@ async fn token(admin: &Client, bound: Option<(&str, &str, &str)>) -> Result<Stri
     Ok(answer["status"]["token"].as_str().context("no token")?.to_owned())
 }
 
-fn a_node(name: &str) -> Value {
+pub(crate) fn a_node(name: &str) -> Value {
     json!({
         "metadata": {
             "name": name,
@@ -128,7 +128,7 @@ fn a_node(name: &str) -> Value {
     })
 }
 
-fn a_pod(name: &str, node: &str) -> Value {
+pub(crate) fn a_pod(name: &str, node: &str) -> Value {
     let node = Some(node).filter(|node| !node.is_empty());
     json!({
         "metadata": { "name": name },

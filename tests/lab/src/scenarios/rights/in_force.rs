@@ -1,9 +1,14 @@
 //! A daemon finds out that policies are not in force, and that they are again; where it is told to, it claims nothing
 //! until then. No try gives a token.
 
-use anyhow::{Result, ensure};
+use std::time::Duration;
 
-use super::cluster::manifests;
+use ::rebootd::decide::Confinement;
+use anyhow::{Result, ensure};
+use tokio::time::{Instant, sleep};
+
+use super::IN_FORCE;
+use super::cluster::{Cluster, HERE, manifests};
 use crate::audit::{self, Filter};
 use crate::progress::say;
 use crate::scenarios::stage::{CONFIG, CYCLE, SOON, Stage, request_reboot};
@@ -12,10 +17,11 @@ use crate::scenarios::verdict;
 
 const REASON: &str = "policies-not-in-force";
 const ALL: &[&str] =
-    &["rebootd-nodes, rebootd-slots, rebootd-evictions, rebootd-evictions-here, rebootd-tokens not in force"];
+    &["rebootd-nodes", "rebootd-slots", "rebootd-evictions", "rebootd-evictions-here", "rebootd-tokens"];
 
-pub(super) async fn run(stage: &Stage) -> Result<()> {
+pub(super) async fn run(stage: &Stage, cluster: &Cluster) -> Result<()> {
     let (host, kubectl) = (stage.host(1), &stage.lab.control_plane);
+    kubectl.kubectl(&["delete", "lease", "pause", "-n", "rebootd"]).await?;
     stage.install_alone(host, CONFIG).await?;
     let confined = |status: &Status| status.phase == "idle" && status.reason(REASON).is_none();
     wait_status(host, "confined", confined, SOON).await?;
@@ -23,10 +29,12 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     let evictions = manifests().join("policies-evictions.yaml").display().to_string();
     let all = manifests().join("policies.yaml").display().to_string();
     kubectl.kubectl(&["delete", "-f", &evictions]).await?;
+    wait_missing(stage, cluster, &["rebootd-evictions-here"]).await?;
     host.run_ok(&["systemctl", "restart", "rebootd"]).await?;
     let here = |status: &Status| status.says(REASON, &["credential: rebootd-evictions-here not in force"]);
     wait_status(host, "without one policy", here, SOON).await?;
     kubectl.kubectl(&["delete", "-f", &all]).await?;
+    wait_missing(stage, cluster, ALL).await?;
     host.run_ok(&["systemctl", "restart", "rebootd"]).await?;
     wait_status(host, "without policies", |status| status.says(REASON, ALL), SOON).await?;
 
@@ -50,4 +58,19 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     ensure!(answers.contains(&400) && answers.contains(&403), "{answers:?}");
     ensure!(answers.iter().all(|status| [400, 403].contains(status)), "a try gave a token: {answers:?}");
     Ok(())
+}
+
+/// Until the API server has noticed.
+async fn wait_missing(stage: &Stage, cluster: &Cluster, policies: &[&'static str]) -> Result<()> {
+    let mut api = super::api(stage, cluster);
+    let slots = api.slots().await?;
+    let deadline = Instant::now() + IN_FORCE;
+    loop {
+        let confinement = api.confinement(cluster.uid(HERE), &slots).await?;
+        if confinement == Confinement::Missing(policies.to_vec()) {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "not {policies:?} but {confinement:?}");
+        sleep(Duration::from_millis(200)).await;
+    }
 }
