@@ -163,7 +163,10 @@ impl DaemonEdge {
     ) -> Option<Event> {
         let now = clock::now().boot;
         let observes = self.settings().mode == Mode::Observe || world.step_back;
-        let uid = world.cluster.node.current().and_then(Option::as_ref).map(|node| node.uid.clone());
+        // A clone of another machine writes nothing, and tries nothing either.
+        let node = world.cluster.node.current().and_then(Option::as_ref);
+        let node = node.filter(|node| ["", &world.host.machine_id].contains(&node.machine_id.as_str()));
+        let uid = node.map(|node| node.uid.clone());
         let (Some(slots), Some(uid), false) = (slots, uid, observes || now < self.confinement_due) else {
             return None;
         };

@@ -149,6 +149,9 @@ pub(super) fn looked(world: &mut World) {
     }
     if let Some(because) = world.cluster.release_unanswered.take() {
         released(world, because);
+        // So that step has not failed.
+        (world.cluster.writes_failed, world.cluster.write_failure, world.cluster.write_failures) =
+            (0, None, None);
     }
     let here = &world.host.boot_id;
     let Some(last) = under_way(&mut world.memory.last_reboot) else { return };

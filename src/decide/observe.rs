@@ -14,13 +14,21 @@ use super::{
 };
 use super::{hooks, last_reboot, reclaim, requests};
 
+/// A wall clock that moves by more than this against the time since boot was set, not steered.
+const CLOCK_IS_SET: Duration = Duration::from_secs(10 * 60);
 /// The D-Bus call follows within this time after the stamp was sent; later, the slot has to be stamped again.
 const STAMP_HOLDS: Duration = Duration::from_secs(5);
 
 /// Folds an event into the World. `now` is the time at which the edge saw it.
 pub fn observe(world: &mut World, event: Event, now: Now) {
+    let (before, now_before) = (now.wall.abs_diff(now.boot), world.now.wall.abs_diff(world.now.boot));
     world.now = now;
     remember_boot(world);
+    if before.abs_diff(now_before) > CLOCK_IS_SET
+        && let Some(first) = &mut world.memory.first_start
+    {
+        first.clock_was_set = true;
+    }
     let cluster = &mut world.cluster;
     match event {
         Event::Tick => {}
@@ -88,8 +96,8 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
         Event::Others(result) => cluster.others.take(result.map_err(|failure| failure.message)),
         Event::Policy(result) => cluster.policy.take(result),
         Event::PolicyUnanswered(failure) => {
-            // This look does not contain what was read before it. Who need not obey the policy does without it then.
-            cluster.policy.take(Err(failure.message.clone()));
+            // This look does not contain what was read before it.
+            cluster.policy_unanswered = Some(now.boot);
             cluster.look = None;
             read_failed(world, &failure);
         }
@@ -175,7 +183,8 @@ fn remember_boot(world: &mut World) {
     let boot_id = &world.host.boot_id;
     if world.memory.first_start.as_ref().is_none_or(|first| first.boot_id != *boot_id) {
         let heard = BTreeSet::new();
-        world.memory.first_start = Some(FirstStart { boot_id: boot_id.clone(), at: world.now.boot, heard });
+        world.memory.first_start =
+            Some(FirstStart { boot_id: boot_id.clone(), at: world.now.boot, heard, clock_was_set: false });
         last_reboot::booted(world);
     }
 }

@@ -7,6 +7,8 @@ mod situation;
 mod turn;
 mod waiting;
 
+use std::time::Duration;
+
 use super::identity::{self, Ownership};
 use super::requests::Requests;
 use super::settings::Settings;
@@ -16,15 +18,20 @@ use super::{NodeChange, Part, Phase, Reason, SlotView};
 use returning::tell_overdue_return;
 use situation::{Held, Situation};
 
+/// A node that need not obey the policy does without it for this long if nobody answers about it.
+const POLICY_AGAIN: Duration = Duration::from_secs(60);
+
 /// What the phase that follows from these facts wants to happen.
 pub(super) fn wish(world: &World, settings: &Settings) -> Wish {
     let mut wish = of_facts(world, settings);
     // Nodes that wait for a turn or have it obey the fleet's policy; a returning node finishes whatever the policy
     // says. Once after its start, a node whose files do not name its pool asks for it: it may do so.
     let obeys = matches!(wish.phase, Phase::Waiting | Phase::Cordoning | Phase::Draining);
+    // Where only the policy cannot be read, it must not keep a node from finishing.
     let policy = &world.cluster.policy;
-    let is_asked =
-        if obeys { policy.current().is_none() } else { !settings.pool_is_written && policy.is_unread() };
+    let failed = world.cluster.policy_unanswered.is_some_and(|at| world.now.boot < at + POLICY_AGAIN);
+    let may_ask = !settings.pool_is_written && policy.is_unread() && !failed;
+    let is_asked = if obeys { policy.current().is_none() } else { may_ask };
     wish.reads = wish.reads.with_if(Part::Policy, is_asked && wish.phase != Phase::GoingDown);
     // Back from its reboot, and whatever proves that cannot be read: a returning node that nobody would notice.
     let is_back = world.rebooted().is_some_and(|last| last.ending == Some(Ending::UnderWay));

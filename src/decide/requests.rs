@@ -154,12 +154,14 @@ impl Requests {
         let ages = self.asking().map(|(source, request)| {
             let age = request.since.map_or(Duration::ZERO, |at| world.elapsed_since(at));
             // A clock that is set in this boot makes nothing older.
-            if first_start.is_none_or(|first| !first.heard.contains(&source)) {
-                return age;
-            }
+            let Some(first) = first_start.filter(|first| first.heard.contains(&source)) else { return age };
             // The source's own time may be before our first start, but not before the boot.
             let is_own_time = world.memory.asked_since.get(&source) != request.since.as_ref();
-            age.min(world.known_for().filter(|_| !is_own_time).unwrap_or(world.now.boot))
+            match world.known_for().filter(|_| !is_own_time) {
+                Some(known_for) => age.min(known_for),
+                None if first.clock_was_set => age.min(world.now.boot),
+                None => age,
+            }
         });
         ages.max()
     }

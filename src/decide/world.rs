@@ -100,6 +100,8 @@ pub struct Cluster {
     /// Whether the fleet's policy is understood; what it says is in the settings. Not current until it has been read,
     /// and after a watch has reported that it changed.
     pub policy: Reading<()>,
+    /// When the API server last gave no answer about it.
+    pub policy_unanswered: Option<Duration>,
     /// Whatever Prometheus finds that keeps a reboot from starting.
     pub alerts: Reading<Names>,
     /// What the gates after a reboot found.
@@ -244,6 +246,8 @@ pub struct FirstStart {
     pub at: Duration,
     /// The sources that were first heard in it: none of them has asked for longer than it lasts.
     pub heard: BTreeSet<Source>,
+    /// The wall clock was set in it: times that were written before that say nothing.
+    pub clock_was_set: bool,
 }
 
 /// Since when the Node has been well, so that a restart of the agent does not begin `settle` again.

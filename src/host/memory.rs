@@ -81,6 +81,8 @@ struct StoredFirstStart {
     seconds_since_boot: u64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     heard: Vec<String>,
+    #[serde(default)]
+    clock_was_set: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -231,6 +233,7 @@ pub fn load(path: &Path) -> io::Result<Memory> {
             boot_id: it.boot_id,
             at: bounded(it.seconds_since_boot),
             heard: sources(&it.heard),
+            clock_was_set: it.clock_was_set,
         }),
         well: stored.well.map(|it| Well {
             boot_id: it.boot_id,
@@ -276,6 +279,7 @@ pub fn store(path: &Path, memory: &Memory) -> io::Result<()> {
             boot_id: it.boot_id.clone(),
             seconds_since_boot: it.at.as_secs(),
             heard: stored_sources(&it.heard),
+            clock_was_set: it.clock_was_set,
         }),
         well: memory.well.as_ref().map(|it| StoredWell {
             boot_id: it.boot_id.clone(),
@@ -347,6 +351,7 @@ mod tests {
                 boot_id: "b".into(),
                 at: Duration::from_secs(3),
                 heard: BTreeSet::from([Source::Annotation]),
+                clock_was_set: true,
             }),
             well: Some(Well {
                 boot_id: "b".into(),

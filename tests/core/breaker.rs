@@ -313,3 +313,13 @@ fn a_release_without_an_answer_under_a_foreign_cordon_is_no_lost_slot() {
         assert_eq!(last.ending, Some(Ending::Well), "answer {write} lost:\n{}", story(&cluster));
     }
 }
+
+/// A release whose answer was lost was applied all the same: nothing is left to be done, and nothing to be said.
+#[test]
+fn an_idle_node_does_not_say_that_its_release_has_failed() {
+    let mut cluster = play("nodes n1 slots 1\nrequest n1\nrun 300");
+    let whole = std::mem::replace(&mut cluster, play("nodes n1 slots 1")).writes;
+    cluster.lose_answer_of = Some(whole);
+    go_on(&mut cluster, "request n1\nrun 300");
+    assert_eq!(decision(&cluster, 0).reasons, [], "{}", story(&cluster));
+}
