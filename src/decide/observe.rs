@@ -9,13 +9,16 @@ use super::world::{
     Cluster, FirstStart, Kernels, Look, Pending, SECOND_LOOK, Setback, Uncordoned, Well, World,
 };
 use super::{
-    AbortReason, Effect, Event, Failure, Kernel, NodeChange, Now, Outcome, PAUSE, Part, Parts, Reading,
-    Reads, SlotChange, SlotView, SlotWrite,
+    AbortReason, Confinement, Effect, Event, Failure, Kernel, NodeChange, Now, Outcome, PAUSE, Part, Parts,
+    Reading, Reads, SlotChange, SlotView, SlotWrite,
 };
 use super::{hooks, last_reboot, reclaim, requests};
 
 /// A wall clock that moves by more than this against the time since boot was set, not steered.
 const CLOCK_IS_SET: Duration = Duration::from_secs(10 * 60);
+/// When it is tried again whether policies are in force that were not: the first time, and from then on.
+const UNCONFINED_AGAIN: Duration = Duration::from_secs(15);
+const UNCONFINED_STILL: Duration = Duration::from_secs(10 * 60);
 /// The D-Bus call follows within this time after the stamp was sent; later, the slot has to be stamped again.
 const STAMP_HOLDS: Duration = Duration::from_secs(5);
 
@@ -84,7 +87,7 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
             take(world, result, |cluster| &mut cluster.slots);
             last_reboot::slots_read(world);
         }
-        Event::Confinement(result) => cluster.confinement.take(result),
+        Event::Confinement(result) => confinement_tried(cluster, result, now.boot),
         Event::Holder { name, exists: Ok(exists) } => {
             reclaim::holder_read(cluster, &name, exists, now.boot);
         }
@@ -177,6 +180,22 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
                 Cluster { writes, second_look: Some(now.boot + SECOND_LOOK), ..Cluster::default() };
         }
     }
+}
+
+/// A server takes a moment until policies that were just applied are in force, so the first try that finds none is
+/// repeated soon, and nothing is told before that. Then it is repeated now and then: somebody may apply them.
+fn confinement_tried(cluster: &mut Cluster, result: Result<Confinement, String>, now: Duration) {
+    if let Ok(found) = &result {
+        let missing = matches!(found, Confinement::Missing(_));
+        cluster.unconfined = if missing { cluster.unconfined.saturating_add(1) } else { 0 };
+        let again = match cluster.unconfined {
+            0 => None,
+            1 => Some(now + UNCONFINED_AGAIN),
+            _ => Some(now + UNCONFINED_STILL),
+        };
+        cluster.second_look = [cluster.second_look, again].into_iter().flatten().min();
+    }
+    cluster.confinement.take(result);
 }
 
 fn remember_boot(world: &mut World) {

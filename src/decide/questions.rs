@@ -103,8 +103,14 @@ pub(super) fn window_is_long_enough(asked: &Asked<'_>) -> Vec<Closed> {
 
 /// Why the cluster does not confine this node's credential, where it should.
 pub(super) fn unconfined(world: &World) -> Option<Reason> {
-    let Some(Confinement::Missing(policies)) = world.cluster.confinement.last() else { return None };
-    Some(Reason::PoliciesNotInForce { why: format!("{} not in force", policies.join(", ")) })
+    match world.cluster.confinement.last() {
+        Some(Confinement::Missing(policies)) if world.cluster.unconfined > 1 => Some(not_in_force(policies)),
+        _ => None,
+    }
+}
+
+fn not_in_force(policies: &[&str]) -> Reason {
+    Reason::PoliciesNotInForce { why: format!("{} not in force", policies.join(", ")) }
 }
 
 pub(super) fn policies_are_in_force(asked: &Asked<'_>) -> Vec<Closed> {
@@ -113,7 +119,7 @@ pub(super) fn policies_are_in_force(asked: &Asked<'_>) -> Vec<Closed> {
     }
     let reason = match read("whether the policies are in force", &asked.world.cluster.confinement) {
         Ok(Confinement::Confined) => None,
-        Ok(Confinement::Missing(_)) => unconfined(asked.world),
+        Ok(Confinement::Missing(policies)) => Some(not_in_force(policies)),
         Ok(Confinement::OtherAccount) => {
             let why = "it is not of the service account rebootd, and `require_policies` is on in [gates]"
                 .to_owned();

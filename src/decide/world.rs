@@ -95,6 +95,8 @@ pub struct Cluster {
     pub pause: Option<String>,
     /// Whether policies confine this node's credential.
     pub confinement: Reading<Confinement>,
+    /// How often in a row it was found that they do not.
+    pub unconfined: u32,
     /// The other nodes.
     pub others: Reading<Others>,
     /// Whether the fleet's policy is understood; what it says is in the settings. Not current until it has been read,
