@@ -26,12 +26,10 @@ use crate::report::systemd;
 /// An idle daemon keeps neither connections nor the memory that they take.
 const DISCONNECT_WHEN_WAITING_LONGER_THAN: Duration = Duration::from_secs(30);
 
-/// How often is tried whether policies confine our credential: when they do, and, first and later, when
-/// they do not or it is not known.
-/// Only with a look that comes anyway.
+/// With which looks it is tried whether policies confine our credential: the next one after this time, if they do, and if
+/// they do not or it is not known. The core sees to it that there is one.
 const CONFINEMENT_HOLDS: Duration = Duration::from_secs(24 * 60 * 60);
-const CONFINEMENT_SOON: Duration = Duration::from_secs(10);
-const CONFINEMENT_AGAIN: Duration = Duration::from_secs(60);
+const CONFINEMENT_AGAIN: Duration = Duration::from_secs(10);
 
 /// Where a daemon keeps its memory and publishes its status. The one-shot `step-back` does neither.
 #[derive(Debug, Clone, Default)]
@@ -175,12 +173,7 @@ impl DaemonEdge {
         systemd::alive();
         let read = api.confinement(&uid, slots).await.map_err(|error| error.to_string());
         let holds = matches!(read, Ok(Confinement::Confined | Confinement::OtherAccount));
-        self.confinement_due = now
-            + match holds {
-                true => CONFINEMENT_HOLDS,
-                false if world.cluster.unconfined == 0 => CONFINEMENT_SOON,
-                false => CONFINEMENT_AGAIN,
-            };
+        self.confinement_due = now + if holds { CONFINEMENT_HOLDS } else { CONFINEMENT_AGAIN };
         Some(Event::Confinement(read))
     }
 

@@ -63,13 +63,13 @@ pub(super) fn begun(world: &mut World) {
     });
 }
 
-/// How long ago each remembered reboot was, the latest one last. The earlier ones are counted from that one, whose time
-/// was written by the same clock.
+/// How long ago each remembered reboot was, the latest one last. The earlier ones are counted from that one as well,
+/// whose time was written by the same clock: a clock that is set makes none of them older than it is.
 pub(super) fn elapsed_since_each(world: &World) -> impl Iterator<Item = Duration> {
     let last = world.rebooted().map(|last| (last.at, world.since_reboot(last)));
-    let earlier = world.memory.earlier_reboots.iter().map(move |at| match last {
-        Some((last, elapsed)) => elapsed + last.saturating_sub(*at),
-        None => world.elapsed_since(*at),
+    let earlier = world.memory.earlier_reboots.iter().map(move |at| {
+        let from_last = last.map(|(last, elapsed)| elapsed + last.saturating_sub(*at));
+        from_last.into_iter().chain([world.elapsed_since(*at)]).min().unwrap_or_default()
     });
     earlier.chain(last.map(|(_, elapsed)| elapsed))
 }

@@ -114,8 +114,9 @@ fn next_step(world: &World, settings: &Settings, wish: &mut Wish) -> Next {
     match effect {
         // Unreadable counts as shutting down: nothing is written then.
         Some(_) if world.host.going_down.current() != Some(&false) => {
-            let known = wish.reasons.clone();
-            wish.reasons.extend(shutdown_unknown().into_iter().filter(|reason| !known.contains(reason)));
+            if world.host.going_down.failure().is_none() {
+                wish.reasons.extend(shutdown_unknown());
+            }
             Next::Wait(Some(now + GATE_LOOK))
         }
         Some(effect) => unless_backing_off(world, Next::Act(effect)),

@@ -42,6 +42,23 @@ fn free_by_hand(cluster: &mut Cluster) {
     slot.resource_version = cluster.version.to_string();
 }
 
+/// Three pods come to the node, and a budget keeps them.
+fn kept_pods_come(cluster: &mut Cluster) {
+    for number in 1..4 {
+        go_on(cluster, &format!("comes-back n1 web-{number} web"));
+        cluster.hosts[0].answers.insert(format!("web-{number}"), kept_by("web"));
+        let pod = cluster.hosts[0].pods[&format!("pod-web-{number}")].clone();
+        cluster.event(0, Event::PodSeen(pod));
+    }
+}
+
+/// The budget allows nothing, so the node does not reboot.
+fn is_not_rebooted(cluster: &Cluster) {
+    let host = &cluster.hosts[0];
+    let left: Vec<_> = host.pods.values().map(|pod| pod.key.name.as_str()).collect();
+    assert!(host.boot == 1, "rebooted with {left:?}, asked {:?}\n{}", host.asked, story(cluster));
+}
+
 /// The slot is lost in mid-drain, the node is uncordoned, and the scheduler fills it again. In the next turn those pods
 /// pass for pods that come back over the cordon, and the reboot ends them, whatever their budget says.
 #[test]
@@ -57,16 +74,11 @@ fn pods_that_came_while_the_node_was_uncordoned_did_not_come_back_over_the_cordo
     free_by_hand(&mut cluster);
     cluster.run(200);
     assert!(!cluster.hosts[0].node.unschedulable, "{}", story(&cluster));
-    for number in 1..4 {
-        go_on(&mut cluster, &format!("comes-back n1 web-{number} web"));
-        cluster.hosts[0].answers.insert(format!("web-{number}"), kept_by("web"));
-    }
+    kept_pods_come(&mut cluster);
     // db may go now, but the budget of web allows nothing.
     cluster.hosts[0].answers.remove("db");
     cluster.run(3 * 60 * 60);
-    let host = &cluster.hosts[0];
-    let left: Vec<_> = host.pods.values().map(|pod| pod.key.name.as_str()).collect();
-    assert!(host.boot == 1, "rebooted with {left:?}, asked {:?}\n{}", host.asked, story(&cluster));
+    is_not_rebooted(&cluster);
 }
 
 /// The same under an administrator's cordon that he removes in mid-drain: until the next look nobody notices.
@@ -84,18 +96,11 @@ fn pods_that_came_after_a_foreign_cordon_was_removed_did_not_come_back_over_it()
     cluster.run(5);
     assert!(!cluster.hosts[0].pods.contains_key("pod-web-0"), "{}", story(&cluster));
     go_on(&mut cluster, "uncordon-by-hand n1");
-    for number in 1..4 {
-        go_on(&mut cluster, &format!("comes-back n1 web-{number} web"));
-        cluster.hosts[0].answers.insert(format!("web-{number}"), kept_by("web"));
-        let pod = cluster.hosts[0].pods[&format!("pod-web-{number}")].clone();
-        cluster.event(0, Event::PodSeen(pod));
-    }
+    kept_pods_come(&mut cluster);
     cluster.run(90);
     cluster.hosts[0].answers.remove("db");
     cluster.run(300);
-    let host = &cluster.hosts[0];
-    let left: Vec<_> = host.pods.values().map(|pod| pod.key.name.as_str()).collect();
-    assert!(host.boot == 1, "rebooted with {left:?}, asked {:?}\n{}", host.asked, story(&cluster));
+    is_not_rebooted(&cluster);
 }
 
 /// The same without `delete`: the job has ended at last, and the turn is undone for want of time.

@@ -543,6 +543,16 @@ impl Cluster {
         self.event(number, Event::StepBack);
     }
 
+    /// Whether the budget keeps all pods; a watch of it tells.
+    pub fn keep(&mut self, number: usize, kept: bool) {
+        self.hosts[number].kept = kept;
+        if self.hosts[number].watched.has(Part::Budgets) {
+            for budget in refusing_budgets(&self.hosts[number].world) {
+                self.event(number, Event::BudgetSeen { budget, opens: !kept });
+            }
+        }
+    }
+
     pub fn request(&mut self, number: usize) {
         self.says(number, Source::SentinelFile, Ok(Some("/run/reboot-required")));
     }

@@ -36,13 +36,14 @@ impl Situation<'_> {
 
     /// Whatever keeps a turn from going on and from being undone, a person has to know of it.
     pub(in crate::decide) fn tell_overdue_turn(&self, mut wish: Wish, slot: &SlotView) -> Wish {
+        // A claim without a time is undone at once.
+        let Some(claimed) = slot.claim.at else { return wish };
         let now = self.world.now.boot;
         let called = slot.stamp.as_ref().map(|stamp| stamp.at + self.settings.policy.reboot_timeout);
         let at = self.deadline(slot).max(called.unwrap_or_default()) + TURN_OVERDUE_AFTER;
         wish.wake_at(at, now);
         if at <= now {
-            let held = now.saturating_sub(slot.claim.at.unwrap_or_default());
-            wish.reasons.push(Reason::TurnOverdue { held });
+            wish.reasons.push(Reason::TurnOverdue { held: now.saturating_sub(claimed) });
         }
         wish
     }

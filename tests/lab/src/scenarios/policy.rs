@@ -3,7 +3,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::stage::{CYCLE, SOON, Stage, request_reboot};
+use super::stage::{CYCLE, SOON, Stage, request_reboot, run_anyway, unit};
 use super::status::{Status, wait_phase, wait_status};
 use super::verdict;
 use crate::audit::{self, Filter};
@@ -58,6 +58,10 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     request_reboot(host).await?;
     let held = |status: &Status| status.phase == "waiting" && broken(status);
     wait_status(host, "waiting for the file to be mended", held, SOON).await?;
+    let pid = unit(host, "MainPID").await?;
+    let (code, _) = run_anyway(host, &["systemctl", "reload", "rebootd"]).await?;
+    ensure!(code != Some(0), "a reload with a broken file succeeds");
+    ensure!(unit(host, "MainPID").await? == pid, "a reload that fails ends the daemon");
     verdict::booted(host, 2)?;
 
     stage.lab.kubectl(&["label", "--overwrite", "node", host.name(), "disk=slow"]).await?;
