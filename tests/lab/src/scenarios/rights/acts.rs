@@ -189,6 +189,7 @@ fn container() -> Value {
 const NODES: By = By::Policy(&["rebootd-nodes"]);
 const OF_SLOTS: By = By::Policy(&["rebootd-slots"]);
 const HOLDERS: By = By::Policy(&["rebootd-holders"]);
+const SLOTS_AND_HOLDERS: By = By::Policy(&["rebootd-slots", "rebootd-holders"]);
 const EVICTIONS: By = By::Policy(&["rebootd-evictions"]);
 const EVICTIONS_HERE: By = By::Policy(&["rebootd-evictions-here"]);
 const ALL_EVICTIONS: By = By::Policy(&["rebootd-evictions", "rebootd-evictions-here"]);
@@ -347,7 +348,7 @@ const SLOT: &[Act] = &[
     }),
     act("free one that another node holds", HOLDERS, |_| merge(slot("there"), reclaim())),
     act("free it without the mark of a reclaim", OF_SLOTS, |_| merge(slot("there"), holder(Value::Null))),
-    act("free it with a token that is bound to nothing", OF_SLOTS, |_| {
+    act("free it with a token that is bound to nothing", SLOTS_AND_HOLDERS, |_| {
         merge(slot("there"), reclaim()).with(Who::Unbound)
     }),
     act("free a stamped one whose holder's Node is gone", OF_SLOTS, |_| {
