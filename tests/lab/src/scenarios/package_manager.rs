@@ -107,7 +107,9 @@ pub(super) async fn after_the_stamp(stage: &Stage) -> Result<()> {
     // As a unit of the host, which a shutdown would stop like any other.
     let dpkg = ["systemd-run", "--unit=slow-install", "--remain-after-exit", "dpkg", "--install", DEB];
     host.run_ok(&dpkg).await?;
-    let is_at_work = || async { anyhow::Ok(run_anyway(host, &["pgrep", "dpkg"]).await?.0 == Some(0)) };
+    // Its process alone is not enough: it may not have taken its lock yet.
+    let script = ["pgrep", "--full", "slow-kernel.postinst"];
+    let is_at_work = || async { anyhow::Ok(run_anyway(host, &script).await?.0 == Some(0)) };
     let deadline = Instant::now() + SOON;
     while !is_at_work().await? {
         ensure!(Instant::now() < deadline, "dpkg does not begin");

@@ -7,9 +7,12 @@ mod pods;
 mod processes;
 pub(super) mod rollout;
 
-use anyhow::{Context, Result, ensure};
+use std::time::Duration;
 
-use super::stage::Stage;
+use anyhow::{Context, Result, ensure};
+use tokio::time::{Instant, sleep};
+
+use super::stage::{SOON, Stage};
 use crate::host::Host;
 use crate::progress::say;
 
@@ -17,14 +20,27 @@ use crate::progress::say;
 const KUBELET: &str = "/etc/kubernetes/kubelet.yaml";
 
 /// Changes how long the kubelet holds up a shutdown for its pods, and for critical ones at the end of that.
-async fn set_shutdown_grace(host: &Host, seconds: u32, critical: u32) -> Result<()> {
+async fn set_shutdown_grace(stage: &Stage, host: &Host, seconds: u32, critical: u32) -> Result<()> {
+    let before = reported_at(stage, host).await?;
     let script = format!(
         "sed -i -e 's/^shutdownGracePeriod:.*/shutdownGracePeriod: {seconds}s/' \
          -e 's/^shutdownGracePeriodCriticalPods:.*/shutdownGracePeriodCriticalPods: {critical}s/' {KUBELET} \
          && systemctl restart kubelet"
     );
     host.run_ok(&["sh", "-c", &script]).await?;
-    Ok(())
+    // The first that a kubelet reports after its start may be that it is not ready.
+    let deadline = Instant::now() + SOON;
+    while reported_at(stage, host).await? == before {
+        ensure!(Instant::now() < deadline, "the kubelet of {} does not report after its start", host.name());
+        sleep(Duration::from_millis(250)).await;
+    }
+    stage.lab.wait_node_ready(host.name(), SOON).await
+}
+
+/// When the kubelet last reported, as the Node says.
+async fn reported_at(stage: &Stage, host: &Host) -> Result<String> {
+    let path = "-ojsonpath={.status.conditions[?(@.type==\"Ready\")].lastHeartbeatTime}";
+    stage.lab.kubectl(&["get", "node", host.name(), path]).await
 }
 
 /// When our cordon went, which only follows proof that the node is as before, this pod's process had begun in this boot.

@@ -29,8 +29,8 @@ pub(in crate::scenarios) async fn run(stage: &Stage) -> Result<()> {
     stage.install_alone(late, CONFIG).await?;
     stage.install_alone(broken, &CONFIG.replace("\"5s\"", "\"20s\"")).await?;
     stage.install_alone(slow, &format!("{CONFIG}reboot_timeout = \"30s\"\n")).await?;
-    set_shutdown_grace(late, 0, 0).await?;
-    set_shutdown_grace(slow, 60, 10).await?;
+    set_shutdown_grace(stage, late, 0, 0).await?;
+    set_shutdown_grace(stage, slow, 60, 10).await?;
     let objects = [
         pods::controlled("DaemonSet", "agent", 0, pods::spec(10, &[("END_AFTER", "1")])),
         pods::controlled("DaemonSet", "slow", 0, pods::on(slow, pods::spec(45, &[("END_AFTER", SLOW)]))),
