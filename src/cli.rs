@@ -58,7 +58,7 @@ pub(crate) fn check_documented(command: clap::Command, manual: &str) {
 #[cfg(test)]
 fn words(command: &clap::Command) -> Vec<String> {
     let mut words = Vec::new();
-    for subcommand in command.get_subcommands() {
+    for subcommand in command.get_subcommands().filter(|it| !it.is_hide_set()) {
         words.push(subcommand.get_name().to_owned());
         words.extend(self::words(subcommand));
         let options = subcommand.get_arguments().filter_map(clap::Arg::get_long);

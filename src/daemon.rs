@@ -1,5 +1,6 @@
 //! `rebootd`: the daemon's command line, logs and exit codes.
 
+mod gather;
 mod readable;
 
 use std::cell::RefCell;
@@ -15,8 +16,8 @@ use crate::agent::{Agent, Configuration, DaemonEdge, Places, Reload};
 use crate::cli::ConfigDirectories;
 use crate::config::{ConfigError, Files};
 use crate::decide::settings::Settings;
-use crate::decide::{Decision, Memory, Next, Reason, World, span};
-use crate::host::{clock, identity, memory};
+use crate::decide::{Decision, Memory, Next, World, span};
+use crate::host::{clock, credential, identity, memory};
 use crate::notation::{parse_time_span, plain_id};
 use crate::report::status::{self, Status};
 use crate::report::{systemd, telemetry};
@@ -27,8 +28,6 @@ const BAD_CONFIGURATION: u8 = 78;
 const BAD_USAGE: u8 = 2;
 /// How often to say that giving back takes time.
 const PROGRESS: Duration = Duration::from_secs(5);
-/// What the daemon remembers, for who is not started by systemd and so not told where that is.
-const MEMORY: &str = "/var/lib/rebootd/state.json";
 const KERNEL_BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Coordinated reboots of this Kubernetes node.
@@ -73,6 +72,12 @@ enum Command {
         #[command(flatten)]
         config: ConfigDirectories,
     },
+    /// As root, gather what this host offers towards a credential; rebootd-credential.service does this
+    #[command(hide = true)]
+    GatherCredential {
+        /// The file to write
+        into: PathBuf,
+    },
     /// Uncordon this node and give its slot back, if that is safe
     ///
     /// Meant for the removal of the package, while the daemon is stopped. If it is not
@@ -91,6 +96,7 @@ pub fn run() -> ExitCode {
     match Daemon::parse().command {
         Command::Run { boot_id, config } => serve(boot_id, config),
         Command::CheckConfig { files, config } => check_config(&files, &config),
+        Command::GatherCredential { into } => exit(gather::gather(&into).map(|()| ExitCode::SUCCESS)),
         Command::StepBack { timeout, config } => step_back(timeout, &config),
     }
 }
@@ -115,12 +121,18 @@ fn check_config(files: &[PathBuf], config: &ConfigDirectories) -> ExitCode {
     }
 }
 
-/// What a valid configuration lacks before a node is ever rebooted.
+/// Why a node with a valid configuration is never rebooted all the same.
 fn missing(settings: &Settings) -> Vec<String> {
-    let api = settings.api.is_none().then(|| Reason::NotConfigured.to_string());
     let none = "without `window` in [policy], here or in the fleet's policy, nothing is ever rebooted";
     let window = settings.policy.windows.is_none().then(|| none.to_owned());
-    [api, window].into_iter().flatten().collect()
+    let bound = settings.credential_node.as_ref().filter(|bound| **bound != settings.node_name);
+    let other = bound.map(|bound| {
+        format!(
+            "`name` in [node] says {}, but the credential is bound to the Node {bound}: nothing is read or written",
+            settings.node_name
+        )
+    });
+    window.into_iter().chain(other).collect()
 }
 
 fn serve(boot_id: String, config: ConfigDirectories) -> ExitCode {
@@ -135,7 +147,11 @@ fn serve(boot_id: String, config: ConfigDirectories) -> ExitCode {
             None => return bad_configuration(&error),
         },
     };
-    let places = Places { memory: state("state.json"), status: Some(PathBuf::from(status::PATH)) };
+    let places = Places {
+        memory: state("state.json"),
+        status: Some(PathBuf::from(status::PATH)),
+        credential: place("STATE_DIRECTORY"),
+    };
     let reload: Reload = Box::new(move || load(&config));
     let configuration = Configuration::new(loaded, reload, kept);
     exit(start(configuration, problem, places, boot_id, |agent| async {
@@ -158,21 +174,24 @@ fn step_back(timeout: Duration, config: &ConfigDirectories) -> ExitCode {
         Ok(loaded) => loaded,
         Err(error) => return bad_configuration(&error),
     };
-    if settings.api.is_none() {
+    if settings.api.is_none() && !matches!(credential::load(Path::new(credential::DIRECTORY)), Ok(Some(_))) {
         return ExitCode::SUCCESS;
     }
-    let node = settings.node_name.clone();
     let boot_id = match std::fs::read_to_string(KERNEL_BOOT_ID) {
         Ok(boot_id) => plain_id(&boot_id),
         Err(error) => return exit(Err(error.into())),
     };
     let no_reload: Reload = Box::new(|| Err(ConfigError::nowhere("not while stepping back")));
     let configuration = Configuration::new((files, settings), no_reload, None);
-    eprintln!("rebootd: node {node} gives back what it holds; this takes at most {}", span(timeout));
-    exit(start(configuration, None, Places::default(), boot_id, |agent| async move {
+    eprintln!("rebootd: this node gives back what it holds; this takes at most {}", span(timeout));
+    let places = Places { credential: Some(credential::DIRECTORY.into()), ..Places::default() };
+    exit(start(configuration, None, places, boot_id, |agent| async move {
         let last = RefCell::new(None::<(String, Status)>);
+        // As its credential or its files name it.
+        let node = RefCell::new("NODE".to_owned());
         let added = RefCell::new(BTreeSet::new());
         let show = |world: &World, settings: &Settings, decision: &Decision| {
+            node.replace(settings.node_name.clone());
             // What is about to be read is not known yet.
             if matches!(decision.next, Next::Read(_)) {
                 return;
@@ -194,7 +213,7 @@ fn step_back(timeout: Duration, config: &ConfigDirectories) -> ExitCode {
             () = agent.step_back(show) => Ok(ExitCode::SUCCESS),
             () = count_down(timeout) => {
                 let last = last.borrow();
-                eprint!("{}", left_behind(&node, last.as_ref().map(|(_, status)| status), &added.borrow()));
+                eprint!("{}", left_behind(&node.borrow(), last.as_ref().map(|(_, status)| status), &added.borrow()));
                 Ok(ExitCode::FAILURE)
             }
         }
@@ -263,9 +282,10 @@ fn start<F: Future<Output = anyhow::Result<ExitCode>>>(
     let remembered = match &places.memory {
         Some(path) => remembered(path),
         // Who only steps back has no turn of its own; but the daemon before it may have seen the node well for long.
-        None => {
-            Memory { well: memory::load(Path::new(MEMORY)).unwrap_or_default().well, ..Memory::default() }
-        }
+        None => Memory {
+            well: memory::load(&Path::new(credential::DIRECTORY).join("state.json")).unwrap_or_default().well,
+            ..Memory::default()
+        },
     };
     let machine_id = identity::machine_id(Path::new(identity::MACHINE_ID)).map_err(anyhow::Error::msg)?;
     let mut world = World::new(clock::now(), clock::random()?, boot_id, machine_id, remembered);
@@ -296,7 +316,8 @@ fn load(config: &ConfigDirectories) -> Result<(Files, Settings), ConfigError> {
 /// The last configuration that was understood, if it can reach a cluster, where there may be something to finish.
 fn load_kept(path: &Path) -> Option<(Files, Settings)> {
     let kept = complete(Files::load(path).ok()?).ok()?;
-    kept.1.api.is_some().then_some(kept)
+    let has_own = || path.parent().is_some_and(|it| matches!(credential::load(it), Ok(Some(_))));
+    (kept.1.api.is_some() || has_own()).then_some(kept)
 }
 
 fn complete(files: Files) -> Result<(Files, Settings), ConfigError> {

@@ -7,6 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 use super::configuration::Configuration;
+use super::enrolment::Enrolment;
 use super::event_loop::Edge;
 use super::journal::{self, Journal};
 use super::sources::{Sources, sleep};
@@ -38,6 +39,8 @@ pub struct Places {
     pub memory: Option<PathBuf>,
     /// The file of [`crate::report::status`].
     pub status: Option<PathBuf>,
+    /// The directory of the node's own credential.
+    pub credential: Option<PathBuf>,
 }
 
 /// Everything that a daemon has besides what it knows.
@@ -58,6 +61,7 @@ pub struct DaemonEdge {
     packages: HalfInstalled,
     /// When is tried again whether policies confine our credential, in time since boot.
     confinement_due: Duration,
+    enrolment: Enrolment,
 }
 
 /// An eviction that was asked for.
@@ -69,7 +73,9 @@ struct Asked {
 
 impl DaemonEdge {
     /// Fails if signals cannot be received.
-    pub fn new(configuration: Configuration, places: Places) -> std::io::Result<DaemonEdge> {
+    pub fn new(mut configuration: Configuration, places: Places) -> std::io::Result<DaemonEdge> {
+        let mut enrolment = Enrolment::new(places.credential);
+        enrolment.begin(&mut configuration.settings);
         let settings = &configuration.settings;
         Ok(DaemonEdge {
             sources: Sources::new(&settings.host),
@@ -84,6 +90,7 @@ impl DaemonEdge {
             host_name: host_name(),
             packages: HalfInstalled::default(),
             confinement_due: Duration::ZERO,
+            enrolment,
             configuration,
         })
     }
@@ -234,15 +241,45 @@ impl DaemonEdge {
             }
             Ok(()) => {
                 tracing::info!("configuration reloaded");
-                self.sources = Sources::new(&self.configuration.settings.host);
-                self.api = api(&self.configuration.settings);
-                self.watches = Watches::default();
-                self.confinement_due = Duration::ZERO;
-                let mut events = vec![Event::Configuration(None), Event::Reloaded];
-                events.extend(self.read_requests());
-                events
+                self.enrolment.begin(&mut self.configuration.settings);
+                self.begin_anew()
             }
         }
+    }
+
+    fn begin_anew(&mut self) -> Vec<Event> {
+        self.sources = Sources::new(&self.configuration.settings.host);
+        self.api = api(&self.configuration.settings);
+        self.watches = Watches::default();
+        self.confinement_due = Duration::ZERO;
+        let mut events = vec![Event::Configuration(None), Event::Reloaded];
+        events.push(Event::Credential(self.enrolment.state()));
+        events.extend(self.read_requests());
+        events
+    }
+
+    /// What the API server's last answer says of the credential, if that is something else than before.
+    fn credential_answered(&mut self) -> Option<Event> {
+        let is_accepted = self.api.as_ref()?.is_accepted?;
+        self.enrolment.answered(is_accepted).then(|| Event::Credential(self.enrolment.state()))
+    }
+
+    /// The next step towards a credential, or of its renewal.
+    async fn enrol(&mut self) -> Vec<Event> {
+        systemd::alive();
+        if self.enrolment.is_by_hand() {
+            self.enrolment.is_being_asked();
+            if let Some(api) = &mut self.api {
+                // The answer itself is of no interest.
+                let _ = api.node().await;
+            }
+            return self.credential_answered().into_iter().collect();
+        }
+        if self.enrolment.step(self.configuration.settings.token_life).await {
+            self.enrolment.complete(&mut self.configuration.settings);
+            return self.begin_anew();
+        }
+        vec![Event::Credential(self.enrolment.state())]
     }
 
     /// An event of a watch. The Node's labels matter, because the policy may select this node by them.
@@ -277,7 +314,8 @@ impl Edge for DaemonEdge {
             host.sentinel_command.clear();
             self.sources = Sources::new(&host);
         }
-        self.read_requests()
+        let credential = Event::Credential(self.enrolment.state());
+        [credential].into_iter().chain(self.read_requests()).collect()
     }
 
     fn report(&mut self, world: &World, decision: &Decision) {
@@ -301,8 +339,9 @@ impl Edge for DaemonEdge {
             return self.reload();
         }
         let Some(mut api) = self.api.take() else { return vec![] };
-        let events = self.read_part(&mut api, part, world).await;
+        let mut events = self.read_part(&mut api, part, world).await;
         self.api = Some(api);
+        events.extend(self.credential_answered());
         events
     }
 
@@ -406,6 +445,8 @@ impl Edge for DaemonEdge {
 
     async fn wait(&mut self, until: Option<Duration>, world: &World) -> Vec<Event> {
         self.rest(until);
+        let due = self.enrolment.due().filter(|_| !world.step_back);
+        let due = due.map(|due| due.saturating_sub(clock::now().boot));
         let timeout = until.map(|until| until.saturating_sub(clock::now().boot));
         let watchdog = systemd::watchdog_interval();
         let DaemonEdge { watches, evictions, sources, hangup, .. } = self;
@@ -415,6 +456,7 @@ impl Edge for DaemonEdge {
             event = watches.next() => Woken::Watch(event),
             Some(ended) = evictions.join_next() => Woken::Eviction(ended.ok()),
             () = sleep(timeout) => Woken::Time,
+            () = sleep(due) => Woken::Enrolment,
             () = sleep(watchdog) => Woken::Time,
         };
         match woken {
@@ -423,6 +465,7 @@ impl Edge for DaemonEdge {
             Woken::Watch(event) => self.watched(event, world),
             Woken::Eviction(asked) => asked.map(|asked| self.evicted(asked)).into_iter().collect(),
             Woken::Time => vec![Event::Tick],
+            Woken::Enrolment => self.enrol().await,
         }
     }
 }
@@ -443,6 +486,7 @@ enum Woken {
     Watch(Event),
     Eviction(Option<Asked>),
     Time,
+    Enrolment,
 }
 
 /// If the start fails, the core sees that the unit does not run, and asks for it again.

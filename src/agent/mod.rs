@@ -2,6 +2,7 @@
 
 mod configuration;
 mod edge;
+mod enrolment;
 mod event_loop;
 mod journal;
 mod sources;

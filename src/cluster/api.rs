@@ -36,6 +36,8 @@ pub struct Api {
     pub(super) node: String,
     field_manager: &'static str,
     client: Option<Client>,
+    /// Whether the server accepted our credential when it last answered.
+    pub is_accepted: Option<bool>,
     /// The resourceVersions from which watches may start.
     versions: Versions,
     told: Told,
@@ -60,6 +62,7 @@ impl Api {
             node,
             field_manager: FIELD_MANAGER,
             client: None,
+            is_accepted: None,
             versions: Versions::default(),
             told: Told::default(),
             told_of_annotations: Told::default(),
@@ -89,6 +92,11 @@ impl Api {
     pub(super) fn mind<T>(&mut self, result: Result<T, ApiError>) -> Result<T, ApiError> {
         if matches!(&result, Err(ApiError::NoAnswer(_) | ApiError::Status { code: 401, .. })) {
             self.disconnect();
+        }
+        match &result {
+            Err(ApiError::Status { code: 401, .. }) => self.is_accepted = Some(false),
+            Ok(_) | Err(ApiError::Status { .. }) => self.is_accepted = Some(true),
+            Err(_) => {}
         }
         result
     }

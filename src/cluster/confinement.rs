@@ -2,8 +2,7 @@
 //! as dry runs.
 
 use reqwest::Method;
-use serde::Deserialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::api::{Api, JSON, MERGE_PATCH};
@@ -12,8 +11,6 @@ use super::objects::{BY, NAMESPACE, POOL};
 use super::paths::{self, with};
 use crate::decide::{Confinement, SlotView};
 
-/// The account that the policies concern.
-const ACCOUNT: &str = "system:serviceaccount:rebootd:rebootd";
 /// A second longer than a token may be valid.
 const TOO_LONG: u64 = 24 * 60 * 60 + 1;
 /// No pod has this name, and policies-evictions.yaml refuses to evict one of this name.
@@ -27,28 +24,10 @@ struct Act {
     otherwise: u16,
 }
 
-#[derive(Deserialize)]
-struct Review {
-    status: ReviewStatus,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ReviewStatus {
-    user_info: UserInfo,
-}
-
-#[derive(Deserialize)]
-struct UserInfo {
-    username: String,
-}
-
 impl Api {
     /// Finds out whether the policies are in force; `slots` are those just read, `uid` is that of the own Node.
     pub async fn confinement(&mut self, uid: &str, slots: &[SlotView]) -> Result<Confinement, ApiError> {
-        let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
-        let review: Review = self.try_write(Method::POST, paths::SELF_REVIEW, JSON, review).await?;
-        if review.status.user_info.username != ACCOUNT {
+        if !self.is_agent().await? {
             return Ok(Confinement::OtherAccount);
         }
         let mut missing = Vec::new();
@@ -102,7 +81,7 @@ impl Api {
     /// Whether a policy refuses this.
     async fn is_refused(&mut self, act: Act) -> Result<bool, ApiError> {
         let (method, path, content_type, body) = act.request;
-        match self.try_write::<IgnoredAny>(method, &path, content_type, body).await {
+        match self.try_write(method, &path, content_type, body).await {
             Ok(_) => Ok(false),
             Err(ApiError::Status { message, .. }) if message.contains("ValidatingAdmissionPolicy") => {
                 Ok(true)
@@ -114,13 +93,13 @@ impl Api {
         }
     }
 
-    async fn try_write<T: DeserializeOwned>(
+    async fn try_write(
         &mut self,
         method: Method,
         path: &str,
         content_type: &'static str,
         body: Value,
-    ) -> Result<T, ApiError> {
+    ) -> Result<IgnoredAny, ApiError> {
         let path = with(path, &[("dryRun", "All")]);
         let body = Some((content_type, body.to_string().into_bytes()));
         let result = self.client()?.json(method, &path, body, None).await;

@@ -4,6 +4,7 @@ mod api;
 mod checks;
 mod client;
 mod confinement;
+mod enrolment;
 mod error;
 mod eviction;
 mod objects;
@@ -16,5 +17,6 @@ mod table;
 mod watch;
 
 pub use api::{Api, HeldSlot};
+pub use enrolment::{BoundNode, Issued, Untaken};
 pub use error::ApiError;
 pub use watch::Watch;

@@ -30,14 +30,16 @@ pub(super) fn complete(
 ) -> Result<Settings, ConfigError> {
     let mut mistakes = Mistakes::default();
     let mut settings = without_host(merged, administrators, &mut mistakes);
-    if settings.node_name.is_empty() {
-        settings.node_name = mistakes.note(node_name_of(host_name));
-    }
     settings.sources = sources;
     if merged.get("api.server").is_none() {
         let (api, path) = mistakes.note(by_kubeconfig(merged, &administrators.join("kubeconfig")));
         settings.api = api;
         settings.sources.extend(path);
+    }
+    settings.credential_node = settings.api.as_ref().and_then(access::bound_node);
+    if settings.node_name.is_empty() {
+        let bound = settings.credential_node.clone().map(Ok);
+        settings.node_name = mistakes.note(bound.unwrap_or_else(|| node_name_of(host_name)));
     }
     mistakes.end(settings)
 }
@@ -52,14 +54,18 @@ pub(super) fn check(merged: &Merged, administrators: &Path) -> Result<(), Config
 /// The settings without what only the host can tell: its name, if none is written, and its kubeconfig.
 fn without_host(merged: &Merged, administrators: &Path, mistakes: &mut Mistakes) -> Settings {
     let TopKeys { mode } = mistakes.note(merged.read(""));
-    let NodeKeys { name, pool: written } = mistakes.note(merged.read("node"));
+    let NodeKeys { name, pool: written, .. } = mistakes.note(merged.read("node"));
     let (gates, after) = mistakes.note(questions(merged));
+    let name_is_written = name.is_some();
     Settings {
         node_name: name.map(|name| name.0).unwrap_or_default(),
         pool: mistakes.note(pool(merged, None, &BTreeMap::new())),
         pool_is_written: written.is_some(),
+        node_is_written: name_is_written,
+        credential_node: None,
         mode,
         api: mistakes.note(access::by_keys(merged)),
+        token_life: mistakes.note(access::token_life(merged)),
         host: HostSettings { hold: administrators.join(HOLD), ..mistakes.note(merged.read("host")) },
         policy: mistakes.note(policy(merged)),
         drain: mistakes.note(drain(merged)),

@@ -34,6 +34,43 @@ pub fn read_persons(path: &Path) -> Result<ApiAccess, ConfigError> {
     parse(path, &text)
 }
 
+/// The API server that a kubeconfig names, and who signs its certificate if the file says so. Nothing else of it is
+/// read: whose it is does not matter.
+pub fn read_cluster(path: &Path) -> Result<(String, Option<PemSource>), ConfigError> {
+    let text = read_text(path, LONGEST as u64).map_err(|error| ConfigError::unreadable(path, &error))?;
+    let reader = Reader { path };
+    let document: ClustersOnly =
+        serde_saphyr::from_str(&text).map_err(|error| reader.not_a_kubeconfig(&error))?;
+    let mut context = document.contexts.iter().flatten();
+    let context = context.find(|named| document.current_context.as_ref() == Some(&named.name));
+    let mut clusters = document.clusters.iter().flatten();
+    let named = clusters.find(|named| context.is_some_and(|it| it.context.cluster == named.name.value));
+    let named =
+        named.ok_or_else(|| ConfigError::at(Place::file(path), "its current-context names no cluster"))?;
+    let authority =
+        reader.pem(&named.cluster.certificate_authority_data, &named.cluster.certificate_authority)?;
+    Ok((reader.address(named)?, authority))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct ClustersOnly {
+    current_context: Option<String>,
+    contexts: Option<Vec<ContextOfCluster>>,
+    clusters: Option<Vec<NamedCluster>>,
+}
+
+#[derive(Deserialize)]
+struct ContextOfCluster {
+    name: String,
+    context: ClusterName,
+}
+
+#[derive(Deserialize)]
+struct ClusterName {
+    cluster: String,
+}
+
 /// A kubeconfig that exists but cannot be read; the message says what to do about the usual cause.
 fn unreadable(path: &Path, error: &io::Error) -> ConfigError {
     if error.kind() != ErrorKind::PermissionDenied {
@@ -169,17 +206,21 @@ impl Reader<'_> {
     /// The server's address and who must have signed its certificate.
     fn server(&self, named: &NamedCluster) -> Result<(String, PemSource), ConfigError> {
         let cluster = &named.cluster;
-        let Some(server) = given(&cluster.server) else {
-            return Err(self.error(&named.name, "this cluster has no server"));
-        };
-        let address = ServerAddress::try_from(server.value.clone());
-        let address = address.map_err(|message| self.error(server, message))?;
+        let address = self.address(named)?;
         let authority = self.pem(&cluster.certificate_authority_data, &cluster.certificate_authority)?;
         let authority = authority.ok_or_else(|| {
             let message = "this cluster has neither certificate-authority-data nor certificate-authority";
             self.error(&named.name, message)
         })?;
-        Ok((address.0, authority))
+        Ok((address, authority))
+    }
+
+    fn address(&self, named: &NamedCluster) -> Result<String, ConfigError> {
+        let Some(server) = given(&named.cluster.server) else {
+            return Err(self.error(&named.name, "this cluster has no server"));
+        };
+        let address = ServerAddress::try_from(server.value.clone());
+        Ok(address.map_err(|message| self.error(server, message))?.0)
     }
 
     /// Who we are. As in kubectl, tokenFile wins over token.

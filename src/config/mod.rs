@@ -29,6 +29,7 @@ pub use effective::{Effective, effective};
 pub use error::{ConfigError, Place, Position};
 pub use files::Files;
 pub use fleet::FleetPolicy;
+pub use kubeconfig::read_cluster as read_kubelets_cluster;
 pub use kubeconfig::read_persons as read_persons_kubeconfig;
 pub use manifest::check as check_file;
 

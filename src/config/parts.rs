@@ -27,6 +27,8 @@ pub(super) struct NodeKeys {
     pub(super) name: Option<NodeName>,
     #[serde(skip_serializing)]
     pub(super) pool: Option<PoolName>,
+    #[serde(skip_serializing, deserialize_with = "AtLeast::<600>::deserialize")]
+    pub(super) token_life: Option<Duration>,
 }
 
 /// The keys of `[drain]` that are written together or not at all.

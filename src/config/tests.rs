@@ -92,6 +92,9 @@ fn nothing_configured_gives_the_defaults() {
         node_name: "worker-1".to_owned(),
         pool: "worker".to_owned(),
         pool_is_written: false,
+        node_is_written: false,
+        credential_node: None,
+        token_life: Duration::from_secs(86_400),
         mode: Mode::Active,
         api: None,
         host: HostSettings {

@@ -12,7 +12,7 @@ use super::kubeconfig::runtime;
 use crate::cli::ConfigDirectories;
 use crate::cluster::Api;
 use crate::config::{Effective, Files, FleetPolicy, check_file, effective};
-use crate::host::identity;
+use crate::host::{credential, identity};
 
 /// The person who asks for the configuration sits there and waits.
 const CLUSTER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -119,11 +119,21 @@ pub(super) fn policy_in_cluster(files: &Files) -> anyhow::Result<InCluster> {
     }
 }
 
+/// With the credential that the daemon has got for itself.
+fn with_own_credential() -> anyhow::Result<Api> {
+    let directory = Path::new(credential::DIRECTORY);
+    let kept = credential::load(directory).context("this host's credential: run this as root")?;
+    let kept = kept.context("this host has no credential yet (rebootctl status), or run this as root")?;
+    Ok(Api::new(kept.access(directory), kept.node))
+}
+
 /// Uses this host's credential to ask for the policy's data and the Node's labels.
 fn ask_cluster(files: &Files) -> anyhow::Result<(Option<Labels>, Labels)> {
     let settings = files.settings(&identity::host_name()?)?;
-    let access = settings.api.context("no way to reach the cluster is configured")?;
-    let mut api = Api::new(access, settings.node_name);
+    let mut api = match settings.api {
+        Some(access) => Api::new(access, settings.node_name),
+        None => with_own_credential()?,
+    };
     runtime()?.block_on(async {
         let read = async { anyhow::Ok((api.policy().await?, api.node().await?)) };
         let (data, node) =

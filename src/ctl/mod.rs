@@ -4,6 +4,8 @@
 mod output;
 
 mod config;
+mod credential;
+mod enroll;
 mod fleet;
 mod free;
 mod hold;
@@ -44,6 +46,8 @@ enum Command {
     Fleet(fleet::Fleet),
     Release(release::Release),
     Free(free::Free),
+    Enroll(enroll::Enroll),
+    Credential(credential::Credential),
 }
 
 /// Does what the command line says.
@@ -57,6 +61,8 @@ pub fn run() -> ExitCode {
         Command::Fleet(fleet) => fleet.run(),
         Command::Release(release) => release.run(),
         Command::Free(free) => free.run(),
+        Command::Enroll(enroll) => enroll.run(),
+        Command::Credential(credential) => credential.run(),
     };
     result.unwrap_or_else(|error| {
         eprintln!("rebootctl: {error:#}");

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{
-    AfterReadings, Answer, Budget, Confinement, Effect, EvictionOutcome, Hook, HookUnit, How, Inhibitor,
-    Kernel, KubeletLease, Names, NodeView, Others, PodKey, PodView, Reads, ScheduledShutdown, SlotView,
-    Source,
+    AfterReadings, Answer, Budget, Confinement, CredentialState, Effect, EvictionOutcome, Hook, HookUnit,
+    How, Inhibitor, Kernel, KubeletLease, Names, NodeView, Others, PodKey, PodView, Reads, ScheduledShutdown,
+    SlotView, Source,
 };
 
 /// The object that a write is sent to, by uid.
@@ -60,6 +60,8 @@ pub enum Outcome {
 pub enum Event {
     /// Time passed.
     Tick,
+    /// How it stands with this node's own credential.
+    Credential(CredentialState),
     /// The sources of requests on this host were read: all that are configured.
     Requests(BTreeMap<Source, Answer>),
     /// The hold file, with which a person holds this node, was read.

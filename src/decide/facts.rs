@@ -395,6 +395,18 @@ pub struct PodView {
     pub claims: BTreeSet<String>,
 }
 
+/// How it stands with this node's own credential.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub enum CredentialState {
+    /// It is used, or the files name another one.
+    #[default]
+    Good,
+    /// There is none yet, for this reason.
+    Missing(String),
+    /// There is one, which does not work any more or soon will not, for this reason.
+    Failing(String),
+}
+
 /// What the core needs to know about a PodDisruptionBudget.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Budget {

@@ -35,6 +35,7 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
     let cluster = &mut world.cluster;
     match event {
         Event::Tick => {}
+        Event::Credential(state) => world.host.credential = state,
         Event::Requests(answers) => requests::read(world, answers),
         Event::Hold(result) => world.host.hold.take(result),
         Event::Kernel(result) => kernel_read(world, result),

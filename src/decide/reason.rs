@@ -50,8 +50,10 @@ macro_rules! reasons {
 }
 
 reasons! {
-    => NotConfigured = "not-configured" => "not configured: put a kubeconfig at /etc/rebootd/kubeconfig, or set [api] in a \
-         file in /etc/rebootd/config.d; then: systemctl restart rebootd";
+    => NotEnrolled { why: String } = "not-enrolled" => "no credential yet: {why}; or put a kubeconfig at /etc/rebootd/kubeconfig";
+    alarm => CredentialOfOtherNode { named: String, bound: String } = "credential-of-other-node" => "`name` in [node] says {named}, \
+         but the credential is bound to the Node {bound}; nothing is read or written until they agree";
+    alarm => CredentialFailing { why: String } = "credential-failing" => "the credential of this node fails: {why}; nothing reboots without one";
     => NothingRead = "nothing-read" => "nothing read yet";
     => Unreadable { what: &'static str, why: String } = "unreadable" => "cannot read {what}: {why}";
     => ApiFailing { why: String, again: Option<Duration> } = "api-failing" => "reading from the Kubernetes API failed: {why}{}", asked_again(*again);

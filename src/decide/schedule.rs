@@ -10,14 +10,16 @@ use super::requests::Requests;
 use super::settings::{Mode, Settings};
 use super::wish::{GATE_LOOK, WAITING_LOOK, Wish};
 use super::world::World;
-use super::{Decision, Effect, Next, Part, Parts, Phase, Reads, Reason, SlotChange, reclaim};
+use super::{
+    CredentialState, Decision, Effect, Next, Part, Parts, Phase, Reads, Reason, SlotChange, reclaim,
+};
 
 /// Derives the phase and the next step from what is known now.
 pub fn decide(world: &World, settings: &Settings) -> Decision {
-    if settings.api.is_none() {
+    if let Some(reason) = without_a_way(world, settings) {
         return Decision {
             phase: Phase::Idle,
-            reasons: vec![Reason::NotConfigured],
+            reasons: vec![reason],
             next: Next::Wait(None),
             watched: Parts::NONE,
         };
@@ -60,12 +62,32 @@ fn reboot_now(world: &World, settings: &Settings) -> Option<Decision> {
     Some(Decision { phase: Phase::Rebooting, reasons: Vec::new(), next, watched: Parts::NONE })
 }
 
+/// Why there is no way to the cluster, or none that may be used.
+fn without_a_way(world: &World, settings: &Settings) -> Option<Reason> {
+    match (&settings.api, &settings.credential_node) {
+        (None, _) => Some(Reason::NotEnrolled {
+            why: match &world.host.credential {
+                CredentialState::Missing(why) | CredentialState::Failing(why) => why.clone(),
+                CredentialState::Good => "this host has not been asked for one".to_owned(),
+            },
+        }),
+        (Some(_), Some(bound)) if *bound != settings.node_name => {
+            Some(Reason::CredentialOfOtherNode { named: settings.node_name.clone(), bound: bound.clone() })
+        }
+        _ => None,
+    }
+}
+
 /// Permits a wish only as far as the readings suffice for it.
 fn allow(world: &World, settings: &Settings, mut wish: Wish) -> Decision {
     let acting = wish.effect.is_some();
     let next = next_step(world, settings, &mut wish);
     let configuration = world.host.configuration.clone().map(|why| Reason::ConfigurationUnreadable { why });
-    let unconfined = questions::unconfined(world);
+    let credential = match &world.host.credential {
+        CredentialState::Failing(why) => Some(Reason::CredentialFailing { why: why.clone() }),
+        CredentialState::Good | CredentialState::Missing(_) => None,
+    };
+    let unconfined = questions::unconfined(world).into_iter().chain(credential);
     let notes = Requests::of(world, settings).notes().into_iter().chain(configuration).chain(unconfined);
     let notes = notes.filter(|note| !wish.reasons.contains(note));
     let notes: Vec<Reason> = notes.collect();

@@ -32,10 +32,16 @@ pub struct Settings {
     pub pool: String,
     /// Whether this host's files name it. Otherwise the fleet's policy may.
     pub pool_is_written: bool,
+    /// Whether the files name this host's Node.
+    pub node_is_written: bool,
+    /// The Node that the credential is bound to, if it tells. Only for this one anything may be written.
+    pub credential_node: Option<String>,
     /// Whether to act, or only to say what would be done.
     pub mode: Mode,
     /// How to reach the cluster; None until a person says how.
     pub api: Option<ApiAccess>,
+    /// For how long the tokens are valid that the node gets for itself.
+    pub token_life: Duration,
     /// What asks for a reboot, and what prevents it.
     pub host: HostSettings,
     /// When and how to reboot.

@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::drain::DrainState;
 use super::health::Health;
 use super::{
-    AbortReason, AfterReadings, Budget, Confinement, Hook, HookRun, HookUnit, Inhibitor, Kernel, Names,
-    NodeView, Now, Others, Parts, PodView, Reading, Request, ScheduledShutdown, SlotView, Source, Target,
+    AbortReason, AfterReadings, Budget, Confinement, CredentialState, Hook, HookRun, HookUnit, Inhibitor,
+    Kernel, Names, NodeView, Now, Others, Parts, PodView, Reading, Request, ScheduledShutdown, SlotView,
+    Source, Target,
 };
 
 /// A write to a slot or the Node may rest on a look that ended at most this long ago.
@@ -79,6 +80,8 @@ pub struct Host {
     pub hooks: BTreeMap<Hook, Reading<HookUnit>>,
     /// The hook that this process asked for last, and when.
     pub hook_told: Option<(Hook, Duration)>,
+    /// How it stands with this node's own credential.
+    pub credential: CredentialState,
     /// When all of this host was last read.
     pub read_at: Option<Duration>,
 }
@@ -389,6 +392,7 @@ impl World {
                 unfinished_packages: Reading::default(),
                 hooks: BTreeMap::new(),
                 hook_told: None,
+                credential: CredentialState::Good,
                 read_at: None,
             },
             cluster: Cluster { second_look: Some(now.boot + SECOND_LOOK), ..Cluster::default() },

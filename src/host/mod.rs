@@ -2,14 +2,17 @@
 
 pub mod clock;
 pub mod command;
+pub mod credential;
 pub mod dpkg;
 pub mod hold;
 pub mod hooks;
 pub mod identity;
 pub mod kernel;
+pub mod kubelet;
 pub mod livepatch;
 pub mod logind;
 pub mod memory;
 pub mod needrestart;
+pub mod offered;
 pub mod packages;
 pub mod sentinel;

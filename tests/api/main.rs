@@ -11,6 +11,7 @@
     reason = "tests"
 )]
 
+mod enrolment;
 mod evictions;
 mod journal;
 mod reads;

@@ -23,6 +23,9 @@ pub fn settings(name: &str) -> Settings {
         node_name: name.into(),
         pool: "worker".into(),
         pool_is_written: true,
+        node_is_written: true,
+        credential_node: None,
+        token_life: Duration::from_secs(86_400),
         mode: Mode::Active,
         api: Some(ApiAccess {
             server: "https://x".into(),

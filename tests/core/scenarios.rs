@@ -18,7 +18,7 @@ use rebootd::report::status::{Status, line};
 use serde::Deserialize;
 use serde::de::value::{Error, StrDeserializer};
 
-use crate::imitation::{Cluster, Host};
+use crate::imitation::{Cluster, Host, settings};
 
 const INDENT: &str = "    ";
 
@@ -120,6 +120,18 @@ fn tell_host(cluster: &mut Cluster, number: usize, command: &str, rest: &str) ->
         "let-go" => cluster.keep(number, false),
         "hold" => cluster.hold(number, Ok(text())),
         "unhold" => cluster.hold(number, Ok(None)),
+        "credential-missing" => {
+            cluster.hosts[number].settings.api = None;
+            cluster.event(number, Event::Credential(CredentialState::Missing(rest.to_owned())));
+        }
+        "credential-failing" => {
+            cluster.event(number, Event::Credential(CredentialState::Failing(rest.to_owned())));
+        }
+        "credential-of" => {
+            let host = &mut cluster.hosts[number];
+            (host.settings.api, host.settings.credential_node) = (settings("n1").api, Some(rest.to_owned()));
+            cluster.event(number, Event::Credential(CredentialState::Good));
+        }
         "hold-unreadable" => cluster.hold(number, Err("Permission denied".into())),
         "annotate" => cluster.change_node(number, |node| node.hold = text()),
         "unannotate" => cluster.change_node(number, |node| node.hold = None),

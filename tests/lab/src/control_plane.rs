@@ -56,6 +56,8 @@ pub struct ControlPlane {
     applying: Mutex<()>,
 }
 
+const TOKEN_PODS: &str = "token-pods.yaml";
+
 impl ControlPlane {
     /// Makes certificates and configuration; nothing runs yet.
     pub fn new(directory: &Path, binaries: &Binaries) -> Result<Self> {
@@ -198,6 +200,19 @@ impl ControlPlane {
         command::output(&program.to_string_lossy(), &all, input.map(str::as_bytes)).await
     }
 
+    /// Runs rebootctl, which is this program, as the administrator, beside kubectl.
+    pub async fn rebootctl(&self, program: &Path, arguments: &[&str]) -> Result<String> {
+        let kubectl = self.binaries.path("kubectl");
+        let output = Command::new(program)
+            .arg0("rebootctl")
+            .args(arguments)
+            .env("KUBECONFIG", &self.admin_kubeconfig)
+            .env("PATH", kubectl.parent().unwrap_or(Path::new("/")))
+            .output()
+            .await?;
+        command::succeeded(&format!("rebootctl {}", arguments.join(" ")), output)
+    }
+
     /// Runs kubectl with `-o json`.
     pub async fn kubectl_json(&self, arguments: &[&str]) -> Result<Value> {
         let mut all = arguments.to_vec();
@@ -206,10 +221,18 @@ impl ControlPlane {
     }
 
     /// Applies the manifests of a directory. One at a time: of two `kubectl apply` that see at the same time that an
-    /// object is missing, one fails with *AlreadyExists*.
+    /// object is missing, one fails with *AlreadyExists*. Without the pods that bring tokens: a hollow kubelet mounts no
+    /// volumes.
     pub async fn apply_directory(&self, directory: &Path) -> Result<()> {
         let _one_at_a_time = self.applying.lock().await;
-        self.kubectl(&["apply", "-f", &directory.to_string_lossy()]).await?;
+        let entries = std::fs::read_dir(directory)?.collect::<std::io::Result<Vec<_>>>()?;
+        let mut files: Vec<String> =
+            entries.iter().map(|entry| entry.path().to_string_lossy().into_owned()).collect();
+        files.retain(|file| file.ends_with(".yaml") && !file.ends_with(TOKEN_PODS));
+        // In the order in which kubectl takes the files of a directory.
+        files.sort();
+        let files = files.iter().flat_map(|file| ["-f", file]);
+        self.kubectl(&["apply"].into_iter().chain(files).collect::<Vec<_>>()).await?;
         Ok(())
     }
 

@@ -1,15 +1,22 @@
 //! rebootd on a host, installed and configured as an administrator would.
 
 use std::path::Path;
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use tokio::fs;
+use tokio::time::{Instant, sleep};
 
+use crate::command;
 use crate::control_plane::ControlPlane;
 use crate::host::Host;
 
 /// Where the package keeps what an administrator applies to the cluster.
 const MANIFESTS: &str = "usr/share/rebootd/manifests";
+const PROGRAM: &str = "usr/bin/rebootd";
+const OWN_TOKEN: &str = "/var/lib/rebootd/token";
+/// Root's unit takes a second, and a busy API server may be asked again.
+const ENROLLED: Duration = Duration::from_secs(60);
 
 /// Installs the package with apt and configures it; the cluster's part is applied if it is not there yet.
 pub async fn install(
@@ -20,11 +27,34 @@ pub async fn install(
     config: &str,
 ) -> Result<()> {
     install_package(host, deb).await?;
-    control_plane.apply_directory(&host.root().join(MANIFESTS)).await?;
-    write_kubeconfig(control_plane, host, server).await?;
+    apply_manifests(control_plane, host).await?;
     host.write_file("/etc/rebootd/config.toml", config).await?;
-    host.run_ok(&["systemctl", "restart", "rebootd"]).await?;
-    Ok(())
+    enroll(control_plane, host, server).await
+}
+
+/// As an administrator does where no DaemonSet brings tokens: `rebootctl enroll` where kubectl works, and
+/// `rebootctl credential install` on the host. Returns once the host has a token of its own.
+pub async fn enroll(control_plane: &ControlPlane, host: &Host, server: &str) -> Result<()> {
+    let before = host.run(&["cat", OWN_TOKEN]).await?.stdout;
+    let enroll = ["enroll", "--to", "-", "--server", server, host.name()];
+    let credential = control_plane.rebootctl(&host.root().join(PROGRAM), &enroll).await?;
+    let install = ["rebootctl", "credential", "install"];
+    let output = host.run_with_input(&install, Some(credential.as_bytes())).await?;
+    command::succeeded(&format!("{}: {}", host.name(), install.join(" ")), output)?;
+    let deadline = Instant::now() + ENROLLED;
+    loop {
+        let now = host.run(&["cat", OWN_TOKEN]).await?.stdout;
+        if !now.is_empty() && now != before {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "{} has no token of its own", host.name());
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Applies the package's manifests, except the pods that bring tokens.
+pub async fn apply_manifests(control_plane: &ControlPlane, host: &Host) -> Result<()> {
+    control_plane.apply_directory(&host.root().join(MANIFESTS)).await
 }
 
 /// Installs a package, which may upgrade one that is there, without a network.
@@ -41,7 +71,7 @@ pub async fn install_package(host: &Host, deb: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Gives the host a token that is bound to its Node, and a kubeconfig that names it.
+/// Gives the host a token that is bound to its Node, and a kubeconfig that names it: a credential that a person keeps.
 pub async fn write_kubeconfig(control_plane: &ControlPlane, host: &Host, server: &str) -> Result<()> {
     let token = control_plane.node_bound_token("rebootd", "rebootd", host.name(), "24h").await?;
     host.write_file("/etc/rebootd/token", token).await?;

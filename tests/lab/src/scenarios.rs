@@ -141,6 +141,15 @@ pub const ALL: &[Scenario] = &[
         run: |stage| Box::pin(real::drains::run(stage)),
     },
     Scenario {
+        name: "enrolment",
+        expects: "the kubelet brings a token, and from then on the node renews its own; imitations gain and stop nothing",
+        hosts: real(3),
+        usual: 150,
+        limit: minutes(12),
+        long: false,
+        run: |stage| Box::pin(real::enrolment::run(stage)),
+    },
+    Scenario {
         name: "real_findings",
         expects: "static pods count, a kubelet may start late, no slot waits for a person, and no reboot under his hands",
         hosts: real(3),

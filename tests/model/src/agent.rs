@@ -720,6 +720,9 @@ fn settings(pool: &str, search: &Search) -> Settings {
         node_name: ME.into(),
         pool: pool.into(),
         pool_is_written: true,
+        node_is_written: true,
+        credential_node: None,
+        token_life: Duration::from_secs(86_400),
         mode: Mode::Active,
         api: Some(ApiAccess {
             server: "https://model".into(),

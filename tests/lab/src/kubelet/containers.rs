@@ -12,7 +12,7 @@ use crate::host::Host;
 /// What every pod in the lab runs: [`app.sh`](./app.sh), with busybox.
 pub const APP: &str = "localhost/lab-app:1";
 /// What holds a pod's namespaces.
-pub(super) const PAUSE: &str = "localhost/lab-pause:1";
+pub const PAUSE: &str = "localhost/lab-pause:1";
 
 const DIRECTORY: &str = "usr/local/share/lab-containers";
 const APPLETS: [&str; 12] =

@@ -34,8 +34,8 @@ pub(super) async fn client_certificate(stage: &Stage) -> Result<()> {
         stage.lab.kubectl(&["create", kind, "by-certificate", role, &user, namespace]).await?;
     }
     replace(host, &right).await?;
+    host.write_file("/etc/rebootd/ca.pem", tokio::fs::read(pki.ca()).await?).await?;
     host.write_file("/etc/rebootd/kubeconfig", kubeconfig(&stage.lab.server_for(host.name()))).await?;
-    host.run_ok(&["rm", "/etc/rebootd/token"]).await?;
     host.run_ok(&["systemctl", "restart", "rebootd"]).await?;
     stage.set_holder("\"a-person\"").await?;
     request_reboot(host).await?;

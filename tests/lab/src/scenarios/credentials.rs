@@ -11,6 +11,7 @@ use super::verdict;
 use crate::host::Host;
 use crate::pki::Pki;
 use crate::progress::say;
+use crate::rebootd;
 
 const TOKEN: &str = "/etc/rebootd/token";
 const WRONG_TOKEN: &str = "this-is-not-the-token-you-are-looking-for";
@@ -20,6 +21,9 @@ const RECOVERY: Duration = Duration::from_secs(130);
 pub(super) async fn run(stage: &Stage) -> Result<()> {
     let host = stage.host(1);
     stage.install(host, CONFIG).await?;
+    let server = stage.lab.server_for(host.name());
+    rebootd::write_kubeconfig(&stage.lab.control_plane, host, &server).await?;
+    host.run_ok(&["systemctl", "restart", "rebootd"]).await?;
     stage.set_holder("\"a-person\"").await?;
     request_reboot(host).await?;
     recovers(host).await?;

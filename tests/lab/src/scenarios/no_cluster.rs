@@ -24,7 +24,7 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     let [host, configured] = [1, 2].map(|number| stage.host(number));
     rebootd::install_package(host, &stage.package).await?;
     programs(host).await?;
-    not_configured(host).await?;
+    without_credential(host).await?;
     bad_configuration(host).await?;
     removed(host).await?;
 
@@ -54,12 +54,12 @@ async fn programs(host: &Host) -> Result<()> {
     Ok(())
 }
 
-async fn not_configured(host: &Host) -> Result<()> {
-    let says_so = |status: &Status| status.says("not-configured", &["/etc/rebootd/"]);
-    wait_status(host, "not configured", says_so, SOON).await?;
+async fn without_credential(host: &Host) -> Result<()> {
+    let says_so = |status: &Status| status.says("not-enrolled", &["kubelet", "/etc/rebootd/"]);
+    wait_status(host, "without a credential", says_so, SOON).await?;
     ensure!(unit(host, "ActiveState").await? == "active", "the service is not active");
     let line = unit(host, "StatusText").await?;
-    ensure!(line.contains("not configured"), "systemctl status says: {line}");
+    ensure!(line.contains("no credential yet"), "systemctl status says: {line}");
     Ok(())
 }
 
@@ -84,7 +84,7 @@ async fn bad_configuration(host: &Host) -> Result<()> {
     say(format!("{}: {complaint}", host.name()));
     host.write_file(FILE, good).await?;
     host.run_ok(&["systemctl", "restart", "rebootd"]).await?;
-    not_configured(host).await
+    without_credential(host).await
 }
 
 /// Nothing is under way: the package goes at once, and its service with it.

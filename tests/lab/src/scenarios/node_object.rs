@@ -21,6 +21,7 @@ use crate::rebootd;
 /// Longer than a node takes to settle, and than a look takes to come in a phase that a person has to end.
 const STAYS: Duration = Duration::from_secs(40);
 const KUBELET_UNIT: &str = "/etc/systemd/system/kubelet.service";
+const TOKEN: &str = "/etc/rebootd/token";
 const UNAUTHORIZED: &str = "401";
 
 /// A Node that is deleted takes its tokens with it; the kubelet registers another one.
@@ -96,8 +97,16 @@ async fn needs_token(host: &Host) -> Result<()> {
 /// What an administrator does for a Node that is a new one.
 async fn new_token(stage: &Stage, host: &Host) -> Result<()> {
     let server = stage.lab.server_for(host.name());
+    rebootd::enroll(&stage.lab.control_plane, host, &server).await?;
+    say(format!("{} has a new credential", host.name()));
+    Ok(())
+}
+
+/// A credential that a person keeps in files. It stays with a machine that is cloned.
+async fn by_hand(stage: &Stage, host: &Host) -> Result<()> {
+    let server = stage.lab.server_for(host.name());
     rebootd::write_kubeconfig(&stage.lab.control_plane, host, &server).await?;
-    say(format!("{} has a new token", host.name()));
+    host.run_ok(&["systemctl", "restart", "rebootd"]).await?;
     Ok(())
 }
 
@@ -106,7 +115,12 @@ pub(super) async fn same_name(stage: &Stage) -> Result<()> {
     let [host, clone] = [1, 2].map(|number| stage.host(number));
     stage.install(host, CONFIG).await?;
     stage.install(clone, &format!("{CONFIG}[node]\nname = \"{}\"\n", host.name())).await?;
-    clone.write_file("/etc/rebootd/token", host.read_file("/etc/rebootd/token").await?).await?;
+    let of_other =
+        |status: &Status| status.says("credential-of-other-node", &["says node1", "the Node node2"]);
+    wait_status(clone, "with a credential of its own for another name", of_other, SOON).await?;
+    by_hand(stage, host).await?;
+    by_hand(stage, clone).await?;
+    clone.write_file(TOKEN, host.read_file(TOKEN).await?).await?;
     let begun = stage.lab.proxy(clone.name()).requests().len();
     clone.run_ok(&["systemctl", "restart", "rebootd"]).await?;
     request_reboot(clone).await?;
@@ -134,12 +148,16 @@ pub(super) async fn same_name(stage: &Stage) -> Result<()> {
     wait_status(clone, "without a token, as its Node is gone", lost, CYCLE).await?;
     let missing = |status: &Status| status.says("node-missing", &["no Node \"node1\""]);
     let own = stage.lab.control_plane.node_bound_token("rebootd", "rebootd", clone.name(), "1h").await?;
-    clone.write_file("/etc/rebootd/token", own).await?;
+    clone.write_file(TOKEN, own).await?;
     wait_status(clone, "saying that the Node is missing", missing, CYCLE).await?;
+    clone.run_ok(&["systemctl", "restart", "rebootd"]).await?;
+    wait_status(clone, "with another credential of its own for another name", of_other, SOON).await?;
     host.boot();
     needs_token(host).await?;
-    new_token(stage, host).await?;
+    by_hand(stage, host).await?;
     verdict::settled(stage, host).await?;
+    clone.write_file(TOKEN, host.read_file(TOKEN).await?).await?;
+    clone.run_ok(&["systemctl", "restart", "rebootd"]).await?;
     wait_status(clone, "saying that the Node is another machine", other, CYCLE).await?;
 
     let requests = stage.lab.proxy(clone.name()).requests();
@@ -161,7 +179,9 @@ pub(super) async fn two_kubelets(stage: &Stage) -> Result<()> {
     let config = format!("{}reboot_timeout = \"30s\"\n", CONFIG.replace("\"5s\"", "\"20s\""));
     stage.install(host, &config).await?;
     stage.install(clone, &format!("{config}[node]\nname = \"{}\"\n", host.name())).await?;
-    clone.write_file("/etc/rebootd/token", host.read_file("/etc/rebootd/token").await?).await?;
+    by_hand(stage, host).await?;
+    by_hand(stage, clone).await?;
+    clone.write_file(TOKEN, host.read_file(TOKEN).await?).await?;
     let kubelet = host.read_file("/etc/kubernetes/kubelet.conf").await?;
     let servers = [host, clone].map(|host| stage.lab.server_for(host.name()));
     clone.write_file("/etc/kubernetes/kubelet.conf", kubelet.replace(&servers[0], &servers[1])).await?;

@@ -2,6 +2,7 @@
 
 pub(super) mod boots;
 pub(super) mod drains;
+pub(super) mod enrolment;
 pub(super) mod findings;
 mod pods;
 mod processes;

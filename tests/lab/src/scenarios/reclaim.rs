@@ -41,7 +41,7 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     stage.lab.wait_node_ready("node1", SOON).await?;
     // Its token died with its Node.
     let server = stage.lab.server_for("node1");
-    rebootd::write_kubeconfig(&stage.lab.control_plane, lost, &server).await?;
+    rebootd::enroll(&stage.lab.control_plane, lost, &server).await?;
     verdict::settled(stage, lost).await
 }
 

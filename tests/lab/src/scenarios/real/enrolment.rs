@@ -1,0 +1,142 @@
+//! A node comes to its credential without a step of its own: the kubelet brings a token, root's unit hands it on, and from
+//! then on the node renews its own.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use super::super::stage::{CONFIG, CYCLE, SOON, Stage, request_reboot};
+use super::super::status::{Status, wait_status};
+use super::super::verdict;
+use crate::host::Host;
+use crate::kubelet::containers;
+use crate::progress::say;
+use crate::rebootd;
+
+/// What only real kubelets can use.
+const TOKEN_PODS: &str = "usr/share/rebootd/manifests/token-pods.yaml";
+const OWN: &str = "/var/lib/rebootd/token";
+
+/// Three hosts: one with the package before the manifests, one after them, one that a tenant's pods imitate.
+pub(in crate::scenarios) async fn run(stage: &Stage) -> Result<()> {
+    let [before, after, imitated] = [1, 2, 3].map(|number| stage.host(number));
+    install(stage, before).await?;
+    let waits = |status: &Status| status.says("not-enrolled", &["DaemonSet"]);
+    wait_status(before, "without a credential", waits, SOON).await?;
+    imitate(stage, imitated).await?;
+    install(stage, imitated).await?;
+    apply(stage, before).await?;
+    install(stage, after).await?;
+    for host in [before, after, imitated] {
+        is_enrolled(stage, host).await?;
+    }
+
+    say("all three reboot by their own credentials");
+    for host in [before, after, imitated] {
+        request_reboot(host).await?;
+    }
+    for host in [before, after, imitated] {
+        host.wait_boot_number(2, CYCLE * 3).await?;
+        verdict::settled(stage, host).await?;
+    }
+
+    say("the Node is deleted and comes back");
+    let token = own_token(before).await?;
+    stage.lab.kubectl(&["delete", "node", before.name()]).await?;
+    before.run_ok(&["systemctl", "restart", "kubelet"]).await?;
+    stage.lab.wait_node_ready(before.name(), SOON).await?;
+    // Whoever needs the API finds out.
+    request_reboot(before).await?;
+    before.wait_boot_number(3, CYCLE * 2).await?;
+    verdict::settled(stage, before).await?;
+    ensure!(own_token(before).await? != token, "the token of a Node that is gone is still there");
+
+    say("the DaemonSet is deleted, and nobody needs it");
+    stage.lab.kubectl(&["delete", "daemonset", "-n", "rebootd", "rebootd-credential"]).await?;
+    request_reboot(after).await?;
+    after.wait_boot_number(3, CYCLE).await?;
+    verdict::settled(stage, after).await
+}
+
+async fn install(stage: &Stage, host: &Host) -> Result<()> {
+    rebootd::install_package(host, &stage.package).await?;
+    host.write_file("/etc/rebootd/config.d/local.toml", CONFIG).await?;
+    host.run_ok(&["systemctl", "restart", "rebootd"]).await?;
+    say(format!("{}: the package is installed, and nothing else", host.name()));
+    Ok(())
+}
+
+/// As an administrator does, with an image that the lab has.
+async fn apply(stage: &Stage, host: &Host) -> Result<()> {
+    rebootd::apply_manifests(&stage.lab.control_plane, host).await?;
+    let manifest = tokio::fs::read_to_string(host.root().join(TOKEN_PODS)).await?;
+    let manifest = manifest.replace("registry.k8s.io/pause:3.10", containers::PAUSE);
+    stage.lab.control_plane.apply(&manifest).await
+}
+
+/// A tenant runs pods with a volume of that name, with a token that he has made up, and one of his own account.
+async fn imitate(stage: &Stage, host: &Host) -> Result<()> {
+    let data =
+        json!({"token": "eyJhbGciOiJSUzI1NiJ9.e30.bm8", "ca.crt": "-----BEGIN CERTIFICATE-----\nno\n"});
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret",
+        "metadata": {"name": "imitation", "namespace": "default"}, "stringData": data,
+    });
+    stage.lab.control_plane.apply(&secret.to_string()).await?;
+    let made_up = json!([{"secret": {"name": "imitation"}}]);
+    let of_another_account = json!([
+        {"serviceAccountToken": {"path": "token"}},
+        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+    ]);
+    for (number, sources) in [made_up, of_another_account].into_iter().enumerate() {
+        let pod = tenants_pod(host, &format!("imitation-{number}"), &sources);
+        stage.lab.control_plane.apply(&pod.to_string()).await?;
+        crate::workload::wait_running(&stage.lab.control_plane, &format!("imitation-{number}"), 1, SOON)
+            .await?;
+    }
+    Ok(())
+}
+
+fn tenants_pod(host: &Host, name: &str, sources: &Value) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "namespace": "default", "labels": {"app": name}},
+        "spec": {
+            "nodeName": host.name(),
+            "terminationGracePeriodSeconds": 0,
+            "containers": [{
+                "name": "main", "image": containers::PAUSE, "imagePullPolicy": "Never",
+                "volumeMounts": [{"name": "rebootd-credential", "mountPath": "/credential"}],
+            }],
+            "volumes": [{"name": "rebootd-credential", "projected": {"sources": sources}}],
+        },
+    })
+}
+
+/// It has a token of its own, which nobody else can read, bound to its Node.
+async fn is_enrolled(stage: &Stage, host: &Host) -> Result<()> {
+    let idle = |status: &Status| status.phase == "idle" && status.reasons.is_empty();
+    wait_status(host, "enrolled", idle, SOON * 2).await?;
+    let mode = host.run_ok(&["stat", "--format=%U:%a", OWN]).await?;
+    ensure!(mode.trim() == "rebootd:600", "{}: {OWN} is {mode}", host.name());
+    let claims = claims(&own_token(host).await?)?;
+    let node = &claims["kubernetes.io"]["node"];
+    ensure!(node["name"] == host.name() && claims["kubernetes.io"]["pod"].is_null(), "{claims}");
+    let life = claims["exp"].as_u64().zip(claims["iat"].as_u64()).map(|(end, begin)| end - begin);
+    ensure!(life.is_some_and(|life| Duration::from_secs(life) <= Duration::from_secs(86_400)), "{claims}");
+    let uid = stage.lab.kubectl(&["get", "node", host.name(), "-o", "jsonpath={.metadata.uid}"]).await?;
+    ensure!(node["uid"] == uid.trim(), "{claims}, but the Node is {uid}");
+    say(format!("{} has a token of its own", host.name()));
+    Ok(())
+}
+
+async fn own_token(host: &Host) -> Result<String> {
+    host.run_ok(&["cat", OWN]).await
+}
+
+fn claims(token: &str) -> Result<Value> {
+    use base64::Engine;
+    let claims = token.split('.').nth(1).context("no token")?;
+    Ok(serde_json::from_slice(&base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(claims)?)?)
+}
