@@ -15,8 +15,8 @@ use super::watches::Watches;
 use crate::cluster::{Api, ApiError};
 use crate::decide::settings::Mode;
 use crate::decide::{
-    AfterReadings, Confinement, Decision, Effect, Event, Eviction, EvictionOutcome, Failure, Hook, How,
-    Memory, NodeChange, NodeWrite, Now, Outcome, Part, Parts, PodKey, Settings, SlotView, SlotWrite, World,
+    AfterReadings, Decision, Effect, Event, Eviction, EvictionOutcome, Failure, Hook, How, Memory,
+    NodeChange, NodeWrite, Now, Outcome, Part, Parts, PodKey, Settings, SlotView, SlotWrite, World,
     budget_namespaces, clock_matters, holders, refusing_budgets, requests,
 };
 use crate::host::logind::{Bus, told};
@@ -179,7 +179,8 @@ impl DaemonEdge {
         };
         systemd::alive();
         let read = api.confinement(&uid, slots).await.map_err(|error| error.to_string());
-        let holds = matches!(read, Ok(Confinement::Confined | Confinement::OtherAccount));
+        let holds =
+            read.as_ref().is_ok_and(|found| found.missing().is_empty() && !found.is_of_other_manifests());
         self.confinement_due = now + if holds { CONFINEMENT_HOLDS } else { CONFINEMENT_AGAIN };
         Some(Event::Confinement(read))
     }

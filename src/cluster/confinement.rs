@@ -30,14 +30,15 @@ impl Api {
         if !self.is_agent().await? {
             return Ok(Confinement::OtherAccount);
         }
-        let mut missing = Vec::new();
+        let (mut missing, mut manifests) = (Vec::new(), None);
         for act in self.acts(uid, slots)? {
             let policy = act.policy;
-            if !self.is_refused(act).await? {
-                missing.push(policy);
+            match self.refusal(act).await? {
+                Some(message) => manifests = manifests.or(version(&message)),
+                None => missing.push(policy),
             }
         }
-        Ok(if missing.is_empty() { Confinement::Confined } else { Confinement::Missing(missing) })
+        Ok(Confinement::Tried { missing, manifests })
     }
 
     /// What each policy has to refuse. None of it takes effect where no policy does.
@@ -78,17 +79,19 @@ impl Api {
         Ok(acts)
     }
 
-    /// Whether a policy refuses this.
-    async fn is_refused(&mut self, act: Act) -> Result<bool, ApiError> {
+    /// By which message a policy refuses this, if one does.
+    async fn refusal(&mut self, act: Act) -> Result<Option<String>, ApiError> {
         let (method, path, content_type, body) = act.request;
         match self.try_write(method, &path, content_type, body).await {
-            Ok(_) => Ok(false),
+            Ok(_) => Ok(None),
             Err(ApiError::Status { message, .. }) if message.contains("ValidatingAdmissionPolicy") => {
-                Ok(true)
+                Ok(Some(message))
             }
-            Err(ApiError::Status { code, .. }) if code == act.otherwise => Ok(false),
+            Err(ApiError::Status { code, .. }) if code == act.otherwise => Ok(None),
             // Without the right to get a token there is nothing to confine.
-            Err(ApiError::Status { code: 403, .. }) if act.policy == "rebootd-tokens" => Ok(true),
+            Err(ApiError::Status { code: 403, message, .. }) if act.policy == "rebootd-tokens" => {
+                Ok(Some(message))
+            }
             Err(error) => Err(error),
         }
     }
@@ -105,4 +108,10 @@ impl Api {
         let result = self.client()?.json(method, &path, body, None).await;
         self.mind(result)
     }
+}
+
+/// The version of the manifests, which the message of rebootd-evictions ends with.
+fn version(message: &str) -> Option<u32> {
+    let version = message.split_once("; manifests version ")?.1;
+    version.split(|letter: char| !letter.is_ascii_digit()).next()?.parse().ok()
 }

@@ -54,9 +54,9 @@ pub use drain::{
 pub use effect::{Effect, Eviction, How, NodeChange, NodeWrite, SlotChange, SlotWrite};
 pub use event::{Event, Failure, Outcome, Target};
 pub use facts::{
-    AfterReadings, Budget, Claim, Confinement, CredentialState, Inhibitor, Kernel, KubeletLease, Names,
-    NewerKernel, NodeView, Now, Others, Owner, PAUSE, PodKey, PodView, Reading, Request, ScheduledShutdown,
-    SlotView, Stamp,
+    AfterReadings, Budget, Claim, Confinement, CredentialState, Inhibitor, Kernel, KubeletLease, MANIFESTS,
+    Names, NewerKernel, NodeView, Now, Others, Owner, PAUSE, PodKey, PodView, Reading, Request,
+    ScheduledShutdown, SlotView, Stamp,
 };
 pub use gates::{GATES, Gate, MidTurn, Moment};
 pub use health::Health;

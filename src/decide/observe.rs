@@ -19,6 +19,8 @@ const CLOCK_IS_SET: Duration = Duration::from_secs(10 * 60);
 /// When it is tried again whether policies are in force that were not: the first time, and from then on.
 const UNCONFINED_AGAIN: Duration = Duration::from_secs(15);
 const UNCONFINED_STILL: Duration = Duration::from_secs(10 * 60);
+/// When the version of manifests is asked for again that were not those of this rebootd.
+const OTHER_MANIFESTS_STILL: Duration = Duration::from_secs(60 * 60);
 /// The D-Bus call follows within this time after the stamp was sent; later, the slot has to be stamped again.
 const STAMP_HOLDS: Duration = Duration::from_secs(5);
 
@@ -187,14 +189,16 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
 /// repeated soon, and nothing is told before that. Then it is repeated now and then: somebody may apply them.
 fn confinement_tried(cluster: &mut Cluster, result: Result<Confinement, String>, now: Duration) {
     if let Ok(found) = &result {
-        let missing = matches!(found, Confinement::Missing(_));
+        let missing = !found.missing().is_empty();
         cluster.unconfined = if missing { cluster.unconfined.saturating_add(1) } else { 0 };
         let again = match cluster.unconfined {
-            0 => None,
+            0 => found.is_of_other_manifests().then_some(now + OTHER_MANIFESTS_STILL),
             1 => Some(now + UNCONFINED_AGAIN),
             _ => Some(now + UNCONFINED_STILL),
         };
-        cluster.second_look = [cluster.second_look, again].into_iter().flatten().min();
+        // A look that is due ends with the one that is under way, and must not take the later one with it.
+        let due = cluster.second_look.filter(|due| cluster.look.is_none_or(|look| look.begun < *due));
+        cluster.second_look = [due, again].into_iter().flatten().min();
     }
     cluster.confinement.take(result);
 }

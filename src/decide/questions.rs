@@ -3,6 +3,7 @@
 mod asked;
 mod host;
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use super::last_reboot::{self, DAY};
 use super::settings::{DrainMode, ForeignCordon, Settings};
 use super::windows::Closed as Shut;
 use super::world::World;
-use super::{Confinement, Judgement, Names, Reason};
+use super::{Confinement, Judgement, MANIFESTS, Names, Reason};
 
 pub(super) use asked::{Asked, Closed};
 use asked::{closed, read, shut};
@@ -104,8 +105,21 @@ pub(super) fn window_is_long_enough(asked: &Asked<'_>) -> Vec<Closed> {
 /// Why the cluster does not confine this node's credential, where it should.
 pub(super) fn unconfined(world: &World) -> Option<Reason> {
     match world.cluster.confinement.last() {
-        Some(Confinement::Missing(policies)) if world.cluster.unconfined > 1 => Some(not_in_force(policies)),
+        Some(found) if world.cluster.unconfined > 1 => Some(not_in_force(found.missing())),
         _ => None,
+    }
+}
+
+/// Whether the manifests in the cluster are those of another version of rebootd.
+pub(super) fn other_manifests(world: &World) -> Option<Reason> {
+    let Some(Confinement::Tried { manifests: Some(found), .. }) = world.cluster.confinement.last() else {
+        return None;
+    };
+    let (found, ours) = (*found, MANIFESTS);
+    match found.cmp(&ours) {
+        Ordering::Less => Some(Reason::ManifestsOlder { found, ours }),
+        Ordering::Equal => None,
+        Ordering::Greater => Some(Reason::ManifestsNewer { found, ours }),
     }
 }
 
@@ -118,8 +132,8 @@ pub(super) fn policies_are_in_force(asked: &Asked<'_>) -> Vec<Closed> {
         return vec![];
     }
     let reason = match read("whether the policies are in force", &asked.world.cluster.confinement) {
-        Ok(Confinement::Confined) => None,
-        Ok(Confinement::Missing(policies)) => Some(not_in_force(policies)),
+        Ok(Confinement::Tried { missing, .. }) if missing.is_empty() => None,
+        Ok(Confinement::Tried { missing, .. }) => Some(not_in_force(missing)),
         Ok(Confinement::OtherAccount) => {
             let why = "it is not of the service account rebootd, and `require_policies` is on in [gates]"
                 .to_owned();

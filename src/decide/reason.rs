@@ -106,6 +106,10 @@ reasons! {
     => HookRuns { hook: Hook, since: Duration, left: Duration } = "hook-runs" => "hook {} runs since {} ({}), {} left for it", hook.word(), span(*since), hook.unit(), span(*left);
     alarm => HookFailed { hook: Hook, why: String } = "hook-failed" => "hook {} failed: {why}; see: journalctl -u {}", hook.word(), hook.unit();
     alarm => PoliciesNotInForce { why: String } = "policies-not-in-force" => "the cluster does not confine this node's credential: {why}; kubectl apply -f /usr/share/rebootd/manifests/";
+    => ManifestsOlder { found: u32, ours: u32 } = "manifests-older" => "the manifests in the cluster are those of an older rebootd (version {found}, this one comes with {ours}); once all \
+         nodes have this package: kubectl apply -f /usr/share/rebootd/manifests/";
+    => ManifestsNewer { found: u32, ours: u32 } = "manifests-newer" => "the manifests in the cluster are those of a newer rebootd (version {found}, this one comes with {ours}); upgrade the \
+         package on this node";
     => NoSlots { pool: String } = "no-slots" => "pool {pool} has no slots; see /usr/share/rebootd/manifests/slots.yaml, or `pool` in [node]";
     => NoFreeSlot { pool: String, held: Vec<(String, String, String)> } = "no-free-slot" => "no free slot in pool {pool}: {}", who_holds(held);
     => HolderMissing { slot: String, holder: String, left: Duration } = "holder-missing" => "the Node of {holder}, which holds {slot}, is gone; unless it comes back, the slot is freed in {}", span(*left);

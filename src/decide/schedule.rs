@@ -87,7 +87,8 @@ fn allow(world: &World, settings: &Settings, mut wish: Wish) -> Decision {
         CredentialState::Failing(why) => Some(Reason::CredentialFailing { why: why.clone() }),
         CredentialState::Good | CredentialState::Missing(_) => None,
     };
-    let unconfined = questions::unconfined(world).into_iter().chain(credential);
+    let unconfined =
+        questions::unconfined(world).into_iter().chain(questions::other_manifests(world)).chain(credential);
     let notes = Requests::of(world, settings).notes().into_iter().chain(configuration).chain(unconfined);
     let notes = notes.filter(|note| !wish.reasons.contains(note));
     let notes: Vec<Reason> = notes.collect();

@@ -14,6 +14,7 @@
 mod enrolment;
 mod evictions;
 mod journal;
+mod manifests;
 mod reads;
 mod scripted;
 mod server;

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 const TOKENS: &str = "all,admin,1,\"system:masters\"\nnothing,nobody,2\n";
 
 static SERVER: LazyLock<Option<Server>> = LazyLock::new(|| {
-    let Some(programs) = programs() else {
+    let Some(programs) = programs(&["etcd", "kube-apiserver"]) else {
         // Past the test harness, which swallows what a test prints.
         let _ = writeln!(
             std::io::stderr(),
@@ -176,11 +176,11 @@ impl Server {
     }
 }
 
-/// The directory with both programs, if there is one.
-fn programs() -> Option<PathBuf> {
-    let has_both = |path: &PathBuf| ["etcd", "kube-apiserver"].iter().all(|name| path.join(name).is_file());
+/// The directory with these programs, if there is one.
+pub fn programs(names: &[&str]) -> Option<PathBuf> {
+    let has_all = |path: &PathBuf| names.iter().all(|name| path.join(name).is_file());
     if let Some(path) = std::env::var_os("KUBEBUILDER_ASSETS") {
-        return Some(PathBuf::from(path)).filter(has_both);
+        return Some(PathBuf::from(path)).filter(has_all);
     }
     let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home)?;
@@ -188,7 +188,7 @@ fn programs() -> Option<PathBuf> {
         .ok()?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("kubernetes-")))
-        .filter(has_both)
+        .filter(has_all)
         .collect();
     found.sort();
     found.pop()

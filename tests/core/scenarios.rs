@@ -297,8 +297,9 @@ fn tell_checks(cluster: &mut Cluster, number: usize, command: &str, rest: &str) 
         "boot-takes" => host.boot_takes = seconds(rest),
         "machine-id" => host.world.host.machine_id_is_transient = rest == "transient",
         "require-policies" => host.settings.gates.require_policies = true,
-        "policies-missing" => host.confinement = Some(Ok(Confinement::Missing(vec!["rebootd-nodes"]))),
-        "policies-applied" => host.confinement = Some(Ok(Confinement::Confined)),
+        "policies-missing" => host.confinement = Some(tried(vec!["rebootd-nodes"], MANIFESTS)),
+        "policies-applied" => host.confinement = Some(tried(vec![], MANIFESTS)),
+        "manifests" => host.confinement = Some(tried(vec![], rest.parse().unwrap())),
         "policies-of-no-concern" => host.confinement = Some(Ok(Confinement::OtherAccount)),
         "policies-unknown" => host.confinement = Some(Err(rest.into())),
         "half-installed" => host.half_installed = names(rest),
@@ -350,6 +351,10 @@ fn hook(word: &str) -> Hook {
 
 fn unit<'a>(cluster: &'a mut Cluster, number: usize, word: &str) -> &'a mut HookUnit {
     cluster.hosts[number].hooks.get_mut(&hook(word)).unwrap()
+}
+
+fn tried(missing: Vec<&'static str>, manifests: u32) -> Result<Confinement, String> {
+    Ok(Confinement::Tried { missing, manifests: Some(manifests) })
 }
 
 fn names(text: &str) -> Names {

@@ -1,4 +1,4 @@
-//! The Kubernetes programs that the lab runs: found, or built once from `tests/lab/control-plane`.
+//! The Kubernetes programs that the lab runs: found, or built once from `tests/lab/control-plane` and `tests/lab/helm`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::{cache, progress};
 const VERSION: &str = "1.37.1";
 
 /// Package to build, and the name that the result gets.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 8] = [
     ("go.etcd.io/etcd/server/v3", "etcd"),
     ("k8s.io/kubernetes/cmd/kubectl", "kubectl"),
     ("k8s.io/kubernetes/cmd/kube-scheduler", "kube-scheduler"),
@@ -20,9 +20,13 @@ const PROGRAMS: [(&str, &str); 7] = [
     ("k8s.io/kubernetes/cmd/kube-apiserver", "kube-apiserver"),
     ("k8s.io/kubernetes/cmd/kubemark", "kubemark"),
     ("k8s.io/kubernetes/cmd/kubelet", "kubelet"),
+    (HELM, "helm"),
 ];
 
-/// A directory that holds the programs of a control plane, kubectl, kubemark and the kubelet.
+/// In a module of its own: in that of Kubernetes, it would choose other versions of what Kubernetes is made of.
+const HELM: &str = "helm.sh/helm/v4/cmd/helm";
+
+/// A directory that holds the programs of a control plane, kubectl, kubemark, the kubelet and helm.
 #[derive(Clone, Debug)]
 pub struct Binaries {
     directory: PathBuf,
@@ -79,7 +83,8 @@ impl Binaries {
 }
 
 async fn build(package: &str, into: &Path) -> Result<()> {
-    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("control-plane");
+    let module = if package == HELM { "helm" } else { "control-plane" };
+    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join(module);
     let (major, minor) =
         VERSION.split_once('.').map(|(major, rest)| (major, rest.split('.').next())).context("version")?;
     let variable = "-X k8s.io/component-base/version";

@@ -213,6 +213,14 @@ impl ControlPlane {
         command::succeeded(&format!("rebootctl {}", arguments.join(" ")), output)
     }
 
+    /// Runs helm as an administrator.
+    pub async fn helm(&self, arguments: &[&str]) -> Result<String> {
+        let program = self.binaries.path("helm");
+        let kubeconfig = format!("--kubeconfig={}", self.admin_kubeconfig.display());
+        let all: Vec<&str> = [kubeconfig.as_str()].into_iter().chain(arguments.iter().copied()).collect();
+        command::run(&program.to_string_lossy(), &all).await
+    }
+
     /// Runs kubectl with `-o json`.
     pub async fn kubectl_json(&self, arguments: &[&str]) -> Result<Value> {
         let mut all = arguments.to_vec();

@@ -15,6 +15,7 @@ mod drain_zoo;
 mod faults;
 mod hooks;
 mod inhibitor;
+mod installs;
 mod interrupted;
 mod kexec;
 mod kill_in_each_phase;
@@ -616,6 +617,15 @@ pub const ALL: &[Scenario] = &[
         limit: minutes(7),
         long: false,
         run: |stage| Box::pin(release::run(stage)),
+    },
+    Scenario {
+        name: "installs",
+        expects: "kustomize and Helm bring what the manifests say, and an upgrade or a rollback frees no slot",
+        hosts: hollow(0),
+        usual: 15,
+        limit: minutes(3),
+        long: false,
+        run: |stage| Box::pin(installs::run(stage)),
     },
     Scenario {
         name: "drain_zoo",

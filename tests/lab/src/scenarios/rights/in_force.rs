@@ -1,9 +1,10 @@
 //! A daemon finds out that policies are not in force, and that they are again; where it is told to, it claims nothing
 //! until then. No try gives a token.
 
+use std::fs;
 use std::time::Duration;
 
-use ::rebootd::decide::Confinement;
+use ::rebootd::decide::{Confinement, MANIFESTS};
 use anyhow::{Result, ensure};
 use tokio::time::{Instant, sleep};
 
@@ -26,6 +27,7 @@ pub(super) async fn run(stage: &Stage, cluster: &Cluster) -> Result<()> {
     let confined = |status: &Status| status.phase == "idle" && status.reason(REASON).is_none();
     wait_status(host, "confined", confined, SOON).await?;
 
+    other_manifests(stage, cluster).await?;
     let evictions = manifests().join("policies-evictions.yaml").display().to_string();
     let all = manifests().join("policies.yaml").display().to_string();
     kubectl.kubectl(&["delete", "-f", &evictions]).await?;
@@ -60,17 +62,41 @@ pub(super) async fn run(stage: &Stage, cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// Until the API server has noticed.
+/// Manifests that are older or newer than the daemon's own are told, and stop nothing.
+async fn other_manifests(stage: &Stage, cluster: &Cluster) -> Result<()> {
+    let host = stage.host(1);
+    let ours = fs::read_to_string(manifests().join("policies.yaml"))?;
+    let ours_in_words = format!("manifests version {MANIFESTS}\n");
+    ensure!(ours.contains(&ours_in_words), "policies.yaml is not of the version {MANIFESTS}");
+    for (version, reason) in [(MANIFESTS - 1, "manifests-older"), (MANIFESTS + 1, "manifests-newer")] {
+        let policies = ours.replace(&ours_in_words, &format!("manifests version {version}\n"));
+        stage.lab.control_plane.apply(&policies).await?;
+        let theirs = |found: &Confinement| matches!(found, Confinement::Tried { manifests, .. } if *manifests == Some(version));
+        wait_found(stage, cluster, theirs).await?;
+        host.run_ok(&["systemctl", "restart", "rebootd"]).await?;
+        let told = |status: &Status| status.phase == "idle" && status.reason(reason).is_some();
+        wait_status(host, reason, told, SOON).await?;
+    }
+    stage.lab.control_plane.apply(&ours).await?;
+    wait_found(stage, cluster, |found| !found.is_of_other_manifests()).await
+}
+
+/// Until the API server has noticed that these are gone.
 async fn wait_missing(stage: &Stage, cluster: &Cluster, policies: &[&'static str]) -> Result<()> {
+    wait_found(stage, cluster, |found| found.missing() == policies).await
+}
+
+/// Until a daemon would find this.
+async fn wait_found(stage: &Stage, cluster: &Cluster, wanted: impl Fn(&Confinement) -> bool) -> Result<()> {
     let mut api = super::api(stage, cluster);
     let slots = api.slots().await?;
     let deadline = Instant::now() + IN_FORCE;
     loop {
         let confinement = api.confinement(cluster.uid(HERE), &slots).await?;
-        if confinement == Confinement::Missing(policies.to_vec()) {
+        if wanted(&confinement) {
             return Ok(());
         }
-        ensure!(Instant::now() < deadline, "not {policies:?} but {confinement:?}");
+        ensure!(Instant::now() < deadline, "{confinement:?}");
         sleep(Duration::from_millis(200)).await;
     }
 }
