@@ -13,6 +13,7 @@
 //! processes: a new process begins with every object in doubt, and repeats the write that it builds upon.
 
 mod abort;
+mod confinement;
 mod decision;
 mod drain;
 mod effect;
@@ -45,6 +46,7 @@ mod wish;
 mod world;
 
 pub use abort::AbortReason;
+pub use confinement::{Confinement, MANIFESTS};
 pub use decision::{Decision, Next, Phase, Reads};
 pub(crate) use drain::pods_have;
 pub use drain::{
@@ -54,9 +56,9 @@ pub use drain::{
 pub use effect::{Effect, Eviction, How, NodeChange, NodeWrite, SlotChange, SlotWrite};
 pub use event::{Event, Failure, Outcome, Target};
 pub use facts::{
-    AfterReadings, Budget, Claim, Confinement, CredentialState, Inhibitor, Kernel, KubeletLease, MANIFESTS,
-    Names, NewerKernel, NodeView, Now, Others, Owner, PAUSE, PodKey, PodView, Reading, Request,
-    ScheduledShutdown, SlotView, Stamp,
+    AfterReadings, Budget, Claim, CredentialState, Inhibitor, Kernel, KubeletLease, Names, NewerKernel,
+    NodeView, Now, Others, Owner, PAUSE, PodKey, PodView, Reading, Request, ScheduledShutdown, SlotView,
+    Stamp,
 };
 pub use gates::{GATES, Gate, MidTurn, Moment};
 pub use health::Health;

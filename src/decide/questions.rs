@@ -2,8 +2,8 @@
 
 mod asked;
 mod host;
+mod policies;
 
-use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::last_reboot::{self, DAY};
 use super::settings::{DrainMode, ForeignCordon, Settings};
 use super::windows::Closed as Shut;
 use super::world::World;
-use super::{Confinement, Judgement, MANIFESTS, Names, Reason};
+use super::{Judgement, Names, Reason};
 
 pub(super) use asked::{Asked, Closed};
 use asked::{closed, read, shut};
@@ -22,6 +22,7 @@ pub(super) use host::{
     clock_is_right, dpkg_rests, hold_is_known, hooks_can_be_started, kernel_can_start, logind_lets_us,
     machine_id_lasts, no_shutdown_is_scheduled, nothing_inhibits, packages_are_installed, shutdown_is_known,
 };
+pub(super) use policies::{other_manifests, policies_are_in_force, unconfined};
 
 /// A control plane of three members works while two of them do.
 const MEMBERS_NEEDED: usize = 2;
@@ -100,48 +101,6 @@ pub(super) fn window_is_long_enough(asked: &Asked<'_>) -> Vec<Closed> {
     let reason =
         left.map(|left| shut(Reason::WindowEndsSoon { left, needed }, Some(asked.world.now.boot + left)));
     reason.into_iter().collect()
-}
-
-/// Why the cluster does not confine this node's credential, where it should.
-pub(super) fn unconfined(world: &World) -> Option<Reason> {
-    match world.cluster.confinement.last() {
-        Some(found) if world.cluster.unconfined > 1 => Some(not_in_force(found.missing())),
-        _ => None,
-    }
-}
-
-/// Whether the manifests in the cluster are those of another version of rebootd.
-pub(super) fn other_manifests(world: &World) -> Option<Reason> {
-    let Some(Confinement::Tried { manifests: Some(found), .. }) = world.cluster.confinement.last() else {
-        return None;
-    };
-    let (found, ours) = (*found, MANIFESTS);
-    match found.cmp(&ours) {
-        Ordering::Less => Some(Reason::ManifestsOlder { found, ours }),
-        Ordering::Equal => None,
-        Ordering::Greater => Some(Reason::ManifestsNewer { found, ours }),
-    }
-}
-
-fn not_in_force(policies: &[&str]) -> Reason {
-    Reason::PoliciesNotInForce { why: format!("{} not in force", policies.join(", ")) }
-}
-
-pub(super) fn policies_are_in_force(asked: &Asked<'_>) -> Vec<Closed> {
-    if !asked.settings.gates.require_policies {
-        return vec![];
-    }
-    let reason = match read("whether the policies are in force", &asked.world.cluster.confinement) {
-        Ok(Confinement::Tried { missing, .. }) if missing.is_empty() => None,
-        Ok(Confinement::Tried { missing, .. }) => Some(not_in_force(missing)),
-        Ok(Confinement::OtherAccount) => {
-            let why = "it is not of the service account rebootd, and `require_policies` is on in [gates]"
-                .to_owned();
-            Some(Reason::PoliciesNotInForce { why })
-        }
-        Err(reason) => Some(reason),
-    };
-    reason.map(closed).into_iter().collect()
 }
 
 // ---- what keeps a node from rebooting too soon or too often ----
