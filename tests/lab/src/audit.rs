@@ -38,6 +38,8 @@ pub struct AuditedRequest {
     pub source_addresses: Vec<String>,
     /// HTTP status.
     pub status: u16,
+    /// The server was asked only to say what it would do.
+    pub is_dry_run: bool,
     /// The object as it became, where the audit policy keeps it.
     pub became: Option<Value>,
 }
@@ -305,6 +307,7 @@ impl Event {
             user_agent: self.user_agent,
             source_addresses: self.source_addresses,
             status: self.response_status.code,
+            is_dry_run: self.request_uri.contains("dryRun=All"),
             became: self.response_object,
         }
     }

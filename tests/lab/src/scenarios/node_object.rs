@@ -52,7 +52,7 @@ async fn while_down(stage: &Stage, host: &Host) -> Result<()> {
         .wait_for("the Node is registered again", move |state| registered(state, &name, &before), SOON)
         .await?;
     ensure!(stage.observer.state().holder(&slot) == Some(host.name()), "the slot is free");
-    new_token(stage, host).await?;
+    new_credential(stage, host).await?;
     verdict::settled(stage, host).await?;
     verdict::cordoned(&stage.observer.history(), host.name(), 1)
 }
@@ -70,7 +70,7 @@ pub(super) async fn while_draining(stage: &Stage, host: &Host) -> Result<()> {
     stage
         .wait_for("the Node is registered again", move |state| registered(state, &name, &before), SOON)
         .await?;
-    new_token(stage, host).await?;
+    new_credential(stage, host).await?;
     let name = host.name().to_owned();
     let cordoned = move |state: &State| state.node(&name).is_some_and(|node| node.cordoned_by_us());
     stage.wait_for("the new Node is cordoned", cordoned, CYCLE).await?;
@@ -95,7 +95,7 @@ async fn needs_token(host: &Host) -> Result<()> {
 }
 
 /// What an administrator does for a Node that is a new one.
-async fn new_token(stage: &Stage, host: &Host) -> Result<()> {
+async fn new_credential(stage: &Stage, host: &Host) -> Result<()> {
     let server = stage.lab.server_for(host.name());
     rebootd::enroll(&stage.lab.control_plane, host, &server).await?;
     say(format!("{} has a new credential", host.name()));
@@ -249,8 +249,6 @@ pub(super) async fn reinstalled(stage: &Stage) -> Result<()> {
         deleted.power_off_abruptly().await?;
         stage.lab.kubectl(&["delete", "node", deleted.name()]).await?;
         comes_back_as_another(stage, deleted).await?;
-        needs_token(deleted).await?;
-        new_token(stage, deleted).await?;
         unproven(stage, deleted, false).await
     };
     try_join!(stamped, reinstalled_in_mid_drain(stage, kept), deleted)?;
@@ -279,7 +277,10 @@ async fn comes_back_as_another(stage: &Stage, host: &Host) -> Result<()> {
     };
     stage.wait_for("another machine reports", reported, CYCLE).await?;
     say(format!("{} is another machine now", host.name()));
-    Ok(())
+    // Its credential went with its disk.
+    let none = |status: &Status| status.reason("not-enrolled").is_some();
+    wait_status(host, "without a credential", none, SOON).await?;
+    new_credential(stage, host).await
 }
 
 /// The slot stays until a person frees it, as the status says how.
