@@ -280,7 +280,7 @@ fn start<F: Future<Output = anyhow::Result<ExitCode>>>(
     // Fails only if it was done before.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let remembered = match &places.memory {
-        Some(path) => remembered(path),
+        Some(path) => memory::recall(path),
         // Who only steps back has no turn of its own; but the daemon before it may have seen the node well for long.
         None => Memory {
             well: memory::load(&Path::new(credential::DIRECTORY).join("state.json")).unwrap_or_default().well,
@@ -297,15 +297,6 @@ fn start<F: Future<Output = anyhow::Result<ExitCode>>>(
     // A name that is still being resolved must not delay our end.
     runtime.shutdown_background();
     code
-}
-
-/// A memory that cannot be read is reported, and a new one begun. Losing it may make the daemon less polite, never
-/// less safe.
-fn remembered(path: &Path) -> Memory {
-    memory::load(path).unwrap_or_else(|error| {
-        tracing::warn!(%error, path = %path.display(), "cannot read what was remembered");
-        Memory::default()
-    })
 }
 
 fn load(config: &ConfigDirectories) -> Result<(Files, Settings), ConfigError> {

@@ -120,7 +120,7 @@ struct Series {
 }
 
 /// The series in an answer. Anything but a whole, successful answer to an instant query is an error.
-fn found(code: u16, body: &[u8]) -> Result<Names, ApiError> {
+pub(super) fn found(code: u16, body: &[u8]) -> Result<Names, ApiError> {
     let Ok(head) = serde_json::from_slice::<Head>(body) else { return Err(status_in(code, body)) };
     if code != 200 || head.status != "success" {
         let told = !head.error.is_empty();

@@ -156,6 +156,11 @@ impl Api {
         });
         let body = Some((JSON, request.to_string().into_bytes()));
         let result = self.client()?.json::<Token>(Method::POST, &paths::own_token(), body, None).await;
+        // What the parser quotes may be the token.
+        let result = result.map_err(|error| match error {
+            ApiError::Garbled(_) => ApiError::garbled("it holds no token"),
+            error => error,
+        });
         let token = self.mind(result)?;
         Ok(Issued {
             token: Secret::new(token.status.token),

@@ -7,6 +7,8 @@ mod confinement;
 mod enrolment;
 mod error;
 mod eviction;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod objects;
 mod others;
 mod patches;

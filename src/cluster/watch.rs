@@ -270,7 +270,7 @@ async fn follow<T: DeserializeOwned>(
 }
 
 /// The event in a line; none for a bookmark. With an error event, the server ends a watch that has begun.
-fn understand<T: DeserializeOwned>(line: &[u8]) -> Result<Option<WatchEvent<T>>, ApiError> {
+pub(super) fn understand<T: DeserializeOwned>(line: &[u8]) -> Result<Option<WatchEvent<T>>, ApiError> {
     // The kind first: the object of an error event is of a different kind than the watched objects.
     let WatchEvent { kind, .. } =
         serde_json::from_slice::<WatchEvent<IgnoredAny>>(line).map_err(ApiError::garbled)?;
@@ -285,12 +285,12 @@ fn understand<T: DeserializeOwned>(line: &[u8]) -> Result<Option<WatchEvent<T>>,
     }
 }
 
-fn changed(event: WatchEvent<Something>) -> Option<Event> {
+pub(super) fn changed(event: WatchEvent<Something>) -> Option<Event> {
     let metadata = event.object.metadata;
     Some(Event::Changed { uid: metadata.uid, resource_version: metadata.resource_version })
 }
 
-fn pod_event(event: WatchEvent<Pod>, node: &str) -> Option<Event> {
+pub(super) fn pod_event(event: WatchEvent<Pod>, node: &str) -> Option<Event> {
     // A pod never moves; one that the selector no longer matches arrives as DELETED.
     let gone = event.kind == "DELETED" || event.object.node() != node;
     let pod = PodView::from(event.object);

@@ -2,6 +2,7 @@
 //! never less safe.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::time::Duration;
@@ -20,7 +21,11 @@ use crate::words::{NOTE, words};
 const LONGEST: u64 = 1 << 20;
 /// Wall time in the year 5138.
 const LATEST: u64 = 100_000_000_000;
+/// Goes up only when the meaning of a field changes: an older version then sets the file aside, and pauses and limits are
+/// forgotten.
 const VERSION: u32 = 1;
+/// What is appended to the name of a file that cannot be read.
+const ASIDE: &str = ".unread";
 
 #[derive(Serialize, Deserialize)]
 struct Stored {
@@ -209,7 +214,25 @@ fn stored_hook(run: &HookRun) -> StoredHook {
     }
 }
 
-/// Reads the file; a missing one is an empty memory.
+/// What is remembered at a start. A file that cannot be read is set aside, for people and for the newer version that may
+/// have written it, and the memory begins anew.
+pub fn recall(path: &Path) -> Memory {
+    load(path).unwrap_or_else(|error| {
+        let mut aside = path.as_os_str().to_owned();
+        aside.push(ASIDE);
+        let kept = match fs::rename(path, &aside) {
+            Ok(()) => format!("it is set aside as {}", Path::new(&aside).display()),
+            Err(why) => format!("it cannot be set aside either ({why})"),
+        };
+        tracing::warn!(
+            "cannot read what was remembered: {}: {error}; {kept}, and nothing is remembered",
+            path.display()
+        );
+        Memory::default()
+    })
+}
+
+/// Reads the file; a missing one is an empty memory. Fields that only a newer version knows are ignored.
 pub fn load(path: &Path) -> io::Result<Memory> {
     let content = match read(path, LONGEST) {
         Ok(content) => content,
@@ -312,102 +335,4 @@ fn bounded(number: u64) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-
-    fn temporary(name: &str) -> std::path::PathBuf {
-        let directory = std::env::temp_dir().join(format!("rebootd-memory-{}-{name}", std::process::id()));
-        fs::create_dir_all(&directory).unwrap();
-        directory.join("state.json")
-    }
-
-    #[test]
-    fn what_is_stored_is_read_again() {
-        let path = temporary("roundtrip");
-        let memory = Memory {
-            setback: Some(Setback {
-                boot_id: "b".into(),
-                at: Duration::from_secs(7),
-                count: 2,
-                because: AbortReason::DrainDeadline,
-            }),
-            last_reboot: Some(LastReboot {
-                boot_id: "a".into(),
-                at: Duration::from_secs(1_700_000_000),
-                asked: BTreeSet::from([Source::SentinelFile]),
-                kernel: Some("6.1.0-44-amd64".into()),
-                why: "/run/reboot-required by libc6".into(),
-                cordoned_at: Some(Duration::from_secs(1_699_999_990)),
-                uncordoned_at: Some(Duration::from_secs(1_700_000_060)),
-                ready_at: Some(Duration::from_secs(1_700_000_040)),
-                led_to: Some("b".into()),
-                ending: Some(Ending::Well),
-            }),
-            cordoned_at: Some(Duration::from_secs(1_700_000_500)),
-            earlier_reboots: vec![Duration::from_secs(1_600_000_000)],
-            first_start: Some(FirstStart {
-                boot_id: "b".into(),
-                at: Duration::from_secs(3),
-                heard: BTreeSet::from([Source::Annotation]),
-                clock_was_set: true,
-            }),
-            well: Some(Well {
-                boot_id: "b".into(),
-                transition: "2026-11-27T20:00:00Z".into(),
-                at: Duration::from_secs(17),
-            }),
-            kernels: Some(Kernels {
-                boot_id: "b".into(),
-                running: "6.1.0-44-amd64".into(),
-                before: Some("6.1.0-40-amd64".into()),
-            }),
-            uncordoned: Some(Uncordoned { boot_id: "b".into(), at: Duration::from_secs(90) }),
-            asked_since: BTreeMap::from([(Source::SentinelCommand, Duration::from_secs(1_700_000_000))]),
-            hooks: BTreeMap::from([(
-                Hook::BeforeDrain,
-                HookRun {
-                    boot_id: "b".into(),
-                    turn: Duration::from_secs(5),
-                    asked: Duration::from_secs(6),
-                    before: "i".into(),
-                },
-            )]),
-        };
-        store(&path, &memory).unwrap();
-        assert_eq!(load(&path).unwrap(), memory);
-    }
-
-    #[test]
-    fn what_the_first_version_wrote_is_understood() {
-        let path = temporary("first");
-        let reboot = r#"{"version": 1, "last_reboot": {"boot_id": "a", "seconds_since_1970": 7}}"#;
-        fs::write(&path, reboot).unwrap();
-        let last = load(&path).unwrap().last_reboot.unwrap();
-        assert_eq!((last.ending, last.cordoned_for()), (None, None), "nothing is known of it");
-        assert_eq!(
-            last,
-            LastReboot { boot_id: "a".into(), at: Duration::from_secs(7), ..Default::default() }
-        );
-    }
-
-    #[test]
-    fn an_ending_that_another_version_knows_is_unknown() {
-        let path = temporary("ending");
-        let reboot = r#"{"boot_id": "a", "seconds_since_1970": 7, "ending": "in-tears"}"#;
-        fs::write(&path, format!(r#"{{"version": 1, "last_reboot": {reboot}}}"#)).unwrap();
-        assert_eq!(load(&path).unwrap().last_reboot.unwrap().ending, None);
-    }
-
-    #[test]
-    fn missing_is_empty_and_garbage_is_an_error() {
-        let path = temporary("garbage");
-        let _ = fs::remove_file(&path);
-        assert_eq!(load(&path).unwrap(), Memory::default());
-        fs::write(&path, "{\"version\": 1, \"setback\":").unwrap();
-        assert!(load(&path).is_err());
-        fs::write(&path, "{\"version\": 2}").unwrap();
-        assert!(load(&path).unwrap_err().to_string().contains("version 2"));
-    }
-}
+mod tests;

@@ -65,7 +65,7 @@ pub fn load(path: &Path) -> io::Result<Offered> {
 
 /// What such a file says.
 pub fn parse(content: &[u8]) -> io::Result<Offered> {
-    let stored: Stored = serde_json::from_slice(content)?;
+    let stored: Stored = serde_json::from_slice(content).map_err(|error| unquoted(&error))?;
     let candidates = stored.candidates.into_iter().map(|it| Candidate {
         token: Secret::new(it.token),
         certificate_authority: it.certificate_authority,
@@ -95,4 +95,30 @@ pub fn written(offered: &Offered) -> io::Result<Vec<u8>> {
         candidates: candidates.collect(),
     };
     Ok(serde_json::to_vec(&stored)?)
+}
+
+/// The parser quotes what it did not expect, which may be a token.
+fn unquoted(error: &serde_json::Error) -> io::Error {
+    let (line, column) = (error.line(), error.column());
+    io::Error::other(format!(
+        "is not what such a file contains (line {line}, column {column}; not shown, as it may be secret)"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_the_file_is_told_without_a_token() {
+        let path = std::env::temp_dir().join(format!("rebootd-offered-{}", std::process::id()));
+        for content in
+            [r#"{"candidates": "abcdef"}"#, r#"{"candidates": [{"token": ["abcdef"]}]}"#, r#"{"server": "#]
+        {
+            std::fs::write(&path, content).unwrap();
+            let error = load(&path).unwrap_err().to_string();
+            assert!(error.contains("line 1, column") && !error.contains("abcdef"), "{error}");
+        }
+        std::fs::remove_file(&path).unwrap();
+    }
 }

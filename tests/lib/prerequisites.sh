@@ -126,6 +126,12 @@ prerequisites_to_build() {
     rust
 }
 
+# libFuzzer, which a crate brings, is C++.
+prerequisites_of_fuzzing() {
+    if is_root && command -v apt-get >/dev/null; then packages g++; fi
+    command -v c++ >/dev/null || die "a C++ compiler is needed: apt-get install g++"
+}
+
 # What the lab needs besides; with --long, or the name of what needs it, an emulator as well.
 prerequisites_of_lab() {
     is_root || die "the lab makes namespaces, mounts and machines: run this as root"

@@ -74,10 +74,11 @@ async fn source_files(tree: &Path) -> Result<BTreeSet<String>> {
     Ok(list.split('\0').filter(exists).map(str::to_owned).collect())
 }
 
-/// Tests are no part of the package; only that they are there matters, to cargo.
+/// Tests and fuzz targets are no part of the package; only that they are there matters, to cargo.
 fn fingerprint(tree: &Path, files: &BTreeSet<String>) -> Result<String> {
     let mut contents = Vec::new();
-    for file in files.iter().filter(|file| !file.starts_with("tests/")) {
+    let is_part = |file: &&String| !file.starts_with("tests/") && !file.starts_with("fuzz/");
+    for file in files.iter().filter(is_part) {
         contents.push((file, fs::read(tree.join(file))?));
     }
     Ok(cache::fingerprint(&contents))

@@ -42,6 +42,8 @@ async fn programs(host: &Host) -> Result<()> {
         let version = host.run_ok(&[name, "--version"]).await?;
         ensure!(version.starts_with(&format!("{name} ")), "{name} --version says: {version}");
     }
+    let bill = "dpkg -L rebootd | grep -qx /usr/share/doc/rebootd/rebootd.cdx.json";
+    host.run_ok(&["sh", "-c", bill]).await?;
     let sizes = "dpkg -L rebootd | grep /bin/ | xargs -I{} find {} -type f -printf '%s\\n'";
     let sizes = host.run_ok(&["sh", "-c", sizes]).await?;
     let bytes: u64 = sizes.lines().map(str::parse::<u64>).sum::<Result<_, _>>()?;
