@@ -14,15 +14,30 @@ pub(crate) const NOTICE: u64 = 64 << 10;
 pub(crate) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     open(path)?.take(most + 1).read_to_end(&mut content)?;
+    checked(content, most)
+}
+
+fn checked(content: Vec<u8>, most: u64) -> io::Result<Vec<u8>> {
     if content.len() as u64 > most {
         return Err(io::Error::other(format!("is longer than {most} bytes")));
     }
     Ok(content)
 }
 
+fn text(content: Vec<u8>) -> io::Result<String> {
+    String::from_utf8(content).map_err(|_| io::Error::other("is not text (UTF-8)"))
+}
+
 /// The same for a file that has to be text.
 pub(crate) fn read_text(path: &Path, most: u64) -> io::Result<String> {
-    String::from_utf8(read(path, most)?).map_err(|_| io::Error::other("is not text (UTF-8)"))
+    read(path, most).and_then(text)
+}
+
+/// The same for what a person names on a command line. It may be a pipe, as in `<(kubectl config view --raw)`.
+pub(crate) fn read_named(path: &Path, most: u64) -> io::Result<String> {
+    let mut content = Vec::new();
+    File::open(path)?.take(most + 1).read_to_end(&mut content)?;
+    checked(content, most).and_then(text)
 }
 
 /// What stands there. Only if nothing has this name, the error is `NotFound`: whoever made a link that leads nowhere
@@ -59,6 +74,10 @@ mod tests {
         assert!(read_text(&path, 4).unwrap_err().to_string().contains("not text"));
         fs::remove_file(&path).unwrap();
         assert_eq!(read(&path, 4).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(
+            read_named(Path::new("/dev/zero"), 4).unwrap_err().to_string().contains("longer than 4 bytes")
+        );
+        assert_eq!(read_named(Path::new("/dev/null"), 4).unwrap(), "");
         for not_a_file in ["/dev/zero", "/tmp"] {
             assert!(
                 read(Path::new(not_a_file), 4).unwrap_err().to_string().contains("regular"),

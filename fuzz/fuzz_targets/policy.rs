@@ -17,7 +17,7 @@ fuzz_target!(|text: &str| {
             return is_fit(&error.summary());
         }
     };
-    let host = "[policy]\nwindow = 'Mon 02:00 4h'\n".to_owned();
+    let host = "[policy]\nwindow = { start = 'Mon 02:00', length = '4h' }\n".to_owned();
     let files = Files::from_texts(vec![("/f".into(), host)], Path::new("/nowhere")).unwrap();
     let labels = BTreeMap::from([("disk".to_owned(), "ssd".to_owned()), ("zone".to_owned(), "a".to_owned())]);
     for told in [

@@ -180,7 +180,7 @@ impl Enrolment {
                 return;
             }
             // There is time to try again before anybody has to be woken.
-            Some(own) if age(own) < own.life * 3 / 4 => {
+            Some(own) if age(own) < own.life / 4 * 3 => {
                 tracing::info!("the credential: {why}; tried again in {} s", self.pause.as_secs());
                 CredentialState::Good
             }

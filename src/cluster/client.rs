@@ -26,7 +26,7 @@ const QUIET_KEEP_ALIVE: Duration = Duration::from_secs(300);
 /// The most bytes of a file with certificates or keys: more than all authorities of a system.
 const LONGEST_PEM: u64 = 4 << 20;
 /// More bytes than a server accepts in a header.
-const LONGEST_TOKEN: u64 = 64 << 10;
+pub(super) const LONGEST_TOKEN: u64 = 64 << 10;
 /// A list in one answer: several times what the largest node's pods are.
 const LONGEST_ANSWER: usize = 64 << 20;
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";

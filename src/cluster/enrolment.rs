@@ -7,10 +7,11 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::api::{Api, JSON};
+use super::client::LONGEST_TOKEN;
 use super::error::ApiError;
 use super::paths;
 use crate::access::Secret;
-use crate::notation::plain_id;
+use crate::notation::{is_node_name, plain_id};
 use crate::words::{NOTE, words};
 
 /// The account of all agents.
@@ -89,6 +90,12 @@ impl UserInfo {
     }
 }
 
+/// Whether a client can send it: it is about to take the place of one that works.
+fn is_token(text: &str) -> bool {
+    let length = 1..=LONGEST_TOKEN;
+    length.contains(&(text.len() as u64)) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 #[derive(Deserialize)]
 struct Token {
     spec: TokenSpec,
@@ -133,6 +140,9 @@ impl Api {
                 "a token of rebootd is bound to no Node (Kubernetes 1.30 or newer binds it)".into(),
             );
         };
+        if !is_node_name(&name) {
+            return unless(format!("a token is bound to {}, which is no name of a Node", words(&name, NOTE)));
+        }
         let node = match self.node_named(&name).await? {
             Some(node) if node.uid == uid => node,
             _ => {
@@ -162,6 +172,9 @@ impl Api {
             error => error,
         });
         let token = self.mind(result)?;
+        if !is_token(&token.status.token) {
+            return Err(ApiError::garbled("its token is none"));
+        }
         Ok(Issued {
             token: Secret::new(token.status.token),
             life: Duration::from_secs(token.spec.expiration_seconds),

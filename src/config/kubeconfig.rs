@@ -17,7 +17,7 @@ use super::document::LONGEST;
 use super::error::{ConfigError, Place, Position};
 use super::value::ServerAddress;
 use crate::access::{ApiAccess, Credential, PemSource, Secret};
-use crate::read::read_text;
+use crate::read::{read_named, read_text};
 
 /// Reads the kubeconfig at `path`; None if there is none.
 pub(super) fn read(path: &Path) -> Result<Option<ApiAccess>, ConfigError> {
@@ -30,7 +30,7 @@ pub(super) fn read(path: &Path) -> Result<Option<ApiAccess>, ConfigError> {
 
 /// Reads the kubeconfig of the person who runs the program.
 pub fn read_persons(path: &Path) -> Result<ApiAccess, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|error| ConfigError::unreadable(path, &error))?;
+    let text = read_named(path, LONGEST as u64).map_err(|error| ConfigError::unreadable(path, &error))?;
     parse(path, &text)
 }
 

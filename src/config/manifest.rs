@@ -12,6 +12,10 @@ use super::document::Document;
 use super::error::{ConfigError, Place};
 use super::files::Files;
 use super::fleet::{DATA_KEY, FleetPolicy};
+use crate::read::read_named;
+
+/// The most bytes of a file, which may hold many other manifests.
+const LONGEST: u64 = 16 << 20;
 
 /// Any manifest; for a ConfigMap, with its data.
 #[derive(Deserialize)]
@@ -34,7 +38,7 @@ struct Metadata {
 /// a `version` or `[[nodes]]`), or a host's configuration. Whether the files it refers to exist on some host is not
 /// checked.
 pub fn check(path: &Path) -> Result<(), ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|error| ConfigError::unreadable(path, &error))?;
+    let text = read_named(path, LONGEST).map_err(|error| ConfigError::unreadable(path, &error))?;
     let extension = path.extension().and_then(|extension| extension.to_str());
     if matches!(extension, Some("yaml" | "yml" | "json")) {
         return check_manifests(path, &text);

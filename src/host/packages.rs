@@ -5,7 +5,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::decide::Names;
-use crate::{read, words};
+use crate::read;
+use crate::words::{NOTE, name, words};
 
 /// dpkg's database (`dpkg(1)`, "Package states").
 pub const STATUS: &str = "/var/lib/dpkg/status";
@@ -60,10 +61,11 @@ fn half_installed(mut database: impl BufRead) -> io::Result<Names> {
             continue;
         }
         let text = String::from_utf8_lossy(&line);
-        if let Some(name) = text.strip_prefix("Package: ") {
-            package = words::name(name.trim_end().to_owned());
+        if let Some(written) = text.strip_prefix("Package: ") {
+            package = name(written.trim_end().to_owned());
         } else if let Some(state) = text.strip_prefix("Status: ").and_then(unfinished) {
-            names.push(format!("{package} ({state})"));
+            // The database of a broken disk may say anything.
+            names.push(words(&format!("{package} ({state})"), NOTE));
         }
     }
 }
@@ -90,6 +92,15 @@ mod tests {
             names.first,
             ["linux-image-6.1.0-45-amd64 (half-configured)", "c (installed)", "d (triggers-pending)"]
         );
+    }
+
+    #[test]
+    fn what_a_damaged_database_says_is_made_fit_for_people() {
+        let database = "Package: a\x1b[2J\nStatus: install ok half\0\x1b[2Jinstalled\n";
+        let names = half_installed(database.as_bytes()).unwrap();
+        assert!(!names.first[0].contains(char::is_control) && names.first[0].contains("half"), "{names:?}");
+        let long = format!("Package: a\nStatus: install ok {}\n", "x".repeat(900));
+        assert!(half_installed(long.as_bytes()).unwrap().first[0].chars().count() <= NOTE);
     }
 
     #[test]

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rcgen::{CertificateParams, KeyPair};
 use rebootd::access::{ApiAccess, Credential, PemSource, Secret};
-use rebootd::cluster::{Api, ApiError};
+use rebootd::cluster::{Api, ApiError, BoundNode};
 use rebootd::config::FleetPolicy;
 use rebootd::decide::settings::{ObjectField, Prometheus, Query};
 use rebootd::decide::{
@@ -131,6 +132,17 @@ fn slot<T: Debug>(url: &str, fact: impl Fn(SlotView) -> T) -> Result<String, Str
 
 fn pod<T: Debug>(url: &str, fact: impl Fn(PodView) -> T) -> Result<String, String> {
     Ok(shown(&fact(told(block_on(api(url).pods()))?.remove(0))))
+}
+
+fn own_node(url: &str) -> Result<String, String> {
+    let node = block_on(api(url).own_node("m")).map_err(|error| error.to_string())?;
+    Ok(format!("bound to {}", node.name))
+}
+
+fn issued(url: &str) -> Result<String, String> {
+    let node = BoundNode { name: "n1".into(), uid: "u".into() };
+    let issued = told(block_on(api(url).issue(&node, Duration::from_secs(600))))?;
+    Ok(format!("{issued:?}"))
 }
 
 macro_rules! node {
@@ -312,6 +324,35 @@ const INPUTS: &[Input] = &[
         },
     },
     Input {
+        name: "whose a token is",
+        good: "system:serviceaccount:rebootd:rebootd",
+        answer: |text| json(r#"{"status": {"userInfo": {"username": "@"}}}"#, text),
+        read: own_node,
+    },
+    Input {
+        name: "which Node a token is bound to",
+        good: "n1",
+        answer: |text| {
+            json(
+                r#"{"metadata": {"uid": "u"}, "status": {"nodeInfo": {"machineID": "m"}, "userInfo": {"username": "system:serviceaccount:rebootd:rebootd", "extra": {"authentication.kubernetes.io/node-uid": ["u"], "authentication.kubernetes.io/node-name": ["@"]}}}}"#,
+                text,
+            )
+        },
+        read: own_node,
+    },
+    Input {
+        name: "a new token",
+        good: "abc",
+        answer: |text| json(r#"{"spec": {"expirationSeconds": 600}, "status": {"token": "@"}}"#, text),
+        read: issued,
+    },
+    Input {
+        name: "a new token of another form",
+        good: "abc",
+        answer: |text| json(r#"{"spec": {"expirationSeconds": 600}, "status": "@"}"#, text),
+        read: issued,
+    },
+    Input {
         name: "error: message",
         good: "nodes is forbidden",
         answer: |text| {
@@ -406,7 +447,7 @@ const INPUTS: &[Input] = &[
             let event = block_on(async {
                 let mut watch = api(url).watch(Part::Annotations).unwrap();
                 let next = std::future::poll_fn(|context| watch.poll_next(context));
-                tokio::time::timeout(std::time::Duration::from_millis(1500), next).await
+                tokio::time::timeout(Duration::from_millis(1500), next).await
             });
             match event {
                 Ok(Some(Event::Annotations { hold, .. })) => Ok(shown(&hold)),

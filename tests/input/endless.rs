@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rebootd::cluster::Api;
 use rebootd::decide::settings::{ObjectField, Prometheus, Query};
-use rebootd::decide::{How, PodKey};
+use rebootd::decide::{Event, How, Part, PodKey};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -81,6 +81,22 @@ fn no_answer_is_read_without_end() {
         assert!(api.node_exists("n2").await.unwrap());
         let mut api = self::api(&refusing);
         told(api.node().await.unwrap_err().to_string(), &refused, "500", 1).await;
+    });
+}
+
+#[test]
+fn no_line_of_a_watch_is_read_without_end() {
+    block_on(async {
+        let (url, sent) = endless(OK).await;
+        let mut api = api(&url);
+        for part in [Part::Node, Part::Pods, Part::Kubelet] {
+            let mut watch = api.watch(part).unwrap();
+            let next = std::future::poll_fn(|context| watch.poll_next(context));
+            let event = tokio::time::timeout(Duration::from_secs(30), next).await;
+            assert_eq!(event.expect("it is read for ever"), Some(Event::WatchEnded), "{part:?}");
+            let sent = sent.swap(0, Ordering::Relaxed);
+            assert!(sent <= (8 << 20) + ON_THE_WAY, "{part:?}: {sent} bytes");
+        }
     });
 }
 

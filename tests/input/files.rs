@@ -11,7 +11,7 @@ use rebootd::cluster::Api;
 use rebootd::config::{self, Files};
 use rebootd::decide::settings::{Prometheus, Query};
 use rebootd::host::packages::HalfInstalled;
-use rebootd::host::{command, hold, identity, livepatch, memory, needrestart, sentinel};
+use rebootd::host::{command, hold, identity, livepatch, memory, needrestart, offered, sentinel};
 
 use crate::bad::{BAD, Bad, UNREADABLE};
 use crate::{Told, block_on, directory};
@@ -129,6 +129,42 @@ const INPUTS: &[Input] = &[
         good: || KUBECONFIG.into(),
         most: 1 << 20,
         read: |path| configuration(path.parent().unwrap()),
+    },
+    Input {
+        name: "kubeconfig of a person",
+        file: "admin.conf",
+        good: || KUBECONFIG.into(),
+        most: 1 << 20,
+        read: |path| {
+            if !path.is_file() {
+                return Ok("(a person may name a pipe)".into());
+            }
+            let access = config::read_persons_kubeconfig(path).map_err(|error| error.to_string())?;
+            Ok(access.server)
+        },
+    },
+    Input {
+        name: "kubeconfig of the kubelet",
+        file: "kubelet.conf",
+        good: || KUBECONFIG.into(),
+        most: 1 << 20,
+        read: |path| {
+            let (server, authority) = config::read_kubelets_cluster(path).map_err(|error| error.summary())?;
+            Ok(format!("{server}, {authority:?}"))
+        },
+    },
+    Input {
+        name: "what root offers towards a credential",
+        file: "offered.json",
+        good: || {
+            r#"{"server": "https://a", "candidates": [{"token": "abc", "certificate_authority": "ca"}]}"#
+                .into()
+        },
+        most: 8 << 20,
+        read: |path| {
+            let offered = offered::load(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            Ok(format!("{} tokens for {:?}", offered.candidates.len(), offered.server))
+        },
     },
     Input {
         name: "token",

@@ -97,13 +97,25 @@ async fn recovers(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// Neither token, nor the part of the right one that proves it, in anything that the host wrote.
+/// Neither token, nor the part of the right one that proves it, in anything that the host wrote or that others see of the
+/// daemon; and nobody else may read the files in which it may be.
 async fn no_secrets(host: &Host, token: &str) -> Result<()> {
-    let journal = host.journal(None).await?;
+    let process = format!("/proc/{}", unit(host, "MainPID").await?);
+    let seen =
+        format!("cat {process}/cmdline {process}/environ /run/rebootd/status.json; systemctl show rebootd");
+    let seen = host.journal(None).await? + &host.run_ok(&["sh", "-c", &seen]).await?;
     let signature = token.trim().rsplit('.').next().unwrap_or(token);
     for secret in [WRONG_TOKEN, token.trim(), signature] {
-        ensure!(!journal.contains(secret), "{}: a token is in the journal", host.name());
+        ensure!(
+            !seen.contains(secret),
+            "{}: a token is in the journal, the status or the process",
+            host.name()
+        );
     }
-    say("no token is in the journal");
+    let limits = host.run_ok(&["grep", "core file", &format!("{process}/limits")]).await?;
+    ensure!(limits.split_whitespace().nth(4) == Some("0"), "the daemon may dump its core: {limits}");
+    let open = host.run_ok(&["find", "/var/lib/rebootd", "-type", "f", "-perm", "/077"]).await?;
+    ensure!(open.is_empty(), "others may read {open}");
+    say("no token is in the journal, the status or the process");
     Ok(())
 }
