@@ -66,6 +66,9 @@ pub fn load(path: &Path) -> io::Result<Offered> {
 /// What such a file says.
 pub fn parse(content: &[u8]) -> io::Result<Offered> {
     let stored: Stored = serde_json::from_slice(content).map_err(|error| unquoted(&error))?;
+    if stored.server.as_ref().is_some_and(|server| !server.starts_with("https://")) {
+        return Err(io::Error::other("its server's address does not begin with https://"));
+    }
     let candidates = stored.candidates.into_iter().map(|it| Candidate {
         token: Secret::new(it.token),
         certificate_authority: it.certificate_authority,
@@ -119,6 +122,7 @@ mod tests {
             let error = load(&path).unwrap_err().to_string();
             assert!(error.contains("line 1, column") && !error.contains("abcdef"), "{error}");
         }
+        assert!(parse(br#"{"server": "http://a"}"#).unwrap_err().to_string().contains("https://"));
         std::fs::remove_file(&path).unwrap();
     }
 }

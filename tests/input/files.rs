@@ -11,7 +11,7 @@ use rebootd::cluster::Api;
 use rebootd::config::{self, Files};
 use rebootd::decide::settings::{Prometheus, Query};
 use rebootd::host::packages::HalfInstalled;
-use rebootd::host::{command, hold, identity, livepatch, memory, needrestart, offered, sentinel};
+use rebootd::host::{command, credential, hold, identity, livepatch, memory, needrestart, offered, sentinel};
 
 use crate::bad::{BAD, Bad, UNREADABLE};
 use crate::{Told, block_on, directory};
@@ -164,6 +164,20 @@ const INPUTS: &[Input] = &[
         read: |path| {
             let offered = offered::load(path).map_err(|error| format!("{}: {error}", path.display()))?;
             Ok(format!("{} tokens for {:?}", offered.candidates.len(), offered.server))
+        },
+    },
+    Input {
+        name: "what is kept beside the own token",
+        file: "credential.json",
+        good: || {
+            r#"{"server": "https://a", "certificate_authority": "ca", "node": "n1", "node_uid": "u", "issued": 7, "life": 600}"#.into()
+        },
+        most: 1 << 20,
+        read: |path| {
+            fs::write(path.with_file_name("token"), "abc").unwrap();
+            let kept = credential::load(path.parent().unwrap());
+            let kept = kept.map_err(|error| format!("{}: {error}", path.display()))?;
+            Ok(kept.map_or("none".into(), |kept| format!("bound to {}", kept.node)))
         },
     },
     Input {
