@@ -3,11 +3,15 @@
 
 use libfuzzer_sys::fuzz_target;
 use rebootd::cluster::fuzzing::answer;
+use rebootd::decide::Part;
 use rebootd::host::memory;
 use rebootd_fuzz::{file, is_fit, look, settings, world};
 
 /// A Node that is well, and a slot that it holds.
-const CLUSTER: [&[u8]; 2] = [include_bytes!("../samples/node.json"), include_bytes!("../samples/slots.json")];
+const CLUSTER: [(Part, &[u8]); 2] = [
+    (Part::Node, include_bytes!("../samples/node.json")),
+    (Part::Slots, include_bytes!("../samples/slots.json")),
+];
 
 fuzz_target!(|content: &[u8]| {
     let path = file("state.json", content);
@@ -17,9 +21,9 @@ fuzz_target!(|content: &[u8]| {
     };
     memory::store(&path, &remembered).unwrap();
     assert_eq!(memory::load(&path).unwrap(), remembered);
-    let facts: Vec<_> = CLUSTER.into_iter().flat_map(|body| answer(body).0).collect();
+    let facts: Vec<_> = CLUSTER.into_iter().flat_map(|(part, body)| answer(part, body).0).collect();
     let (mut world, settings) = (world(remembered), settings());
-    for seconds in [1001, 1200, 200_000] {
+    for seconds in [1001, 1002, 1003, 1200, 200_000] {
         look(&mut world, &settings, facts.clone(), seconds);
     }
 });

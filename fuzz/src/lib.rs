@@ -7,7 +7,8 @@ use std::time::Duration;
 use rebootd::access::{ApiAccess, Credential, PemSource, Secret};
 use rebootd::config::Files;
 use rebootd::decide::{
-    Event, Kernel, Memory, Next, Now, Part, Parts, Reads, Request, Settings, Source, World, decide, observe,
+    Effect, Event, Kernel, Memory, Names, Next, Now, Outcome, Part, Parts, Reads, Request, Settings, Source,
+    Target, World, decide, observe,
 };
 use rebootd::report::status;
 
@@ -61,6 +62,7 @@ pub fn world(memory: Memory) -> World {
         Event::Kernel(Ok(Kernel::default())),
         Event::Clock(Ok(true)),
         Event::Policy(Ok(())),
+        Event::Packages(Ok(Names::default())),
         Event::Others(Ok(Default::default())),
     ] {
         observe(&mut world, event, at(1000));
@@ -68,7 +70,7 @@ pub fn world(memory: Memory) -> World {
     world
 }
 
-/// Lets the core see a whole look at this time with these facts, and decide.
+/// Lets the core see a whole look at this time with these facts, decide, and do it.
 pub fn look(world: &mut World, settings: &Settings, facts: Vec<Event>, seconds: u64) {
     let parts =
         [Part::Policy, Part::Others, Part::Node, Part::Slots, Part::Kubelet, Part::Pods, Part::Budgets];
@@ -89,7 +91,24 @@ pub fn look(world: &mut World, settings: &Settings, facts: Vec<Event>, seconds: 
     is_fit(&status::line(&decision));
     if let Next::Act(effect) = decision.next {
         is_fit(&effect.to_string());
+        answered(world, effect, seconds);
     }
+}
+
+/// The cluster has done what was asked.
+fn answered(world: &mut World, effect: Effect, seconds: u64) {
+    let uid = match &effect {
+        Effect::WriteSlot(write) => write.uid.clone(),
+        Effect::WriteNode(write) => write.uid.clone(),
+        Effect::Evict(eviction) => {
+            let (pods, how) = (eviction.pods.clone(), eviction.how);
+            return observe(world, Event::EvictionsBegun { pods, how }, at(seconds));
+        }
+        Effect::StartHook { .. } | Effect::TellPeople | Effect::Reboot { .. } => return,
+    };
+    observe(world, Event::WriteBegun(Target(uid)), at(seconds));
+    let sent = Duration::from_secs(seconds);
+    observe(world, Event::WriteEnded { effect, sent, outcome: Outcome::Answered }, at(seconds));
 }
 
 fn at(seconds: u64) -> Now {

@@ -9,25 +9,34 @@ use super::pods::{DisruptionBudget, Pod};
 use super::slots::Lease;
 use super::table::{Table, node_state};
 use super::{checks, watch};
-use crate::decide::{Event, NodeView, PodView, SlotView};
+use crate::decide::{Event, NodeView, Part, PodView, SlotView};
 
-/// What the body of an answer says, taken for each answer that there is: the facts in it, and what is told of the rest.
-pub fn answer(body: &[u8]) -> (Vec<Event>, Vec<String>) {
+/// What the body of the answer says when this part was asked for: the facts in it, and what is told of the rest. For
+/// [`Part::Others`], of any answer that is no fact by itself.
+pub fn answer(part: Part, body: &[u8]) -> (Vec<Event>, Vec<String>) {
     let mut read = Read::default();
-    read.add(body, |node: Node| Event::Node(Ok(Some(NodeView::from(node)))));
-    read.add(body, |list: List<Lease>| Event::Slots(Ok(items(list).map(SlotView::from).collect())));
-    read.add(body, |lease: Lease| Event::Kubelet(Ok(lease.into())));
-    read.add(body, |list: List<Pod>| Event::Pods(Ok(items(list).map(PodView::from).collect())));
-    read.add(body, |list: List<DisruptionBudget>| Event::Budgets(Ok(items(list).map(Into::into).collect())));
-    read.tell(parse::<List<ConfigMap>>(body));
-    read.tell(parse::<Review>(body));
-    read.tell(
-        parse(body).and_then(|table: Table| {
-            table.each(["Name", "Status"], |[_, status]| node_state(status).map(drop))
+    match part {
+        Part::Node => read.add(body, |node: Node| Event::Node(Ok(Some(NodeView::from(node))))),
+        Part::Slots => {
+            read.add(body, |list: List<Lease>| Event::Slots(Ok(items(list).map(SlotView::from).collect())));
+        }
+        Part::Kubelet => read.add(body, |lease: Lease| Event::Kubelet(Ok(lease.into()))),
+        Part::Pods => {
+            read.add(body, |list: List<Pod>| Event::Pods(Ok(items(list).map(PodView::from).collect())));
+        }
+        Part::Budgets => read.add(body, |list: List<DisruptionBudget>| {
+            Event::Budgets(Ok(items(list).map(Into::into).collect()))
         }),
-    );
-    read.tell(checks::found(200, body));
-    read.tell::<()>(Err(status_in(500, body)));
+        _ => {
+            read.tell(parse::<List<ConfigMap>>(body));
+            read.tell(parse::<Review>(body));
+            read.tell(parse(body).and_then(|table: Table| {
+                table.each(["Name", "Status"], |[_, status]| node_state(status).map(drop))
+            }));
+            read.tell(checks::found(200, body));
+            read.tell::<()>(Err(status_in(500, body)));
+        }
+    }
     (read.events, read.told)
 }
 
