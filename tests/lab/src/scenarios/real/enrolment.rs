@@ -32,6 +32,8 @@ pub(in crate::scenarios) async fn run(stage: &Stage) -> Result<()> {
         is_enrolled(stage, host).await?;
     }
 
+    // Bare pods would keep their node from rebooting.
+    stage.lab.kubectl(&["delete", "pod", "imitation-0", "imitation-1"]).await?;
     say("all three reboot by their own credentials");
     for host in [before, after, imitated] {
         request_reboot(host).await?;
