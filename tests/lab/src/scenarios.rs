@@ -151,6 +151,15 @@ pub const ALL: &[Scenario] = &[
         run: |stage| Box::pin(real::enrolment::run(stage)),
     },
     Scenario {
+        name: "enrolment_renewed",
+        expects: "a node renews its token in time, again and again, and enrols again after it was off until it had expired",
+        hosts: real(2),
+        usual: 1100,
+        limit: minutes(30),
+        long: true,
+        run: |stage| Box::pin(real::enrolment::renewed(stage)),
+    },
+    Scenario {
         name: "real_findings",
         expects: "static pods count, a kubelet may start late, no slot waits for a person, and no reboot under his hands",
         hosts: real(3),

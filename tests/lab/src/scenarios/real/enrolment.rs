@@ -3,9 +3,12 @@
 
 use std::time::Duration;
 
+use ::rebootd::host::clock;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
+use super::super::places::{Place, keep};
 use super::super::stage::{CONFIG, CYCLE, SOON, Stage, request_reboot};
 use super::super::status::{Status, wait_status};
 use super::super::verdict;
@@ -16,6 +19,8 @@ use crate::rebootd;
 
 /// What only real kubelets can use.
 const TOKEN_PODS: &str = "usr/share/rebootd/manifests/token-pods.yaml";
+/// The shortest for which the API server issues tokens.
+const LIFE: Duration = Duration::from_secs(600);
 const OWN: &str = "/var/lib/rebootd/token";
 
 /// Three hosts: one with the package before the manifests, one after them, one that a tenant's pods imitate.
@@ -61,9 +66,82 @@ pub(in crate::scenarios) async fn run(stage: &Stage) -> Result<()> {
     verdict::settled(stage, after).await
 }
 
+/// Two hosts whose tokens last for ten minutes: one renews its own three times, the other is off until its own has expired.
+pub(in crate::scenarios) async fn renewed(stage: &Stage) -> Result<()> {
+    let [renewing, off] = [1, 2].map(|number| stage.host(number));
+    let config = format!("{CONFIG}[node]\ntoken_life = \"10min\"\n");
+    for host in [renewing, off] {
+        install_with(stage, host, &config).await?;
+    }
+    apply(stage, renewing).await?;
+    for host in [renewing, off] {
+        is_enrolled(stage, host).await?;
+    }
+    tokio::try_join!(renews(renewing), outlives_its_token(stage, off))?;
+    let alarms = renewing.journal(Some("rebootd")).await?;
+    ensure!(!alarms.contains("the credential of this node fails"), "{alarms}");
+    // The old tokens are gone, and the last one reboots the host.
+    request_reboot(renewing).await?;
+    renewing.wait_boot_number(2, CYCLE).await?;
+    verdict::settled(stage, renewing).await
+}
+
+async fn renews(host: &Host) -> Result<()> {
+    let mut token = own_token(host).await?;
+    for number in 1..=3 {
+        let deadline = Instant::now() + LIFE;
+        while own_token(host).await? == token {
+            ensure!(Instant::now() < deadline, "{} has not renewed its token in {LIFE:?}", host.name());
+            sleep(Duration::from_secs(2)).await;
+        }
+        token = own_token(host).await?;
+        let (begin, end) = lasts(&claims(&token)?)?;
+        ensure!(Duration::from_secs(end - begin) == LIFE, "the token lasts from {begin} to {end}");
+        say(format!("{} has renewed its token: {number}", host.name()));
+    }
+    Ok(())
+}
+
+/// It enrols again by itself; and a token's pod that goes in the middle of a drain harms nothing.
+async fn outlives_its_token(stage: &Stage, host: &Host) -> Result<()> {
+    let token = own_token(host).await?;
+    let (_, end) = lasts(&claims(&token)?)?;
+    host.stay_down(true);
+    host.power_off_abruptly().await?;
+    host.stay_down(false);
+    let left = Duration::from_secs(end).saturating_sub(clock::now().wall);
+    say(format!("{} is off for {} s, until its token has expired", host.name(), left.as_secs()));
+    sleep(left + Duration::from_secs(20)).await;
+    host.boot();
+    host.wait_booted(SOON).await?;
+    let deadline = Instant::now() + CYCLE;
+    while own_token(host).await? == token {
+        ensure!(Instant::now() < deadline, "{} has not enrolled again", host.name());
+        sleep(Duration::from_secs(1)).await;
+    }
+    is_enrolled(stage, host).await?;
+
+    let draining = keep(stage, host, Place::Draining).await?;
+    let on_host = format!("--field-selector=spec.nodeName={}", host.name());
+    stage.lab.kubectl(&["delete", "pod", "-n", "rebootd", "--all", &on_host]).await?;
+    say(format!("the token's pod of {} is deleted in the middle of its drain", host.name()));
+    draining.let_go().await?;
+    host.wait_boot_number(3, CYCLE).await?;
+    verdict::settled(stage, host).await
+}
+
+/// When a token begins and ends, in seconds since 1970.
+fn lasts(claims: &Value) -> Result<(u64, u64)> {
+    claims["iat"].as_u64().zip(claims["exp"].as_u64()).context("a token without times")
+}
+
 async fn install(stage: &Stage, host: &Host) -> Result<()> {
+    install_with(stage, host, CONFIG).await
+}
+
+async fn install_with(stage: &Stage, host: &Host, config: &str) -> Result<()> {
     rebootd::install_package(host, &stage.package).await?;
-    host.write_file("/etc/rebootd/config.d/local.toml", CONFIG).await?;
+    host.write_file("/etc/rebootd/config.d/local.toml", config).await?;
     host.run_ok(&["systemctl", "restart", "rebootd"]).await?;
     say(format!("{}: the package is installed, and nothing else", host.name()));
     Ok(())
@@ -125,8 +203,8 @@ async fn is_enrolled(stage: &Stage, host: &Host) -> Result<()> {
     let claims = claims(&own_token(host).await?)?;
     let node = &claims["kubernetes.io"]["node"];
     ensure!(node["name"] == host.name() && claims["kubernetes.io"]["pod"].is_null(), "{claims}");
-    let life = claims["exp"].as_u64().zip(claims["iat"].as_u64()).map(|(end, begin)| end - begin);
-    ensure!(life.is_some_and(|life| Duration::from_secs(life) <= Duration::from_secs(86_400)), "{claims}");
+    let (begin, end) = lasts(&claims)?;
+    ensure!(Duration::from_secs(end - begin) <= Duration::from_secs(86_400), "{claims}");
     let uid = stage.lab.kubectl(&["get", "node", host.name(), "-o", "jsonpath={.metadata.uid}"]).await?;
     ensure!(node["uid"] == uid.trim(), "{claims}, but the Node is {uid}");
     say(format!("{} has a token of its own", host.name()));
