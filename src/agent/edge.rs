@@ -268,14 +268,6 @@ impl DaemonEdge {
     /// The next step towards a credential, or of its renewal.
     async fn enrol(&mut self) -> Vec<Event> {
         systemd::alive();
-        if self.enrolment.is_by_hand() {
-            self.enrolment.is_being_asked();
-            if let Some(api) = &mut self.api {
-                // The answer itself is of no interest.
-                let _ = api.node().await;
-            }
-            return self.credential_answered().into_iter().collect();
-        }
         if self.enrolment.step(self.configuration.settings.token_life).await {
             self.enrolment.complete(&mut self.configuration.settings);
             return self.begin_anew();

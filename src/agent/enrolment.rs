@@ -20,8 +20,6 @@ const GATHERING: Duration = Duration::from_secs(1);
 /// The first pause before it is asked again, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(15);
 const LAST_PAUSE: Duration = Duration::from_secs(300);
-/// How often an idle node finds out whether the credential that its files name is still accepted.
-const ASKED_EVERY: Duration = Duration::from_secs(6 * 60 * 60);
 const NO_PODS: &str = "no pod of the DaemonSet rebootd-credential runs here: kubectl -n rebootd get pods -o wide, and see \
                        that the manifests are applied and the kubelet is up";
 
@@ -71,7 +69,6 @@ impl Enrolment {
         self.is_wanted = self.is_refused || self.own.as_ref().is_none_or(|own| installed_after(own.issued));
         if self.is_by_hand {
             (self.is_refused, self.state) = (false, CredentialState::Good);
-            self.is_being_asked();
         } else if self.is_wanted {
             // A person who has mended something need not wait.
             (self.is_asked, self.due, self.pause) = (false, clock::now().boot, FIRST_PAUSE);
@@ -103,21 +100,10 @@ impl Enrolment {
         self.state.clone()
     }
 
-    /// Whether the files name a credential. Then all that is to be done is to ask now and then whether it is accepted.
-    pub(super) fn is_by_hand(&self) -> bool {
-        self.is_by_hand
-    }
-
-    /// It is being asked whether the credential of the files is accepted.
-    pub(super) fn is_being_asked(&mut self) {
-        self.due = clock::now().boot + ASKED_EVERY;
-    }
-
     /// When the next step is due; `None`: never.
     pub(super) fn due(&self) -> Option<Duration> {
-        self.directory.as_ref()?;
         match &self.own {
-            _ if self.is_by_hand => Some(self.due),
+            _ if self.is_by_hand || self.directory.is_none() => None,
             Some(own) if !self.is_wanted => {
                 let left = Duration::from_secs((own.life / 2).saturating_sub(age(own)));
                 Some(self.due.max(clock::now().boot + left))
