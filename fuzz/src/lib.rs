@@ -27,11 +27,9 @@ pub fn is_fit(told: &str) {
     assert!(!told.contains(obeyed), "{told:?}");
 }
 
-/// A file with this content, where files are in memory; each process has its own.
+/// A file with this content; each process has its own.
 pub fn file(name: &str, content: &[u8]) -> PathBuf {
-    let memory = Path::new("/dev/shm");
-    let directory = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-    let directory = directory.join(format!("rebootd-fuzz-{}", std::process::id()));
+    let directory = std::env::temp_dir().join(format!("rebootd-fuzz-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
     let path = directory.join(name);
     std::fs::write(&path, content).unwrap();
