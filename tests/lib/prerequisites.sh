@@ -84,7 +84,7 @@ has_go() { command -v go >/dev/null && at_least "$GO_NEEDED" "$(go_version || tr
 # Only to build the control plane, once; go then fetches the version of itself that the module asks for.
 go_toolchain() {
     if [ -n "${KUBEBUILDER_ASSETS:-}" ]; then return; fi
-    for program in "${XDG_CACHE_HOME:-$HOME/.cache}"/rebootd-lab/kubernetes-*/helm; do
+    for program in "${XDG_CACHE_HOME:-$HOME/.cache}"/rebootd-lab/kubernetes-*/kubelet; do
         [ ! -x "$program" ] || return 0
     done
     export GOTOOLCHAIN=auto

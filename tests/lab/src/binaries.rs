@@ -12,7 +12,7 @@ use crate::{cache, progress};
 const VERSION: &str = "1.37.1";
 
 /// Package to build, and the name that the result gets.
-const PROGRAMS: [(&str, &str); 8] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("go.etcd.io/etcd/server/v3", "etcd"),
     ("k8s.io/kubernetes/cmd/kubectl", "kubectl"),
     ("k8s.io/kubernetes/cmd/kube-scheduler", "kube-scheduler"),
@@ -20,13 +20,12 @@ const PROGRAMS: [(&str, &str); 8] = [
     ("k8s.io/kubernetes/cmd/kube-apiserver", "kube-apiserver"),
     ("k8s.io/kubernetes/cmd/kubemark", "kubemark"),
     ("k8s.io/kubernetes/cmd/kubelet", "kubelet"),
-    (HELM, "helm"),
 ];
 
 /// In a module of its own: in that of Kubernetes, it would choose other versions of what Kubernetes is made of.
 const HELM: &str = "helm.sh/helm/v4/cmd/helm";
 
-/// A directory that holds the programs of a control plane, kubectl, kubemark, the kubelet and helm.
+/// A directory that holds the programs of a control plane, kubectl, kubemark and the kubelet.
 #[derive(Clone, Debug)]
 pub struct Binaries {
     directory: PathBuf,
@@ -52,6 +51,22 @@ impl Binaries {
             binaries.build().await?;
         }
         Ok(binaries)
+    }
+
+    /// Helm, which only one scenario needs: found beside the others, or built there. None where that is not possible.
+    pub async fn helm(&self) -> Result<Option<PathBuf>> {
+        let path = self.path("helm");
+        let _lock = cache::lock("kubernetes")?;
+        if !path.is_file() {
+            progress::say("building helm with go, once");
+            let unfinished = self.directory.join(".helm.unfinished");
+            if let Err(error) = build(HELM, &unfinished).await {
+                progress::say(format!("there is no helm: {error:#}"));
+                return Ok(None);
+            }
+            fs::rename(&unfinished, &path)?;
+        }
+        Ok(Some(path))
     }
 
     /// Where the program `name` is.

@@ -213,6 +213,11 @@ impl ControlPlane {
         command::succeeded(&format!("rebootctl {}", arguments.join(" ")), output)
     }
 
+    /// Whether there is a helm to run.
+    pub async fn has_helm(&self) -> Result<bool> {
+        Ok(self.binaries.helm().await?.is_some())
+    }
+
     /// Runs helm as an administrator.
     pub async fn helm(&self, arguments: &[&str]) -> Result<String> {
         let program = self.binaries.path("helm");
