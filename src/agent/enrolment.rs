@@ -282,7 +282,9 @@ impl Enrolment {
             .map_err(|error| format!("cannot keep the new token in {}: {error}", directory.display()))?;
         self.own = Some(own);
         (self.is_wanted, self.is_refused, self.is_asked) = (false, false, false);
-        (self.pause, self.due, self.state) = (FIRST_PAUSE, clock::now().boot, CredentialState::Good);
+        // Not immediately again, however short a life the server gives.
+        self.due = clock::now().boot + FIRST_PAUSE;
+        (self.pause, self.state) = (FIRST_PAUSE, CredentialState::Good);
         Ok(())
     }
 }
