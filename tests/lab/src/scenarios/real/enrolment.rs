@@ -123,7 +123,7 @@ async fn outlives_its_token(stage: &Stage, host: &Host) -> Result<()> {
 
     let draining = keep(stage, host, Place::Draining).await?;
     let on_host = format!("--field-selector=spec.nodeName={}", host.name());
-    stage.lab.kubectl(&["delete", "pod", "-n", "rebootd", "--all", &on_host]).await?;
+    stage.lab.kubectl(&["delete", "pod", "-n", "rebootd", &on_host]).await?;
     say(format!("the token's pod of {} is deleted in the middle of its drain", host.name()));
     draining.let_go().await?;
     host.wait_boot_number(3, CYCLE).await?;
