@@ -137,10 +137,14 @@ fn candidate(volume: &Path) -> io::Result<Candidate> {
         return Err(io::Error::other("its ..data leads elsewhere"));
     }
     let data = open_in(&directory, Path::new(&data), OFlag::O_DIRECTORY)?;
-    Ok(Candidate {
-        token: Secret::new(text_in(&data, "token", LONGEST_TOKEN)?.trim().to_owned()),
-        certificate_authority: text_in(&data, "ca.crt", LONGEST_AUTHORITY)?,
-    })
+    let token = text_in(&data, "token", LONGEST_TOKEN)?.trim().to_owned();
+    let certificate_authority = text_in(&data, "ca.crt", LONGEST_AUTHORITY)?;
+    // Control characters take six times their room in the file that we write, which must not become too long to read.
+    let is_text = |it: char| !it.is_control() || it.is_ascii_whitespace();
+    if !token.bytes().all(|it| it.is_ascii_graphic()) || !certificate_authority.chars().all(is_text) {
+        return Err(io::Error::other("it holds no token and certificate authority"));
+    }
+    Ok(Candidate { token: Secret::new(token), certificate_authority })
 }
 
 /// What has this name in a directory; no link.
@@ -201,7 +205,7 @@ mod tests {
         }
         let (kubelet, logs) = (place("pods"), place("logs"));
         for number in 0..20 {
-            volume(&kubelet, &format!("a-{number}"), "a tenant's");
+            volume(&kubelet, &format!("a-{number}"), "a-tenants");
         }
         volume(&kubelet, "z", "ours\n");
         fs::create_dir(logs.join("rebootd_credential-abc_z")).unwrap();
@@ -219,6 +223,9 @@ mod tests {
         volume(&kubelet, "long", &"x".repeat(1 << 20));
         let odd = volume(&kubelet, "bytes", "x");
         fs::write(odd.join("..2026/token"), b"\xff").unwrap();
+        volume(&kubelet, "control", "x\ny");
+        let odd = volume(&kubelet, "nothing", "x");
+        fs::write(odd.join("..2026/ca.crt"), [0; 1000]).unwrap();
         let odd = volume(&kubelet, "data", "x");
         fs::remove_file(odd.join("..data")).unwrap();
         symlink("/etc", odd.join("..data")).unwrap();
@@ -239,6 +246,32 @@ mod tests {
         volume(&disk, "z", "ours");
         assert_eq!(tokens(&disk, &logs), Vec::<String>::new());
         for path in [&kubelet, &logs, &disk, &place("elsewhere")] {
+            fs::remove_dir_all(path).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_the_largest_candidates_offer_can_be_read_by_the_daemon() {
+        if !nix::unistd::Uid::effective().is_root() {
+            return;
+        }
+        let (kubelet, logs) = (place("largest"), place("largest-logs"));
+        for (number, filling) in ["\"", "\\", "\n", "\t", "\u{c}", "\u{7f}", "\u{1}", "\0"].iter().enumerate()
+        {
+            let volume = volume(&kubelet, &number.to_string(), &"\"".repeat(LONGEST_TOKEN as usize));
+            let content = filling.repeat(LONGEST_AUTHORITY as usize);
+            fs::write(volume.join("..2026/ca.crt"), content).unwrap();
+        }
+        let candidates = candidates(&[&kubelet], &logs);
+        let offered = super::super::offered::Offered {
+            server: Ok("https://a".into()),
+            certificate_authority: Some("\n".repeat(LONGEST_AUTHORITY as usize)),
+            candidates,
+        };
+        let path = kubelet.join("offered.json");
+        super::super::offered::store(&path, &offered).unwrap();
+        assert_eq!(super::super::offered::load(&path).unwrap(), offered);
+        for path in [&kubelet, &logs] {
             fs::remove_dir_all(path).unwrap();
         }
     }
