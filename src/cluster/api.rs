@@ -36,7 +36,7 @@ pub struct Api {
     pub(super) node: String,
     field_manager: &'static str,
     client: Option<Client>,
-    /// Whether the server accepted our credential when it last answered.
+    /// Whether the server accepted our credential when it last answered; not if the credential cannot be read.
     pub is_accepted: Option<bool>,
     /// The resourceVersions from which watches may start.
     versions: Versions,
@@ -80,7 +80,11 @@ impl Api {
         if let Some(client) = self.client.as_ref().filter(|client| !client.is_outdated()) {
             return Ok(client.clone());
         }
-        Ok(self.client.insert(Client::new(&self.access)?).clone())
+        let client = Client::new(&self.access);
+        if let Err(ApiError::Credential { .. }) = client {
+            self.is_accepted = Some(false);
+        }
+        Ok(self.client.insert(client?).clone())
     }
 
     /// Drops the connections: the next request resolves the name and connects again.

@@ -45,7 +45,7 @@ pub struct Issued {
 pub struct Untaken {
     /// What is wrong.
     pub why: String,
-    /// The API server has answered, so another token may fare better.
+    /// It is not the API server's silence, so another token may fare better.
     pub is_answered: bool,
 }
 
@@ -58,7 +58,7 @@ impl Untaken {
 
 impl From<ApiError> for Untaken {
     fn from(error: ApiError) -> Untaken {
-        Untaken { why: error.to_string(), is_answered: matches!(error, ApiError::Status { .. }) }
+        Untaken { why: error.to_string(), is_answered: !matches!(error, ApiError::NoAnswer(_)) }
     }
 }
 
@@ -179,5 +179,38 @@ impl Api {
             token: Secret::new(token.status.token),
             life: Duration::from_secs(token.spec.expiration_seconds),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::{ApiAccess, Credential, PemSource};
+
+    fn api(credential: Credential) -> Api {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let authority = rcgen::CertificateParams::default().self_signed(&key).unwrap().pem().into_bytes();
+        let server = "https://127.0.0.1:1".to_owned();
+        let certificate_authority = PemSource::Inline(authority);
+        Api::new(ApiAccess { server, certificate_authority, credential }, String::new())
+    }
+
+    #[tokio::test]
+    async fn only_a_server_that_does_not_answer_ends_the_tries() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let token = |text: &str| Credential::Token(Secret::new(text.to_owned()));
+        let none = api(token("x\ny")).own_node("m").await.unwrap_err();
+        assert!(none.is_answered, "{none}");
+        let silent = api(token("x")).own_node("m").await.unwrap_err();
+        assert!(!silent.is_answered, "{silent}");
+    }
+
+    #[tokio::test]
+    async fn a_token_that_cannot_be_read_is_not_accepted() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut api = api(Credential::TokenFile("/nowhere/token".into()));
+        api.is_accepted = Some(true);
+        assert!(api.is_agent().await.is_err());
+        assert_eq!(api.is_accepted, Some(false));
     }
 }
