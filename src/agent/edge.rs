@@ -243,7 +243,7 @@ impl DaemonEdge {
             Ok(()) => {
                 tracing::info!("configuration reloaded");
                 self.enrolment.begin(&mut self.configuration.settings);
-                self.begin_anew()
+                [Event::Configuration(None)].into_iter().chain(self.begin_anew()).collect()
             }
         }
     }
@@ -253,8 +253,7 @@ impl DaemonEdge {
         self.api = api(&self.configuration.settings);
         self.watches = Watches::default();
         self.confinement_due = Duration::ZERO;
-        let mut events = vec![Event::Configuration(None), Event::Reloaded];
-        events.push(Event::Credential(self.enrolment.state()));
+        let mut events = vec![Event::Reloaded, Event::Credential(self.enrolment.state())];
         events.extend(self.read_requests());
         events
     }
