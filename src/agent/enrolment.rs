@@ -50,6 +50,7 @@ impl Enrolment {
                 None
             })
         });
+        let own = own.filter(is_of_this_machine);
         Enrolment {
             directory,
             is_by_hand: true,
@@ -66,7 +67,7 @@ impl Enrolment {
     /// Takes over settings as the files make them, and completes them if they name no credential.
     pub(super) fn begin(&mut self, settings: &mut Settings) {
         self.is_by_hand = settings.api.is_some();
-        self.is_wanted = self.is_refused || self.own.as_ref().is_none_or(|own| installed_after(own.issued));
+        self.is_wanted = self.is_refused || self.own.is_none() || installed_after(self.issued());
         if self.is_by_hand {
             (self.is_refused, self.state) = (false, CredentialState::Good);
         } else if self.is_wanted {
@@ -105,7 +106,8 @@ impl Enrolment {
         match &self.own {
             _ if self.is_by_hand || self.directory.is_none() => None,
             Some(own) if !self.is_wanted => {
-                let left = Duration::from_secs((own.life / 2).saturating_sub(age(own)));
+                let left = age(own).map_or(0, |age| (own.life / 2).saturating_sub(age));
+                let left = Duration::from_secs(left);
                 Some(self.due.max(clock::now().boot + left))
             }
             _ => Some(self.due),
@@ -116,7 +118,14 @@ impl Enrolment {
     /// whether there is something else to tell now.
     pub(super) fn answered(&mut self, is_accepted: bool) -> bool {
         if is_accepted != self.is_refused {
-            return false;
+            // A renewal has failed, but only because the clock was wrong.
+            let is_over = is_accepted
+                && matches!(self.state, CredentialState::Failing(_))
+                && self.own.as_ref().is_some_and(|own| !is_late(own));
+            if is_over {
+                self.state = CredentialState::Good;
+            }
+            return is_over;
         }
         self.is_refused = !is_accepted;
         let refused = "it cannot be read, or the API server does not accept it (any more)";
@@ -154,6 +163,11 @@ impl Enrolment {
         false
     }
 
+    /// When our own was issued. A time that is still to come must not make all that is installed look older.
+    fn issued(&self) -> u64 {
+        self.own.as_ref().filter(|own| age(own).is_some()).map_or(0, |own| own.issued)
+    }
+
     fn failed(&mut self, why: String) {
         self.due = clock::now().boot + self.pause;
         self.pause = (self.pause * 2).min(LAST_PAUSE);
@@ -161,16 +175,20 @@ impl Enrolment {
             None => CredentialState::Missing(why),
             Some(_) if self.is_refused => CredentialState::Failing(why),
             Some(_) if self.is_wanted => {
-                tracing::error!("the credential that was installed is not used: {why}");
+                tracing::error!("no other credential is used in place of this node's own: {why}");
                 self.is_wanted = false;
                 return;
             }
             // There is time to try again before anybody has to be woken.
-            Some(own) if age(own) < own.life / 4 * 3 => {
+            Some(own) if !is_late(own) => {
                 tracing::info!("the credential: {why}; tried again in {} s", self.pause.as_secs());
                 CredentialState::Good
             }
-            Some(_) => CredentialState::Failing(why),
+            Some(_) => {
+                // The API server may have another address or certificate authority by now, which this host knows.
+                (self.is_wanted, self.is_asked) = (true, false);
+                CredentialState::Failing(why)
+            }
         };
     }
 
@@ -190,8 +208,8 @@ impl Enrolment {
     }
 
     async fn enrol(&mut self, life: Duration) -> Result<(), String> {
-        let issued = self.own.as_ref().map_or(0, |own| own.issued);
-        let installed = offered::load(Path::new(offered::INSTALLED)).ok().filter(|_| installed_after(issued));
+        let is_new = installed_after(self.issued());
+        let installed = offered::load(Path::new(offered::INSTALLED)).ok().filter(|_| is_new);
         let mut why = None;
         if let Some(installed) = installed {
             match self.try_all(installed, life).await {
@@ -263,6 +281,7 @@ impl Enrolment {
             certificate_authority,
             node: node.name.clone(),
             node_uid: node.uid,
+            machine_id: machine_id.to_owned(),
             issued: 0,
             life: 0,
         };
@@ -277,7 +296,11 @@ impl Enrolment {
         let own = Kept { issued: clock::now().wall.as_secs(), life: issued.life.as_secs(), ..own };
         let credential = Credential::Token(issued.token.clone());
         let mut api = Api::new(ApiAccess { credential, ..own.access(directory) }, own.node.clone());
-        api.is_agent().await.map_err(|error| format!("the new token does not work: {error}"))?;
+        match api.is_agent().await {
+            Ok(true) => {}
+            Ok(false) => return Err("the new token is of another account".to_owned()),
+            Err(error) => return Err(format!("the new token does not work: {error}")),
+        }
         credential::store(directory, &own, &issued.token)
             .map_err(|error| format!("cannot keep the new token in {}: {error}", directory.display()))?;
         self.own = Some(own);
@@ -289,9 +312,23 @@ impl Enrolment {
     }
 }
 
-/// In seconds, by the wall clock. If that was set back, it looks new, and is renewed late; the API server tells then.
-fn age(own: &Kept) -> u64 {
-    clock::now().wall.as_secs().saturating_sub(own.issued)
+/// A copy of another machine's disk must not go on as that machine's Node.
+fn is_of_this_machine(own: &Kept) -> bool {
+    let is_ours = identity::machine_id(Path::new(identity::MACHINE_ID)).is_ok_and(|id| id == own.machine_id);
+    if !is_ours {
+        tracing::warn!("the token for the Node {} was issued to another machine; a new one is got", own.node);
+    }
+    is_ours
+}
+
+/// In seconds, by the wall clock; `None` if that was set back since, so that nobody knows.
+fn age(own: &Kept) -> Option<u64> {
+    clock::now().wall.as_secs().checked_sub(own.issued)
+}
+
+/// It should have been renewed long ago.
+fn is_late(own: &Kept) -> bool {
+    age(own).is_some_and(|age| age >= own.life / 4 * 3)
 }
 
 /// A person has installed a credential after this time.
@@ -299,3 +336,6 @@ fn installed_after(time: u64) -> bool {
     let changed = fs::metadata(offered::INSTALLED).map(|it| it.mtime());
     changed.is_ok_and(|changed| u64::try_from(changed).is_ok_and(|changed| changed > time))
 }
+
+#[cfg(test)]
+mod tests;

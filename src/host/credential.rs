@@ -31,6 +31,8 @@ pub struct Kept {
     pub node: String,
     /// Its `metadata.uid`.
     pub node_uid: String,
+    /// The machine that it was issued to. A copy of its disk is another machine.
+    pub machine_id: String,
     /// When the token was issued: wall time since 1970, in seconds, by this host's clock.
     pub issued: u64,
     /// For how long it is valid, in seconds.
@@ -87,6 +89,7 @@ mod tests {
             certificate_authority: "ca".into(),
             node: node.into(),
             node_uid: "u".into(),
+            machine_id: "m".into(),
             issued,
             life: 600,
         }

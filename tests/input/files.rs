@@ -170,7 +170,7 @@ const INPUTS: &[Input] = &[
         name: "what is kept beside the own token",
         file: "credential.json",
         good: || {
-            r#"{"server": "https://a", "certificate_authority": "ca", "node": "n1", "node_uid": "u", "issued": 7, "life": 600}"#.into()
+            r#"{"server": "https://a", "certificate_authority": "ca", "node": "n1", "node_uid": "u", "machine_id": "m", "issued": 7, "life": 600}"#.into()
         },
         most: 1 << 20,
         read: |path| {
