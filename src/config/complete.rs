@@ -38,8 +38,12 @@ pub(super) fn complete(
     }
     settings.credential_node = settings.api.as_ref().and_then(access::bound_node);
     if settings.node_name.is_empty() {
-        let bound = settings.credential_node.clone().map(Ok);
-        settings.node_name = mistakes.note(bound.unwrap_or_else(|| node_name_of(host_name)));
+        settings.node_name = match (&settings.credential_node, &settings.api) {
+            (Some(bound), _) => bound.clone(),
+            (None, Some(_)) => mistakes.note(node_name_of(host_name)),
+            // The credential that the node is going to get says it.
+            (None, None) => node_name_of(host_name).unwrap_or_default(),
+        };
     }
     mistakes.end(settings)
 }

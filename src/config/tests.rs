@@ -346,7 +346,12 @@ fn settings_with_which_no_reboot_could_start_in_time_are_mistakes() {
 
 #[test]
 fn a_host_name_that_no_node_can_have_asks_for_a_name() {
-    let error = load(&[], "my_host").unwrap_err();
+    // Not where the node gets a credential for itself, which says its name.
+    assert_eq!(load(&[], "my_host").unwrap().node_name, "");
+    let by_keys = "[api]\nserver = 'https://a'\ncertificate_authority = '/a'\ntoken_file = '/nowhere'";
+    let directory = Directory::new("nameless");
+    directory.write("etc/config.toml", by_keys);
+    let error = load(&[&directory.0.join("etc")], "my_host").unwrap_err();
     assert!(error.to_string().ends_with("this is the host name, set \"name\" in [node]"), "{error}");
     assert_eq!(error.place(), None);
 }
