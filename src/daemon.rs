@@ -174,7 +174,7 @@ fn step_back(timeout: Duration, config: &ConfigDirectories) -> ExitCode {
         Ok(loaded) => loaded,
         Err(error) => return bad_configuration(&error),
     };
-    if settings.api.is_none() && !matches!(credential::load(Path::new(credential::DIRECTORY)), Ok(Some(_))) {
+    if settings.api.is_none() && matches!(credential::load(Path::new(credential::DIRECTORY)), Ok(None)) {
         return ExitCode::SUCCESS;
     }
     let boot_id = match std::fs::read_to_string(KERNEL_BOOT_ID) {

@@ -21,7 +21,7 @@ const GATHERING: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_secs(15);
 const LAST_PAUSE: Duration = Duration::from_secs(300);
 const NO_PODS: &str = "no pod of the DaemonSet rebootd-credential runs here: kubectl -n rebootd get pods -o wide, and see \
-                       that the manifests are applied and the kubelet is up";
+                       that the manifests are applied and the kubelet is up; or bring one: rebootctl enroll";
 
 /// Gets and keeps the credential of a node whose files name none.
 pub(super) struct Enrolment {
@@ -169,21 +169,20 @@ impl Enrolment {
     }
 
     fn failed(&mut self, why: String) {
+        // The journal of the core has a line only if something else is the matter, not if it has another cause.
+        tracing::info!("no new credential: {why}; tried again in {} s", self.pause.as_secs());
         self.due = clock::now().boot + self.pause;
         self.pause = (self.pause * 2).min(LAST_PAUSE);
         self.state = match &self.own {
             None => CredentialState::Missing(why),
             Some(_) if self.is_refused => CredentialState::Failing(why),
             Some(_) if self.is_wanted => {
-                tracing::error!("no other credential is used in place of this node's own: {why}");
+                tracing::error!("this node's credential stays as it is");
                 self.is_wanted = false;
                 return;
             }
             // There is time to try again before anybody has to be woken.
-            Some(own) if !is_late(own) => {
-                tracing::info!("the credential: {why}; tried again in {} s", self.pause.as_secs());
-                CredentialState::Good
-            }
+            Some(own) if !is_late(own) => CredentialState::Good,
             Some(_) => {
                 // The API server may have another address or certificate authority by now, which this host knows.
                 (self.is_wanted, self.is_asked) = (true, false);
@@ -233,7 +232,7 @@ impl Enrolment {
 
     async fn try_all(&mut self, offered: Offered, life: Duration) -> Result<(), String> {
         let server = offered.server.map_err(|why| {
-            format!("the API server's address is not known ({why}): is the kubelet set up, or set [api]")
+            format!("the API server's address is not known ({why}): set up the kubelet, bring a credential by rebootctl enroll, or put a kubeconfig at /etc/rebootd/kubeconfig")
         })?;
         let machine_id = identity::machine_id(Path::new(identity::MACHINE_ID))?;
         let mut why = None;

@@ -58,7 +58,11 @@ impl Untaken {
 
 impl From<ApiError> for Untaken {
     fn from(error: ApiError) -> Untaken {
-        Untaken { why: error.to_string(), is_answered: !matches!(error, ApiError::NoAnswer(_)) }
+        let advice = match &error {
+            ApiError::Status { code: 403, .. } => "; kubectl apply -f /usr/share/rebootd/manifests/",
+            _ => "",
+        };
+        Untaken { why: format!("{error}{advice}"), is_answered: !matches!(error, ApiError::NoAnswer(_)) }
     }
 }
 

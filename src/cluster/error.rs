@@ -161,7 +161,7 @@ pub(super) async fn status_of(response: Response) -> ApiError {
     if let ApiError::Status { message, retry_after, .. } = &mut error {
         *retry_after = asked;
         if code == 401 {
-            message.push_str(" (the credential in [api] or in the kubeconfig is not accepted)");
+            message.push_str(" (the credential is not accepted)");
         }
     }
     error

@@ -18,6 +18,11 @@ pub(super) fn gather(into: &Path) -> anyhow::Result<()> {
     };
     let directories = kubelet::DIRECTORIES.map(Path::new);
     let candidates = kubelet::candidates(&directories, Path::new(kubelet::LOGS));
+    // For who looks into the unit's journal.
+    match &server {
+        Ok(server) => println!("{} tokens; the API server is {server}", candidates.len()),
+        Err(why) => println!("{} tokens; the API server is not known: {why}", candidates.len()),
+    }
     offered::store(into, &Offered { server, certificate_authority, candidates })?;
     Ok(())
 }

@@ -50,7 +50,7 @@ macro_rules! reasons {
 }
 
 reasons! {
-    => NotEnrolled { why: String } = "not-enrolled" => "no credential yet: {why}; or put a kubeconfig at /etc/rebootd/kubeconfig";
+    => NotEnrolled { why: String } = "not-enrolled" => "no credential yet: {why}";
     alarm => CredentialOfOtherNode { named: String, bound: String } = "credential-of-other-node" => "`name` in [node] says {named}, \
          but the credential is bound to the Node {bound}; nothing is read or written until they agree";
     alarm => CredentialFailing { why: String } = "credential-failing" => "the credential of this node fails: {why}; nothing reboots without one";
