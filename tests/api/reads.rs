@@ -81,7 +81,7 @@ fn who_may_not_read_is_told_why() {
         );
         let unknown = server.api_of("read-2", "wrong").node().await.unwrap_err();
         assert!(!unknown.is_about_the_request());
-        assert!(unknown.to_string().contains("credential in [api]"), "{unknown}");
+        assert!(unknown.to_string().contains("the credential is not accepted"), "{unknown}");
     });
 }
 

@@ -57,7 +57,7 @@ async fn programs(host: &Host) -> Result<()> {
 }
 
 async fn without_credential(host: &Host) -> Result<()> {
-    let says_so = |status: &Status| status.says("not-enrolled", &["kubelet", "/etc/rebootd/"]);
+    let says_so = |status: &Status| status.says("not-enrolled", &["DaemonSet", "rebootctl enroll"]);
     wait_status(host, "without a credential", says_so, SOON).await?;
     ensure!(unit(host, "ActiveState").await? == "active", "the service is not active");
     let line = unit(host, "StatusText").await?;
