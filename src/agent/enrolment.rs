@@ -141,7 +141,7 @@ impl Enrolment {
         true
     }
 
-    /// The next step; returns whether the settings have to be completed anew.
+    /// The next step; returns whether the settings have to be completed again.
     pub(super) async fn step(&mut self, life: Duration) -> bool {
         let now = clock::now().boot;
         match self.own.clone().filter(|_| !self.is_wanted) {
@@ -232,7 +232,10 @@ impl Enrolment {
 
     async fn try_all(&mut self, offered: Offered, life: Duration) -> Result<(), String> {
         let server = offered.server.map_err(|why| {
-            format!("the API server's address is not known ({why}): set up the kubelet, bring a credential by rebootctl enroll, or put a kubeconfig at /etc/rebootd/kubeconfig")
+            format!(
+                "the API server's address is not known ({why}): set up the kubelet, bring a credential by rebootctl \
+                 enroll, or put a kubeconfig at /etc/rebootd/kubeconfig"
+            )
         })?;
         let machine_id = identity::machine_id(Path::new(identity::MACHINE_ID))?;
         let mut why = None;

@@ -215,7 +215,7 @@ fn stored_hook(run: &HookRun) -> StoredHook {
 }
 
 /// What is remembered at a start. A file that cannot be read is set aside, for people and for the newer version that may
-/// have written it, and the memory begins anew.
+/// have written it, and nothing is remembered.
 pub fn recall(path: &Path) -> Memory {
     load(path).unwrap_or_else(|error| {
         let mut aside = path.as_os_str().to_owned();
