@@ -132,7 +132,8 @@ struct Run {
 /// A scenario that has ended, and what it took.
 struct Done {
     name: &'static str,
-    passed: bool,
+    /// Why it failed.
+    failure: Option<String>,
     time: Duration,
     processor_time: Duration,
 }
@@ -147,17 +148,22 @@ impl Run {
             let mut processor_time = Duration::ZERO;
             let outcome = self.one(scenario, &results, &mut processor_time).await;
             let time = began.elapsed();
-            let done = Done { name: scenario.name, passed: outcome.is_ok(), time, processor_time };
-            self.done.lock().expect("no panic holds it").push(done);
             let seconds = time.as_secs();
-            match outcome {
-                Ok(()) => println!("ok {} ({seconds} s)", scenario.name),
+            let failure = match outcome {
+                Ok(()) => {
+                    println!("ok {} ({seconds} s)", scenario.name);
+                    None
+                }
                 Err(error) => {
-                    let shown = command::tail(&results.join(OUTPUT), SHOWN_LINES);
+                    let output = results.join(OUTPUT);
+                    let shown = command::tail(&output, SHOWN_LINES);
                     println!("FAILED {} ({seconds} s): {error:#}", scenario.name);
                     println!("{shown}\n  … all of it, and the journals: {}", results.display());
+                    Some(format!("{error:#}: {}", command::tail(&output, 1).trim_start()))
                 }
-            }
+            };
+            let done = Done { name: scenario.name, failure, time, processor_time };
+            self.done.lock().expect("no panic holds it").push(done);
         }
     }
 
@@ -183,19 +189,23 @@ impl Run {
         let mut done = self.done.lock().expect("no panic holds it");
         done.sort_by_key(|done| Reverse(done.time));
         println!("\n    time  processor");
-        for Done { name, passed, time, processor_time } in done.iter() {
-            let failed = if *passed { "" } else { " (FAILED)" };
+        for Done { name, failure, time, processor_time } in done.iter() {
+            let failed = if failure.is_some() { " (FAILED)" } else { "" };
             println!("{:>6} s {:>8} s  {name}{failed}", time.as_secs(), processor_time.as_secs());
         }
         let time: Duration = done.iter().map(|done| done.time).sum();
         let processor_time: Duration = done.iter().map(|done| done.processor_time).sum();
         println!("{:>6} s {:>8} s  one after the other\n", time.as_secs(), processor_time.as_secs());
-        let failed: Vec<&str> = done.iter().filter(|done| !done.passed).map(|done| done.name).collect();
-        if !failed.is_empty() {
-            println!("failed: {}", failed.join(", "));
+        let mut failed = 0;
+        // Once more, where they are not lost among the rest.
+        for Done { name, failure, .. } in done.iter() {
+            if let Some(failure) = failure {
+                println!("FAILED {name}: {failure}");
+                failed += 1;
+            }
         }
-        println!("{} passed, {} failed", done.len() - failed.len(), failed.len());
-        if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        println!("{} passed, {failed} failed", done.len() - failed);
+        if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use tokio::try_join;
 
@@ -11,7 +11,7 @@ use super::super::status::{Status, wait_status};
 use super::super::verdict;
 use super::{back_before_uncordon, pods, processes};
 use crate::host::Host;
-use crate::observer::State;
+use crate::observer::{PodDeletion, State};
 use crate::progress::say;
 use crate::proxy::Verb;
 use crate::workload;
@@ -19,8 +19,6 @@ use crate::workload;
 const WEB: u32 = 6;
 /// Of pods that ignore TERM.
 const STUBBORN_GRACE: Duration = Duration::from_secs(6);
-/// What a kubelet takes to kill and to say so.
-const KILL_TIME: Duration = Duration::from_secs(8);
 const FINALIZER: &str = "lab.rebootd.io/held";
 
 pub(in crate::scenarios) async fn run(stage: &Stage) -> Result<()> {
@@ -124,13 +122,21 @@ fn evicts_only_what_leaves(stage: &Stage, host: &Host) -> Result<()> {
 /// The node reboots when the kubelet has killed what ignores TERM, and not before its grace is over.
 fn killed_after_their_grace(stage: &Stage) -> Result<()> {
     let mut killed = 0;
-    for deletion in stage.observer.history().pod_deletions() {
-        if !is_of(&deletion.pod, "stubborn") {
+    for PodDeletion { pod, asked_at, gone_at } in stage.observer.history().pod_deletions() {
+        if !is_of(&pod, "stubborn") {
             continue;
         }
-        let took = deletion.gone_at.unwrap_or_default().saturating_sub(deletion.asked_at);
-        let expected = STUBBORN_GRACE..STUBBORN_GRACE + KILL_TIME;
-        ensure!(expected.contains(&took), "{} ended after {took:?}", deletion.pod.name);
+        let gone_at = gone_at.with_context(|| format!("{} is still there", pod.name))?;
+        let took = gone_at.saturating_sub(asked_at);
+        ensure!(took >= STUBBORN_GRACE, "{} ended after {took:?}", pod.name);
+        let host = stage.lab.hosts.iter().find(|host| pod.node.as_deref() == Some(host.name()));
+        let host = host.with_context(|| format!("{} was on no host", pod.name))?;
+        let leaving = processes::uptime_at(stage, asked_at)?..processes::uptime_at(stage, gone_at)?;
+        for boot in host.boots() {
+            let went_down = boot.ended.map(|(time, _)| processes::uptime_of(time)).transpose()?;
+            let in_its_grace = went_down.is_some_and(|time| leaving.contains(&time));
+            ensure!(!in_its_grace, "{} did not wait for the end of {}", host.name(), pod.name);
+        }
         killed += 1;
     }
     ensure!(killed >= stage.lab.hosts.len(), "only {killed} pods that ignore TERM were killed");
