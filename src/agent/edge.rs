@@ -75,7 +75,7 @@ impl DaemonEdge {
     /// Fails if signals cannot be received.
     pub fn new(mut configuration: Configuration, places: Places) -> std::io::Result<DaemonEdge> {
         let mut enrolment = Enrolment::new(places.credential);
-        enrolment.begin(&mut configuration.settings);
+        enrolment.begin(&mut configuration.settings, true);
         let settings = &configuration.settings;
         Ok(DaemonEdge {
             sources: Sources::new(&settings.host),
@@ -242,7 +242,8 @@ impl DaemonEdge {
             }
             Ok(()) => {
                 tracing::info!("configuration reloaded");
-                self.enrolment.begin(&mut self.configuration.settings);
+                let is_answered = self.api.as_ref().is_none_or(|api| api.is_answered);
+                self.enrolment.begin(&mut self.configuration.settings, is_answered);
                 [Event::Configuration(None)].into_iter().chain(self.begin_anew()).collect()
             }
         }
@@ -267,8 +268,9 @@ impl DaemonEdge {
     /// The next step towards a credential, or of its renewal.
     async fn enrol(&mut self) -> Vec<Event> {
         systemd::alive();
-        if self.enrolment.step(self.configuration.settings.token_life).await {
-            self.enrolment.complete(&mut self.configuration.settings);
+        let is_new = self.enrolment.step(self.configuration.settings.token_life).await;
+        self.enrolment.complete(&mut self.configuration.settings);
+        if is_new {
             return self.begin_anew();
         }
         vec![Event::Credential(self.enrolment.state())]

@@ -64,10 +64,12 @@ impl Enrolment {
         }
     }
 
-    /// Takes over settings as the files make them, and completes them if they name no credential.
-    pub(super) fn begin(&mut self, settings: &mut Settings) {
+    /// Takes over settings as the files make them, and completes them if they name no credential. Where the API server does
+    /// not answer, it may have moved, which this host knows.
+    pub(super) fn begin(&mut self, settings: &mut Settings, is_answered: bool) {
         self.is_by_hand = settings.api.is_some();
-        self.is_wanted = self.is_refused || self.own.is_none() || installed_after(self.issued());
+        self.is_wanted =
+            self.is_refused || self.own.is_none() || !is_answered || installed_after(self.issued());
         if self.is_by_hand {
             (self.is_refused, self.state) = (false, CredentialState::Good);
         } else if self.is_wanted {
@@ -93,6 +95,7 @@ impl Enrolment {
             settings.node_name.clone_from(&own.node);
         }
         settings.credential_node = Some(own.node.clone());
+        settings.credential_ends = Some(own.ends());
         settings.api = Some(own.access(directory));
     }
 

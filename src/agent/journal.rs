@@ -36,6 +36,7 @@ struct Reported {
     phase: Phase,
     kinds: Vec<&'static str>,
     requests: Vec<String>,
+    credential_ends: Option<Duration>,
 }
 
 impl Journal {
@@ -79,6 +80,7 @@ impl Journal {
                 .filter_map(|it| it.last()?.as_ref())
                 .map(|it| it.reason.clone())
                 .collect(),
+            credential_ends: settings.credential_ends,
         };
         if self.is_old(world, decision) {
             return;

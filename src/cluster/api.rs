@@ -38,6 +38,8 @@ pub struct Api {
     client: Option<Client>,
     /// Whether the server accepted our credential when it last answered; not if the credential cannot be read.
     pub is_accepted: Option<bool>,
+    /// Whether the last request got an answer, of whatever kind.
+    pub is_answered: bool,
     /// The resourceVersions from which watches may start.
     versions: Versions,
     told: Told,
@@ -63,6 +65,7 @@ impl Api {
             field_manager: FIELD_MANAGER,
             client: None,
             is_accepted: None,
+            is_answered: true,
             versions: Versions::default(),
             told: Told::default(),
             told_of_annotations: Told::default(),
@@ -97,6 +100,7 @@ impl Api {
         if matches!(&result, Err(ApiError::NoAnswer(_) | ApiError::Status { code: 401, .. })) {
             self.disconnect();
         }
+        self.is_answered = !matches!(&result, Err(ApiError::NoAnswer(_)));
         match &result {
             Err(ApiError::Status { code: 401, .. }) => self.is_accepted = Some(false),
             Ok(_) | Err(ApiError::Status { .. }) => self.is_accepted = Some(true),

@@ -67,6 +67,7 @@ fn without_host(merged: &Merged, administrators: &Path, mistakes: &mut Mistakes)
         pool_is_written: written.is_some(),
         node_is_written: name_is_written,
         credential_node: None,
+        credential_ends: None,
         mode,
         api: mistakes.note(access::by_keys(merged)),
         token_life: mistakes.note(access::token_life(merged)),

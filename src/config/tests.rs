@@ -94,6 +94,7 @@ fn nothing_configured_gives_the_defaults() {
         pool_is_written: false,
         node_is_written: false,
         credential_node: None,
+        credential_ends: None,
         token_life: Duration::from_secs(86_400),
         mode: Mode::Active,
         api: None,

@@ -1,14 +1,14 @@
 //! `rebootctl credential`: a person brings this node a credential, where nothing else does.
 
 use std::fs::{self, DirBuilder};
-use std::io::{self, Read};
+use std::io::{self, IsTerminal, Read};
 use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, anyhow, bail, ensure};
 use clap::{Args, Subcommand};
-use nix::unistd::{Gid, Group};
+use nix::unistd::{Gid, Group, Uid};
 
 use super::kubeconfig::runtime;
 use crate::access::{ApiAccess, Credential as Way, PemSource};
@@ -54,18 +54,27 @@ fn install() -> anyhow::Result<ExitCode> {
             access.server
         );
     }
+    // Told before anything is read from a pipe that cannot be read twice.
+    ensure!(Uid::effective().is_root(), "only root may keep a credential for this host: run this with sudo");
     let offered = from_standard_input()?;
     let node = tried(&offered)?;
     let group = Group::from_name(GROUP)?
         .ok_or_else(|| anyhow!("there is no group {GROUP}: is rebootd installed?"))?;
-    store(&offered, group.gid).context("cannot keep it: run this as root")?;
+    store(&offered, group.gid).with_context(|| format!("cannot keep it in {}", offered::INSTALLED))?;
+    println!("This machine is the Node {}.", node.name);
+    let is_up =
+        Command::new("systemctl").args(["is-active", "--quiet", "rebootd.service"]).status()?.success();
+    if !is_up {
+        println!(
+            "rebootd does not run. Once it does, before the next boot, it gets its own credential: systemctl start rebootd"
+        );
+        return Ok(ExitCode::SUCCESS);
+    }
+    let told = Command::new("systemctl").args(["reload", "rebootd.service"]).status()?;
+    ensure!(told.success(), "rebootd does not take it up: systemctl status rebootd");
     println!(
-        "This machine is the Node {}. rebootd gets its own credential now, and renews it from then on.",
-        node.name
+        "rebootd gets its own credential now, and renews it from then on. What it waits for: rebootctl status"
     );
-    let told = Command::new("systemctl").args(["reload-or-restart", "rebootd.service"]).status();
-    ensure!(told.is_ok_and(|it| it.success()), "rebootd does not take it up: systemctl status rebootd");
-    println!("What it waits for: rebootctl status");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -76,6 +85,9 @@ fn configured() -> anyhow::Result<Option<ApiAccess>> {
 }
 
 fn from_standard_input() -> anyhow::Result<Offered> {
+    if io::stdin().is_terminal() {
+        eprintln!("Paste the file that `rebootctl enroll` has written; end with Ctrl-D.");
+    }
     let mut content = Vec::new();
     io::stdin().take(LONGEST + 1).read_to_end(&mut content).context("cannot read standard input")?;
     ensure!(content.len() as u64 <= LONGEST, "standard input is longer than any credential");
@@ -86,8 +98,11 @@ fn from_standard_input() -> anyhow::Result<Offered> {
 
 /// The Node that it is bound to, which is this machine, as the API server says.
 fn tried(offered: &Offered) -> anyhow::Result<BoundNode> {
-    let server = offered.server.clone().map_err(|why| anyhow!("it names no API server: {why}"))?;
-    let candidate = offered.candidates.first().context("it has no token")?;
+    let server = offered.server.clone().map_err(|why| match why.as_str() {
+        "" => anyhow!("standard input names no API server"),
+        why => anyhow!("standard input names no API server: {why}"),
+    })?;
+    let candidate = offered.candidates.first().context("standard input has no token")?;
     let authority = offered.certificate_authority.as_ref().unwrap_or(&candidate.certificate_authority);
     let access = ApiAccess {
         server: server.clone(),

@@ -2,9 +2,7 @@
 //!
 //! All of it is asked of kubectl, which knows each way in which people reach their clusters.
 
-use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
@@ -17,6 +15,7 @@ use serde_json::{Value, json};
 use super::slots::parse_name;
 use crate::access::Secret;
 use crate::host::offered::{self, Candidate, Offered};
+use crate::replace::replace;
 
 /// The node has this long to get its own, in seconds.
 const LIFE: u32 = 24 * 60 * 60;
@@ -27,8 +26,9 @@ const ROOT_CA: &str = "kube-root-ca.crt";
 ///
 /// Run it where kubectl works, with an administrator's rights. Writes a file for each node, which is to be
 /// given to `rebootctl credential install` on that node, as standard input; with --ssh it does that itself.
-/// A file is of use for a day and for its node only; with it the node gets a credential of its own, and
-/// renews that from then on. Exits with 1 if one of the nodes has none.
+/// A file is of use for a day and for its node only, and an older one is replaced; with it the node gets
+/// a credential of its own, and renews that from then on. rebootd's manifests have to be applied first.
+/// Exits with 1 if one of the nodes has none.
 #[derive(Debug, Args)]
 pub(super) struct Enroll {
     /// The Nodes
@@ -37,7 +37,8 @@ pub(super) struct Enroll {
     /// All Nodes of the cluster
     #[arg(long, conflicts_with = "nodes")]
     all: bool,
-    /// Install it there: ssh NODE sudo rebootctl credential install
+    /// Install it there: ssh NODE sudo rebootctl credential install; for that ssh has to know each node by its Node's
+    /// name, and sudo there may not ask for a password
     #[arg(long, conflicts_with = "to")]
     ssh: bool,
     /// Write the files into this directory; "-" writes that of a single node to standard output
@@ -59,6 +60,9 @@ struct Cluster {
 
 impl Enroll {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        self.kubectl(&["get", "serviceaccount", "rebootd", "--namespace=rebootd", "-o", "json"], None).context(
+            "the account of rebootd is not to be had; if the cluster has none yet, first: kubectl apply -k /usr/share/rebootd",
+        )?;
         let cluster = self.cluster()?;
         let nodes = self.nodes()?;
         let to_standard_output = self.to == Path::new("-");
@@ -155,9 +159,10 @@ impl Enroll {
         if let Some(kubeconfig) = &self.kubeconfig {
             command.arg("--kubeconfig").arg(kubeconfig);
         }
-        let output =
-            piped(command.args(arguments), input.unwrap_or_default().as_bytes()).context("kubectl")?;
-        Ok(serde_json::from_slice(&output)?)
+        let output = piped(command.args(arguments), input.unwrap_or_default().as_bytes())
+            .with_context(|| format!("kubectl {}", arguments.join(" ")))?;
+        serde_json::from_slice(&output)
+            .with_context(|| format!("the answer of kubectl {}", arguments.join(" ")))
     }
 }
 
@@ -184,13 +189,7 @@ fn own_server(cluster: &Value) -> anyhow::Result<String> {
 /// Nobody but its owner may read it.
 fn write(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     let shown = path.display();
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .with_context(|| format!("cannot create {shown}"))?;
-    file.write_all(content).with_context(|| format!("cannot write {shown}"))?;
+    replace(path, content, 0o600).with_context(|| format!("cannot write {shown}"))?;
     println!("{shown}");
     Ok(())
 }
@@ -198,7 +197,8 @@ fn write(path: &Path, content: &[u8]) -> anyhow::Result<()> {
 fn install(node: &str, content: &[u8]) -> anyhow::Result<()> {
     let mut command = Command::new("ssh");
     let output =
-        piped(command.args(["--", node, "sudo", "-n", "rebootctl", "credential", "install"]), content)?;
+        piped(command.args(["--", node, "sudo", "-n", "rebootctl", "credential", "install"]), content)
+            .with_context(|| format!("ssh {node} sudo -n rebootctl credential install"))?;
     println!("{node}: {}", String::from_utf8_lossy(&output).lines().next().unwrap_or("installed"));
     Ok(())
 }
@@ -206,11 +206,11 @@ fn install(node: &str, content: &[u8]) -> anyhow::Result<()> {
 /// Gives a program this input and returns its output. What it says of mistakes goes where ours does.
 fn piped(command: &mut Command, input: &[u8]) -> anyhow::Result<Vec<u8>> {
     let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("cannot be started")?;
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("it cannot be started here")?;
     // A program that ends without reading says why by its status.
     let _ = child.stdin.take().map(|mut pipe| pipe.write_all(input));
     let output = child.wait_with_output()?;
-    ensure!(output.status.success(), "it failed ({})", output.status);
+    ensure!(output.status.success(), "it said no ({})", output.status);
     Ok(output.stdout)
 }
 

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use crate::decide::span;
 use crate::read::read_text;
-use crate::report::status::{self, StatusReboot};
+use crate::report::status::{self, StatusCredential, StatusReboot};
 
 /// A status has a few kilobytes.
 const MOST: u64 = 1 << 20;
@@ -81,13 +81,28 @@ fn lines(status: &status::Status) -> Vec<String> {
     if let Some(last) = &status.last_reboot {
         tell("last reboot", &reboot(last));
     }
+    if let Some(way) = &status.credential {
+        tell("credential", &credential(way));
+    }
     lines
 }
 
+fn credential(way: &StatusCredential) -> String {
+    let of = way.node.as_ref().map(|node| format!(" of the Node {node}")).unwrap_or_default();
+    let what = match way.ends {
+        Some(ends) => format!("its own{of} until {}, renewed by itself", time(ends)),
+        None => format!("from the files of this host{of}"),
+    };
+    format!("{what}; at {}", way.server)
+}
+
+fn time(since_1970: u64) -> String {
+    let time = i64::try_from(since_1970).ok().and_then(|it| Timestamp::from_second(it).ok());
+    time.unwrap_or(Timestamp::MAX).strftime("%F %H:%M UTC").to_string()
+}
+
 fn reboot(last: &StatusReboot) -> String {
-    let at =
-        i64::try_from(last.at).ok().and_then(|at| Timestamp::from_second(at).ok()).unwrap_or(Timestamp::MAX);
-    let mut text = at.strftime("%F %H:%M UTC").to_string();
+    let mut text = time(last.at);
     if !last.why.is_empty() {
         text += &format!(", for {}", last.why);
     }

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use crate::access::PemSource;
 use crate::config::read_kubelets_cluster;
-use crate::host::kubelet;
 use crate::host::offered::{self, Offered};
+use crate::host::{clock, kubelet};
 use crate::read::read_text;
 
 const LONGEST_AUTHORITY: u64 = 256 << 10;
@@ -16,8 +16,9 @@ pub(super) fn gather(into: &Path) -> anyhow::Result<()> {
         Ok((server, authority)) => (Ok(server), authority),
         Err(why) => (Err(why), None),
     };
-    let directories = kubelet::DIRECTORIES.map(Path::new);
-    let candidates = kubelet::candidates(&directories, Path::new(kubelet::LOGS));
+    let directories = kubelet::directories(Path::new("/proc"));
+    let turn = clock::now().boot.subsec_micros();
+    let candidates = kubelet::candidates(&directories, Path::new(kubelet::LOGS), turn as usize);
     // For who looks into the unit's journal.
     match &server {
         Ok(server) => println!("{} tokens; the API server is {server}", candidates.len()),

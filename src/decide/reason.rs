@@ -60,10 +60,10 @@ reasons! {
     alarm => TurnOverdue { held: Duration } = "turn-overdue" => "this node has held its slot for {}, longer than its drain and reboot may take; it stays cordoned, and no other node follows, until that is mended", span(*held);
     => Refused { why: String } = "refused" => "the last step failed: {why}";
     alarm => StepFailing { why: String, since: Duration } = "step-failing" => "the last step has failed for {}: {why}; a person has to look", span(*since);
-    => NodeMissing { name: String } = "node-missing" => "there is no Node {name:?}; set `name` in [node] if this host has another name there, or restart the kubelet \
-         if the Node was deleted";
-    => OtherMachine { node: String, host: String } = "other-machine" => "the Node is another machine (machine id {node}, this host is {host}); set `name` in [node], or give a cloned \
-         image a machine id of its own";
+    => NodeMissing { name: String } = "node-missing" => "there is no Node {name:?}; if it was deleted, restart the kubelet; if this host is another Node, and its credential \
+         does not tell which, set `name` in [node]";
+    => OtherMachine { node: String, host: String } = "other-machine" => "the Node is another machine (machine id {node}, this host is {host}); give a cloned image a machine id of its \
+         own; if this host is another Node, and its credential does not tell which, set `name` in [node]";
     => BootNotReported = "boot-not-reported" => "the kubelet has not reported this boot yet";
     => NoWindow = "no-window" => "no window is configured; set `window = \"always\"` in [policy]";
     => WindowClosed { left: Option<Duration> } = "window-closed" => "no window is open{} (rebootctl windows)", next_window(*left);

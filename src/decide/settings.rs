@@ -36,6 +36,8 @@ pub struct Settings {
     pub node_is_written: bool,
     /// The Node that the credential is bound to, if it tells. Only for this one anything may be written.
     pub credential_node: Option<String>,
+    /// When the credential that the node has got for itself ends: wall time since 1970.
+    pub credential_ends: Option<Duration>,
     /// Whether to act, or only to say what would be done.
     pub mode: Mode,
     /// How to reach the cluster; None until a person says how.

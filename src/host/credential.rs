@@ -6,6 +6,7 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +48,11 @@ impl Kept {
             certificate_authority: PemSource::Inline(self.certificate_authority.clone().into_bytes()),
             credential: Credential::TokenFile(directory.join(TOKEN)),
         }
+    }
+
+    /// When it expires: wall time since 1970.
+    pub fn ends(&self) -> Duration {
+        Duration::from_secs(self.issued.saturating_add(self.life))
     }
 
     fn is_of_the_same(&self, other: &Kept) -> bool {

@@ -18,8 +18,8 @@ use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 use super::offered::Candidate;
 use crate::access::Secret;
 
-/// Where kubelets keep their pods: everybody's, and MicroK8s'.
-pub const DIRECTORIES: [&str; 2] = ["/var/lib/kubelet", "/var/snap/microk8s/common/var/lib/kubelet"];
+/// Where kubelets keep their pods that are not told another place: everybody's, and MicroK8s'.
+const DIRECTORIES: [&str; 2] = ["/var/lib/kubelet", "/var/snap/microk8s/common/var/lib/kubelet"];
 /// Where kubelets keep the logs of pods, in directories whose names tell namespace, name and uid.
 pub const LOGS: &str = "/var/log/pods";
 /// The kubeconfigs of kubelets that are part of another program, or do not tell theirs: kubeadm, k3s, RKE2, clouds,
@@ -44,11 +44,24 @@ const LONGEST_PROC: u64 = 64 << 10;
 /// The kubeconfigs by which the kubelet of this host may reach the API server: the one that the running kubelet was
 /// told, then those of known places. Only files that nobody but root may write.
 pub fn kubeconfigs(proc: &Path) -> Vec<PathBuf> {
-    let mut found: Vec<PathBuf> =
-        processes(proc).iter().filter_map(|process| kubeconfig_of(process)).collect();
+    let mut found = told(proc, "--kubeconfig");
     found.extend(KUBECONFIGS.map(PathBuf::from));
     found.retain(|path| is_roots(path));
     found
+}
+
+/// Where the kubelets of this host may keep their pods: what the running one was told, then the known places.
+pub fn directories(proc: &Path) -> Vec<PathBuf> {
+    let mut found = told(proc, "--root-dir");
+    found.extend(DIRECTORIES.map(PathBuf::from));
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// What the running kubelets of this host were told by this option.
+fn told(proc: &Path, option: &str) -> Vec<PathBuf> {
+    processes(proc).iter().filter_map(|process| told_to(process, option)).collect()
 }
 
 fn processes(proc: &Path) -> Vec<PathBuf> {
@@ -59,9 +72,9 @@ fn processes(proc: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.path()).filter(is_process).collect()
 }
 
-/// What `--kubeconfig` says, if this is a kubelet of the host: root's, in the host's own namespace of process ids, and in
-/// no pod.
-fn kubeconfig_of(process: &Path) -> Option<PathBuf> {
+/// The absolute path that an option says, if this is a kubelet of the host: root's, in the host's own namespace of
+/// process ids, and in no pod.
+fn told_to(process: &Path, option: &str) -> Option<PathBuf> {
     let text = |name: &str| crate::read::read(&process.join(name), LONGEST_PROC).ok();
     let command = text("cmdline")?;
     let mut words = command.split(|byte| *byte == 0).map(String::from_utf8_lossy);
@@ -77,8 +90,8 @@ fn kubeconfig_of(process: &Path) -> Option<PathBuf> {
     }
     while let Some(word) = words.next() {
         let path = match word.split_once('=') {
-            Some(("--kubeconfig", path)) => path.to_owned(),
-            _ if word == "--kubeconfig" => words.next()?.into_owned(),
+            Some((name, path)) if name == option => path.to_owned(),
+            _ if word == option => words.next()?.into_owned(),
             _ => continue,
         };
         return Some(PathBuf::from(path)).filter(|path| path.is_absolute());
@@ -90,20 +103,27 @@ fn is_roots(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|it| it.is_file() && it.uid() == 0 && it.mode() & 0o022 == 0)
 }
 
-/// The tokens in volumes of the DaemonSet's name, those of the namespace `rebootd` first.
-pub fn candidates(directories: &[&Path], logs: &Path) -> Vec<Candidate> {
-    let ours = pods_of_our_namespace(logs);
-    let mut pods: Vec<(bool, PathBuf)> = Vec::new();
+/// The tokens in volumes of the DaemonSet's name, those of the namespace `rebootd` first. The others, of which there may
+/// be more than are taken, begin with another one for each `turn`: where a kubelet keeps its logs elsewhere, ours is
+/// one of them, and comes in time however many tenants have such a volume.
+pub fn candidates(directories: &[PathBuf], logs: &Path, turn: usize) -> Vec<Candidate> {
+    let uids = pods_of_our_namespace(logs);
+    let (mut ours, mut others) = (Vec::new(), Vec::new());
     for directory in directories {
         for entry in fs::read_dir(directory.join("pods")).into_iter().flatten().flatten() {
-            let is_ours = entry.file_name().to_str().is_some_and(|uid| ours.contains(uid));
-            pods.push((!is_ours, entry.path()));
+            let is_ours = entry.file_name().to_str().is_some_and(|uid| uids.contains(uid));
+            let volume = entry.path().join(VOLUME);
+            if volume.is_dir() {
+                if is_ours { &mut ours } else { &mut others }.push(volume);
+            }
         }
     }
-    pods.sort();
-    let volumes = pods.iter().map(|(_, pod)| pod.join(VOLUME)).filter(|volume| volume.is_dir());
-    volumes
-        .filter_map(|volume| candidate(&volume).inspect_err(|error| tell(&volume, error)).ok())
+    others.sort();
+    let first = turn.checked_rem(others.len()).unwrap_or_default();
+    others.rotate_left(first);
+    ours.iter()
+        .chain(&others)
+        .filter_map(|volume| candidate(volume).inspect_err(|error| tell(volume, error)).ok())
         .take(MOST_CANDIDATES)
         .collect()
 }
@@ -195,7 +215,7 @@ mod tests {
     }
 
     fn tokens(kubelet: &Path, logs: &Path) -> Vec<String> {
-        candidates(&[kubelet], logs).iter().map(|it| it.token.expose().to_owned()).collect()
+        candidates(&[kubelet.to_owned()], logs, 0).iter().map(|it| it.token.expose().to_owned()).collect()
     }
 
     #[test]
@@ -212,6 +232,12 @@ mod tests {
         fs::create_dir(logs.join("tenant_rebootd_a-1")).unwrap();
         let found = tokens(&kubelet, &logs);
         assert_eq!((found[0].as_str(), found.len()), ("ours", MOST_CANDIDATES));
+        // Not told apart by its logs, it comes in one of the turns.
+        let comes = |turn: usize| {
+            let found = candidates(std::slice::from_ref(&kubelet), Path::new("/no/such"), turn);
+            found.iter().any(|it| it.token.expose() == "ours")
+        };
+        assert!(!comes(0) && (0..21).filter(|turn| comes(*turn)).count() == MOST_CANDIDATES);
         fs::remove_dir_all(&kubelet).unwrap();
 
         let odd = volume(&kubelet, "link", "x");
@@ -262,7 +288,7 @@ mod tests {
             let content = filling.repeat(LONGEST_AUTHORITY as usize);
             fs::write(volume.join("..2026/ca.crt"), content).unwrap();
         }
-        let candidates = candidates(&[&kubelet], &logs);
+        let candidates = candidates(std::slice::from_ref(&kubelet), &logs, 0);
         let offered = super::super::offered::Offered {
             server: Ok("https://a".into()),
             certificate_authority: Some("\n".repeat(LONGEST_AUTHORITY as usize)),
@@ -288,18 +314,18 @@ mod tests {
     fn only_a_kubelet_of_the_host_is_asked_for_its_kubeconfig() {
         let proc = place("proc");
         let service = "/system.slice/kubelet.service";
-        process(&proc, 1, &["/usr/bin/kubelet", "--v=2", "--kubeconfig=/etc/a"], "1", service);
+        process(&proc, 1, &["/usr/bin/kubelet", "--root-dir=/data", "--kubeconfig=/etc/a"], "1", service);
         process(&proc, 2, &["kubelet", "--kubeconfig", "/etc/b"], "2", service);
         process(&proc, 3, &["kubelet", "--kubeconfig", "/etc/c"], "3\t1", service);
         process(&proc, 4, &["kubelet", "--kubeconfig=/etc/d"], "4", "/kubepods.slice/pod1");
         process(&proc, 5, &["kubelet", "--kubeconfig=relative"], "5", service);
         process(&proc, 6, &["other", "--kubeconfig=/etc/e"], "6", service);
         process(&proc, 7, &["kubelet"], "7", service);
-        let mut found: Vec<PathBuf> =
-            processes(&proc).iter().filter_map(|process| kubeconfig_of(process)).collect();
+        let mut found = told(&proc, "--kubeconfig");
         found.sort();
         if nix::unistd::Uid::effective().is_root() {
             assert_eq!(found, [PathBuf::from("/etc/a"), PathBuf::from("/etc/b")]);
+            assert_eq!(directories(&proc).len(), 3);
         }
         fs::remove_dir_all(&proc).unwrap();
     }

@@ -40,10 +40,24 @@ pub struct Status {
     /// The latest reboot that rebootd asked for, as far as it is remembered.
     #[serde(default)]
     pub last_reboot: Option<StatusReboot>,
+    /// How this node reaches the cluster, if it has a way.
+    #[serde(default)]
+    pub credential: Option<StatusCredential>,
     /// This boot's id.
     pub boot_id: String,
     /// When this was written: seconds since 1970.
     pub written: u64,
+}
+
+/// How the node reaches the cluster.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StatusCredential {
+    /// The API server's address.
+    pub server: String,
+    /// The Node that the credential is bound to, if it tells.
+    pub node: Option<String>,
+    /// When it expires, of one that the node has got for itself: seconds since 1970. Of one in files, nothing is said.
+    pub ends: Option<u64>,
 }
 
 /// One reason.
@@ -129,6 +143,11 @@ impl Status {
                 .map(|slot| slot.name.clone())
                 .collect(),
             last_reboot: world.memory.last_reboot.as_ref().map(StatusReboot::from),
+            credential: settings.api.as_ref().map(|access| StatusCredential {
+                server: access.server.clone(),
+                node: settings.credential_node.clone(),
+                ends: settings.credential_ends.map(|ends| ends.as_secs()),
+            }),
             boot_id: world.host.boot_id.clone(),
             written: world.now.wall.as_secs(),
         }
@@ -176,6 +195,7 @@ pub(crate) fn example() -> Status {
         requests: vec![],
         slots: vec![],
         last_reboot: None,
+        credential: None,
         boot_id: "b".into(),
         written: 0,
     }

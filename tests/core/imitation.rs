@@ -25,6 +25,7 @@ pub fn settings(name: &str) -> Settings {
         pool_is_written: true,
         node_is_written: true,
         credential_node: None,
+        credential_ends: None,
         token_life: Duration::from_secs(86_400),
         mode: Mode::Active,
         api: Some(ApiAccess {

@@ -29,7 +29,7 @@ fn node(name: &str, age: i64, machine_id: Option<&str>) -> Node {
     credential::store(&directory, &kept, &Secret::new("token".into())).unwrap();
     let mut settings = Files::read(&[directory.as_path()]).unwrap().settings("host").unwrap();
     let mut enrolment = Enrolment::new(Some(directory.clone()));
-    enrolment.begin(&mut settings);
+    enrolment.begin(&mut settings, true);
     Node { directory, enrolment, settings }
 }
 
@@ -62,6 +62,18 @@ async fn a_renewal_that_fails_for_long_has_the_host_asked_for_another_way() {
     // Nothing is gathered in a test: what it has is used again, and told of.
     late.enrolment.failed("nothing was gathered".into());
     assert!(!late.enrolment.is_wanted && late.enrolment.state() == state);
+}
+
+#[tokio::test]
+async fn a_reload_beside_a_server_that_does_not_answer_has_the_host_asked() {
+    let mut moved = node("moved", 60, None);
+    assert!(!moved.enrolment.is_wanted && moved.due() > 1);
+    moved.settings.api = None;
+    moved.enrolment.begin(&mut moved.settings, false);
+    assert!(moved.enrolment.is_wanted && moved.due() == 0);
+    // It has nothing better: the credential stays, without an alarm.
+    moved.enrolment.failed("nothing was gathered".into());
+    assert!(!moved.enrolment.is_wanted && moved.enrolment.state() == CredentialState::Good);
 }
 
 #[tokio::test]

@@ -722,6 +722,7 @@ fn settings(pool: &str, search: &Search) -> Settings {
         pool_is_written: true,
         node_is_written: true,
         credential_node: None,
+        credential_ends: None,
         token_life: Duration::from_secs(86_400),
         mode: Mode::Active,
         api: Some(ApiAccess {

@@ -20,9 +20,14 @@ impl Case {
 
     /// Starts rebootd, with this below `[drain]`.
     pub(super) fn rebootd(&mut self, drain: &str) -> Result<()> {
-        self.site.configure(&format!("{CONFIG}{drain}\n"))?;
+        self.configure(drain)?;
         self.site.run_rebootd();
         Ok(())
+    }
+
+    /// Writes its configuration, which it reads when it is started the next time.
+    pub(super) fn configure(&mut self, drain: &str) -> Result<()> {
+        self.site.configure(&format!("{CONFIG}{drain}\n"))
     }
 
     pub(super) fn ask_for_reboot(&self) -> Result<()> {

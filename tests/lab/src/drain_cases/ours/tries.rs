@@ -61,6 +61,8 @@ async fn ours_next_try_comes_whatever_the_dry_run_says(case: &mut Case) -> Resul
     let db = given_up(case).await?;
     case.pass_time(HALF_AN_HOUR).await?;
     case.wait_line(&["would still be blocked by budget db"]).await?;
+    // This try must not be over before the operator has seen the cordon.
+    case.configure("timeout = \"10min\"")?;
     case.pass_time(HALF_AN_HOUR).await?;
     case.cordoned().await?;
     case.change_budget("db", &json!({"minAvailable": 0})).await?;
