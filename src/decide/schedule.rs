@@ -17,8 +17,9 @@ use super::{
 /// Derives the phase and the next step from what is known now.
 pub fn decide(world: &World, settings: &Settings) -> Decision {
     if let Some(reason) = without_a_way(world, settings) {
+        let asks = Requests::of(world, settings).asking().next().is_some();
         return Decision {
-            phase: Phase::Idle,
+            phase: if asks { Phase::Waiting } else { Phase::Idle },
             reasons: vec![reason],
             next: Next::Wait(None),
             watched: Parts::NONE,
