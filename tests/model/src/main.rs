@@ -20,7 +20,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
-use mutations::Workshop;
+use mutations::{Mutation, Workshop};
 use search::Found;
 use searches::Search;
 
@@ -79,6 +79,9 @@ enum Commands {
         /// Keep the run that each mutant takes in this directory, as a story
         #[arg(long, value_name = "DIR")]
         save: Option<PathBuf>,
+        /// Leave out those that take a minute or more each
+        #[arg(long, conflicts_with = "names")]
+        short: bool,
         /// Only those whose names contain this
         #[arg(value_name = "NAME")]
         names: Vec<String>,
@@ -126,8 +129,8 @@ fn run(command: Commands) -> Result<bool> {
             Ok(sum.violations == 0)
         }
         Commands::Walk { seed, walks, steps } => Ok(walk(seed, walks, steps)? == 0),
-        Commands::Mutations { save, names } => {
-            let (all, caught) = try_mutations(save, &names)?;
+        Commands::Mutations { save, short, names } => {
+            let (all, caught) = try_mutations(save, short, &names)?;
             Ok(all == caught)
         }
         Commands::Replay { bless, files } => replay(bless, &files),
@@ -213,11 +216,12 @@ fn walk(seed: u64, walks: u64, steps: usize) -> Result<usize> {
     Ok(violations)
 }
 
-fn try_mutations(save: Option<PathBuf>, names: &[String]) -> Result<(usize, usize)> {
+fn try_mutations(save: Option<PathBuf>, short: bool, names: &[String]) -> Result<(usize, usize)> {
     let workshop = Workshop::new()?;
     let wanted = |name: &str| names.is_empty() || names.iter().any(|part| name.contains(part.as_str()));
     let (mut all, mut caught) = (0, 0);
-    for mutation in mutations::list()?.iter().filter(|mutation| wanted(&mutation.name)) {
+    let chosen = |mutation: &&Mutation| wanted(&mutation.name) && !(short && mutation.long);
+    for mutation in mutations::list()?.iter().filter(chosen) {
         all += 1;
         match workshop.try_out(mutation, save.as_deref())? {
             Some(promise) => {
@@ -252,7 +256,7 @@ fn bench() -> Result<bool> {
     let sum = check(&searches::all(), false, usize::MAX, None)?;
     let seconds = began.elapsed().as_secs();
     let walked = walk(1, 100, 20_000)?;
-    let (mutations, caught) = try_mutations(None, &[])?;
+    let (mutations, caught) = try_mutations(None, false, &[])?;
     let figures = serde_json::json!({
         "states": sum.states,
         "seconds": seconds,

@@ -33,6 +33,9 @@ pub struct Mutation {
     #[serde(default)]
     and_to: String,
     search: String,
+    /// Takes a minute or more, and is left out of `model mutations --short`.
+    #[serde(default)]
+    pub long: bool,
 }
 
 /// The list of this checkout.
