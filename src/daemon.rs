@@ -2,6 +2,7 @@
 
 mod gather;
 mod readable;
+mod serve_metrics;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -19,6 +20,7 @@ use crate::decide::settings::Settings;
 use crate::decide::{Decision, Memory, Next, World, span};
 use crate::host::{clock, credential, identity, memory};
 use crate::notation::{parse_time_span, plain_id};
+use crate::report::metrics;
 use crate::report::status::{self, Status};
 use crate::report::{systemd, telemetry};
 
@@ -78,6 +80,9 @@ enum Command {
         /// The file to write
         into: PathBuf,
     },
+    /// Answer one request for the metrics, from standard input; rebootd-metrics@.service does this
+    #[command(hide = true)]
+    ServeMetrics,
     /// Uncordon this node and give its slot back, if that is safe
     ///
     /// Meant for the removal of the package, while the daemon is stopped. If it is not
@@ -97,6 +102,10 @@ pub fn run() -> ExitCode {
         Command::Run { boot_id, config } => serve(boot_id, config),
         Command::CheckConfig { files, config } => check_config(&files, &config),
         Command::GatherCredential { into } => exit(gather::gather(&into).map(|()| ExitCode::SUCCESS)),
+        Command::ServeMetrics => {
+            let served = serve_metrics::serve(std::io::stdin().lock(), std::io::stdout().lock());
+            exit(served.map(|()| ExitCode::SUCCESS).map_err(anyhow::Error::from))
+        }
         Command::StepBack { timeout, config } => step_back(timeout, &config),
     }
 }
@@ -151,6 +160,8 @@ fn serve(boot_id: String, config: ConfigDirectories) -> ExitCode {
         memory: state("state.json"),
         status: Some(PathBuf::from(status::PATH)),
         credential: place("STATE_DIRECTORY"),
+        metrics: Some(PathBuf::from(metrics::PATH)),
+        counts: state("counts.json"),
     };
     let reload: Reload = Box::new(move || load(&config));
     let configuration = Configuration::new(loaded, reload, kept);

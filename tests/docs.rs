@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rebootd::decide::{Ending, GATES, Gate, MidTurn, Moment, Reason};
+use rebootd::report::metrics::FAMILIES;
 
 fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
@@ -146,4 +147,49 @@ fn anchor_of(line: &str) -> Option<String> {
     let title = line.strip_prefix('#')?.trim_start_matches('#').trim().to_lowercase();
     let kept = title.chars().filter(|letter| letter.is_alphanumeric() || " -_".contains(*letter));
     Some(kept.map(|letter| if letter == ' ' { '-' } else { letter }).collect())
+}
+
+/// The names of metrics in a text.
+fn metrics_in(text: &str) -> BTreeSet<String> {
+    let names = text.split("rebootd_").skip(1);
+    names
+        .map(|rest| rest.split(|it: char| !it.is_ascii_lowercase() && it != '_').next().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn every_metric_is_explained_with_its_type() {
+    let text = read("docs/metrics.md");
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `rebootd_"));
+    let explained: Vec<(String, String)> = rows
+        .map(|row| {
+            let (name, rest) = row.split_once('`').unwrap();
+            let kind = rest.split('|').nth(1).unwrap().trim();
+            (name.split('{').next().unwrap().to_owned(), kind.to_owned())
+        })
+        .collect();
+    let families: Vec<(String, String)> =
+        FAMILIES.iter().map(|(name, kind, _)| ((*name).to_owned(), (*kind).to_owned())).collect();
+    assert_eq!(explained, families);
+}
+
+#[test]
+fn alerts_and_dashboard_ask_for_metrics_that_exist_and_every_alert_is_explained() {
+    let known: BTreeSet<String> = FAMILIES.iter().map(|it| it.0.to_owned()).collect();
+    let rules = read("packaging/usr/share/rebootd/prometheus/rebootd.rules.yaml");
+    let dashboard = read("packaging/usr/share/rebootd/grafana/rebootd.json");
+    for text in [&rules, &dashboard] {
+        let unknown: Vec<String> = metrics_in(text).difference(&known).cloned().collect();
+        assert_eq!(unknown, Vec::<String>::new());
+    }
+    let alerts: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    let text = read("docs/metrics.md");
+    let section = text.split_once("\n## Alerts\n").unwrap().1.split("\n## ").next().unwrap();
+    let explained: Vec<&str> =
+        section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let sorted = |list: &[&str]| list.iter().map(|it| (*it).to_owned()).collect::<BTreeSet<_>>();
+    assert_eq!(sorted(&explained), sorted(&alerts));
+    let tests = read("tests/alerts.test.yaml");
+    let untested: Vec<&&str> = alerts.iter().filter(|alert| !tests.contains(**alert)).collect();
+    assert!(untested.is_empty(), "no test fires {untested:?}");
 }

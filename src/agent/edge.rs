@@ -10,6 +10,7 @@ use super::configuration::Configuration;
 use super::enrolment::Enrolment;
 use super::event_loop::Edge;
 use super::journal::{self, Journal};
+use super::metrics::Metrics;
 use super::sources::{Sources, sleep};
 use super::watches::Watches;
 use crate::cluster::{Api, ApiError};
@@ -41,6 +42,10 @@ pub struct Places {
     pub status: Option<PathBuf>,
     /// The directory of the node's own credential.
     pub credential: Option<PathBuf>,
+    /// The file of [`crate::report::metrics`].
+    pub metrics: Option<PathBuf>,
+    /// Where the metrics' counts are kept.
+    pub counts: Option<PathBuf>,
 }
 
 /// Everything that a daemon has besides what it knows.
@@ -48,6 +53,7 @@ pub struct DaemonEdge {
     configuration: Configuration,
     memory: Option<PathBuf>,
     journal: Journal,
+    metrics: Metrics,
     api: Option<Api>,
     bus: Bus,
     watches: Watches,
@@ -82,6 +88,7 @@ impl DaemonEdge {
             api: api(settings),
             memory: places.memory,
             journal: Journal::new(places.status),
+            metrics: Metrics::new(places.metrics, places.counts),
             bus: Bus::default(),
             watches: Watches::default(),
             evictions: JoinSet::new(),
@@ -315,6 +322,7 @@ impl Edge for DaemonEdge {
     fn report(&mut self, world: &World, decision: &Decision) {
         systemd::alive();
         self.journal.decided(world, &self.configuration.settings, decision);
+        self.metrics.decided(world, &self.configuration.settings, decision);
         // Whoever waits for the start to end finds a status.
         if !std::mem::replace(&mut self.is_ready, true) {
             systemd::ready();

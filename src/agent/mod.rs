@@ -5,6 +5,7 @@ mod edge;
 mod enrolment;
 mod event_loop;
 mod journal;
+mod metrics;
 mod sources;
 mod watches;
 

@@ -11,6 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::de::DeserializeOwned;
 
 use super::error::{ApiError, chain, no_answer, status_of, whole};
+use super::traffic;
 use crate::access::{ApiAccess, Credential, PemSource};
 use crate::read;
 
@@ -189,8 +190,13 @@ fn builder(authorities: Vec<Certificate>) -> ClientBuilder {
 }
 
 async fn answered(request: RequestBuilder) -> Result<Response, ApiError> {
-    let response = request.send().await.map_err(no_answer)?;
-    if response.status().is_success() { Ok(response) } else { Err(status_of(response).await) }
+    traffic::sent();
+    let result = match request.send().await {
+        Ok(response) if response.status().is_success() => Ok(response),
+        Ok(response) => Err(status_of(response).await),
+        Err(error) => Err(no_answer(error)),
+    };
+    result.inspect_err(traffic::ended_badly)
 }
 
 async fn parse<T: DeserializeOwned>(response: Response) -> Result<T, ApiError> {

@@ -16,9 +16,11 @@ mod paths;
 mod pods;
 mod slots;
 mod table;
+mod traffic;
 mod watch;
 
 pub use api::{Api, HeldSlot};
 pub use enrolment::{BoundNode, Issued, Untaken};
 pub use error::ApiError;
+pub use traffic::Traffic;
 pub use watch::Watch;

@@ -32,6 +32,21 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// Every phase.
+    pub const ALL: [Phase; 11] = [
+        Phase::Starting,
+        Phase::Idle,
+        Phase::Waiting,
+        Phase::Restoring,
+        Phase::Cordoning,
+        Phase::Draining,
+        Phase::Rebooting,
+        Phase::Aborting,
+        Phase::Returning,
+        Phase::Unproven,
+        Phase::GoingDown,
+    ];
+
     /// The word for it, as in status lines and JSON.
     pub fn word(self) -> &'static str {
         match self {

@@ -69,6 +69,7 @@ pub struct Lab {
 pub async fn prepare(config: &LabConfig) -> Result<()> {
     Binaries::find_or_build().await?;
     prometheus::fetch().await?;
+    prometheus::fetch_exporter().await?;
     let mut images = JoinSet::new();
     for (suite, kind) in config.hosts.iter().map(|host| (host.suite, host.kind)).collect::<HashSet<_>>() {
         images.spawn(image(suite, kind));

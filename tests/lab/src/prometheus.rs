@@ -15,6 +15,8 @@ use crate::network::LAB_ADDRESS;
 const PORT: u16 = 9090;
 /// Debian's name of the package, and of what is in it.
 const PACKAGE: &str = "prometheus";
+/// The same of node_exporter.
+pub const EXPORTER: &str = "prometheus-node-exporter";
 
 /// Where a host finds it.
 pub fn url() -> String {
@@ -24,6 +26,11 @@ pub fn url() -> String {
 /// Downloads the package; it is not installed.
 pub async fn fetch() -> Result<PathBuf> {
     Ok(debian::unpacked(PACKAGE, &[PACKAGE]).await?.join("usr/bin/prometheus"))
+}
+
+/// The same for node_exporter.
+pub async fn fetch_exporter() -> Result<PathBuf> {
+    Ok(debian::unpacked(EXPORTER, &[EXPORTER]).await?.join("usr/bin").join(EXPORTER))
 }
 
 /// A Prometheus that serves TLS with a certificate of the cluster's authority, and scrapes nothing.

@@ -20,6 +20,7 @@ mod interrupted;
 mod kexec;
 mod kill_in_each_phase;
 mod livepatch;
+mod metrics;
 mod needrestart;
 mod never_comes_back;
 mod no_cluster;
@@ -338,6 +339,15 @@ pub const ALL: &[Scenario] = &[
         limit: minutes(6),
         long: false,
         run: |stage| Box::pin(livepatch::run(stage)),
+    },
+    Scenario {
+        name: "metrics",
+        expects: "a real node_exporter serves them, promtool finds no fault, counts outlast a reboot, each alert fires once",
+        hosts: hollow(1),
+        usual: 30,
+        limit: minutes(8),
+        long: false,
+        run: |stage| Box::pin(metrics::run(stage)),
     },
     Scenario {
         name: "signs",
