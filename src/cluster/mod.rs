@@ -7,6 +7,7 @@ mod confinement;
 mod enrolment;
 mod error;
 mod eviction;
+mod fleet;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod objects;
@@ -22,5 +23,6 @@ mod watch;
 pub use api::{Api, HeldSlot};
 pub use enrolment::{BoundNode, Issued, Untaken};
 pub use error::ApiError;
+pub use fleet::FleetNode;
 pub use traffic::Traffic;
 pub use watch::Watch;

@@ -52,7 +52,7 @@ pub(super) const POLICY: &str = "metadata.name=policy";
 /// On a Node: somebody asks for a reboot; the text says why. On a slot: that text as it was at the stamp.
 pub(super) const REQUEST: &str = "rebootd.io/request";
 /// On a Node: a person does not want it to reboot; the text says why.
-const HOLD: &str = "rebootd.io/hold";
+pub(super) const HOLD: &str = "rebootd.io/hold";
 /// Taints of nodes that are about to be removed: by the cluster autoscaler, and by Karpenter 1 and 0.
 const REMOVAL_TAINTS: [&str; 3] =
     ["ToBeDeletedByClusterAutoscaler", "karpenter.sh/disrupted", "karpenter.sh/disruption"];

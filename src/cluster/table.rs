@@ -1,26 +1,45 @@
 //! Tables: lists as the API server prepares them for `kubectl get`. We are strict: anything in an unexpected form is
 //! an error, and closes the gate that asked.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::error::ApiError;
 
-/// One page of a list (`meta/v1 Table`), without the objects.
+/// One page of a list (`meta/v1 Table`); of the objects at most their metadata.
 #[derive(Deserialize, Debug)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Table {
     kind: String,
-    metadata: Metadata,
+    metadata: ListMetadata,
     column_definitions: Vec<Column>,
     /// Go sometimes writes an empty list as `null`.
     rows: Option<Vec<Row>>,
 }
 
 #[derive(Deserialize, Debug)]
-struct Metadata {
+struct ListMetadata {
     #[serde(default, rename = "continue")]
     next: String,
+}
+
+/// What was asked for beside the cells.
+#[derive(Deserialize, Debug, Default)]
+pub(super) struct Metadata {
+    /// Labels.
+    #[serde(default)]
+    pub(super) labels: BTreeMap<String, String>,
+    /// Annotations.
+    #[serde(default)]
+    pub(super) annotations: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize, Debug, Default)]
+struct Object {
+    #[serde(default)]
+    metadata: Metadata,
 }
 
 #[derive(Deserialize, Debug)]
@@ -31,6 +50,8 @@ struct Column {
 #[derive(Deserialize, Debug)]
 struct Row {
     cells: Vec<Value>,
+    #[serde(default)]
+    object: Option<Object>,
 }
 
 impl Table {
@@ -39,6 +60,15 @@ impl Table {
         &self,
         columns: [&str; N],
         mut each: impl FnMut([&str; N]) -> Result<(), ApiError>,
+    ) -> Result<(), ApiError> {
+        self.described(columns, |cells, _| each(cells))
+    }
+
+    /// The same, with each object's metadata: nothing where they were not asked for.
+    pub(super) fn described<const N: usize>(
+        &self,
+        columns: [&str; N],
+        mut each: impl FnMut([&str; N], &Metadata) -> Result<(), ApiError>,
     ) -> Result<(), ApiError> {
         if self.kind != "Table" {
             return Err(ApiError::garbled(format!("a {} instead of a Table", self.kind)));
@@ -54,7 +84,7 @@ impl Table {
                 let found = row.cells.get(place).and_then(Value::as_str);
                 *cell = found.ok_or_else(|| ApiError::garbled("a row without a cell"))?;
             }
-            each(cells)?;
+            each(cells, row.object.as_ref().map_or(&Metadata::default(), |object| &object.metadata))?;
         }
         Ok(())
     }

@@ -1,4 +1,6 @@
-//! `rebootctl fleet`: a person stops all nodes, and lets them go on.
+//! `rebootctl fleet`: a person looks at all nodes, stops them, and lets them go on.
+
+mod list;
 
 use std::process::ExitCode;
 
@@ -6,17 +8,34 @@ use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand};
 use tokio::runtime::Runtime;
 
+use self::list::Wanted;
 use super::kubeconfig::Kubeconfig;
 use crate::cli::parse_reason;
 use crate::cluster::{Api, ApiError};
 use crate::decide::Outcome;
 use crate::host::identity;
 
-/// Stop all nodes from starting a reboot, and let them go on
+/// Show all nodes; stop them from starting a reboot, and let them go on
+///
+/// Those that matter most come first: a node that went down for its reboot and is not back, then those in
+/// their turn, those that wait, those that a person holds, and those without rebootd. Reads Nodes and slots,
+/// and nothing else; why exactly a node waits, rebootctl status on that node tells.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Fleet {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
+    /// Only nodes and slots of this pool
+    #[arg(long, value_name = "POOL")]
+    pool: Option<String>,
+    /// Look again every five seconds, until it is interrupted
+    #[arg(long, conflicts_with = "json")]
+    watch: bool,
+    /// Print JSON, for programs
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    kubeconfig: Kubeconfig,
 }
 
 #[derive(Debug, Subcommand)]
@@ -42,8 +61,14 @@ enum Command {
 impl Fleet {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         match &self.command {
-            Command::Pause { reason, kubeconfig } => pause(reason, kubeconfig),
-            Command::Resume { kubeconfig } => resume(kubeconfig),
+            Some(Command::Pause { reason, kubeconfig }) => pause(reason, kubeconfig),
+            Some(Command::Resume { kubeconfig }) => resume(kubeconfig),
+            None => {
+                let by_kubectl = "  kubectl get nodes -L rebootd.io/pool,rebootd.io/waiting; kubectl get leases -n rebootd";
+                let (mut api, runtime) = connect(&self.kubeconfig, by_kubectl)?;
+                let Fleet { pool, json, watch, .. } = self;
+                list::show(&mut api, &runtime, &Wanted { pool: pool.as_deref(), json: *json, watch: *watch })
+            }
         }
     }
 }

@@ -218,6 +218,12 @@ pub fn minute(instant: Duration) -> String {
     timestamp(instant).unwrap_or_default().strftime("%Y-%m-%dT%H%MZ").to_string()
 }
 
+/// Reads what [`minute`] writes.
+pub fn minute_of(text: &str) -> Option<Duration> {
+    let time = DateTime::strptime("%Y-%m-%dT%H%MZ", text).ok()?.to_zoned(TimeZone::UTC).ok()?;
+    u64::try_from(time.timestamp().as_second()).ok().map(Duration::from_secs)
+}
+
 /// The first microsecond after the instant: expressions know no finer times.
 fn tick_after(instant: Duration) -> Option<Timestamp> {
     timestamp(instant + Duration::from_micros(1))

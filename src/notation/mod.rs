@@ -8,7 +8,7 @@ mod selector;
 mod timespan;
 mod version;
 
-pub use calendar::{Calendar, CalendarError, Zones, minute};
+pub use calendar::{Calendar, CalendarError, Zones, minute, minute_of};
 pub use id::plain_id;
 pub use names::{is_label_name, is_label_value, is_namespace, is_node_name};
 pub use selector::{Operator, Requirement, Selector};

@@ -137,6 +137,36 @@ fn the_slots() {
 }
 
 #[test]
+fn the_fleet() {
+    with_server(async |server| {
+        let labels = json!({ "rebootd.io/pool": "reads", "rebootd.io/waiting": "2026-11-24T0740Z" });
+        let annotations = json!({ "rebootd.io/hold": "a disk\n\u{1b}[5m", "rebootd.io/cordon": "x" });
+        node(server, "fleet-1", json!({ "annotations": annotations, "labels": labels })).await;
+        ready(server, "fleet-1", "True").await;
+        node(server, "fleet-2", json!({})).await;
+        ready(server, "fleet-2", "Unknown").await;
+        server.patch(&format!("{NODES}/fleet-2"), json!({ "spec": { "unschedulable": true } })).await;
+        // More than one page.
+        for number in 0..600 {
+            node(server, &format!("fleet-many-{number}"), json!({})).await;
+        }
+        let nodes = server.api("fleet-1").fleet().await.unwrap();
+        assert_eq!(nodes.iter().filter(|node| node.name.starts_with("fleet-many-")).count(), 600);
+        let find = |name: &str| nodes.iter().find(|node| node.name == name).unwrap();
+        let first = find("fleet-1");
+        assert!(first.is_ready && !first.is_cordoned && first.is_cordoned_by_us);
+        assert_eq!(first.pool.as_deref(), Some("reads"));
+        assert_eq!(first.waiting_since.as_deref(), Some("2026-11-24T0740Z"));
+        assert_eq!((first.hold.as_deref(), first.request.as_deref()), (Some("a disk [5m"), None));
+        let second = find("fleet-2");
+        assert!(!second.is_ready && second.is_cordoned && !second.is_cordoned_by_us && second.pool.is_none());
+        for number in 0..600 {
+            server.delete(&format!("{NODES}/fleet-many-{number}")).await;
+        }
+    });
+}
+
+#[test]
 fn the_kubelets_lease() {
     with_server(async |server| {
         let mut api = server.api("read-5");

@@ -54,6 +54,16 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     let slots = stage.lab.kubectl(&["get", "leases", "--namespace=rebootd"]).await?;
     say(format!("what people see:\n{slots}"));
     ensure!(slots.contains("incident 42"), "the pause does not show among the slots");
+    let fleet = second.run_ok(&["rebootctl", "fleet"]).await?;
+    say(format!("and by rebootctl:\n{fleet}"));
+    let words = [
+        "node1",
+        "node2",
+        "waiting",
+        "2 waiting (the longest for ",
+        "The fleet is paused: incident 42 (root@node2).",
+    ];
+    ensure!(words.iter().all(|word| fleet.contains(word)), "rebootctl fleet says {fleet}");
     ensure!(stage.holder().is_none(), "somebody has claimed beside the pause");
     stage.lab.kubectl(&["delete", "deployment,pdb", &budget.name]).await?;
     shut_by_others(stage, first).await?;
