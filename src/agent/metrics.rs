@@ -9,6 +9,8 @@ use crate::read::read;
 use crate::replace::replace;
 use crate::report::metrics::{self, Besides, Counts};
 
+/// Written again when something is decided after this long.
+const OLD: Duration = Duration::from_secs(60 * 60);
 /// The counts have some hundred bytes.
 const LONGEST: u64 = 64 << 10;
 
@@ -19,6 +21,8 @@ pub(super) struct Metrics {
     kept: Option<PathBuf>,
     besides: Besides,
     text: String,
+    /// When it was written, in time since boot.
+    written: Duration,
     /// Why the file could not be written the last time.
     failure: Option<String>,
     /// The phase, and how the latest turn has ended, when last seen.
@@ -44,16 +48,20 @@ impl Metrics {
         self.besides.looked = world.cluster.look.and_then(|look| look.ended).or(self.besides.looked);
         self.besides.traffic = Traffic::now();
         let text = metrics::text(world, settings, decision, &self.besides);
-        if text == self.text {
+        // What does not change is written now and then all the same: its age tells whether the daemon lives.
+        let is_old = world.now.boot.saturating_sub(self.written) >= OLD;
+        if text == self.text && !is_old {
             return;
         }
         let failure = replace(&path, metrics::written(&text, world.now.wall).as_bytes(), 0o644)
             .err()
             .map(|error| format!("{}: {error}", path.display()));
         if let Some(why) = failure.as_ref().filter(|_| failure != self.failure) {
-            tracing::info!("no metrics: {why}");
+            tracing::warn!("no metrics: {why}; if their directory is gone: systemctl restart rebootd");
         }
-        (self.text, self.failure) = (text, failure);
+        // Tried again with the next decision.
+        self.text = if failure.is_none() { text } else { String::new() };
+        (self.written, self.failure) = (world.now.boot, failure);
     }
 
     /// What has ended since the last time.
@@ -63,10 +71,11 @@ impl Metrics {
         let Counts { turns, aborts } = &mut self.besides.counts;
         let ended = last.filter(|it| it.1 != Ending::UnderWay && last_before != last);
         if let Some((_, ending)) = ended {
-            *turns.entry(ending.word().to_owned()).or_default() += 1;
+            let count = turns.entry(ending.word().to_owned()).or_default();
+            *count = count.saturating_add(1);
         }
         let is_aborted = phase == Phase::Aborting && phase_before != Phase::Aborting;
-        *aborts += u64::from(is_aborted);
+        *aborts = aborts.saturating_add(u64::from(is_aborted));
         if (ended.is_some() || is_aborted)
             && let Some(kept) = &self.kept
         {

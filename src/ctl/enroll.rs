@@ -2,7 +2,9 @@
 //!
 //! All of it is asked of kubectl, which knows each way in which people reach their clusters.
 
-use std::io::{self, Write};
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
@@ -15,7 +17,6 @@ use serde_json::{Value, json};
 use super::slots::parse_name;
 use crate::access::Secret;
 use crate::host::offered::{self, Candidate, Offered};
-use crate::replace::replace;
 
 /// The node has this long to get its own, in seconds.
 const LIFE: u32 = 24 * 60 * 60;
@@ -60,9 +61,6 @@ struct Cluster {
 
 impl Enroll {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        self.kubectl(&["get", "serviceaccount", "rebootd", "--namespace=rebootd", "-o", "json"], None).context(
-            "the account of rebootd is not to be had; if the cluster has none yet, first: kubectl apply -k /usr/share/rebootd",
-        )?;
         let cluster = self.cluster()?;
         let nodes = self.nodes()?;
         let to_standard_output = self.to == Path::new("-");
@@ -70,6 +68,7 @@ impl Enroll {
             !to_standard_output || nodes.len() == 1,
             "standard output takes the credential of one node only"
         );
+        ensure!(to_standard_output || self.ssh || self.to.is_dir(), "{} is no directory", self.to.display());
         eprintln!("The nodes will reach the API server at {}.", cluster.server);
         let mut failed = 0;
         for node in &nodes {
@@ -83,14 +82,12 @@ impl Enroll {
                 eprintln!("{node}: {error:#}");
             }
         }
-        if failed > 0 {
-            bail!("{failed} of {} nodes have no credential", nodes.len());
-        }
-        if !self.ssh && !to_standard_output {
+        if !self.ssh && !to_standard_output && failed < nodes.len() {
             eprintln!(
                 "Within a day, on each node, as root: rebootctl credential install < NODE.credential; then delete the file."
             );
         }
+        ensure!(failed == 0, "{failed} of {} nodes have no credential", nodes.len());
         Ok(ExitCode::SUCCESS)
     }
 
@@ -140,7 +137,9 @@ impl Enroll {
             "spec": {"boundObjectRef": bound, "expirationSeconds": LIFE},
         });
         let path = "/api/v1/namespaces/rebootd/serviceaccounts/rebootd/token";
-        let answer = self.kubectl(&["create", "--raw", path, "-f", "-"], Some(&request.to_string()))?;
+        let answer = self.kubectl(&["create", "--raw", path, "-f", "-"], Some(&request.to_string())).context(
+            "no token; if the cluster does not know rebootd yet, first: kubectl apply -f /usr/share/rebootd/manifests/",
+        )?;
         let token = answer.pointer("/status/token").and_then(Value::as_str);
         let token = token.context("the API server has given no token")?;
         Ok(offered::written(&Offered {
@@ -186,10 +185,22 @@ fn own_server(cluster: &Value) -> anyhow::Result<String> {
     }
 }
 
-/// Nobody but its owner may read it.
+/// Nobody but its owner may read it, also where others may write to the directory: never into a file that is there.
 fn write(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     let shown = path.display();
-    replace(path, content, 0o600).with_context(|| format!("cannot write {shown}"))?;
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("cannot replace {shown}"));
+        }
+        _ => {}
+    }
+    let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let mut file = created.with_context(|| format!("cannot create {shown}"))?;
+    if let Err(error) = file.write_all(content) {
+        // Half a credential is of no use.
+        let _ = fs::remove_file(path);
+        return Err(error).with_context(|| format!("cannot write {shown}"));
+    }
     println!("{shown}");
     Ok(())
 }
@@ -199,7 +210,7 @@ fn install(node: &str, content: &[u8]) -> anyhow::Result<()> {
     let output =
         piped(command.args(["--", node, "sudo", "-n", "rebootctl", "credential", "install"]), content)
             .with_context(|| format!("ssh {node} sudo -n rebootctl credential install"))?;
-    println!("{node}: {}", String::from_utf8_lossy(&output).lines().next().unwrap_or("installed"));
+    String::from_utf8_lossy(&output).lines().for_each(|line| println!("{node}: {line}"));
     Ok(())
 }
 

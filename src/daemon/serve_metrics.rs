@@ -14,8 +14,9 @@ const LONGEST_PAGE: u64 = 1 << 20;
 /// Reads a request and answers it by the metrics.
 pub(super) fn serve(input: impl BufRead, mut output: impl Write) -> io::Result<()> {
     let request = request(input)?;
-    let (status, page) = match request.split(|byte| *byte == b' ').next() {
-        Some(b"GET") => match read(Path::new(metrics::PATH), LONGEST_PAGE) {
+    let method = request.split(|byte| *byte == b' ').next();
+    let (status, page) = match method {
+        Some(b"GET" | b"HEAD") => match read(Path::new(metrics::PATH), LONGEST_PAGE) {
             Ok(page) => ("200 OK", page),
             Err(_) => ("503 Service Unavailable", b"rebootd has written no metrics in this boot\n".to_vec()),
         },
@@ -27,7 +28,9 @@ pub(super) fn serve(input: impl BufRead, mut output: impl Write) -> io::Result<(
          Connection: close\r\n\r\n",
         page.len()
     )?;
-    output.write_all(&page)?;
+    if method != Some(b"HEAD") {
+        output.write_all(&page)?;
+    }
     output.flush()
 }
 

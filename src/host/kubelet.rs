@@ -42,11 +42,12 @@ const LONGEST_AUTHORITY: u64 = 256 << 10;
 const LONGEST_PROC: u64 = 64 << 10;
 
 /// The kubeconfigs by which the kubelet of this host may reach the API server: the one that the running kubelet was
-/// told, then those of known places. Only files that nobody but root may write.
+/// told, then those of known places. Only files that nobody but root may write, and none that a pod may have made.
 pub fn kubeconfigs(proc: &Path) -> Vec<PathBuf> {
+    let pods: Vec<PathBuf> = directories(proc).iter().map(|directory| directory.join("pods")).collect();
     let mut found = told(proc, "--kubeconfig");
     found.extend(KUBECONFIGS.map(PathBuf::from));
-    found.retain(|path| is_roots(path));
+    found.retain(|path| is_roots(path) && !is_below(path, &pods));
     found
 }
 
@@ -72,8 +73,8 @@ fn processes(proc: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.path()).filter(is_process).collect()
 }
 
-/// The absolute path that an option says, if this is a kubelet of the host: root's, in the host's own namespace of
-/// process ids, and in no pod.
+/// The absolute path that an option says, if this is a kubelet of the host: started by root and not by somebody whom a
+/// setuid program made root, in the host's own namespace of process ids, and in no pod and nobody's session.
 fn told_to(process: &Path, option: &str) -> Option<PathBuf> {
     let text = |name: &str| crate::read::read(&process.join(name), LONGEST_PROC).ok();
     let command = text("cmdline")?;
@@ -83,9 +84,11 @@ fn told_to(process: &Path, option: &str) -> Option<PathBuf> {
         return None;
     }
     let status = String::from_utf8(text("status")?).ok()?;
-    let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+    let line = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
+    let is_roots = line("Uid:")?.split_whitespace().all(|uid| uid == "0");
+    let is_of_host = line("NSpid:")?.split_whitespace().count() == 1;
     let groups = String::from_utf8(text("cgroup")?).ok()?;
-    if ids.split_whitespace().count() != 1 || groups.contains("kubepods") {
+    if !is_roots || !is_of_host || ["kubepods", "user.slice"].iter().any(|group| groups.contains(group)) {
         return None;
     }
     while let Some(word) = words.next() {
@@ -97,6 +100,13 @@ fn told_to(process: &Path, option: &str) -> Option<PathBuf> {
         return Some(PathBuf::from(path)).filter(|path| path.is_absolute());
     }
     None
+}
+
+/// Wherever its links lead.
+fn is_below(path: &Path, directories: &[PathBuf]) -> bool {
+    let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let path = real(path);
+    directories.iter().any(|directory| path.starts_with(real(directory)))
 }
 
 fn is_roots(path: &Path) -> bool {
@@ -306,7 +316,9 @@ mod tests {
         let path = proc.join(number.to_string());
         fs::create_dir(&path).unwrap();
         fs::write(path.join("cmdline"), command.join("\0") + "\0").unwrap();
-        fs::write(path.join("status"), format!("Name:\tkubelet\nNSpid:\t{ids}\n")).unwrap();
+        let (uid, ids) = ids.split_once(' ').unwrap_or(("0", ids));
+        let status = format!("Name:\tkubelet\nUid:\t{uid}\t0\t0\t0\nNSpid:\t{ids}\n");
+        fs::write(path.join("status"), status).unwrap();
         fs::write(path.join("cgroup"), format!("0::{group}\n")).unwrap();
     }
 
@@ -321,11 +333,30 @@ mod tests {
         process(&proc, 5, &["kubelet", "--kubeconfig=relative"], "5", service);
         process(&proc, 6, &["other", "--kubeconfig=/etc/e"], "6", service);
         process(&proc, 7, &["kubelet"], "7", service);
+        // sudo, by somebody who calls it so.
+        process(&proc, 8, &["kubelet", "-S", "--kubeconfig=/etc/f"], "1001 8", service);
+        process(
+            &proc,
+            9,
+            &["kubelet", "--kubeconfig=/etc/g"],
+            "9",
+            "/user.slice/user-1001.slice/session-1.scope",
+        );
         let mut found = told(&proc, "--kubeconfig");
         found.sort();
         if nix::unistd::Uid::effective().is_root() {
             assert_eq!(found, [PathBuf::from("/etc/a"), PathBuf::from("/etc/b")]);
             assert_eq!(directories(&proc).len(), 3);
+            // A pod writes as root into its volumes.
+            let of_a_pod = proc.join("pods/a/kubeconfig");
+            fs::create_dir_all(of_a_pod.parent().unwrap()).unwrap();
+            fs::write(&of_a_pod, "").unwrap();
+            symlink(&of_a_pod, proc.join("link")).unwrap();
+            assert!(is_roots(&of_a_pod));
+            for path in [&of_a_pod, &proc.join("link")] {
+                assert!(is_below(path, &[proc.join("pods")]));
+            }
+            assert!(!is_below(&proc.join("pods-too"), &[proc.join("pods")]));
         }
         fs::remove_dir_all(&proc).unwrap();
     }
