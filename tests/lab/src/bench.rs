@@ -2,6 +2,7 @@
 
 pub mod drain;
 pub mod faults;
+pub mod fleet;
 pub mod idle;
 pub mod rights;
 pub mod rollout;
@@ -28,4 +29,9 @@ fn requests(audit_log: &Path, from: SystemTime, until: SystemTime) -> Result<BTr
 /// To one digit after the point: the figures are no better than that.
 fn rounded(seconds: f64) -> f64 {
     (seconds * 10.0).round() / 10.0
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times.get(times.len() / 2).copied().unwrap_or_default()
 }

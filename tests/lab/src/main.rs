@@ -68,6 +68,8 @@ enum Benchmark {
     Drain(bench::drain::Options),
     /// What the policies cost a claim and an eviction in a large cluster.
     Rights(bench::rights::Options),
+    /// How long `rebootctl fleet` takes in a large cluster.
+    Fleet(bench::fleet::Options),
     /// Whether the promises hold while a thousand things go wrong.
     Faults(bench::faults::Options),
 }
@@ -192,6 +194,7 @@ async fn inside(cli: Cli) -> Result<ExitCode> {
                 Benchmark::Idle(options) => bench::idle::run(&package, &options).await?,
                 Benchmark::Drain(options) => return bench::drain::run(&package, &options).await,
                 Benchmark::Rights(options) => bench::rights::run(&options).await?,
+                Benchmark::Fleet(options) => bench::fleet::run(&package, &options).await?,
                 Benchmark::Faults(options) => return bench::faults::run(package, &options).await,
             };
             println!("{figures}");

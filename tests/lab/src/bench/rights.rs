@@ -138,10 +138,10 @@ impl Bench {
             of_others.push(self.evict(&self.admin, number + self.writes, false).await?);
         }
         Ok(Costs {
-            claim: median(claims),
-            reclaim: median(reclaims),
-            eviction: median(evictions),
-            of_others: median(of_others),
+            claim: super::median(claims),
+            reclaim: super::median(reclaims),
+            eviction: super::median(evictions),
+            of_others: super::median(of_others),
         })
     }
 
@@ -176,9 +176,4 @@ async fn timed(by: &Client, method: &str, path: &str, content_type: &str, body: 
         bail!("{method} {path}: {code} {text}");
     }
     Ok(took)
-}
-
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times.get(times.len() / 2).copied().unwrap_or_default()
 }
