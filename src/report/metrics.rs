@@ -179,8 +179,10 @@ fn of_the_past(page: &mut Page, world: &World, counts: &Counts) {
         if let Some(cordoned) = last.cordoned_for() {
             page.one("last_cordon_seconds", &[], cordoned.as_secs());
         }
-        if let Some(ready) = last.ready_at.filter(|_| last.ending == Some(Ending::Well)) {
-            page.one("boot_proven_timestamp_seconds", &[], ready.as_secs());
+        if last.ending == Some(Ending::Well) {
+            // Only a proven return uncordons. What else is known of it is older.
+            let proven = last.uncordoned_at.or(last.ready_at).unwrap_or(last.at);
+            page.one("boot_proven_timestamp_seconds", &[], proven.as_secs());
         }
     }
     for ending in Ending::ALL.into_iter().filter(|it| *it != Ending::UnderWay) {
@@ -333,7 +335,7 @@ mod tests {
             "rebootd_last_reboot_timestamp_seconds{outcome=\"well\"} 1794999400",
             "rebootd_last_drain_seconds 100",
             "rebootd_last_cordon_seconds 200",
-            "rebootd_boot_proven_timestamp_seconds 1794999450",
+            "rebootd_boot_proven_timestamp_seconds 1794999500",
             "rebootd_turns_total{outcome=\"well\"} 3",
             "rebootd_turns_total{outcome=\"stayed-up\"} 0",
             "rebootd_aborts_total 1",

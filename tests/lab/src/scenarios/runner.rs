@@ -159,7 +159,9 @@ impl Run {
                     let shown = command::tail(&output, SHOWN_LINES);
                     println!("FAILED {} ({seconds} s): {error:#}", scenario.name);
                     println!("{shown}\n  … all of it, and the journals: {}", results.display());
-                    Some(format!("{error:#}: {}", command::tail(&output, 1).trim_start()))
+                    let all = command::tail(&output, usize::MAX);
+                    let why = all.lines().rfind(|line| line.contains("FAILED: ")).unwrap_or_default();
+                    Some(format!("{error:#}: {}", why.trim_start()))
                 }
             };
             let done = Done { name: scenario.name, failure, time, processor_time };
