@@ -59,6 +59,23 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_in_the_place_of_the_new_file_is_neither_written_to_nor_waited_for() {
+        let directory = std::env::temp_dir().join(format!("rebootd-replace-odd-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let (path, new, other) =
+            (directory.join("file"), directory.join("file.new"), directory.join("of-others"));
+        fs::write(&other, "theirs").unwrap();
+        std::os::unix::fs::symlink(&other, &new).unwrap();
+        replace(&path, b"one", 0o600).unwrap();
+        // A pipe that nobody reads would be waited for.
+        nix::unistd::mkfifo(&new, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        replace(&path, b"two", 0o600).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!((fs::read(&other).unwrap(), mode(&path)), (b"theirs".to_vec(), 0o600));
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
     fn a_file_is_replaced_as_a_whole_with_the_mode_that_it_should_have() {
         let directory = std::env::temp_dir().join(format!("rebootd-replace-{}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();

@@ -66,7 +66,7 @@ fn install() -> anyhow::Result<ExitCode> {
         Command::new("systemctl").args(["is-active", "--quiet", "rebootd.service"]).status()?.success();
     if !is_up {
         println!(
-            "rebootd does not run. Once it does, before the next boot, it gets its own credential: systemctl start rebootd"
+            "rebootd does not run. Start it before the next boot, and it gets its own credential: systemctl start rebootd"
         );
         return Ok(ExitCode::SUCCESS);
     }

@@ -130,6 +130,22 @@ mod tests {
     }
 
     #[test]
+    fn a_credential_is_told_with_its_end_if_it_is_our_own() {
+        let told = |node: Option<&str>, ends| {
+            credential(&StatusCredential {
+                server: "https://a:6443".into(),
+                node: node.map(str::to_owned),
+                ends,
+            })
+        };
+        assert_eq!(
+            told(Some("n1"), Some(1_795_662_720)),
+            "its own of the Node n1 until 2026-11-26 03:12 UTC, renewed by itself; at https://a:6443"
+        );
+        assert_eq!(told(None, None), "from the files of this host; at https://a:6443");
+    }
+
+    #[test]
     fn the_last_reboot_is_told_as_far_as_it_is_known() {
         let told = |why: &str, cordoned_seconds, outcome: Option<&str>| {
             let outcome = outcome.map(str::to_owned);
