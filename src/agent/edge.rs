@@ -396,7 +396,7 @@ impl Edge for DaemonEdge {
 
     async fn write_slot(&mut self, write: &SlotWrite) -> Outcome {
         let Some(api) = &mut self.api else { return no_api() };
-        let outcome = api.write_slot(write).await;
+        let outcome = api.write_slot(write, clock::now().wall).await;
         journal::tell_write(&Effect::WriteSlot(write.clone()), &outcome);
         outcome
     }

@@ -42,6 +42,8 @@ pub struct Api {
     pub is_answered: bool,
     /// The resourceVersions from which watches may start.
     versions: Versions,
+    /// See [`Lease::transitions`].
+    transitions: BTreeMap<String, Option<i32>>,
     told: Told,
     told_of_annotations: Told,
     told_of_budgets: Told,
@@ -67,6 +69,7 @@ impl Api {
             is_accepted: None,
             is_answered: true,
             versions: Versions::default(),
+            transitions: BTreeMap::new(),
             told: Told::default(),
             told_of_annotations: Told::default(),
             told_of_budgets: Told::default(),
@@ -175,7 +178,9 @@ impl Api {
     async fn leases(&mut self) -> Result<Vec<Lease>, ApiError> {
         let list: List<Lease> = self.get(&paths::slots()).await?;
         self.versions.slots = list.metadata.resource_version;
-        Ok(list.items.unwrap_or_default())
+        let leases = list.items.unwrap_or_default();
+        self.transitions = leases.iter().map(Lease::transitions).collect();
+        Ok(leases)
     }
 
     /// Reads the data of the fleet's policy, if there is one. We ask for a list, because it has a version to watch
@@ -240,9 +245,10 @@ impl Api {
         Some(Watch::budget(self.access.clone(), client, budget, self.told_of_budgets.clone()))
     }
 
-    /// Writes a slot under the resourceVersion and the uid that the write names.
-    pub async fn write_slot(&mut self, write: &SlotWrite) -> Outcome {
-        let patch = slot_patch(write, &self.node);
+    /// Writes a slot under the resourceVersion and the uid that the write names; `now` is the wall time.
+    pub async fn write_slot(&mut self, write: &SlotWrite, now: Duration) -> Outcome {
+        let transitions = self.transitions.get(&write.slot).copied().flatten();
+        let patch = slot_patch(write, &self.node, transitions, now);
         self.write(paths::slot(&write.slot), MERGE_PATCH, &patch).await
     }
 

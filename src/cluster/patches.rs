@@ -3,6 +3,9 @@
 //! All of them carry uid and resourceVersion, which makes them compare-and-swap, and a nonce: if a patch does not
 //! change the object, the server writes nothing, and its answer would settle nothing.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::objects::{
@@ -29,12 +32,18 @@ const CLAIMED: [&str; 12] = [
     STEP_BACK,
 ];
 
-pub(super) fn slot_patch(write: &SlotWrite, node: &str) -> Value {
+/// `transitions` and the wall time `now` become the fields that a Lease has by convention, for tools that read them; nothing
+/// rests on them (`coordination.k8s.io/v1`, LeaseSpec).
+pub(super) fn slot_patch(write: &SlotWrite, node: &str, transitions: Option<i32>, now: Duration) -> Value {
     let mut labels = json!({});
     let (mut annotations, spec) = match &write.change {
         SlotChange::Claim(claim) => {
             labels = json!({ RECLAIMED: null });
-            (claim_annotations(claim), json!({ "holderIdentity": node }))
+            let mut spec = json!({ "holderIdentity": node, "acquireTime": micro_time(now) });
+            if let (Some(spec), Some(count)) = (spec.as_object_mut(), transitions) {
+                spec.insert("leaseTransitions".to_owned(), json!(count));
+            }
+            (claim_annotations(claim), spec)
         }
         SlotChange::Stamp(stamp) => {
             let unready = Some(format_unready(&stamp.unready)).filter(|text| !text.is_empty());
@@ -50,7 +59,7 @@ pub(super) fn slot_patch(write: &SlotWrite, node: &str) -> Value {
                 labels = json!({ RECLAIMED: "true" });
             }
             let nothing = CLAIMED.map(|name| (name.to_owned(), Value::Null));
-            (Map::from_iter(nothing), json!({ "holderIdentity": null }))
+            (Map::from_iter(nothing), json!({ "holderIdentity": null, "acquireTime": null }))
         }
     };
     annotations.insert(NONCE.to_owned(), json!(write.nonce));
@@ -63,6 +72,12 @@ pub(super) fn slot_patch(write: &SlotWrite, node: &str) -> Value {
         },
         "spec": spec,
     })
+}
+
+/// As `metav1.MicroTime` is written; `None` for a time that no calendar has.
+fn micro_time(wall: Duration) -> Option<String> {
+    let time = Timestamp::from_second(i64::try_from(wall.as_secs()).ok()?).ok()?;
+    Some(format!("{time:.6}"))
 }
 
 /// Asks the holder to step back; `who` is for people.

@@ -24,12 +24,22 @@ pub(super) struct Lease {
 struct LeaseSpec {
     holder_identity: Option<String>,
     renew_time: Option<String>,
+    /// Whatever it is: nothing rests on it.
+    lease_transitions: serde_json::Value,
 }
 
 impl Lease {
     /// When the one who set the holder last wrote to the slot: its claim or its stamp. As the server writes times.
     pub(super) fn held_since(&self) -> Option<String> {
         self.metadata.holder_set_at().map(|time| words(time, NOTE))
+    }
+
+    /// The slot's name, and how often it has changed hands once it is claimed next; `None` if nobody can count on from there.
+    pub(super) fn transitions(&self) -> (String, Option<i32>) {
+        let is_free = self.spec.holder_identity.as_ref().is_none_or(String::is_empty);
+        let count = self.spec.lease_transitions.as_i64().unwrap_or_default();
+        let count = i32::try_from(count).ok().and_then(|count| count.checked_add(i32::from(is_free)));
+        (self.metadata.name.clone(), count.filter(|count| *count >= 0))
     }
 }
 

@@ -196,7 +196,7 @@ If {name} comes back later, its rebootd finds that the slot is gone, and uncordo
                 nonce: clock::random()?,
                 change: SlotChange::Free { holder: self.name.clone() },
             };
-            match api.write_slot(&write).await {
+            match api.write_slot(&write, clock::now().wall).await {
                 Outcome::Answered => println!("{} is free.", slot.name),
                 Outcome::Refused { conflict: true, .. } => {
                     ending = Ending::Kept;

@@ -1,5 +1,7 @@
 //! Every write: applied under the uid and the resourceVersion that it names, and under no other.
 
+use std::time::Duration;
+
 use rebootd::cluster::Api;
 use rebootd::decide::{
     Claim, NodeChange, NodeWrite, Outcome, SignsWrite, SlotChange, SlotView, SlotWrite, Stamp,
@@ -8,6 +10,9 @@ use serde_json::json;
 
 use crate::reads::{NODES, SLOTS, node};
 use crate::server::with_server;
+
+/// 28 November 2026, noon, UTC.
+const NOW: Duration = Duration::from_secs(1_795_867_200);
 
 async fn slot(api: &mut Api, name: &str) -> SlotView {
     api.slots().await.unwrap().into_iter().find(|slot| slot.name == name).unwrap()
@@ -51,17 +56,23 @@ fn a_slot_is_claimed_stamped_and_released_by_compare_and_swap() {
             ..Claim::default()
         };
         let claiming = write(&free, "n-1", SlotChange::Claim(claim.clone()));
-        assert_eq!(api.write_slot(&claiming).await, Outcome::Answered);
+        assert_eq!(api.write_slot(&claiming, NOW).await, Outcome::Answered);
         let held = slot(&mut api, "write-1").await;
         assert_eq!((held.holder.as_deref(), &held.claim), (Some("write-node"), &claim));
+        // What a Lease has by convention, for tools that read it.
+        let spec = async || server.get(&format!("{SLOTS}/write-1")).await.1["spec"].clone();
+        let by_convention = json!({
+            "holderIdentity": "write-node", "acquireTime": "2026-11-28T12:00:00.000000Z", "leaseTransitions": 1,
+        });
+        assert_eq!(spec().await, by_convention);
 
         // Whoever read it before is too late, and who means another object of this name is wrong.
-        assert!(is_conflict(server.api("another").write_slot(&claiming).await));
+        assert!(is_conflict(server.api("another").write_slot(&claiming, NOW).await));
         let of_another = SlotWrite { uid: "another".into(), ..write(&held, "n-2", SlotChange::Claim(claim)) };
-        let (_, message) = refused(api.write_slot(&of_another).await);
+        let (_, message) = refused(api.write_slot(&of_another, NOW).await);
         assert!(message.starts_with("422 "), "{message}");
         let late = SlotWrite { resource_version: free.resource_version.clone(), ..of_another };
-        assert!(is_conflict(api.write_slot(&late).await));
+        assert!(is_conflict(api.write_slot(&late, NOW).await));
         assert_eq!(slot(&mut api, "write-1").await, held);
 
         let stamp = Stamp {
@@ -72,7 +83,7 @@ fn a_slot_is_claimed_stamped_and_released_by_compare_and_swap() {
             request: Some("firmware".into()),
         };
         let stamping = write(&held, "n-3", SlotChange::Stamp(stamp.clone()));
-        assert_eq!(api.write_slot(&stamping).await, Outcome::Answered);
+        assert_eq!(api.write_slot(&stamping, NOW).await, Outcome::Answered);
         let stamped = slot(&mut api, "write-1").await;
         assert_eq!(stamped.stamp, Some(stamp));
         assert_eq!(api.ask_to_step_back(&stamped, "root@admin").await, Outcome::Answered);
@@ -81,12 +92,13 @@ fn a_slot_is_claimed_stamped_and_released_by_compare_and_swap() {
         assert_eq!(asked.step_back.as_deref(), Some("root@admin"));
 
         let releasing = write(&asked, "n-4", SlotChange::Release { because: None });
-        assert_eq!(api.write_slot(&releasing).await, Outcome::Answered);
+        assert_eq!(api.write_slot(&releasing, NOW).await, Outcome::Answered);
         let released = slot(&mut api, "write-1").await;
         assert_eq!((released.holder, released.stamp, released.step_back), (None, None, None));
+        assert_eq!(spec().await, json!({ "leaseTransitions": 1 }));
         assert_eq!((released.claim, released.pool.as_deref()), (Claim::default(), Some("writes")));
         server.delete(&format!("{SLOTS}/write-1")).await;
-        assert!(refused(api.write_slot(&releasing).await).1.starts_with("404 "));
+        assert!(refused(api.write_slot(&releasing, NOW).await).1.starts_with("404 "));
     });
 }
 
@@ -97,13 +109,13 @@ fn a_patch_that_changes_nothing_is_answered_and_not_written() {
         let mut api = server.api("write-node");
         let free = slot(&mut api, "write-2").await;
         let release = |slot: &SlotView, nonce| write(slot, nonce, SlotChange::Release { because: None });
-        assert_eq!(api.write_slot(&release(&free, "n-1")).await, Outcome::Answered);
+        assert_eq!(api.write_slot(&release(&free, "n-1"), NOW).await, Outcome::Answered);
         let first = slot(&mut api, "write-2").await;
         assert_ne!(first.resource_version, free.resource_version);
         // Why each write has a nonce of its own: an earlier one on its way would still be applied after this answer.
-        assert_eq!(api.write_slot(&release(&first, "n-1")).await, Outcome::Answered);
+        assert_eq!(api.write_slot(&release(&first, "n-1"), NOW).await, Outcome::Answered);
         assert_eq!(slot(&mut api, "write-2").await.resource_version, first.resource_version);
-        assert_eq!(api.write_slot(&release(&first, "n-2")).await, Outcome::Answered);
+        assert_eq!(api.write_slot(&release(&first, "n-2"), NOW).await, Outcome::Answered);
         assert_ne!(slot(&mut api, "write-2").await.resource_version, first.resource_version);
     });
 }

@@ -20,6 +20,8 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::bad::BAD;
 use crate::{Told, block_on};
 
+/// The wall time of a write.
+const NOW: Duration = Duration::from_secs(1_795_867_200);
 /// The most bytes of all annotations of an object, for an API server.
 const MOST_ANNOTATIONS: usize = 256 << 10;
 
@@ -505,8 +507,8 @@ fn writes_of_node(url: &str, node: &NodeView) {
     block_on(async {
         let mut api = api(url);
         for outcome in [
-            api.write_slot(&write(SlotChange::Claim(claim))).await,
-            api.write_slot(&write(SlotChange::Stamp(stamp))).await,
+            api.write_slot(&write(SlotChange::Claim(claim)), NOW).await,
+            api.write_slot(&write(SlotChange::Stamp(stamp)), NOW).await,
             api.write_node(&cordon).await,
         ] {
             assert_eq!(outcome, Outcome::Answered);
@@ -560,7 +562,7 @@ fn a_claim_fits_however_many_resources_and_taints_a_node_has() {
     assert_eq!(node.allocatable.len(), 5000);
     let taints = (0..5000).map(|number| format!("example.com/taint-{number:0100}:NoSchedule")).collect();
     let claim = Claim { allocatable: node.allocatable, taints: Some(taints), ..Claim::default() };
-    assert_eq!(block_on(api(&url).write_slot(&write(SlotChange::Claim(claim)))), Outcome::Answered);
+    assert_eq!(block_on(api(&url).write_slot(&write(SlotChange::Claim(claim)), NOW)), Outcome::Answered);
     let sent = sent.lock().unwrap().len();
     assert!((1000..MOST_ANNOTATIONS / 2).contains(&sent), "{sent}");
 }

@@ -14,6 +14,7 @@ use ::rebootd::decide::{
     Claim, EvictionOutcome, How, NodeChange, NodeWrite, Outcome, PodKey, SignsWrite, SlotChange, SlotView,
     SlotWrite, Stamp, Taints,
 };
+use ::rebootd::host::clock;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
@@ -157,7 +158,7 @@ impl Agent {
             nonce: format!("rights-{}", self.writes),
             change: change(slot),
         };
-        let outcome = self.api.write_slot(&write).await;
+        let outcome = self.api.write_slot(&write, clock::now().wall).await;
         ensure!(outcome == Outcome::Answered, "{:?}: {outcome:?}", write.change);
         Ok(())
     }
