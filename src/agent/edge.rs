@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
+use super::announce::{self, Announcer};
 use super::configuration::Configuration;
 use super::enrolment::Enrolment;
 use super::event_loop::Edge;
@@ -54,6 +55,7 @@ pub struct DaemonEdge {
     memory: Option<PathBuf>,
     journal: Journal,
     metrics: Metrics,
+    announcer: Announcer,
     api: Option<Api>,
     bus: Bus,
     watches: Watches,
@@ -89,6 +91,7 @@ impl DaemonEdge {
             memory: places.memory,
             journal: Journal::new(places.status),
             metrics: Metrics::new(places.metrics, places.counts),
+            announcer: Announcer::default(),
             bus: Bus::default(),
             watches: Watches::default(),
             evictions: JoinSet::new(),
@@ -218,8 +221,14 @@ impl DaemonEdge {
         readings
     }
 
-    fn evicted(&mut self, Asked { pod, how, outcome }: Asked) -> Event {
+    fn wrote(&mut self, effect: &Effect, outcome: &Outcome, world: &World) {
+        journal::tell_write(effect, outcome);
+        self.announcer.wrote(effect, outcome, world);
+    }
+
+    fn evicted(&mut self, Asked { pod, how, outcome }: Asked, world: &World) -> Event {
         self.journal.eviction_ended(&pod, &outcome);
+        self.announcer.evicted(&pod, how, &outcome, world, &self.configuration.settings);
         if matches!(outcome, EvictionOutcome::Unanswered { .. })
             && let Some(api) = &mut self.api
         {
@@ -232,7 +241,8 @@ impl DaemonEdge {
     fn rest(&mut self, until: Option<Duration>) {
         let now = clock::now().boot;
         let long = until.is_none_or(|until| until > now + DISCONNECT_WHEN_WAITING_LONGER_THAN);
-        if long && !self.watches.any() && self.evictions.is_empty() {
+        let is_busy = !self.evictions.is_empty() || self.announcer.is_busy();
+        if long && !self.watches.any() && !is_busy {
             if let Some(api) = &mut self.api {
                 api.disconnect();
             }
@@ -323,6 +333,9 @@ impl Edge for DaemonEdge {
         systemd::alive();
         self.journal.decided(world, &self.configuration.settings, decision);
         self.metrics.decided(world, &self.configuration.settings, decision);
+        if let Some(api) = &mut self.api {
+            self.announcer.decided(api, world, &self.configuration.settings, decision);
+        }
         // Whoever waits for the start to end finds a status.
         if !std::mem::replace(&mut self.is_ready, true) {
             systemd::ready();
@@ -394,10 +407,10 @@ impl Edge for DaemonEdge {
         }
     }
 
-    async fn write_slot(&mut self, write: &SlotWrite) -> Outcome {
+    async fn write_slot(&mut self, write: &SlotWrite, world: &World) -> Outcome {
         let Some(api) = &mut self.api else { return no_api() };
         let outcome = api.write_slot(write, clock::now().wall).await;
-        journal::tell_write(&Effect::WriteSlot(write.clone()), &outcome);
+        self.wrote(&Effect::WriteSlot(write.clone()), &outcome, world);
         outcome
     }
 
@@ -407,7 +420,7 @@ impl Edge for DaemonEdge {
             journal::tell_plan(world, &self.configuration.settings);
         }
         let outcome = api.write_node(write).await;
-        journal::tell_write(&Effect::WriteNode(write.clone()), &outcome);
+        self.wrote(&Effect::WriteNode(write.clone()), &outcome, world);
         outcome
     }
 
@@ -445,18 +458,29 @@ impl Edge for DaemonEdge {
         result
     }
 
+    async fn leave(&mut self, world: &World) {
+        let (Some(api), Some(uid)) = (&mut self.api, announce::own_node(world)) else { return };
+        if self.configuration.settings.mode == Mode::Observe {
+            return;
+        }
+        if let Err(error) = api.show_nothing(uid).await {
+            tracing::warn!("the Node still has rebootd's heartbeat and condition: {error}");
+        }
+    }
+
     async fn wait(&mut self, until: Option<Duration>, world: &World) -> Vec<Event> {
         self.rest(until);
         let due = self.enrolment.due().filter(|_| !world.step_back);
         let due = due.map(|due| due.saturating_sub(clock::now().boot));
         let timeout = until.map(|until| until.saturating_sub(clock::now().boot));
         let watchdog = systemd::watchdog_interval();
-        let DaemonEdge { watches, evictions, sources, hangup, .. } = self;
+        let DaemonEdge { watches, evictions, sources, hangup, announcer, .. } = self;
         let woken = tokio::select! {
             () = sources.changed() => Woken::Requests,
             Some(()) = hangup.recv() => Woken::Hangup,
             event = watches.next() => Woken::Watch(event),
             Some(ended) = evictions.join_next() => Woken::Eviction(ended.ok()),
+            () = announcer.sent() => Woken::Time,
             () = sleep(timeout) => Woken::Time,
             () = sleep(due) => Woken::Enrolment,
             () = sleep(watchdog) => Woken::Time,
@@ -465,7 +489,7 @@ impl Edge for DaemonEdge {
             Woken::Requests => self.read_requests(),
             Woken::Hangup => self.reload(),
             Woken::Watch(event) => self.watched(event, world),
-            Woken::Eviction(asked) => asked.map(|asked| self.evicted(asked)).into_iter().collect(),
+            Woken::Eviction(asked) => asked.map(|asked| self.evicted(asked, world)).into_iter().collect(),
             Woken::Time => vec![Event::Tick],
             Woken::Enrolment => self.enrol().await,
         }

@@ -32,8 +32,8 @@ pub trait Edge {
     fn look_failed(&mut self);
     /// Watches these parts from now on, and no others.
     fn watch(&mut self, parts: Parts, world: &World);
-    /// Sends a write to a slot.
-    async fn write_slot(&mut self, write: &SlotWrite) -> Outcome;
+    /// Sends a write to a slot. `world` is the state before the write.
+    async fn write_slot(&mut self, write: &SlotWrite, world: &World) -> Outcome;
     /// Sends a write to the own Node. `world` is the state before the write.
     async fn write_node(&mut self, write: &NodeWrite, world: &World) -> Outcome;
     /// Asks for evictions; returns the answers that are there already. The others come through [`Edge::wait`].
@@ -44,6 +44,8 @@ pub trait Edge {
     fn tell_people(&mut self);
     /// Asks logind to reboot; with kexec if that is wanted and a kernel is loaded for it.
     async fn reboot(&mut self, kexec: bool) -> Result<(), String>;
+    /// Nothing is left to give back: takes from the Node what only this agent keeps up to date, if that works.
+    async fn leave(&mut self, _world: &World) {}
     /// Returns what has happened, at the latest at this time since boot.
     async fn wait(&mut self, until: Option<Duration>, world: &World) -> Vec<Event>;
 }
@@ -89,6 +91,7 @@ impl<E: Edge> Agent<E> {
             let refused = decision.reasons.iter().any(|reason| matches!(reason, Reason::Refused { .. }));
             let is_done = decision.phase == Phase::Idle && matches!(decision.next, Next::Wait(_));
             if is_done && !refused && self.world.cluster.look.is_some() {
+                self.edge.leave(&self.world).await;
                 return;
             }
             self.carry_out(decision).await;
@@ -186,7 +189,7 @@ impl<E: Edge> Agent<E> {
                     return;
                 }
                 let sent = self.begin_write(&write.uid);
-                let outcome = self.edge.write_slot(write).await;
+                let outcome = self.edge.write_slot(write, &self.world).await;
                 self.tell(Event::WriteEnded { effect, sent, outcome });
             }
             Effect::WriteNode(write) => {

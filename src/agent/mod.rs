@@ -1,5 +1,6 @@
 //! The agent: the loop around the core ([`event_loop`]), and the daemon's edge to this host and the cluster ([`edge`]).
 
+mod announce;
 mod configuration;
 mod edge;
 mod enrolment;

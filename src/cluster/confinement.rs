@@ -66,6 +66,23 @@ impl Api {
             let path = format!("{}/eviction", paths::pod(NAMESPACE, NO_POD)?);
             acts.push(Act { policy, request: (Method::POST, path, JSON, eviction), otherwise: 404 });
         }
+        let event = json!({
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "metadata": {"generateName": "rebootd-", "namespace": NAMESPACE},
+            "eventTime": "2026-01-01T00:00:00.000000Z",
+            "reportingController": "not-of-rebootd",
+            "reportingInstance": self.node,
+            "action": "Try",
+            "reason": "Try",
+            "type": "Normal",
+            "regarding": {"kind": "Pod", "namespace": NAMESPACE, "name": NO_POD},
+        });
+        acts.push(Act {
+            policy: "rebootd-events",
+            request: (Method::POST, paths::events(NAMESPACE)?, JSON, event),
+            otherwise: 201,
+        });
         // Here a dry run gives a token that is as good as any other. This request never gives one: no Node has that
         // version, which the server finds out after it has asked the policies.
         let bound = json!({"kind": "Node", "apiVersion": "rebootd.io/v1", "name": self.node, "uid": uid});
@@ -88,8 +105,10 @@ impl Api {
                 Ok(Some(message))
             }
             Err(ApiError::Status { code, .. }) if code == act.otherwise => Ok(None),
-            // Without the right to get a token there is nothing to confine.
-            Err(ApiError::Status { code: 403, message, .. }) if act.policy == "rebootd-tokens" => {
+            // Without the right to get a token, or to report Events, there is nothing to confine.
+            Err(ApiError::Status { code: 403, message, .. })
+                if ["rebootd-tokens", "rebootd-events"].contains(&act.policy) =>
+            {
                 Ok(Some(message))
             }
             Err(error) => Err(error),

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::api::Api;
 use super::error::ApiError;
-use super::objects::{CORDON, HOLD, POOL, REQUEST};
+use super::objects::{AGENT, CORDON, HOLD, POOL, REQUEST};
 use super::paths::{NODES, with};
+use super::shown::Heartbeat;
 use super::table::{self, Metadata, NodeState, Table};
 use crate::decide::WAITING;
 use crate::words::{NOTE, words};
@@ -34,6 +35,8 @@ pub struct FleetNode {
     pub hold: Option<String>,
     /// The kernel that runs.
     pub kernel: String,
+    /// What the rebootd there last said about itself.
+    pub heartbeat: Option<Heartbeat>,
 }
 
 impl Api {
@@ -70,5 +73,6 @@ fn node(name: &str, state: NodeState, status: &str, kernel: &str, metadata: &Met
         request: text(&metadata.annotations, REQUEST),
         hold: text(&metadata.annotations, HOLD),
         kernel: words(kernel, NOTE),
+        heartbeat: metadata.annotations.get(AGENT).and_then(|text| Heartbeat::parse(text)),
     }
 }

@@ -36,6 +36,8 @@ pub(super) const TAINTS: &str = "rebootd.io/taints";
 pub(super) const HEARTBEAT: &str = "rebootd.io/heartbeat";
 pub(super) const REASON: &str = "rebootd.io/reason";
 pub(super) const REBOOTING: &str = "rebootd.io/rebooting";
+/// What the rebootd of a Node says about itself, see [`super::Heartbeat`].
+pub(super) const AGENT: &str = "rebootd.io/agent";
 /// A label of slots that were taken back from a holder whose Node is gone, until the next claim. The policy that asks
 /// whether it is gone concerns only slots with it: it is asked once for each Node.
 pub(super) const RECLAIMED: &str = "rebootd.io/reclaimed";

@@ -75,7 +75,7 @@ pub(super) fn slot_patch(write: &SlotWrite, node: &str, transitions: Option<i32>
 }
 
 /// As `metav1.MicroTime` is written; `None` for a time that no calendar has.
-fn micro_time(wall: Duration) -> Option<String> {
+pub(super) fn micro_time(wall: Duration) -> Option<String> {
     let time = Timestamp::from_second(i64::try_from(wall.as_secs()).ok()?).ok()?;
     Some(format!("{time:.6}"))
 }

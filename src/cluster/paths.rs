@@ -22,6 +22,11 @@ pub(super) fn node(name: &str) -> Result<String, ApiError> {
     Ok(format!("{NODES}/{}", segment(name)?))
 }
 
+/// The Events of a namespace.
+pub(super) fn events(namespace: &str) -> Result<String, ApiError> {
+    Ok(format!("/apis/events.k8s.io/v1/namespaces/{}/events", segment(namespace)?))
+}
+
 /// Tokens of the agents' account.
 pub(super) fn own_token() -> String {
     format!("/api/v1/namespaces/{NAMESPACE}/serviceaccounts/rebootd/token")

@@ -15,7 +15,7 @@ pub enum Confinement {
 }
 
 /// The version of the manifests that come with this rebootd.
-pub const MANIFESTS: u32 = 1;
+pub const MANIFESTS: u32 = 2;
 
 impl Confinement {
     /// Whether these are not the manifests that come with this rebootd.

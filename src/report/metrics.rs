@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::shown::is_live;
 use crate::cluster::Traffic;
 use crate::decide::settings::{Mode, Settings};
 use crate::decide::{
-    Confinement, Decision, Ending, Judgement, Phase, Reason, Verdict, World, plan, requests,
+    Confinement, Decision, Ending, Judgement, Phase, Verdict, World, plan, requests,
 };
 
 /// Where the daemon writes them. In memory, and not removed when the daemon ends: a file that is old tells more than none.
@@ -126,8 +127,7 @@ fn of_requests(page: &mut Page, world: &World, settings: &Settings, decision: &D
         }
     }
     if decision.phase != Phase::Starting {
-        let is_old = |it: &Reason| matches!(it, Reason::NotLive { .. } | Reason::OlderKernel { .. });
-        page.one("live", &[], u8::from(requests.is_empty() && !decision.reasons.iter().any(is_old)));
+        page.one("live", &[], u8::from(is_live(world, settings, decision)));
     }
     let judgement = settings.policy.windows.as_ref().map(|windows| windows.judge(world.now.wall));
     page.one("window_open", &[], u8::from(matches!(judgement, Some(Judgement::Open { .. }))));
@@ -249,6 +249,7 @@ fn escaped(value: &str) -> String {
 mod tests {
     use super::*;
     use crate::config::Files;
+    use crate::decide::Reason;
     use crate::decide::{
         Claim, Event, LastReboot, Memory, Next, Now, Parts, Setback, SlotView, Source, observe,
     };

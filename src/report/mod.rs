@@ -2,6 +2,7 @@
 //! if one fails, that is logged and nothing else happens.
 
 pub mod metrics;
+pub mod shown;
 pub mod status;
 pub mod systemd;
 pub mod telemetry;

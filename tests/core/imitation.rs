@@ -356,7 +356,7 @@ impl Edge for At<'_> {
         self.host().watched = parts;
     }
 
-    async fn write_slot(&mut self, write: &SlotWrite) -> Outcome {
+    async fn write_slot(&mut self, write: &SlotWrite, _: &World) -> Outcome {
         let name = self.name();
         let outcome = self.cluster.write_slot(&name, write);
         self.cluster.answer(outcome)

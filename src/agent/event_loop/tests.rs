@@ -106,7 +106,7 @@ impl Edge for Script {
         self.asked.push(format!("watch {parts:?}"));
     }
 
-    async fn write_slot(&mut self, _: &SlotWrite) -> Outcome {
+    async fn write_slot(&mut self, _: &SlotWrite, _: &World) -> Outcome {
         self.asked("write slot").await;
         self.outcome.clone()
     }

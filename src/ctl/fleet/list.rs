@@ -15,6 +15,10 @@ use crate::notation::minute_of;
 
 /// How often `--watch` looks.
 const AGAIN: Duration = Duration::from_secs(5);
+/// A rebootd that has said nothing for this long is silent: it says something every 4 to 8 hours.
+const SILENT: u64 = 9 * 60 * 60;
+/// Of what asks for a reboot, this many are named in a line.
+const MOST_ASKING: usize = 3;
 /// Clears a terminal.
 const CLEAR: &str = "\x1b[2J\x1b[H";
 
@@ -38,6 +42,8 @@ struct Summary {
     longest_wait: Option<u64>,
     /// Nodes on which no rebootd has ever acted.
     without_rebootd: usize,
+    /// Nodes whose rebootd has said nothing for long.
+    silent: usize,
     not_ready: usize,
     slots: usize,
     free_slots: usize,
@@ -58,6 +64,20 @@ struct Row {
     /// Why it asks, or who holds it.
     why: Option<String>,
     kernel: String,
+    /// The version of its rebootd, and what that last said about itself; nothing where it never has.
+    version: Option<String>,
+    /// When that was, in seconds since 1970, by that node's clock.
+    seen: Option<u64>,
+    /// The kind of the first reason why it does not go on, as `rebootctl status` has it.
+    reason: Option<String>,
+    /// Whether nothing that is installed waits for a reboot.
+    live: Option<bool>,
+    /// The packages that ask, or else what asks.
+    asking: Vec<String>,
+    /// When its next window opens, in seconds since 1970, if none is open.
+    window_opens: Option<u64>,
+    /// The nodes that hold all slots of its pool, while it waits for one.
+    waits_for: Vec<String>,
 }
 
 /// The more urgent come first.
@@ -70,6 +90,8 @@ enum State {
     Rebooting,
     /// It holds a slot and prepares for its reboot.
     InTurn,
+    /// Its rebootd has said nothing for long: it may have died, or cannot reach the API server.
+    Silent,
     /// It asks for a reboot.
     Waiting,
     /// A person holds it.
@@ -86,6 +108,7 @@ impl State {
             State::Down => "down",
             State::Rebooting => "rebooting",
             State::InTurn => "in its turn",
+            State::Silent => "silent",
             State::Waiting => "waiting",
             State::Held => "held",
             State::NoRebootd => "no rebootd",
@@ -137,9 +160,12 @@ fn fleet(
         .into_iter()
         .map(|node| {
             let held: Vec<&HeldSlot> = held_by(&node.name);
-            row(node, &held)
+            row(node, &held, now)
         })
         .collect();
+    for row in rows.iter_mut().filter(|row| row.state == State::Waiting) {
+        row.waits_for = holders(slots, row.pool.as_deref());
+    }
     let mut gone: Vec<&str> = slots.iter().filter_map(|it| it.slot.holder.as_deref()).collect();
     gone.retain(|holder| !rows.iter().any(|row| row.node == *holder));
     gone.sort_unstable();
@@ -160,6 +186,7 @@ fn fleet(
         waiting: count(|row| row.state == State::Waiting),
         longest_wait: first.map(|first| now.saturating_sub(first)),
         without_rebootd: count(|row| row.state == State::NoRebootd),
+        silent: count(|row| row.state == State::Silent),
         not_ready: count(|row| row.status == "NotReady"),
         slots: slots.len(),
         free_slots: slots.iter().filter(|it| it.slot.holder.is_none()).count(),
@@ -167,13 +194,24 @@ fn fleet(
     Fleet { paused, summary, nodes: rows }
 }
 
-fn row(node: FleetNode, held: &[&HeldSlot]) -> Row {
+/// Who holds the slots of a pool, if all are held.
+fn holders(slots: &[HeldSlot], pool: Option<&str>) -> Vec<String> {
+    let of_pool = slots.iter().filter(|it| it.slot.pool.as_deref() == pool);
+    of_pool.map(|it| it.slot.holder.clone()).collect::<Option<_>>().unwrap_or_default()
+}
+
+fn row(node: FleetNode, held: &[&HeldSlot], now: u64) -> Row {
     let waiting = node.waiting_since.as_deref().and_then(minute_of).map(|since| since.as_secs());
+    let said = node.heartbeat;
+    let seconds = |time: jiff::Timestamp| u64::try_from(time.as_second()).ok();
+    let seen = said.as_ref().and_then(|said| seconds(said.at));
+    let is_silent = seen.is_some_and(|seen| now.saturating_sub(seen) > SILENT);
     let is_stamped = held.iter().any(|it| it.slot.stamp.is_some());
     let state = match held {
         [_, ..] if is_stamped && !node.is_ready => State::Down,
         [_, ..] if is_stamped => State::Rebooting,
         [_, ..] => State::InTurn,
+        [] if is_silent => State::Silent,
         [] if node.hold.is_some() => State::Held,
         [] if node.waiting_since.is_some() || node.request.is_some() => State::Waiting,
         [] if node.pool.is_none() => State::NoRebootd,
@@ -189,6 +227,13 @@ fn row(node: FleetNode, held: &[&HeldSlot]) -> Row {
         node: node.name,
         pool: node.pool,
         kernel: node.kernel,
+        seen,
+        live: said.as_ref().map(|said| said.live),
+        window_opens: said.as_ref().and_then(|said| said.window_opens).and_then(seconds),
+        version: said.as_ref().map(|said| said.version.clone()),
+        reason: said.as_ref().and_then(|said| said.reason.clone()),
+        asking: said.map(|said| said.asking).unwrap_or_default(),
+        waits_for: Vec::new(),
     }
 }
 
@@ -205,6 +250,13 @@ fn missing(holder: &str, held: &[&HeldSlot]) -> Row {
         slots: names(held),
         why: reason(held),
         kernel: String::new(),
+        version: None,
+        seen: None,
+        reason: None,
+        live: None,
+        asking: Vec::new(),
+        window_opens: None,
+        waits_for: Vec::new(),
     }
 }
 
@@ -223,19 +275,21 @@ fn since(held: &[&HeldSlot]) -> Option<u64> {
 }
 
 fn lines(fleet: &Fleet, now: u64) -> Vec<String> {
-    let mut table = vec![["NODE", "POOL", "STATUS", "REBOOTD", "SINCE", "WHY"].map(str::to_owned)];
+    let heads = ["NODE", "POOL", "STATUS", "REBOOTD", "SINCE", "SEEN", "VERSION", "WHY"];
+    let mut table = vec![heads.map(str::to_owned)];
     for row in &fleet.nodes {
         let status = match row.cordoned_by {
             Some("rebootd") => format!("{},cordoned", row.status),
             Some(_) => format!("{},cordoned-by-others", row.status),
             None => row.status.to_owned(),
         };
-        let since =
-            row.since.map_or("-".to_owned(), |since| span(Duration::from_secs(now.saturating_sub(since))));
-        let why = [row.slots.join(", "), row.why.clone().unwrap_or_default()];
-        let why: Vec<String> = why.into_iter().filter(|it| !it.is_empty()).collect();
-        let pool = row.pool.clone().unwrap_or("-".to_owned());
-        table.push([row.node.clone(), pool, status, row.state.words().to_owned(), since, why.join(": ")]);
+        let ago = |time: Option<u64>| {
+            time.map_or("-".to_owned(), |time| span(Duration::from_secs(now.saturating_sub(time))))
+        };
+        let or_none = |text: &Option<String>| text.clone().unwrap_or("-".to_owned());
+        let (state, why) = (row.state.words().to_owned(), why_in_words(row, now));
+        let (since, seen, version) = (ago(row.since), ago(row.seen), or_none(&row.version));
+        table.push([row.node.clone(), or_none(&row.pool), status, state, since, seen, version, why]);
     }
     let width = |column: usize| {
         table
@@ -245,7 +299,7 @@ fn lines(fleet: &Fleet, now: u64) -> Vec<String> {
             .max()
             .unwrap_or_default()
     };
-    let widths: Vec<usize> = (0..6).map(width).collect();
+    let widths: Vec<usize> = (0..8).map(width).collect();
     let mut lines: Vec<String> = table
         .iter()
         .map(|row| {
@@ -261,12 +315,39 @@ fn lines(fleet: &Fleet, now: u64) -> Vec<String> {
     lines
 }
 
+/// What the node holds, what it waits for, and why it should reboot.
+fn why_in_words(row: &Row, now: u64) -> String {
+    let waits = match (row.reason.as_deref(), row.window_opens) {
+        // Its slot tells more, or a person does.
+        _ if !row.slots.is_empty() || row.state == State::Held => String::new(),
+        (Some(reason), Some(opens)) if opens > now => {
+            format!("{reason}, the next window opens in {}", span(Duration::from_secs(opens - now)))
+        }
+        (Some("no-free-slot"), _) if !row.waits_for.is_empty() => {
+            format!("no-free-slot, waits for {}", some(&row.waits_for))
+        }
+        (reason, _) => reason.unwrap_or_default().to_owned(),
+    };
+    let why = row.why.clone().unwrap_or_else(|| some(&row.asking));
+    let parts = [row.slots.join(", "), waits, why];
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ")
+}
+
+fn some(names: &[String]) -> String {
+    let first = names.iter().take(MOST_ASKING).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(MOST_ASKING) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}
+
 fn in_words(summary: &Summary) -> String {
-    let Summary { nodes, in_turn, waiting, not_ready, without_rebootd, slots, free_slots, .. } = summary;
+    let Summary { nodes, in_turn, waiting, not_ready, without_rebootd, silent, slots, free_slots, .. } =
+        summary;
     let longest =
         summary.longest_wait.map(|wait| format!(" (the longest for {})", span(Duration::from_secs(wait))));
     format!(
-        "{nodes} nodes: {in_turn} in turn, {waiting} waiting{}, {not_ready} not Ready, {without_rebootd} without rebootd; \
+        "{nodes} nodes: {in_turn} in turn, {waiting} waiting{}, {not_ready} not Ready, {silent} silent, {without_rebootd} without rebootd; \
          {free_slots} of {slots} slots are free.",
         longest.unwrap_or_default()
     )
@@ -288,6 +369,7 @@ mod tests {
             request: None,
             hold: None,
             kernel: "6.8.0-50".into(),
+            heartbeat: None,
         }
     }
 
@@ -314,10 +396,26 @@ mod tests {
         (down.is_ready, down.is_cordoned, down.is_cordoned_by_us) = (false, true, true);
         let mut held = node("n6", worker, Some("2026-11-20T0700Z"));
         held.hold = Some("I look at the disk (ann@a)".into());
+        let said = |minutes: u64, reason: &str, asking: &[&str]| {
+            let at = |seconds: u64| jiff::Timestamp::from_second(i64::try_from(seconds).unwrap()).unwrap();
+            Some(crate::cluster::Heartbeat {
+                version: "0.1.0".into(),
+                at: at(1_795_867_200 - minutes * 60),
+                phase: "waiting".into(),
+                reason: Some(reason.into()).filter(|reason: &String| !reason.is_empty()),
+                live: asking.is_empty(),
+                asking: asking.iter().map(|it| (*it).to_owned()).collect(),
+                window_opens: (reason == "window-closed").then(|| at(1_795_867_200 + 7200)),
+                credential_ends: None,
+            })
+        };
+        let with = |node: FleetNode, heartbeat| FleetNode { heartbeat, ..node };
+        let packages = ["libc6", "libssl3t64", "linux-image-6.8.0-51-generic", "systemd"];
         let nodes = vec![
-            node("n1", worker, None),
-            node("n2", worker, Some("2026-11-28T0900Z")),
-            node("n3", worker, Some("2026-11-24T0740Z")),
+            with(node("n1", worker, None), said(70, "", &[])),
+            with(node("n2", worker, Some("2026-11-28T0900Z")), said(5, "window-closed", &packages)),
+            with(node("n3", worker, Some("2026-11-24T0740Z")), said(10, "my-turn-comes", &["libc6"])),
+            with(node("n7", worker, Some("2026-11-24T0740Z")), said(600, "no-free-slot", &["libc6"])),
             node("n4", None, None),
             down,
             held,
@@ -331,16 +429,17 @@ mod tests {
         let fleet = fleet(nodes, &slots, Some("a test".into()), None, now);
         let told = lines(&fleet, now);
         let expected = "\
-NODE  POOL    STATUS             REBOOTD      SINCE  WHY
-n5    worker  NotReady,cordoned  down         2min   worker-1: /run/reboot-required by libc6
-gone  worker  missing            in its turn  2min   worker-2: /run/reboot-required by libc6
-n3    worker  Ready              waiting      4d 4h
-n2    worker  Ready              waiting      3h
-n6    worker  Ready              held         8d 5h  I look at the disk (ann@a)
-n4    -       Ready              no rebootd   -
-n1    worker  Ready              idle         -
+NODE  POOL    STATUS             REBOOTD      SINCE  SEEN      VERSION  WHY
+n5    worker  NotReady,cordoned  down         2min   -         -        worker-1: /run/reboot-required by libc6
+gone  worker  missing            in its turn  2min   -         -        worker-2: /run/reboot-required by libc6
+n7    worker  Ready              silent       4d 4h  10h       0.1.0    no-free-slot: libc6
+n3    worker  Ready              waiting      4d 4h  10min     0.1.0    my-turn-comes: libc6
+n2    worker  Ready              waiting      3h     5min      0.1.0    window-closed, the next window opens in 2h: libc6, libssl3t64, linux-image-6.8.0-51-generic and 1 more
+n6    worker  Ready              held         8d 5h  -         -        I look at the disk (ann@a)
+n4    -       Ready              no rebootd   -      -         -
+n1    worker  Ready              idle         -      1h 10min  0.1.0
 
-6 nodes: 2 in turn, 2 waiting (the longest for 4d 4h), 1 not Ready, 1 without rebootd; 1 of 3 slots are free.
+7 nodes: 2 in turn, 2 waiting (the longest for 4d 4h), 1 not Ready, 1 silent, 1 without rebootd; 1 of 3 slots are free.
 The fleet is paused: a test. To go on: rebootctl fleet resume";
         assert_eq!(told.join("\n"), expected);
     }

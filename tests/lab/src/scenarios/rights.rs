@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ::rebootd::access::{ApiAccess, Credential, PemSource, Secret};
-use ::rebootd::cluster::Api;
+use ::rebootd::cluster::{Api, ClusterEvent, Condition, Heartbeat, time};
 use ::rebootd::decide::{
     Claim, EvictionOutcome, How, NodeChange, NodeWrite, Outcome, PodKey, SignsWrite, SlotChange, SlotView,
     SlotWrite, Stamp, Taints,
@@ -126,6 +126,7 @@ async fn cycle(stage: &Stage, cluster: &Cluster) -> Result<()> {
         agent.slot(slot, |_| SlotChange::Release { because: None }).await?;
     }
     agent.evict(cluster, How::Evict).await?;
+    visible(stage, cluster, &mut agent.api).await?;
     let client = Client::with_token(&stage.lab.control_plane, &cluster.token)?;
     let object = json!({ "kind": "Node", "apiVersion": "v1", "name": HERE, "uid": cluster.uid(HERE) });
     let spec = json!({ "boundObjectRef": object, "expirationSeconds": 86400 });
@@ -138,6 +139,53 @@ async fn cycle(stage: &Stage, cluster: &Cluster) -> Result<()> {
     let extra = &review["status"]["userInfo"]["extra"];
     ensure!(extra["authentication.kubernetes.io/node-name"][0] == HERE, "the new token is bound to: {extra}");
     say("a reclaim, two cycles and a renewal are allowed");
+    Ok(())
+}
+
+/// The condition comes and goes, and leaves those of others alone; Events are found by who describes Node or pod.
+async fn visible(stage: &Stage, cluster: &Cluster, api: &mut Api) -> Result<()> {
+    let ready = r#"{"status":{"conditions":[{"type":"Ready","status":"True","reason":"KubeletReady","message":"m"}]}}"#;
+    stage
+        .lab
+        .kubectl(&["patch", "node", HERE, "--subresource=status", "--type=strategic", "-p", ready])
+        .await?;
+    let now = clock::now().wall;
+    let heartbeat = Heartbeat {
+        version: "0".into(),
+        at: time(now).context("no time")?,
+        phase: "waiting".into(),
+        reason: None,
+        live: false,
+        asking: vec!["libc6".into()],
+        window_opens: None,
+        credential_ends: None,
+    };
+    let condition = Condition {
+        is_required: true,
+        reason: "SentinelFile",
+        message: "/run/reboot-required by libc6".into(),
+        since: now,
+    };
+    api.show(cluster.uid(HERE), &heartbeat, &condition).await?;
+    let conditions = r#"-ojsonpath={range .status.conditions[*]}{.type}={.status} {end}"#;
+    let shown = async || stage.lab.kubectl(&["get", "node", HERE, conditions]).await;
+    let (with, told) = (shown().await?, stage.lab.kubectl(&["get", "node", HERE, "-ojson"]).await?);
+    ensure!(with.contains("Ready=True") && with.contains("RebootRequired=True"), "{with}");
+    ensure!(told.contains("rebootd.io/agent"), "{told}");
+    let pod = PodKey { namespace: "tenant".into(), name: "pod-here".into(), uid: cluster.uid("pod-here").into() };
+    for pod in [None, Some(pod)] {
+        let (reason, note) = ("Rebooting", "about to reboot".to_owned());
+        let event = ClusterEvent { pod, reason, is_warning: false, note, at: now };
+        api.tell(&event, cluster.uid(HERE)).await?;
+    }
+    for asked in [vec!["describe", "node", HERE], vec!["describe", "pod", "pod-here", "-n", "tenant"]] {
+        let told = stage.lab.kubectl(&asked).await?;
+        ensure!(told.contains("about to reboot"), "{told}");
+    }
+    api.show_nothing(cluster.uid(HERE)).await?;
+    let (without, told) = (shown().await?, stage.lab.kubectl(&["get", "node", HERE, "-ojson"]).await?);
+    ensure!(without.trim() == "Ready=True" && !told.contains("rebootd.io/agent"), "{without} {told}");
+    say("condition, heartbeat and Events are shown, and taken back");
     Ok(())
 }
 

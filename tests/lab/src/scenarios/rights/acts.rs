@@ -144,6 +144,28 @@ fn condition() -> Value {
     json!({ "status": { "conditions": [{ "type": "Ready", "status": "False" }] } })
 }
 
+fn reboot_required() -> Value {
+    json!({ "status": { "conditions": [{ "type": "RebootRequired", "status": "True" }] } })
+}
+
+/// An Event as an agent reports it about its Node.
+fn event(reporter: &str, instance: &str, kind: &str, name: &str) -> Ask {
+    let namespace = if kind == "Pod" { "tenant" } else { "default" };
+    let event = json!({
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": { "name": "told", "namespace": namespace },
+        "eventTime": "2026-01-01T00:00:00.000000Z",
+        "reportingController": reporter,
+        "reportingInstance": instance,
+        "action": "Reboot",
+        "reason": "Rebooting",
+        "type": "Normal",
+        "regarding": { "kind": kind, "name": name, "namespace": namespace },
+    });
+    post(&format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events"), event)
+}
+
 fn addresses() -> Value {
     json!({ "status": { "addresses": [{ "type": "InternalIP", "address": "10.6.6.6" }] } })
 }
@@ -194,6 +216,7 @@ const EVICTIONS: By = By::Policy(&["rebootd-evictions"]);
 const EVICTIONS_HERE: By = By::Policy(&["rebootd-evictions-here"]);
 const ALL_EVICTIONS: By = By::Policy(&["rebootd-evictions", "rebootd-evictions-here"]);
 const DELETIONS: By = By::Policy(&["rebootd-deletions"]);
+const EVENTS: By = By::Policy(&["rebootd-events"]);
 const TOKENS: By = By::Policy(&["rebootd-tokens"]);
 
 /// Sections of the document, each with its acts.
@@ -245,9 +268,12 @@ const OTHER_NODES: &[Act] = &[
         merge(node(THERE), owner())
     }),
     act("give one a finalizer", NODES, |_| merge(node(THERE), finalizer())),
-    act("write the conditions of one", By::Role, |_| merge(node(THERE) + "/status", condition())),
-    act("write the addresses of one", By::Role, |_| merge(node(THERE) + "/status", addresses())),
-    act("label one through its status", By::Role, |_| {
+    act("write the conditions of one", NODES, |_| merge(node(THERE) + "/status", condition())),
+    act("write the addresses of one", NODES, |_| merge(node(THERE) + "/status", addresses())),
+    act("write the condition RebootRequired of one", NODES, |_| {
+        request("PATCH", node(THERE) + "/status", STRATEGIC, reboot_required())
+    }),
+    act("label one through its status", NODES, |_| {
         merge(node(THERE) + "/status", labels(json!({ "x": "y" })))
     }),
     act("replace one", By::Role, |_| {
@@ -312,12 +338,15 @@ const OWN_NODE: &[Act] = &[
     act("set its providerID", NODES, |_| {
         merge(node(HERE), json!({ "spec": { "providerID": "cloud://thief" } }))
     }),
-    act("write its Ready condition", By::Role, |_| merge(node(HERE) + "/status", condition())),
-    act("write its addresses, to draw what people type into kubectl exec", By::Role, |_| {
+    act("write its Ready condition", NODES, |_| merge(node(HERE) + "/status", condition())),
+    act("write its addresses, to draw what people type into kubectl exec", NODES, |_| {
         merge(node(HERE) + "/status", addresses())
     }),
-    act("write its capacity", By::Role, |_| {
+    act("write its capacity", NODES, |_| {
         merge(node(HERE) + "/status", json!({ "status": { "capacity": { "cpu": "999" } } }))
+    }),
+    act("write its condition RebootRequired with a token that is bound to nothing", NODES, |_| {
+        merge(node(HERE) + "/status", reboot_required()).with(Who::Unbound)
     }),
     act("delete it", By::Role, |_| delete(node(HERE))),
     act("cordon it with a token that is bound to nothing", NODES, |_| {
@@ -583,6 +612,20 @@ const IDENTITIES: &[Act] = &[
 ];
 
 const REST: &[Act] = &[
+    act("report an Event in the name of a kubelet", EVENTS, |_| event("kubelet", HERE, "Node", HERE)),
+    act("report an Event in the name of another node", EVENTS, |_| {
+        event("rebootd.io/rebootd", THERE, "Node", HERE)
+    }),
+    act("report an Event about another Node", EVENTS, |_| event("rebootd.io/rebootd", HERE, "Node", THERE)),
+    act("report an Event about something else than Nodes and pods", EVENTS, |_| {
+        event("rebootd.io/rebootd", HERE, "Secret", "x")
+    }),
+    act("report an Event with a token that is bound to nothing", EVENTS, |_| {
+        event("rebootd.io/rebootd", HERE, "Pod", "pod-here").with(Who::Unbound)
+    }),
+    act("delete Events", By::Role, |_| {
+        delete("/apis/events.k8s.io/v1/namespaces/default/events".to_owned())
+    }),
     act("read Secrets of its pods' namespace", By::Role, |_| get("/api/v1/namespaces/tenant/secrets")),
     act("read all Secrets", By::Role, |_| get("/api/v1/secrets")),
     act("read a pod by its name", By::Role, |_| get(&pod("pod-here"))),
