@@ -86,13 +86,7 @@ impl Announcer {
     }
 
     /// Tells what follows from a decision.
-    pub(super) fn decided(
-        &mut self,
-        api: &mut Api,
-        world: &World,
-        settings: &Settings,
-        decision: &Decision,
-    ) {
+    pub(super) fn decided(&mut self, api: &mut Api, world: &World, settings: &Settings, decision: &Decision) {
         while let Some(Ok(sent)) = self.sending.try_join_next() {
             self.note(sent);
         }

@@ -58,6 +58,15 @@ pub struct HeldSlot {
     pub since: Option<String>,
 }
 
+/// The ConfigMap of the fleet's policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyMap {
+    /// `metadata.resourceVersion`, opaque.
+    pub version: String,
+    /// Its `data`.
+    pub data: BTreeMap<String, String>,
+}
+
 impl Api {
     /// An API server that has not been asked anything yet.
     pub fn new(access: ApiAccess, node: String) -> Api {
@@ -191,6 +200,51 @@ impl Api {
         let list: List<ConfigMap> = self.get(&path).await?;
         self.versions.policy = list.metadata.resource_version;
         Ok(list.items.into_iter().flatten().next().map(|map| map.data))
+    }
+
+    /// Reads the ConfigMap of the fleet's policy, for people who change it.
+    pub async fn policy_map(&mut self) -> Result<Option<PolicyMap>, ApiError> {
+        let path = with(&paths::policy_maps(), &[("fieldSelector", POLICY)]);
+        let list: List<ConfigMap> = self.get(&path).await?;
+        let map = list.items.into_iter().flatten().next();
+        Ok(map.map(|map| PolicyMap { version: map.metadata.resource_version, data: map.data }))
+    }
+
+    /// Writes or removes one key of that ConfigMap, as it was read, and nothing else of it; creates it if there is none.
+    pub async fn write_policy_key(
+        &mut self,
+        map: Option<&PolicyMap>,
+        key: &str,
+        text: Option<&str>,
+    ) -> Outcome {
+        let only_this = map.is_some_and(|map| map.data.keys().all(|other| other == key));
+        let metadata = json!({
+            "name": "policy",
+            "namespace": NAMESPACE,
+            "resourceVersion": map.map(|map| map.version.clone()),
+        });
+        let (path, patch) =
+            (paths::policy_maps() + "/policy", json!({"metadata": metadata, "data": {key: text}}));
+        match map {
+            Some(map) if text.is_none() && only_this => {
+                let options = json!({"preconditions": {"resourceVersion": map.version}});
+                let body = Some((JSON, options.to_string().into_bytes()));
+                let client = match self.client() {
+                    Ok(client) => client,
+                    Err(error) => return error.outcome(),
+                };
+                let result = client.json::<IgnoredAny>(Method::DELETE, &path, body, None).await;
+                self.mind(result).map_or_else(ApiError::outcome, |_| Outcome::Answered)
+            }
+            Some(_) => self.write(Ok(path), MERGE_PATCH, &patch).await,
+            None => {
+                let mut object = json!({"apiVersion": "v1", "kind": "ConfigMap"});
+                if let (Some(object), Some(patch)) = (object.as_object_mut(), patch.as_object()) {
+                    object.extend(patch.clone());
+                }
+                self.write(Ok(path), APPLY_PATCH, &object).await
+            }
+        }
     }
 
     /// Whether there is a Node of this name, read without resourceVersion.

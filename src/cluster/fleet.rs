@@ -40,12 +40,13 @@ pub struct FleetNode {
 }
 
 impl Api {
-    /// Reads all Nodes.
-    pub async fn fleet(&mut self) -> Result<Vec<FleetNode>, ApiError> {
+    /// Reads all Nodes with these labels, in the form that `kubectl -l` takes; empty for all.
+    pub async fn fleet(&mut self, labels: &str) -> Result<Vec<FleetNode>, ApiError> {
         let mut nodes = Vec::new();
         let mut token: Option<String> = None;
         loop {
-            let mut parameters = vec![("limit", PAGE), ("includeObject", "Metadata")];
+            let mut parameters =
+                vec![("labelSelector", labels), ("limit", PAGE), ("includeObject", "Metadata")];
             parameters.extend(token.as_deref().map(|token| ("continue", token)));
             let page = self.client()?.table::<Table>(&with(NODES, &parameters)).await;
             let page = self.mind(page)?;

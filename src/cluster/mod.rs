@@ -6,8 +6,8 @@ mod client;
 mod confinement;
 mod enrolment;
 mod error;
-mod eviction;
 mod events;
+mod eviction;
 mod fleet;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -22,7 +22,7 @@ mod table;
 mod traffic;
 mod watch;
 
-pub use api::{Api, HeldSlot};
+pub use api::{Api, HeldSlot, PolicyMap};
 pub use enrolment::{BoundNode, Issued, Untaken};
 pub use error::ApiError;
 pub use events::ClusterEvent;

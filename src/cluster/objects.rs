@@ -290,6 +290,8 @@ pub(super) fn annotations(mut event: WatchEvent<Something>) -> Event {
 #[derive(Deserialize)]
 pub(super) struct ConfigMap {
     #[serde(default)]
+    pub(super) metadata: Meta,
+    #[serde(default)]
     pub(super) data: BTreeMap<String, String>,
 }
 

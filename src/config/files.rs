@@ -101,7 +101,23 @@ impl Files {
         fleet: Option<&FleetPolicy>,
         labels: &BTreeMap<String, String>,
     ) -> Result<PolicySettings, ConfigError> {
-        complete::policy(&self.merged_with(fleet, labels)?)
+        let mut policy = complete::policy(&self.merged_with(fleet, labels)?)?;
+        self.lay_urgency_over(&mut policy, fleet, labels)?;
+        Ok(policy)
+    }
+
+    fn lay_urgency_over(
+        &self,
+        policy: &mut PolicySettings,
+        fleet: Option<&FleetPolicy>,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<(), ConfigError> {
+        if let Some(fleet) = fleet
+            && let Some(urgency) = fleet.urgency(&self.pool(Some(fleet), labels)?, labels)
+        {
+            urgency.lay_over(policy);
+        }
+        Ok(())
     }
 
     /// The pool of that node.
@@ -120,7 +136,10 @@ impl Files {
         fleet: Option<&FleetPolicy>,
         labels: &BTreeMap<String, String>,
     ) -> Result<Option<Windows>, ConfigError> {
-        complete::windows(&self.merged_with(fleet, labels)?)
+        let windows = complete::windows(&self.merged_with(fleet, labels)?)?;
+        let mut policy = PolicySettings { windows, ..PolicySettings::default() };
+        self.lay_urgency_over(&mut policy, fleet, labels)?;
+        Ok(policy.windows)
     }
 
     /// What they say together. They are kept as texts, which are small and seldom needed.

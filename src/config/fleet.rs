@@ -1,5 +1,5 @@
 //! The fleet's policy: the key `policy.toml` of the ConfigMap `rebootd/policy`. It contains `[policy]` as in the
-//! hosts' files, for all nodes or for some, and wins over theirs.
+//! hosts' files, for all nodes or for some, and wins over theirs. Beside it may be what a person has declared urgent.
 //!
 //! An agent never ignores what it does not understand: a freeze with a typo must not lead to a reboot.
 
@@ -16,13 +16,14 @@ use super::error::{ConfigError, Mistakes, Place};
 use super::hint::nearest;
 use super::merge::Merged;
 use super::tables::{Group, Table, read, tables};
+use super::urgency::{URGENT_KEY, Urgency};
 use super::value::PoolName;
 use crate::notation::Selector;
 
 /// The version says what the keys mean. A new key does not change it: agents that do not know the key start nothing
 /// and report it. The version goes up only when the meaning of an existing key changes.
 const VERSION: i64 = 1;
-/// The only key of the ConfigMap.
+/// The key of the ConfigMap.
 pub(super) const DATA_KEY: &str = "policy.toml";
 /// Where its values come from.
 const ORIGIN: &str = "policy";
@@ -36,6 +37,7 @@ const PLACE: &str = "ConfigMap rebootd/policy, policy.toml";
 pub struct FleetPolicy {
     path: PathBuf,
     text: String,
+    urgency: Option<Urgency>,
 }
 
 /// The keys at the top, beside `[policy]`.
@@ -62,12 +64,20 @@ impl FleetPolicy {
     pub fn from_config_map(data: &BTreeMap<String, String>) -> Result<FleetPolicy, ConfigError> {
         let refused =
             |message: String| ConfigError::at(Place::file(Path::new("ConfigMap rebootd/policy")), message);
-        if let Some(key) = data.keys().find(|key| *key != DATA_KEY) {
-            let hint = nearest(key, &[DATA_KEY]).map_or("known is", |_| "did you mean");
-            return Err(refused(format!("unknown key \"{key}\" in its data; {hint} \"{DATA_KEY}\"")));
+        let known = [DATA_KEY, URGENT_KEY];
+        if let Some(key) = data.keys().find(|key| !known.contains(&key.as_str())) {
+            let hint = nearest(key, &known).map_or("known is", |_| "did you mean");
+            let meant = nearest(key, &known).unwrap_or(DATA_KEY);
+            return Err(refused(format!("unknown key \"{key}\" in its data; {hint} \"{meant}\"")));
         }
+        let urgency = data.get(URGENT_KEY).map(|text| Urgency::parse(text)).transpose()?;
         match data.get(DATA_KEY) {
-            Some(text) => FleetPolicy::parse(Path::new(PLACE), text.clone()),
+            Some(text) => Ok(FleetPolicy { urgency, ..FleetPolicy::parse(Path::new(PLACE), text.clone())? }),
+            // Nobody but rebootctl urgent has written here.
+            None if urgency.is_some() => {
+                let empty = format!("version = {VERSION}\n");
+                Ok(FleetPolicy { urgency, ..FleetPolicy::parse(Path::new(PLACE), empty)? })
+            }
             None => Err(refused(format!("has no key \"{DATA_KEY}\" in its data"))),
         }
     }
@@ -77,7 +87,7 @@ impl FleetPolicy {
         if text.len() > LONGEST {
             return Err(ConfigError::at(Place::file(path), format!("is longer than {LONGEST} bytes")));
         }
-        let policy = FleetPolicy { path: path.to_owned(), text };
+        let policy = FleetPolicy { path: path.to_owned(), text, urgency: None };
         let document = policy.document()?;
         // Every node checks the values of all sections, even those for other nodes.
         let mut mistakes = Mistakes::default();
@@ -101,6 +111,11 @@ impl FleetPolicy {
             pool.filter(|_| selector.is_some_and(|it| it.selects(labels)))
         });
         Ok(selected.next_back().map(|pool| pool.0))
+    }
+
+    /// What is urgent for nodes of this pool and with these labels.
+    pub(super) fn urgency(&self, pool: &str, labels: &BTreeMap<String, String>) -> Option<&Urgency> {
+        self.urgency.as_ref().filter(|urgency| urgency.is_for(pool, labels))
     }
 
     fn document(&self) -> Result<Document<'_>, ConfigError> {

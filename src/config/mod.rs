@@ -20,6 +20,7 @@ mod merge;
 mod parts;
 mod questions;
 mod tables;
+mod urgency;
 mod value;
 mod windows;
 
@@ -33,6 +34,7 @@ pub use kubeconfig::read_cluster as read_kubelets_cluster;
 pub use kubeconfig::read_persons as read_persons_kubeconfig;
 pub use manifest::check as check_file;
 
+pub use urgency::{URGENT_FOR, URGENT_KEY, Urgency};
 pub use windows::zones;
 
 use crate::decide::Settings;

@@ -59,6 +59,7 @@ fn nothing_configured_gives_the_defaults() {
     let directory = Directory::new("defaults");
     let settings = directory.load().unwrap();
     let policy = PolicySettings {
+        urgent: None,
         windows: None,
         drain: DrainMode::Auto,
         window_left: Duration::from_secs(30 * 60),

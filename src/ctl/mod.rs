@@ -13,6 +13,7 @@ mod kubeconfig;
 mod release;
 mod slots;
 mod status;
+mod urgent;
 mod windows;
 
 use std::process::ExitCode;
@@ -44,6 +45,7 @@ enum Command {
     Hold(hold::Hold),
     Unhold(hold::Unhold),
     Fleet(fleet::Fleet),
+    Urgent(urgent::Urgent),
     Release(release::Release),
     Free(free::Free),
     Enroll(enroll::Enroll),
@@ -59,6 +61,7 @@ pub fn run() -> ExitCode {
         Command::Hold(hold) => hold.run(),
         Command::Unhold(unhold) => unhold.run(),
         Command::Fleet(fleet) => fleet.run(),
+        Command::Urgent(urgent) => urgent.run(),
         Command::Release(release) => release.run(),
         Command::Free(free) => free.run(),
         Command::Enroll(enroll) => enroll.run(),

@@ -104,8 +104,8 @@ const fn may_yield(word: Yielding, gate: Gate) -> Gate {
 }
 
 /// All gates before a reboot, in the order in which they are reported. A gate that cannot be read is closed.
-pub static GATES: [Gate; 36] = {
-    use AbortReason::{ForeignCordon, Frozen, Held, Paused, RecordNotKept, WindowClosed};
+pub static GATES: [Gate; 37] = {
+    use AbortReason::{ForeignCordon, Frozen, Held, Paused, PodsRefused, RecordNotKept, WindowClosed};
     use MidTurn::{GoOn, Undo, Wait};
     use Moment::{Boot, Call, Claim, Cordon, Deadline, Node, Others, People, Pods, Request, Slot, Turn};
     [
@@ -156,6 +156,7 @@ pub static GATES: [Gate; 36] = {
         gate("cordon of somebody else", &[Node], Undo(ForeignCordon), ask::nobody_else_has_cordoned),
         look_again(TROUBLE_LOOK, gate("boot", &[Boot], GoOn, ask::boot_is_reported)),
         of_host("people", &[People], GoOn, ask::nobody_is_logged_in),
+        gate("kured", &[Pods], Undo(PodsRefused), ask::kured_is_not_here),
         may_yield(
             Yielding::BlockingPods,
             gate("pods that stand in the way", &[Pods], Wait, ask::no_pod_stands_in_the_way),

@@ -13,7 +13,7 @@ use super::last_reboot::{self, DAY};
 use super::settings::{DrainMode, ForeignCordon, Settings};
 use super::windows::Closed as Shut;
 use super::world::World;
-use super::{Judgement, Names, Reason};
+use super::{Judgement, Names, Owner, PodView, Reason};
 
 pub(super) use asked::{Asked, Closed};
 use asked::{closed, read, shut};
@@ -238,6 +238,20 @@ pub(super) fn nobody_is_logged_in(asked: &Asked<'_>) -> Vec<Closed> {
         Some(until) if now < until + TOLD_HOLDS => vec![],
         _ => vec![closed(Reason::LoggedIn { who, left: limit })],
     }
+}
+
+/// The labels of kured's pods, by its manifest and by its chart.
+const KURED: [&str; 2] = ["name", "app.kubernetes.io/name"];
+
+/// Both watch the same file, and neither knows of the other's turn.
+pub(super) fn kured_is_not_here(asked: &Asked<'_>) -> Vec<Closed> {
+    let pods = asked.world.cluster.pods.last();
+    let is_kured = |pod: &&PodView| {
+        pod.owner == Owner::DaemonSet
+            && KURED.iter().any(|label| pod.labels.get(*label).is_some_and(|it| it == "kured"))
+    };
+    let kured = pods.and_then(|pods| pods.values().find(is_kured));
+    kured.map(|pod| closed(Reason::KuredHere { pod: pod.key.to_string() })).into_iter().collect()
 }
 
 /// Closed while a pod stands in the way: a person has to decide.

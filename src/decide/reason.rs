@@ -129,6 +129,8 @@ reasons! {
          [policy] to reboot it with them";
     => OnlyControlPlane { ready: usize } = "only-control-plane" => "{} of the control plane is Ready besides this node, and etcd needs two of three members; if this cluster can do without, \
          set `drain = \"never\"` in [policy] to reboot this node with its pods, or \"always\" to drain it first", other_members(*ready);
+    => KuredHere { pod: String } = "kured-here" => "kured runs on this node ({pod}), and both would reboot it for the same request; nothing is claimed until it does not run \
+         here any more (docs/kured.md)";
     => LeavingLoadBalancers { left: Duration } = "leaving-load-balancers" => "load balancers have another {} to notice that this node leaves (`leave_load_balancers` in [drain])", span(*left);
     => PodsRefused { first: String, others: Names } = "pods-refused" => "a pod stands in the way of the drain: {first}{}", so_do(others);
     => BlockingPods { pods: Names, left: Duration, then: &'static str } = "blocking-pods" => "cordoned, and waiting for these pods to end before any is evicted: {pods}; for at most {} more, {then} (`blocking_pods_limit` in [gates])", span(*left);
@@ -161,6 +163,7 @@ reasons! {
     alarm => AfterGivenUp { limit: Duration } = "after-given-up" => "what [after] asks for is not well {} after the uncordon and the soak: the slot is given back all the \
          same, as `at_limit` says", span(*limit);
     => Aborting { because: AbortReason } = "aborting" => "{because}";
+    => Urgent { why: String, left: Duration } = "urgent" => "urgent for another {}, so neither windows nor `min_age` hold: {why}", span(*left);
     => Observing { would: String } = "observing" => "mode is \"observe\"; would now {would}";
     => SteppedBack = "stepped-back" => "stepped back; claims nothing";
 }

@@ -8,6 +8,7 @@ use super::phase;
 use super::questions::{self, Asked};
 use super::requests::Requests;
 use super::settings::{Mode, Settings};
+use super::urgent::{self, hurried, urgent};
 use super::wish::{GATE_LOOK, WAITING_LOOK, Wish};
 use super::world::World;
 use super::{
@@ -25,6 +26,8 @@ pub fn decide(world: &World, settings: &Settings) -> Decision {
             watched: Parts::NONE,
         };
     }
+    let hurried = urgent(world, settings).map(|_| hurried(settings));
+    let settings = hurried.as_ref().unwrap_or(settings);
     let overdue = Overdue::of(world, settings);
     let relaxed = overdue.as_ref().filter(|it| it.is_now()).map(|_| relaxed(settings));
     let settings = relaxed.as_ref().unwrap_or(settings);
@@ -38,6 +41,7 @@ pub fn decide(world: &World, settings: &Settings) -> Decision {
         let is_ahead = !matches!(wish.phase, Phase::Rebooting | Phase::GoingDown | Phase::Returning);
         wish.reasons.extend(overdue.reason(settings).filter(|_| is_ahead));
     }
+    urgent::tell(&mut wish, world, settings);
     allow(world, settings, wish)
 }
 

@@ -96,12 +96,26 @@ table! {
     }
 }
 
+/// A person wants the nodes that need a reboot to have it now: until its end, no window and no `min_age` holds them back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Urgent {
+    /// Why, and who says so.
+    pub why: String,
+    /// Since when: wall time since 1970.
+    pub from: Duration,
+    /// Until when: wall time since 1970.
+    pub until: Duration,
+}
+
 table! {
     /// When and how to reboot.
     pub struct PolicySettings {
         /// When reboots may start; None means never, because nobody said when.
         #[serde(skip)]
         pub windows: Option<Windows> = None,
+        /// The request of a person to reboot now, for this node.
+        #[serde(skip)]
+        pub urgent: Option<Urgent> = None,
         /// A drain starts only if this much of the window is left.
         #[serde(with = "AnyTime")]
         pub window_left: Duration = minutes(30),

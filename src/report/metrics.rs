@@ -10,9 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::shown::is_live;
 use crate::cluster::Traffic;
 use crate::decide::settings::{Mode, Settings};
-use crate::decide::{
-    Confinement, Decision, Ending, Judgement, Phase, Verdict, World, plan, requests,
-};
+use crate::decide::{Confinement, Decision, Ending, Judgement, Phase, Verdict, World, plan, requests};
 
 /// Where the daemon writes them. In memory, and not removed when the daemon ends: a file that is old tells more than none.
 pub const PATH: &str = "/run/rebootd-metrics/rebootd.prom";

@@ -150,7 +150,7 @@ fn the_fleet() {
         for number in 0..600 {
             node(server, &format!("fleet-many-{number}"), json!({})).await;
         }
-        let nodes = server.api("fleet-1").fleet().await.unwrap();
+        let nodes = server.api("fleet-1").fleet("").await.unwrap();
         assert_eq!(nodes.iter().filter(|node| node.name.starts_with("fleet-many-")).count(), 600);
         let find = |name: &str| nodes.iter().find(|node| node.name == name).unwrap();
         let first = find("fleet-1");

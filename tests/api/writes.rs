@@ -183,3 +183,33 @@ fn the_fleet_is_paused_again_and_again_and_resumed_once() {
         assert!(nobody.resume().await.is_err());
     });
 }
+
+#[test]
+fn what_is_urgent_is_one_key_beside_the_policy() {
+    with_server(async |server| {
+        let maps = "/api/v1/namespaces/rebootd/configmaps";
+        let mut api = server.api("admin");
+        assert_eq!(api.policy_map().await.unwrap(), None);
+        assert_eq!(api.write_policy_key(None, "urgent.toml", Some("a")).await, Outcome::Answered);
+        let alone = api.policy_map().await.unwrap().unwrap();
+        assert_eq!(alone.data, [("urgent.toml".to_owned(), "a".to_owned())].into());
+        let policy = json!({ "data": { "policy.toml": "version = 1" } });
+        server.patch(&format!("{maps}/policy"), policy).await;
+        // Somebody wrote meanwhile.
+        assert!(is_conflict(api.write_policy_key(Some(&alone), "urgent.toml", None).await));
+        let both = api.policy_map().await.unwrap().unwrap();
+        assert_eq!(api.write_policy_key(Some(&both), "urgent.toml", Some("b")).await, Outcome::Answered);
+        let both = api.policy_map().await.unwrap().unwrap();
+        assert_eq!(both.data.get("urgent.toml").map(String::as_str), Some("b"));
+        assert_eq!(api.write_policy_key(Some(&both), "urgent.toml", None).await, Outcome::Answered);
+        let policy = api.policy_map().await.unwrap().unwrap();
+        assert_eq!(policy.data, [("policy.toml".to_owned(), "version = 1".to_owned())].into());
+        // If nothing else is there, an empty ConfigMap would be no policy that anybody understands.
+        server
+            .patch(&format!("{maps}/policy"), json!({ "data": { "policy.toml": null, "urgent.toml": "c" } }))
+            .await;
+        let alone = api.policy_map().await.unwrap().unwrap();
+        assert_eq!(api.write_policy_key(Some(&alone), "urgent.toml", None).await, Outcome::Answered);
+        assert_eq!(api.policy_map().await.unwrap(), None);
+    });
+}

@@ -11,7 +11,7 @@ use crate::imitation::Cluster;
 use crate::scenarios::tell;
 
 /// Name, and the commands of a scenario that shut and open it.
-const GATES: [(&str, &str, &str); 24] = [
+const GATES: [(&str, &str, &str); 25] = [
     ("hold", "hold n1 why", "unhold n1"),
     ("annotation", "annotate n1 why", "unannotate n1"),
     ("hold unreadable", "hold-unreadable n1", "unhold n1"),
@@ -27,6 +27,7 @@ const GATES: [(&str, &str, &str); 24] = [
     ("two members", "members 1 n9", "node-up"),
     ("removal", "taint n1 karpenter.sh/disrupted", "untaint n1"),
     ("blocking pod", "block-by n1 app=web", "block-by-nothing n1"),
+    ("kured", "kured n1", "end n1 kured"),
     ("other node", "node-down n9", "node-up"),
     ("only node", "only-node", "node-up"),
     ("others unreadable", "others-unreadable", "node-up"),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use rebootd::decide::settings::{
     AtLimit, BlockingPodsAfter, DrainMode, ForeignCordon, ObjectField, OnHookFailure, OnTimeout, Prometheus,
-    Query, Yielding,
+    Query, Urgent, Yielding,
 };
 use rebootd::decide::*;
 use rebootd::notation::*;
@@ -73,6 +73,22 @@ fn tell_host(cluster: &mut Cluster, number: usize, command: &str, rest: &str) ->
         }
         "end" => cluster.hosts[number].pods.retain(|_, pod| pod.key.name != rest),
         "window" => cluster.windows(number).open = Open::During(vec![window(rest)]),
+        "kured" => {
+            cluster.pod(number, "kured", Owner::DaemonSet);
+            let kured = cluster.hosts[number].pods.values_mut().find(|it| it.key.name == "kured").unwrap();
+            kured.labels.insert("name".into(), "kured".into());
+        }
+        "urgent" => {
+            let from = Duration::from_secs(cluster.hosts[number].world.now.wall.as_secs());
+            let length = seconds(rest);
+            let window = Window { start: Calendar::at(from).unwrap(), length };
+            if let Open::During(windows) = &mut cluster.windows(number).open {
+                windows.push(window);
+            }
+            let urgent = Urgent { why: "a CVE (ann@a)".into(), from, until: from + length };
+            cluster.hosts[number].settings.policy.urgent = Some(urgent);
+            cluster.policy(number, Ok(()));
+        }
         "no-window" => cluster.hosts[number].settings.policy.windows = None,
         "window-always" => cluster.windows(number).open = Open::Always,
         "thaw" => cluster.windows(number).freezes.clear(),

@@ -142,7 +142,7 @@ pub(super) fn show(api: &mut Api, runtime: &Runtime, wanted: &Wanted<'_>) -> any
 }
 
 async fn read(api: &mut Api, pool: Option<&str>) -> anyhow::Result<Fleet> {
-    let nodes = api.fleet().await.context("cannot read the Nodes")?;
+    let nodes = api.fleet("").await.context("cannot read the Nodes")?;
     let slots = api.held_slots().await.context("cannot read the slots")?;
     let paused = api.paused().await.context("cannot read whether the fleet is paused")?;
     Ok(fleet(nodes, &slots, paused, pool, clock::now().wall.as_secs()))

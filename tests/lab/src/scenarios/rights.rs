@@ -172,7 +172,8 @@ async fn visible(stage: &Stage, cluster: &Cluster, api: &mut Api) -> Result<()> 
     let (with, told) = (shown().await?, stage.lab.kubectl(&["get", "node", HERE, "-ojson"]).await?);
     ensure!(with.contains("Ready=True") && with.contains("RebootRequired=True"), "{with}");
     ensure!(told.contains("rebootd.io/agent"), "{told}");
-    let pod = PodKey { namespace: "tenant".into(), name: "pod-here".into(), uid: cluster.uid("pod-here").into() };
+    let pod =
+        PodKey { namespace: "tenant".into(), name: "pod-here".into(), uid: cluster.uid("pod-here").into() };
     for pod in [None, Some(pod)] {
         let (reason, note) = ("Rebooting", "about to reboot".to_owned());
         let event = ClusterEvent { pod, reason, is_warning: false, note, at: now };

@@ -623,9 +623,7 @@ const REST: &[Act] = &[
     act("report an Event with a token that is bound to nothing", EVENTS, |_| {
         event("rebootd.io/rebootd", HERE, "Pod", "pod-here").with(Who::Unbound)
     }),
-    act("delete Events", By::Role, |_| {
-        delete("/apis/events.k8s.io/v1/namespaces/default/events".to_owned())
-    }),
+    act("delete Events", By::Role, |_| delete("/apis/events.k8s.io/v1/namespaces/default/events".to_owned())),
     act("read Secrets of its pods' namespace", By::Role, |_| get("/api/v1/namespaces/tenant/secrets")),
     act("read all Secrets", By::Role, |_| get("/api/v1/secrets")),
     act("read a pod by its name", By::Role, |_| get(&pod("pod-here"))),

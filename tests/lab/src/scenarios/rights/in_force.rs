@@ -17,8 +17,14 @@ use crate::scenarios::status::{Status, wait_status};
 use crate::scenarios::verdict;
 
 const REASON: &str = "policies-not-in-force";
-const ALL: &[&str] =
-    &["rebootd-nodes", "rebootd-slots", "rebootd-evictions", "rebootd-evictions-here", "rebootd-tokens"];
+const ALL: &[&str] = &[
+    "rebootd-nodes",
+    "rebootd-slots",
+    "rebootd-evictions",
+    "rebootd-evictions-here",
+    "rebootd-events",
+    "rebootd-tokens",
+];
 
 pub(super) async fn run(stage: &Stage, cluster: &Cluster) -> Result<()> {
     let (host, kubectl) = (stage.host(1), &stage.lab.control_plane);
