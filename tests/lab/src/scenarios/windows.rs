@@ -27,6 +27,8 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     configure(host, &window(after(begun, 3600))).await?;
     let closed = |status: &Status| status.says("window-closed", &["opens in"]);
     wait_status(host, "before the window", closed, SOON).await?;
+    urgent(stage, host).await?;
+    wait_status(host, "before the window again", closed, SOON).await?;
 
     // Far enough away for a busy machine to see it.
     let thaws = after(Timestamp::now(), 20);
@@ -70,6 +72,36 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     let base = ["--base-time", "2026-11-23T20:00:00Z", "--iterations", "2"];
     let starts = host.run_ok(&[&first_saturdays[..], &base].concat()).await?;
     ensure!(starts == "2026-12-05T02:00:00Z\n2027-01-02T02:00:00Z\n", "{starts}");
+    Ok(())
+}
+
+/// A person declares something urgent, and ends it in mid-drain; meanwhile everybody sees what happens.
+async fn urgent(stage: &Stage, host: &Host) -> Result<()> {
+    let admin = stage.lab.control_plane.pki.client("person", "a-person", &["system:masters"])?;
+    let kubeconfig = stage.lab.control_plane.kubeconfig(&stage.lab.server_for(host.name()), &admin)?;
+    host.write_file("/etc/kubernetes/admin.conf", kubeconfig).await?;
+    stage.stuck_pods_on(host, 1).await?;
+    let declared = host
+        .run_ok(&["rebootctl", "urgent", "CVE-2026-1", "--for", "2h", "--pool", "worker", "--yes"])
+        .await?;
+    ensure!(declared.contains("1 of 1 nodes ask for a reboot"), "{declared}");
+    drain(stage, host).await?;
+    let says = |status: &Status| status.says("urgent", &["CVE-2026-1 (root@node1)"]);
+    wait_status(host, "urgent", says, SOON).await?;
+    let node = stage.lab.kubectl(&["describe", "node", host.name()]).await?;
+    let pods = stage.lab.kubectl(&["get", "events", "--all-namespaces"]).await?;
+    say(format!("what people see:\n{node}\n{pods}"));
+    for word in ["RebootRequired   True", "SentinelFile", "RebootSlotClaimed", "RebootCordoned"] {
+        ensure!(node.contains(word), "kubectl describe node does not tell {word}");
+    }
+    ensure!(pods.contains("RebootEvictionRefused"), "no Event tells why the pod stays");
+    let shown = host.run_ok(&["rebootctl", "urgent"]).await?;
+    ensure!(shown.contains("CVE-2026-1 (root@node1) is urgent"), "{shown}");
+    host.run_ok(&["rebootctl", "urgent", "--end"]).await?;
+    undone(stage, host, "nothing is urgent any more").await?;
+    let fleet = host.run_ok(&["rebootctl", "fleet"]).await?;
+    say(format!("rebootctl fleet:\n{fleet}"));
+    stage.lab.kubectl(&["delete", "deployment,pdb", "--all"]).await?;
     Ok(())
 }
 
