@@ -1,10 +1,11 @@
-//! The package on a host without a cluster, with a wrong configuration, and its removal while nothing is under way.
+//! The package on a host without a cluster, with a wrong configuration, looked at by `rebootctl check`, and its removal while nothing is under way.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use tokio::time::sleep;
 
+use super::check;
 use super::stage::{CONFIG, SOON, Stage, is_absent, run_anyway, unit};
 use super::status::{Status, wait_phase, wait_status};
 use super::verdict;
@@ -25,11 +26,13 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     rebootd::install_package(host, &stage.package).await?;
     programs(host).await?;
     without_credential(host).await?;
+    check::without_credential(host).await?;
     bad_configuration(host).await?;
     removed(host).await?;
 
     stage.install(configured, CONFIG).await?;
     wait_phase(configured, "idle", SOON).await?;
+    check::run(stage, configured).await?;
     removed(configured).await?;
     verdict::holds_nothing(stage, configured.name())
 }
