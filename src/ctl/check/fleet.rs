@@ -203,7 +203,7 @@ pub(super) fn kured(facts: &Inventory) -> Finding {
                 None => "its lock is free".to_owned(),
             };
             Finding::warning(format!("{} watches the same file, and {lock}", kured.name))
-                .remedy("remove kured while it is idle: /usr/share/doc/rebootd/README.md")
+                .remedy("/usr/share/doc/rebootd/docs/kured.md tells how to move over")
         }
     })
 }

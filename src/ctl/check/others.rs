@@ -49,7 +49,7 @@ pub(super) fn kured(facts: &Facts) -> Finding {
     }
     known(&facts.kured_runs, |runs| match runs {
         true => Finding::problem("kured runs on this host as well, and watches the same file")
-            .remedy("remove kured while it is idle: /usr/share/doc/rebootd/README.md"),
+            .remedy("have it leave this node: /usr/share/doc/rebootd/docs/kured.md"),
         false => Finding::ok("it does not run on this host"),
     })
 }
