@@ -5,7 +5,7 @@ use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
 use rebootd::host::packages::HalfInstalled;
-use rebootd::host::{hold, identity, livepatch, needrestart, sentinel};
+use rebootd::host::{graceful, hold, identity, livepatch, needrestart, others, sentinel};
 use rebootd_fuzz::{file, is_fit};
 
 fuzz_target!(|content: &[u8]| {
@@ -27,5 +27,7 @@ fuzz_target!(|content: &[u8]| {
         Err(error) => is_fit(&error),
     }
     is_fit(&livepatch::read(&path, Path::new("/no/such/sentinel")).err().unwrap_or_default());
+    is_fit(&others::cron_job(&path).unwrap().unwrap_or_default());
+    is_fit(&graceful::period(&path).unwrap_or_else(Some).unwrap_or_default());
     is_fit(&identity::machine_id(&path).err().unwrap_or_default());
 });

@@ -121,7 +121,7 @@ impl Api {
         result
     }
 
-    async fn get<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, ApiError> {
+    pub(super) async fn get<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, ApiError> {
         let result = self.client()?.json(Method::GET, path, None, None).await;
         self.mind(result)
     }

@@ -130,7 +130,7 @@ impl Api {
 }
 
 /// The version of the manifests, which the message of rebootd-evictions ends with.
-fn version(message: &str) -> Option<u32> {
+pub(super) fn version(message: &str) -> Option<u32> {
     let version = message.split_once("; manifests version ")?.1;
     version.split(|letter: char| !letter.is_ascii_digit()).next()?.parse().ok()
 }

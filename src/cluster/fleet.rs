@@ -15,7 +15,7 @@ use crate::words::{NOTE, words};
 const PAGE: &str = "500";
 
 /// A Node, as people see it in the fleet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FleetNode {
     /// Its name.
     pub name: String,

@@ -11,6 +11,7 @@ mod eviction;
 mod fleet;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod inventory;
 mod objects;
 mod others;
 mod patches;
@@ -27,6 +28,7 @@ pub use enrolment::{BoundNode, Issued, Untaken};
 pub use error::ApiError;
 pub use events::ClusterEvent;
 pub use fleet::FleetNode;
+pub use inventory::{Kured, POLICIES, PolicyState, TokenPods};
 pub use shown::{Condition, Heartbeat, time};
 pub use traffic::Traffic;
 pub use watch::Watch;

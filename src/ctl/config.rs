@@ -95,7 +95,7 @@ pub(super) fn read_files(config: &ConfigDirectories) -> anyhow::Result<Files> {
     })
 }
 
-type Labels = BTreeMap<String, String>;
+pub(super) type Labels = BTreeMap<String, String>;
 
 /// What the cluster says about the configuration of this node.
 #[derive(Default)]
@@ -128,7 +128,7 @@ fn with_own_credential() -> anyhow::Result<Api> {
 }
 
 /// Uses this host's credential to ask for the policy's data and the Node's labels.
-fn ask_cluster(files: &Files) -> anyhow::Result<(Option<Labels>, Labels)> {
+pub(super) fn ask_cluster(files: &Files) -> anyhow::Result<(Option<Labels>, Labels)> {
     let settings = files.settings(&identity::host_name()?)?;
     let mut api = match settings.api {
         Some(access) => Api::new(access, settings.node_name),

@@ -8,6 +8,7 @@ use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand};
 use tokio::runtime::Runtime;
 
+pub(super) use self::list::SILENT;
 use self::list::Wanted;
 use super::kubeconfig::Kubeconfig;
 use crate::cli::parse_reason;

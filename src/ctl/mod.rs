@@ -3,6 +3,7 @@
 #[macro_use]
 mod output;
 
+mod check;
 mod config;
 mod credential;
 mod enroll;
@@ -40,6 +41,7 @@ struct Control {
 #[derive(Debug, Subcommand)]
 enum Command {
     Status(status::Status),
+    Check(check::Check),
     Windows(windows::Windows),
     Config(config::Config),
     Hold(hold::Hold),
@@ -56,6 +58,7 @@ enum Command {
 pub fn run() -> ExitCode {
     let result = match Control::parse().command {
         Command::Status(status) => status.run(),
+        Command::Check(check) => check.run(),
         Command::Windows(windows) => windows.run(),
         Command::Config(config) => config.run(),
         Command::Hold(hold) => hold.run(),
@@ -105,6 +108,24 @@ mod tests {
         }
         for time in ["", "soon", "Fri", "1960-01-01T00:00:00Z"] {
             assert!(parse(&["windows", "--base-time", time]).is_err(), "{time}");
+        }
+    }
+
+    #[test]
+    fn check_takes_a_kubeconfig_for_the_fleet_and_directories_for_a_node() {
+        for good in [
+            &["check"][..],
+            &["check", "--json", "--config-dir=/etc"],
+            &["check", "--fleet", "--kubeconfig=x"],
+        ] {
+            assert!(matches!(parse(good), Ok(Command::Check(_))), "{good:?}");
+        }
+        for wrong in
+            [&["check", "--kubeconfig=x"][..], &["check", "--fleet", "--config-dir=/etc"], &["check", "x"]]
+        {
+            // With exit code 2, as all mistakes of a command line.
+            let error = Control::try_parse_from(["rebootctl"].iter().chain(wrong)).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{wrong:?}");
         }
     }
 

@@ -87,7 +87,7 @@ fn lines(status: &status::Status) -> Vec<String> {
     lines
 }
 
-fn credential(way: &StatusCredential) -> String {
+pub(super) fn credential(way: &StatusCredential) -> String {
     let of = way.node.as_ref().map(|node| format!(" of the Node {node}")).unwrap_or_default();
     let what = match way.ends {
         Some(ends) => format!("its own{of} until {}, renewed by itself", time(ends)),
@@ -96,7 +96,7 @@ fn credential(way: &StatusCredential) -> String {
     format!("{what}; at {}", way.server)
 }
 
-fn time(since_1970: u64) -> String {
+pub(super) fn time(since_1970: u64) -> String {
     let time = i64::try_from(since_1970).ok().and_then(|it| Timestamp::from_second(it).ok());
     time.unwrap_or(Timestamp::MAX).strftime("%F %H:%M UTC").to_string()
 }

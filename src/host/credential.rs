@@ -16,7 +16,8 @@ use crate::replace::replace;
 
 /// The daemon's state directory, for who is not the daemon.
 pub const DIRECTORY: &str = "/var/lib/rebootd";
-const TOKEN: &str = "token";
+/// The token there.
+pub const TOKEN: &str = "token";
 const BESIDE: &str = "credential.json";
 const LONGEST: u64 = 1 << 20;
 const MODE: u32 = 0o600;

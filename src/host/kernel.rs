@@ -5,6 +5,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
+use nix::sys::statvfs::statvfs;
+
 use crate::decide::{Kernel, NewerKernel};
 use crate::notation::{flavour, newest};
 
@@ -24,6 +26,37 @@ pub fn read() -> Result<Kernel, String> {
 /// right.
 pub fn is_loaded_for_kexec() -> bool {
     std::fs::read_to_string("/sys/kernel/kexec_loaded").is_ok_and(|text| text.trim() == "1")
+}
+
+/// How much room there is for the next kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// How many bytes are free in `/boot`.
+    pub free: u64,
+    /// How many the largest installed kernel takes, with its initrd; none on a host that boots another way.
+    pub kernel: u64,
+}
+
+/// Looks for it.
+pub fn room() -> Result<Room, String> {
+    room_in(Path::new(BOOT))
+}
+
+fn room_in(boot: &Path) -> Result<Room, String> {
+    let failed = |error: std::io::Error| format!("{}: {error}", boot.display());
+    let entries = match std::fs::read_dir(boot) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Room { free: 0, kernel: 0 }),
+        entries => entries.map_err(failed)?,
+    };
+    let size = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
+    let sizes = entries.flatten().filter_map(|entry| {
+        let name = entry.file_name();
+        let initrd = boot.join(format!("initrd.img-{}", release(name.to_str()?)?));
+        Some(size(&entry.path()).saturating_add(size(&initrd)))
+    });
+    let kernel = sizes.max().unwrap_or_default();
+    let system = statvfs(boot).map_err(|error| failed(error.into()))?;
+    Ok(Room { free: system.blocks_available().saturating_mul(system.fragment_size()), kernel })
 }
 
 /// The release that a file in `/boot` holds, if it is a kernel. A release has printable characters only.
@@ -121,6 +154,21 @@ mod tests {
         std::fs::write(boot.join("initrd.img-6.6.7-custom"), "x").unwrap();
         std::fs::write(boot.join("vmlinuz-6.6.7-custom"), "x").unwrap();
         assert!(cannot("6.6.8-custom").unwrap().contains("6.6.8-custom is missing"));
+        std::fs::remove_dir_all(&boot).unwrap();
+    }
+
+    #[test]
+    fn the_next_kernel_takes_as_much_room_as_the_largest_with_its_initrd() {
+        let boot = std::env::temp_dir().join(format!("rebootd-room-{}", std::process::id()));
+        assert_eq!(room_in(&boot), Ok(Room { free: 0, kernel: 0 }));
+        std::fs::create_dir_all(&boot).unwrap();
+        for (name, size) in
+            [("vmlinuz-6.1", 10), ("initrd.img-6.1", 30), ("vmlinuz-6.2", 12), ("initrd.img-5", 99)]
+        {
+            std::fs::write(boot.join(name), "x".repeat(size)).unwrap();
+        }
+        let room = room_in(&boot).unwrap();
+        assert!(room.kernel == 40 && room.free > 40, "{room:?}");
         std::fs::remove_dir_all(&boot).unwrap();
     }
 

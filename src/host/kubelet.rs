@@ -61,7 +61,7 @@ pub fn directories(proc: &Path) -> Vec<PathBuf> {
 }
 
 /// What the running kubelets of this host were told by this option.
-fn told(proc: &Path, option: &str) -> Vec<PathBuf> {
+pub(super) fn told(proc: &Path, option: &str) -> Vec<PathBuf> {
     processes(proc).iter().filter_map(|process| told_to(process, option)).collect()
 }
 

@@ -41,6 +41,8 @@ trait Login {
     fn preparing_for_shutdown(&self) -> zbus::Result<bool>;
     #[zbus(property(emits_changed_signal = "false"))]
     fn scheduled_shutdown(&self) -> zbus::Result<(String, u64)>;
+    #[zbus(property(emits_changed_signal = "false"), name = "InhibitDelayMaxUSec")]
+    fn inhibit_delay_max(&self) -> zbus::Result<u64>;
 }
 
 #[proxy(
@@ -135,6 +137,11 @@ impl Bus {
                 delays: mode == "delay",
             })
             .collect())
+    }
+
+    /// For how long an inhibitor may delay a shutdown.
+    pub async fn longest_delay(&self) -> zbus::Result<Duration> {
+        Ok(Duration::from_micros(self.login().await?.inhibit_delay_max().await?))
     }
 
     /// The shutdown that somebody has scheduled, for example with `shutdown +10`.

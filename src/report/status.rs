@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::decide::settings::{Mode, Settings};
-use crate::decide::{Decision, LastReboot, Next, Phase, World, requests};
+use crate::decide::{Confinement, Decision, LastReboot, Next, Phase, World, requests};
 use crate::replace::replace;
 use crate::words::words;
 
@@ -43,6 +43,9 @@ pub struct Status {
     /// How this node reaches the cluster, if it has a way.
     #[serde(default)]
     pub credential: Option<StatusCredential>,
+    /// Whether the cluster's policies confine this node's credential, once that was tried.
+    #[serde(default)]
+    pub policies_in_force: Option<bool>,
     /// This boot's id.
     pub boot_id: String,
     /// When this was written: seconds since 1970.
@@ -148,6 +151,10 @@ impl Status {
                 node: settings.credential_node.clone(),
                 ends: settings.credential_ends.map(|ends| ends.as_secs()),
             }),
+            policies_in_force: match world.cluster.confinement.last() {
+                Some(Confinement::Tried { missing, .. }) => Some(missing.is_empty()),
+                Some(Confinement::OtherAccount) | None => None,
+            },
             boot_id: world.host.boot_id.clone(),
             written: world.now.wall.as_secs(),
         }
@@ -196,6 +203,7 @@ pub(crate) fn example() -> Status {
         slots: vec![],
         last_reboot: None,
         credential: None,
+        policies_in_force: None,
         boot_id: "b".into(),
         written: 0,
     }

@@ -434,6 +434,21 @@ const INPUTS: &[Input] = &[
         },
     },
     Input {
+        name: "kured's lock",
+        good: "n1",
+        answer: |text| {
+            let before = r#"{"metadata": {}, "items": [{"metadata": {"name": "kured", "namespace": "kube-system", "annotations": {"#;
+            json(&format!(r#"{before}"weave.works/kured-node-lock": "@"}}}}}}]}}"#), text)
+        },
+        read: |url| Ok(shown(&told(block_on(api(url).kured()))?)),
+    },
+    Input {
+        name: "Plan: name",
+        good: "os",
+        answer: |text| json(r#"{"metadata": {}, "items": [{"metadata": {"name": "@"}}]}"#, text),
+        read: |url| Ok(shown(&told(block_on(api(url).upgrade_plans()))?)),
+    },
+    Input {
         name: "watch: hold",
         good: "disk",
         answer: |text| {

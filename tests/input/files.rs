@@ -11,7 +11,9 @@ use rebootd::cluster::Api;
 use rebootd::config::{self, Files};
 use rebootd::decide::settings::{Prometheus, Query};
 use rebootd::host::packages::HalfInstalled;
-use rebootd::host::{command, credential, hold, identity, livepatch, memory, needrestart, offered, sentinel};
+use rebootd::host::{
+    command, credential, graceful, hold, identity, livepatch, memory, needrestart, offered, others, sentinel,
+};
 
 use crate::bad::{BAD, Bad, UNREADABLE};
 use crate::{Told, block_on, directory};
@@ -241,6 +243,20 @@ const INPUTS: &[Input] = &[
         good: || "Package: libc6\nStatus: install ok half-configured\n".into(),
         most: 64 << 20,
         read: |path| Ok(format!("half-installed: {}", HalfInstalled::default().read(path)?.first.join(", "))),
+    },
+    Input {
+        name: "a crontab",
+        file: "crontab",
+        good: || "0 4 * * 0 root /sbin/shutdown -r now\n".into(),
+        most: 1 << 20,
+        read: |path| Ok(others::cron_job(path)?.unwrap_or_else(|| "reboots nothing".into())),
+    },
+    Input {
+        name: "the kubelet's configuration",
+        file: "config.yaml",
+        good: || "kind: KubeletConfiguration\nshutdownGracePeriod: 30s\n".into(),
+        most: 1 << 20,
+        read: |path| Ok(graceful::period(path)?.unwrap_or_else(|| "off".into())),
     },
     Input {
         name: "output of the sentinel command",

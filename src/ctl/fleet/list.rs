@@ -16,7 +16,7 @@ use crate::notation::minute_of;
 /// How often `--watch` looks.
 const AGAIN: Duration = Duration::from_secs(5);
 /// A rebootd that has said nothing for this long is silent: it says something every 4 to 8 hours.
-const SILENT: u64 = 9 * 60 * 60;
+pub(in crate::ctl) const SILENT: u64 = 9 * 60 * 60;
 /// Of what asks for a reboot, this many are named in a line.
 const MOST_ASKING: usize = 3;
 /// Clears a terminal.

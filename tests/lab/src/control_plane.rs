@@ -202,15 +202,16 @@ impl ControlPlane {
 
     /// Runs rebootctl, which is this program, as the administrator, beside kubectl.
     pub async fn rebootctl(&self, program: &Path, arguments: &[&str]) -> Result<String> {
-        let kubectl = self.binaries.path("kubectl");
-        let output = Command::new(program)
-            .arg0("rebootctl")
-            .args(arguments)
-            .env("KUBECONFIG", &self.admin_kubeconfig)
-            .env("PATH", kubectl.parent().unwrap_or(Path::new("/")))
-            .output()
-            .await?;
+        let output = self.rebootctl_output(program, arguments).await?;
         command::succeeded(&format!("rebootctl {}", arguments.join(" ")), output)
+    }
+
+    /// The same, however it ends.
+    pub async fn rebootctl_output(&self, program: &Path, arguments: &[&str]) -> Result<Output> {
+        let kubectl = self.binaries.path("kubectl");
+        let mut rebootctl = Command::new(program);
+        rebootctl.arg0("rebootctl").args(arguments).env("KUBECONFIG", &self.admin_kubeconfig);
+        Ok(rebootctl.env("PATH", kubectl.parent().unwrap_or(Path::new("/"))).output().await?)
     }
 
     /// Whether there is a helm to run.

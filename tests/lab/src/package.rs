@@ -30,6 +30,25 @@ pub async fn given_or_built() -> Result<PathBuf> {
     }
 }
 
+/// What is installed together: the package, and beside it that of rebootctl, on which it depends. An older package may
+/// have none.
+pub fn with_rebootctl(package: &Path) -> Vec<PathBuf> {
+    let name = package.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let beside =
+        name.strip_prefix("rebootd_").map(|rest| package.with_file_name(format!("rebootctl_{rest}")));
+    let beside = beside.filter(|path| path.is_file());
+    [package.to_owned()].into_iter().chain(beside).collect()
+}
+
+/// Unpacks both.
+pub async fn unpack(package: &Path, directory: &Path) -> Result<()> {
+    for deb in with_rebootctl(package) {
+        command::run("dpkg-deb", &["--extract", &deb.to_string_lossy(), &directory.to_string_lossy()])
+            .await?;
+    }
+    Ok(())
+}
+
 /// The package of the working tree as it is: built now, or found in the cache when nothing changed.
 pub async fn find_or_build() -> Result<PathBuf> {
     let tree = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).context("the lab lies in no tree")?;

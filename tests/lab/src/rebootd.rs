@@ -7,13 +7,13 @@ use anyhow::{Context, Result, ensure};
 use tokio::fs;
 use tokio::time::{Instant, sleep};
 
-use crate::command;
 use crate::control_plane::ControlPlane;
 use crate::host::Host;
+use crate::{command, package};
 
 /// Where the package keeps what an administrator applies to the cluster.
 const MANIFESTS: &str = "usr/share/rebootd/manifests";
-const PROGRAM: &str = "usr/bin/rebootd";
+const PROGRAM: &str = "usr/bin/rebootctl";
 const OWN_TOKEN: &str = "/var/lib/rebootd/token";
 /// Root's unit takes a second, and a busy API server may be asked again.
 const ENROLLED: Duration = Duration::from_secs(60);
@@ -57,18 +57,28 @@ pub async fn apply_manifests(control_plane: &ControlPlane, host: &Host) -> Resul
     control_plane.apply_directory(&host.root().join(MANIFESTS)).await
 }
 
-/// Installs a package, which may upgrade one that is there, without a network.
+/// Installs the package with rebootctl's, which may upgrade those that are there, without a network.
 pub async fn install_package(host: &Host, deb: &Path) -> Result<()> {
-    let name = deb.file_name().context("a package without a name")?.to_string_lossy();
-    let path = format!("/var/tmp/{name}");
-    host.write_file(&path, fs::read(deb).await?).await?;
+    let paths = lay(host, deb).await?;
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
     // Nobody is there to answer; an upgrade keeps the configuration that is there.
     let environment = ["env", "DEBIAN_FRONTEND=noninteractive"];
-    let install =
-        ["apt-get", "install", "-y", "--allow-downgrades", "-oDpkg::Options::=--force-confold", &path];
-    host.run_ok(&[&environment[..], &install[..]].concat()).await?;
-    host.run_ok(&["rm", &path]).await?;
+    let install = ["apt-get", "install", "-y", "--allow-downgrades", "-oDpkg::Options::=--force-confold"];
+    host.run_ok(&[&environment[..], &install[..], &paths[..]].concat()).await?;
+    host.run_ok(&[&["rm"], &paths[..]].concat()).await?;
     Ok(())
+}
+
+/// Copies both packages to the host; gives their paths there.
+pub async fn lay(host: &Host, deb: &Path) -> Result<Vec<String>> {
+    let mut paths = Vec::new();
+    for deb in package::with_rebootctl(deb) {
+        let name = deb.file_name().context("a package without a name")?.to_string_lossy();
+        let path = format!("/var/tmp/{name}");
+        host.write_file(&path, fs::read(&deb).await?).await?;
+        paths.push(path);
+    }
+    Ok(paths)
 }
 
 /// Gives the host a token that is bound to its Node, and a kubeconfig that names it: a credential that a person keeps.

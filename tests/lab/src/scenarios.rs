@@ -7,6 +7,7 @@ mod admin_cordon_stays;
 mod after_boot;
 mod after_reboot;
 mod by_hand;
+mod check;
 mod checks;
 mod configured;
 mod credentials;
@@ -504,7 +505,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "no_cluster",
-        expects: "without configuration the service says so; a wrong one is refused; it can be removed",
+        expects: "without configuration the service says so; a wrong one is refused; rebootctl check finds what is wrong; it can be removed",
         hosts: hollow(2),
         usual: 62,
         limit: minutes(5),

@@ -19,10 +19,10 @@ use anyhow::Result;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::command;
 use crate::control_plane;
 use crate::lab::Lab;
 use crate::network::LAB_ADDRESS;
+use crate::package;
 use crate::pki::Identity;
 use crate::progress::say;
 use crate::proxy::{Proxy, ProxyConfig};
@@ -75,8 +75,7 @@ impl Ground {
         // The place that each rebootd mounts its own over.
         fs::create_dir_all("/run/rebootd")?;
         let unpacked = directory.join("package");
-        let paths = [package.to_string_lossy(), unpacked.to_string_lossy()];
-        command::run("dpkg-deb", &["--extract", &paths[0], &paths[1]]).await?;
+        package::unpack(package, &unpacked).await?;
         apply_manifests(lab, &unpacked).await?;
         Ok(Self {
             directory,

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::command;
 use crate::lab::{Lab, LabConfig};
+use crate::package;
 use crate::progress::say;
 use crate::scenarios::rights::cluster::{create, manifests};
 use crate::simulated::client::{Client, MERGE};
@@ -46,7 +47,7 @@ pub async fn run(package: &Path, options: &Options) -> Result<Value> {
     say(format!("{} Nodes are there", options.nodes));
     let directory = lab.directory().join("unpacked");
     fs::create_dir_all(&directory)?;
-    command::run("dpkg-deb", &["-x", text(package)?, text(&directory)?]).await?;
+    package::unpack(package, &directory).await?;
     let kubeconfig = format!("--kubeconfig={}", lab.control_plane.admin_kubeconfig().display());
     let rebootctl = directory.join("usr/bin/rebootctl");
     let (mut fleet, mut kubectl) = (Vec::new(), Vec::new());

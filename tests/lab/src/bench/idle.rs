@@ -55,7 +55,7 @@ pub async fn run(deb: &Path, options: &Options) -> Result<Value> {
     sleep(UNTIL_LOOKS_ARE_OVER).await;
 
     let binary_bytes: u64 =
-        host.run_ok(&["stat", "--format=%s", "/usr/bin/rebootd"]).await?.trim().parse()?;
+        host.run_ok(&["stat", "--dereference", "--format=%s", "/usr/bin/rebootd"]).await?.trim().parse()?;
     let memory = Memory::of_rebootd(host).await?;
     let (minutes, request_minutes) = (options.minutes.max(1), options.request_minutes.max(1));
     say(format!("counting context switches for {minutes} and requests for {request_minutes} minutes"));

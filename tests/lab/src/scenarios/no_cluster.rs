@@ -1,10 +1,11 @@
-//! The package on a host without a cluster, with a wrong configuration, and its removal while nothing is under way.
+//! The package on a host without a cluster, with a wrong configuration, looked at by `rebootctl check`, and its removal while nothing is under way.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use tokio::time::sleep;
 
+use super::check;
 use super::stage::{CONFIG, SOON, Stage, is_absent, run_anyway, unit};
 use super::status::{Status, wait_phase, wait_status};
 use super::verdict;
@@ -18,33 +19,41 @@ const BAD_CONFIGURATION: &str = "78";
 /// Longer than systemd waits before it would start the service again.
 const NO_RESTART: Duration = Duration::from_secs(15);
 /// Bytes that all programs of the package may take together.
-const BUDGET: u64 = 6_500_000;
+const BUDGET: u64 = 7_000_000;
 
 pub(super) async fn run(stage: &Stage) -> Result<()> {
     let [host, configured] = [1, 2].map(|number| stage.host(number));
     rebootd::install_package(host, &stage.package).await?;
     programs(host).await?;
     without_credential(host).await?;
+    check::without_credential(host).await?;
     bad_configuration(host).await?;
     removed(host).await?;
 
     stage.install(configured, CONFIG).await?;
     wait_phase(configured, "idle", SOON).await?;
+    check::run(stage, configured).await?;
     removed(configured).await?;
     verdict::holds_nothing(stage, configured.name())
 }
 
-/// One program has two names, and is small.
+/// One program has two names, and is small; what of it an administrator's machine needs is a package of its own.
 async fn programs(host: &Host) -> Result<()> {
-    let link = host.run_ok(&["readlink", "/usr/bin/rebootctl"]).await?;
-    ensure!(link.trim() == "rebootd", "rebootctl is no link to rebootd: {link}");
+    let link = host.run_ok(&["readlink", "/usr/bin/rebootd"]).await?;
+    ensure!(link.trim() == "rebootctl", "rebootd is no link to rebootctl: {link}");
+    let owner = host.run_ok(&["dpkg", "-S", "/usr/bin/rebootctl"]).await?;
+    ensure!(owner.trim() == "rebootctl: /usr/bin/rebootctl", "it is of {owner}");
+    let needs = host.run_ok(&["dpkg-query", "-W", "-f", "${Depends}", "rebootctl"]).await?;
+    let needs: Vec<&str> = needs.split(", ").filter_map(|it| it.split(' ').next()).collect();
+    say(format!("rebootctl needs {needs:?}"));
+    ensure!(needs.iter().all(|it| ["libc6", "libgcc-s1"].contains(it)), "rebootctl needs {needs:?}");
     for name in ["rebootd", "rebootctl"] {
         let version = host.run_ok(&[name, "--version"]).await?;
         ensure!(version.starts_with(&format!("{name} ")), "{name} --version says: {version}");
     }
-    let bill = "dpkg -L rebootd | grep -qx /usr/share/doc/rebootd/rebootd.cdx.json";
+    let bill = "test -s /usr/share/doc/rebootd/rebootd.cdx.json && dpkg -L rebootctl | grep -qx /usr/share/doc/rebootctl/rebootd.cdx.json";
     host.run_ok(&["sh", "-c", bill]).await?;
-    let sizes = "dpkg -L rebootd | grep /bin/ | xargs -I{} find {} -type f -printf '%s\\n'";
+    let sizes = "dpkg -L rebootd rebootctl | grep /bin/ | xargs -I{} find {} -type f -printf '%s\\n'";
     let sizes = host.run_ok(&["sh", "-c", sizes]).await?;
     let bytes: u64 = sizes.lines().map(str::parse::<u64>).sum::<Result<_, _>>()?;
     say(format!("the package's programs take {:.2} MB", bytes as f64 / 1e6));
@@ -97,9 +106,8 @@ async fn removed(host: &Host) -> Result<()> {
     ensure!(code == Some(0), "apt-get remove ended with {code:?}:\n{text}");
     ensure!(took < 20.0, "the removal took {took:.1} s:\n{text}");
     ensure!(!text.contains("kubectl"), "nothing was under way, and yet:\n{text}");
-    for program in ["/usr/bin/rebootd", "/usr/bin/rebootctl"] {
-        ensure!(is_absent(host, program).await?, "{program} is still there");
-    }
+    ensure!(is_absent(host, "/usr/bin/rebootd").await?, "the program is still there");
+    host.run_ok(&["rebootctl", "--version"]).await?;
     let state = run_anyway(host, &["systemctl", "is-active", "rebootd"]).await?.1;
     ensure!(state.trim() != "active", "the service still runs");
     say(format!("{}: removed in {took:.1} s", host.name()));

@@ -1,11 +1,12 @@
 //! An administrator restarts the service, and apt installs the package again, in the middle of a drain.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use super::stage::{CONFIG, CYCLE, Stage, request_reboot, unit};
 use super::verdict;
 use crate::host::Host;
 use crate::progress::say;
+use crate::rebootd;
 
 const PODS: u32 = 3;
 
@@ -25,15 +26,14 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     once(stage, first).await?;
 
     // Read while the drain can still not be over: what apt needs is there before it begins.
-    let name = stage.package.file_name().context("a package without a name")?.to_string_lossy();
-    let path = format!("/var/tmp/{name}");
-    second.write_file(&path, std::fs::read(&stage.package)?).await?;
+    let paths = rebootd::lay(second, &stage.package).await?;
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
     request_reboot(second).await?;
     stage.wait_mid_drain(second.name()).await?;
     let before = unit(second, "MainPID").await?;
     let environment = ["env", "DEBIAN_FRONTEND=noninteractive"];
-    let install = ["apt-get", "install", "--reinstall", "-y", "-oDpkg::Options::=--force-confold", &path];
-    second.run_ok(&[&environment[..], &install].concat()).await?;
+    let install = ["apt-get", "install", "--reinstall", "-y", "-oDpkg::Options::=--force-confold"];
+    second.run_ok(&[&environment[..], &install, &paths].concat()).await?;
     ensure!(unit(second, "MainPID").await? != before, "the new package's daemon does not run");
     say(format!("{}: the package was installed again", second.name()));
     once(stage, second).await?;
