@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::decide::{
-    Decision, Effect, EvictionOutcome, Next, Outcome, Phase, Planned, PodKey, Reason, Settings, SlotChange,
-    Verdict, World, plan, pods_have, requests_in_words,
+    Decision, Effect, EvictionOutcome, Next, NodeChange, Outcome, Phase, Planned, PodKey, Reason, Settings,
+    SlotChange, Verdict, World, plan, pods_have, requests_in_words,
 };
 use crate::replace::remove;
-use crate::report::{status, systemd};
+use crate::report::{messages, status, systemd};
 
 /// Readings that take longer than this are reported on before they have ended.
 const LONG_READING: Duration = Duration::from_secs(5);
@@ -62,7 +62,7 @@ impl Journal {
             if asks_again(effect, world) {
                 tracing::debug!(node, phase, "{phase}: {effect}");
             } else {
-                tracing::info!(node, phase, "{phase}: {effect}{why}");
+                tracing::info!(message_id = step(effect), node, phase, "{phase}: {effect}{why}");
             }
         }
     }
@@ -95,7 +95,7 @@ impl Journal {
             && new.phase != Phase::Draining
             && let Some(summary) = world.cluster.drain.summary()
         {
-            tracing::info!("{summary}");
+            tracing::info!(message_id = messages::DRAINED, "{summary}");
         }
         systemd::status(&new.line);
         self.publish(world, settings, decision);
@@ -157,11 +157,12 @@ impl Journal {
         let is_done = matches!(decision.next, Next::Act(_)) && new.kinds.is_empty();
         let (node, phase) = (&settings.node_name, new.phase.word());
         let alarm = decision.reasons.iter().find(|reason| reason.is_alarm()).map(Reason::kind);
-        let is_new = |kind| self.last.as_ref().is_none_or(|old| !old.kinds.contains(kind));
-        if alarm.as_ref().is_some_and(is_new) {
-            tracing::error!(node, phase, "{}", new.line);
+        let is_new = |kind: &&'static str| self.last.as_ref().is_none_or(|old| !old.kinds.contains(kind));
+        if let Some(alarm) = alarm.filter(is_new) {
+            tracing::error!(message_id = messages::of_reason(alarm), node, phase, "{}", new.line);
         } else if !told && !is_done {
-            tracing::info!(node, phase, "{}", new.line);
+            let first = new.kinds.first().and_then(|kind| messages::of_reason(kind));
+            tracing::info!(message_id = first, node, phase, "{}", new.line);
         }
     }
 
@@ -172,6 +173,26 @@ impl Journal {
         if self.was_draining() {
             gone.iter().skip(told).for_each(|pod| tracing::info!("{pod}"));
         }
+    }
+}
+
+/// The MESSAGE_ID of the line that tells this effect.
+fn step(effect: &Effect) -> Option<&'static str> {
+    match effect {
+        Effect::WriteSlot(write) => Some(match &write.change {
+            SlotChange::Claim(_) => messages::CLAIM,
+            SlotChange::Stamp(_) => messages::STAMP,
+            SlotChange::Release { because: None } => messages::RELEASE,
+            SlotChange::Release { because: Some(_) } => messages::ABORT,
+            SlotChange::Free { .. } => messages::FREE,
+        }),
+        Effect::WriteNode(write) => match &write.change {
+            NodeChange::Cordon { .. } => Some(messages::CORDON),
+            NodeChange::Uncordon { .. } | NodeChange::RemoveMark => Some(messages::UNCORDON),
+            NodeChange::Confirm { .. } => None,
+        },
+        Effect::Reboot { .. } => Some(messages::REBOOT_ASKED),
+        Effect::Evict(_) | Effect::StartHook { .. } | Effect::TellPeople => None,
     }
 }
 
@@ -207,10 +228,12 @@ pub(super) fn tell_write(effect: &Effect, outcome: &Outcome) {
     match outcome {
         Outcome::Answered => {}
         Outcome::Refused { failure, conflict } => {
-            tracing::info!(conflict, "refused: {effect}: {}", failure.message);
+            let message_id = messages::WRITE_REFUSED;
+            tracing::info!(message_id, conflict, "refused: {effect}: {}", failure.message);
         }
         Outcome::Unanswered(failure) => {
-            tracing::warn!("no answer, so it may still happen: {effect}: {}", failure.message);
+            let message_id = messages::WRITE_UNANSWERED;
+            tracing::warn!(message_id, "no answer, so it may still happen: {effect}: {}", failure.message);
         }
     }
 }
@@ -227,7 +250,8 @@ fn tell_eviction(pod: &PodKey, outcome: &EvictionOutcome) {
         EvictionOutcome::Granted => {}
         EvictionOutcome::Outdated => tracing::debug!("{pod} is gone or was replaced"),
         EvictionOutcome::Refused(refusal) => {
-            tracing::info!("{pod} may not leave: {} ({})", refusal.by, refusal.message);
+            let message_id = messages::EVICTION_REFUSED;
+            tracing::info!(message_id, "{pod} may not leave: {} ({})", refusal.by, refusal.message);
         }
         EvictionOutcome::Overloaded { message, .. } => {
             tracing::info!("the server grants no evictions: {message}");

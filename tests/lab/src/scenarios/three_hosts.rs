@@ -1,11 +1,13 @@
 //! The whole path: all hosts ask at once, and each reboots once, one after the other.
 
 use anyhow::{Result, ensure};
+use rebootd::report::messages;
 use tokio::try_join;
 
 use super::stage::{CONFIG, CYCLE, SLOT, SOON, Stage, request_reboot};
 use super::status::{Status, wait_status};
 use super::verdict;
+use crate::host::Host;
 use crate::progress::say;
 use crate::workload::{self, Deployment};
 
@@ -47,6 +49,7 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
         verdict::settled(stage, host).await?;
         verdict::booted(host, 2)?;
         verdict::evicted_once(stage, host.name())?;
+        explained(host).await?;
     }
 
     let history = stage.observer.history();
@@ -60,5 +63,13 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     let fewest = fewest.map_or(0, |fewest| fewest.count);
     ensure!(fewest >= MIN_AVAILABLE as usize, "only {fewest} pods of web were ready");
     say(format!("at least {fewest} of {PODS} pods were ready at any time, {MIN_AVAILABLE} had to be"));
+    Ok(())
+}
+
+/// `journalctl -x` says what the last step of the turn means.
+async fn explained(host: &Host) -> Result<()> {
+    let id = format!("MESSAGE_ID={}", messages::RELEASE);
+    let told = host.run_ok(&["journalctl", "--catalog", "--quiet", "--unit=rebootd", &id]).await?;
+    ensure!(told.contains("release slot") && told.contains("Defined-By: rebootd"), "{}: {told}", host.name());
     Ok(())
 }
