@@ -1,14 +1,16 @@
 //! What the daemon reports to systemd, in `status.json` and in the journal. Nothing is reported twice.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::decide::{
-    Decision, Effect, EvictionOutcome, Next, NodeChange, Outcome, Phase, Planned, PodKey, Reason, Settings,
-    SlotChange, Verdict, World, plan, pods_have, requests_in_words,
+    Decision, Effect, Ending, EvictionOutcome, Next, NodeChange, Outcome, Phase, Planned, PodKey, Reason,
+    Settings, SlotChange, Verdict, World, plan, pods_have, requests_in_words,
 };
+use crate::host::upgrades;
 use crate::replace::remove;
+use crate::report::reboot::{Reboot, sentence};
 use crate::report::{messages, status, systemd};
 
 /// Readings that take longer than this are reported on before they have ended.
@@ -26,6 +28,8 @@ pub(super) struct Journal {
     refusals: BTreeMap<String, String>,
     /// How many of the pods that have left in this drain were reported.
     gone: usize,
+    /// Whether the turn of a reboot was under way when last seen.
+    reboot_under_way: bool,
     /// Since when every decision has been to read something first.
     reading_since: Option<Duration>,
 }
@@ -51,6 +55,7 @@ impl Journal {
 
     pub(super) fn decided(&mut self, world: &World, settings: &Settings, decision: &Decision) {
         self.pods_gone(world);
+        self.reboot_ended(world, settings);
         self.stands(world, settings, decision);
         if let Next::Act(effect) = &decision.next {
             let (node, phase) = (&settings.node_name, decision.phase.word());
@@ -65,6 +70,22 @@ impl Journal {
                 tracing::info!(message_id = step(effect), node, phase, "{phase}: {effect}{why}");
             }
         }
+    }
+
+    /// A reboot whose turn has ended since the last time. It is told by the process that saw it under way and then ended: so
+    /// never twice, and not at all if that process is killed in between.
+    fn reboot_ended(&mut self, world: &World, settings: &Settings) {
+        let last = world.memory.last_reboot.as_ref();
+        let is_under_way = last.is_some_and(|last| last.ending == Some(Ending::UnderWay));
+        let was_under_way = std::mem::replace(&mut self.reboot_under_way, is_under_way);
+        let Some(last) = last.filter(|_| was_under_way && !is_under_way) else { return };
+        // Without a log that can be read, only the names are known.
+        let since = last.up_since.unwrap_or(last.at);
+        let upgrades = upgrades::read(Path::new(upgrades::LOG), since, last.at).unwrap_or_default();
+        let node = &settings.node_name;
+        let Some(record) = Reboot::ended(world, (node, &settings.pool), upgrades) else { return };
+        let (message_id, reboot) = (messages::REBOOT_ENDED, record.json());
+        tracing::info!(message_id, node, reboot, "{}", sentence(last));
     }
 
     /// Where the node stands, if that is new.

@@ -16,3 +16,4 @@ pub mod needrestart;
 pub mod offered;
 pub mod packages;
 pub mod sentinel;
+pub mod upgrades;

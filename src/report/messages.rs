@@ -25,6 +25,8 @@ pub const RELEASE: &str = "40cd3e31a9c54ec6ab9338208f1e4c9b";
 pub const ABORT: &str = "89a75f7bea144bc5b7a569d0568df11f";
 /// The slot of a Node that is gone is freed.
 pub const FREE: &str = "e96426510a61484b8b59a84426d42f05";
+/// The turn of a reboot has ended; `REBOOT=` tells its facts.
+pub const REBOOT_ENDED: &str = "03ee6d18641e4611bd2284a14dd555c0";
 /// A write was refused.
 pub const WRITE_REFUSED: &str = "3a41d97e9d9a41d29f7a9584f485506e";
 /// A write has no answer.

@@ -3,6 +3,7 @@
 
 pub mod messages;
 pub mod metrics;
+pub mod reboot;
 pub mod shown;
 pub mod status;
 pub mod systemd;

@@ -1,7 +1,8 @@
 //! The whole path: all hosts ask at once, and each reboots once, one after the other.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use rebootd::report::messages;
+use serde_json::{Value, json};
 use tokio::try_join;
 
 use super::stage::{CONFIG, CYCLE, SLOT, SOON, Stage, request_reboot};
@@ -13,6 +14,10 @@ use crate::workload::{self, Deployment};
 
 const PODS: u32 = 30;
 const MIN_AVAILABLE: u32 = 25;
+
+/// As dpkg would write it.
+const UPGRADE: &str =
+    "echo \"$(date '+%F %T') upgrade linux-image-lab:amd64 6.1.1-1 6.1.2-1\" >>/var/log/dpkg.log";
 
 pub(super) async fn run(stage: &Stage) -> Result<()> {
     stage.install_everywhere(CONFIG).await?;
@@ -30,6 +35,9 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     let complete = stage.observer.now();
 
     let [first, second, third] = [1, 2, 3].map(|number| stage.host(number));
+    for host in [first, second, third] {
+        host.run_ok(&["sh", "-c", UPGRADE]).await?;
+    }
     try_join!(request_reboot(first), request_reboot(second), request_reboot(third))?;
     // Two of them have to wait, and say for whom, and why they want it.
     let waits = |status: &Status| status.reason("no-free-slot").is_some();
@@ -50,6 +58,7 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
         verdict::booted(host, 2)?;
         verdict::evicted_once(stage, host.name())?;
         explained(host).await?;
+        recorded(host).await?;
     }
 
     let history = stage.observer.history();
@@ -71,5 +80,23 @@ async fn explained(host: &Host) -> Result<()> {
     let id = format!("MESSAGE_ID={}", messages::RELEASE);
     let told = host.run_ok(&["journalctl", "--catalog", "--quiet", "--unit=rebootd", &id]).await?;
     ensure!(told.contains("release slot") && told.contains("Defined-By: rebootd"), "{}: {told}", host.name());
+    Ok(())
+}
+
+/// The journal has one record of the reboot, with what it made live and the times in their order.
+async fn recorded(host: &Host) -> Result<()> {
+    let id = format!("MESSAGE_ID={}", messages::REBOOT_ENDED);
+    let wanted = ["--output=json", "--output-fields=REBOOT", "--quiet", "--unit=rebootd"];
+    let told = host.run_ok(&[&["journalctl"][..], &wanted, &[&id]].concat()).await?;
+    let entry: Value = serde_json::from_str(&told).with_context(|| format!("not one entry: {told}"))?;
+    let record: Value = serde_json::from_str(entry["REBOOT"].as_str().context("no record")?)?;
+    say(format!("{} has recorded: {record}", host.name()));
+    ensure!(record["outcome"] == "well" && record["boot_before"] != record["boot_after"], "{record}");
+    let package =
+        json!({"name": "linux-image-lab", "before": "6.1.1-1", "after": "6.1.2-1", "requested": true});
+    ensure!(record["packages"][0] == package, "{record}");
+    let steps = ["asked", "claimed", "cordoned", "drained", "down", "ready", "uncordoned", "released"];
+    let times = steps.map(|step| record[step].as_str());
+    ensure!(times.iter().all(Option::is_some) && times.is_sorted(), "{record}");
     Ok(())
 }
