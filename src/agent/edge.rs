@@ -24,6 +24,7 @@ use crate::decide::{
 use crate::host::logind::{Bus, told};
 use crate::host::packages::{self, HalfInstalled};
 use crate::host::{clock, dpkg, hold, hooks, identity, kernel, livepatch, memory};
+use crate::report::dbus::Served;
 use crate::report::{messages, systemd};
 
 /// An idle daemon keeps neither connections nor the memory that they take.
@@ -41,6 +42,8 @@ pub struct Places {
     pub memory: Option<PathBuf>,
     /// The file of [`crate::report::status`].
     pub status: Option<PathBuf>,
+    /// Whether the status is served on D-Bus, see [`crate::report::dbus`].
+    pub bus: bool,
     /// The directory of the node's own credential.
     pub credential: Option<PathBuf>,
     /// The file of [`crate::report::metrics`].
@@ -89,7 +92,7 @@ impl DaemonEdge {
             sources: Sources::new(&settings.host),
             api: api(settings),
             memory: places.memory,
-            journal: Journal::new(places.status),
+            journal: Journal::new(places.status, places.bus.then(Served::start)),
             metrics: Metrics::new(places.metrics, places.counts),
             announcer: Announcer::default(),
             bus: Bus::default(),

@@ -10,6 +10,7 @@ use crate::decide::{
 };
 use crate::host::upgrades;
 use crate::replace::remove;
+use crate::report::dbus::Served;
 use crate::report::reboot::{Reboot, sentence};
 use crate::report::{messages, status, systemd};
 
@@ -21,6 +22,8 @@ const LONG_READING: Duration = Duration::from_secs(5);
 pub(super) struct Journal {
     /// The file of [`status`].
     status: Option<PathBuf>,
+    /// The same on D-Bus.
+    bus: Option<Served>,
     /// Why the file is not there, if it could not be written.
     unpublished: Option<String>,
     last: Option<Reported>,
@@ -44,8 +47,8 @@ struct Reported {
 }
 
 impl Journal {
-    pub(super) fn new(status: Option<PathBuf>) -> Journal {
-        Journal { status, ..Journal::default() }
+    pub(super) fn new(status: Option<PathBuf>, bus: Option<Served>) -> Journal {
+        Journal { status, bus, ..Journal::default() }
     }
 
     /// Whether the node was last seen to be idle, or has not been seen yet.
@@ -85,6 +88,7 @@ impl Journal {
         let node = &settings.node_name;
         let Some(record) = Reboot::ended(world, (node, &settings.pool), upgrades) else { return };
         let (message_id, reboot) = (messages::REBOOT_ENDED, record.json());
+        self.bus.iter().for_each(|bus| bus.reboot_ended(&reboot));
         tracing::info!(message_id, node, reboot, "{}", sentence(last));
     }
 
@@ -110,6 +114,7 @@ impl Journal {
             if self.unpublished.is_some() {
                 self.publish(world, settings, decision);
             }
+            self.bus.iter().for_each(Served::retry);
             return;
         }
         if self.was_draining()
@@ -132,6 +137,7 @@ impl Journal {
     fn publish(&mut self, world: &World, settings: &Settings, decision: &Decision) {
         let Some(path) = &self.status else { return };
         let status = status::Status::new(world, settings, decision);
+        self.bus.iter().for_each(|bus| bus.status(&status));
         let failure = status.publish(path).or_else(|_| {
             remove(path)?;
             status.publish(path)
@@ -318,7 +324,7 @@ mod tests {
         let now = Now { boot: Duration::from_secs(9), wall: Duration::from_secs(9) };
         let world = World::new(now, "p".into(), "b".into(), "m".into(), Memory::default());
         let settings = Files::read(&[]).unwrap().settings("n").unwrap();
-        let mut journal = Journal::new(Some(path.clone()));
+        let mut journal = Journal::new(Some(path.clone()), None);
         let mut published = |reason| {
             let (next, watched) = (Next::Wait(None), Parts::NONE);
             let decision = Decision { phase: Phase::Waiting, reasons: vec![reason], next, watched };

@@ -1,7 +1,7 @@
 //! The whole path: all hosts ask at once, and each reboots once, one after the other.
 
 use anyhow::{Context, Result, ensure};
-use rebootd::report::messages;
+use rebootd::report::{dbus, messages};
 use serde_json::{Value, json};
 use tokio::try_join;
 
@@ -59,6 +59,7 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
         verdict::evicted_once(stage, host.name())?;
         explained(host).await?;
         recorded(host).await?;
+        served(host).await?;
     }
 
     let history = stage.observer.history();
@@ -72,6 +73,25 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     let fewest = fewest.map_or(0, |fewest| fewest.count);
     ensure!(fewest >= MIN_AVAILABLE as usize, "only {fewest} pods of web were ready");
     say(format!("at least {fewest} of {PODS} pods were ready at any time, {MIN_AVAILABLE} had to be"));
+    Ok(())
+}
+
+/// Any user reads the status on the bus, nobody else may have its name, and nobody can change anything by it.
+async fn served(host: &Host) -> Result<()> {
+    let property = ["busctl", "get-property", dbus::NAME, dbus::PATH, dbus::NAME, "Phase"];
+    let as_nobody = |arguments: &[&str]| -> Vec<String> {
+        let all = ["runuser", "-u", "nobody", "--"].iter().chain(arguments);
+        all.map(|argument| (*argument).to_owned()).collect()
+    };
+    let phase = as_nobody(&property);
+    let phase = host.run_ok(&phase.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+    ensure!(phase.trim() == "s \"idle\"", "{}: {phase}", host.name());
+    let shown = host.run_ok(&["busctl", "introspect", dbus::NAME, dbus::PATH, dbus::NAME]).await?;
+    say(format!("{} serves:\n{shown}", host.name()));
+    let bus = ["org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus"];
+    let own = as_nobody(&[&["busctl", "call"][..], &bus, &["RequestName", "su", dbus::NAME, "2"]].concat());
+    let own = host.run(&own.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+    ensure!(!own.status.success(), "{}: nobody may own {}", host.name(), dbus::NAME);
     Ok(())
 }
 
