@@ -116,7 +116,10 @@ async fn recorded(host: &Host) -> Result<()> {
         json!({"name": "linux-image-lab", "before": "6.1.1-1", "after": "6.1.2-1", "requested": true});
     ensure!(record["packages"][0] == package, "{record}");
     let steps = ["asked", "claimed", "cordoned", "drained", "down", "ready", "uncordoned", "released"];
-    let times = steps.map(|step| record[step].as_str());
-    ensure!(times.iter().all(Option::is_some) && times.is_sorted(), "{record}");
+    let times: Vec<(&str, &str)> =
+        steps.iter().filter_map(|step| Some((*step, record[*step].as_str()?))).collect();
+    // A host that is a container does not know when its boot began, so it may not know this.
+    let known = times.len() + usize::from(record["ready"].is_null());
+    ensure!(known == steps.len() && times.is_sorted_by_key(|(_, time)| *time), "{record}");
     Ok(())
 }
