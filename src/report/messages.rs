@@ -112,6 +112,7 @@ pub const REASONS: &[(&str, &str)] = &[
     ("alerts", "d06c0fc48b0449fc802ff0be0ac9d59f"),
     ("only-node", "4b72ac7418a54eb39ec065fc6d16723b"),
     ("only-control-plane", "59c98584f9104da585070121feac7d90"),
+    ("kured-here", "04e909bf2e774c0bab26327dddbac01b"),
     ("leaving-load-balancers", "70465af5c00e4a6c91ebb5f7a6f4d42e"),
     ("pods-refused", "594596de64fa4b86862e0ac89a2a593b"),
     ("blocking-pods", "2f27aeecb42a4ac3a8439e22914a7050"),
@@ -141,6 +142,7 @@ pub const REASONS: &[(&str, &str)] = &[
     ("after-overdue", "8fa7ef563e2a46309edfa3c37614eab6"),
     ("after-given-up", "1d823bbc03be41e68f2bf50b27c8fb14"),
     ("aborting", "5b779096cd6048fe875038fd0d7bc63c"),
+    ("urgent", "7ddec78fef584e28b6976ba3f987e33b"),
     ("observing", "c93a672c36d84d4aa0a9c9da7760145b"),
     ("stepped-back", "52cae46776af4a65b3e259cd46497b77"),
 ];
