@@ -159,6 +159,7 @@ fn serve(boot_id: String, config: ConfigDirectories) -> ExitCode {
     let places = Places {
         memory: state("state.json"),
         status: Some(PathBuf::from(status::PATH)),
+        bus: true,
         credential: place("STATE_DIRECTORY"),
         metrics: Some(PathBuf::from(metrics::PATH)),
         counts: state("counts.json"),

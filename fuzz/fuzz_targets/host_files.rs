@@ -2,10 +2,11 @@
 #![no_main]
 
 use std::path::Path;
+use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use rebootd::host::packages::HalfInstalled;
-use rebootd::host::{graceful, hold, identity, livepatch, needrestart, others, sentinel};
+use rebootd::host::{graceful, hold, identity, livepatch, needrestart, others, sentinel, upgrades};
 use rebootd_fuzz::{file, is_fit};
 
 fuzz_target!(|content: &[u8]| {
@@ -26,6 +27,8 @@ fuzz_target!(|content: &[u8]| {
         Ok(names) => names.first.iter().for_each(|name| is_fit(name)),
         Err(error) => is_fit(&error),
     }
+    let upgraded = upgrades::read(&path, Duration::ZERO, Duration::from_secs(u64::MAX));
+    upgraded.unwrap().keys().for_each(|name| is_fit(name));
     is_fit(&livepatch::read(&path, Path::new("/no/such/sentinel")).err().unwrap_or_default());
     is_fit(&others::cron_job(&path).unwrap().unwrap_or_default());
     is_fit(&graceful::period(&path).unwrap_or_else(Some).unwrap_or_default());

@@ -24,7 +24,8 @@ use crate::decide::{
 use crate::host::logind::{Bus, told};
 use crate::host::packages::{self, HalfInstalled};
 use crate::host::{clock, dpkg, hold, hooks, identity, kernel, livepatch, memory};
-use crate::report::systemd;
+use crate::report::dbus::Served;
+use crate::report::{messages, systemd};
 
 /// An idle daemon keeps neither connections nor the memory that they take.
 const DISCONNECT_WHEN_WAITING_LONGER_THAN: Duration = Duration::from_secs(30);
@@ -41,6 +42,8 @@ pub struct Places {
     pub memory: Option<PathBuf>,
     /// The file of [`crate::report::status`].
     pub status: Option<PathBuf>,
+    /// Whether the status is served on D-Bus, see [`crate::report::dbus`].
+    pub bus: bool,
     /// The directory of the node's own credential.
     pub credential: Option<PathBuf>,
     /// The file of [`crate::report::metrics`].
@@ -89,7 +92,7 @@ impl DaemonEdge {
             sources: Sources::new(&settings.host),
             api: api(settings),
             memory: places.memory,
-            journal: Journal::new(places.status),
+            journal: Journal::new(places.status, places.bus.then(Served::start)),
             metrics: Metrics::new(places.metrics, places.counts),
             announcer: Announcer::default(),
             bus: Bus::default(),
@@ -254,11 +257,12 @@ impl DaemonEdge {
         self.host_name = host_name();
         match self.configuration.reload() {
             Err(error) => {
-                tracing::error!("the new configuration is not used: {}", error.summary());
+                let message_id = messages::CONFIGURATION_REFUSED;
+                tracing::error!(message_id, "the new configuration is not used: {}", error.summary());
                 vec![Event::Configuration(Some(error.summary()))]
             }
             Ok(()) => {
-                tracing::info!("configuration reloaded");
+                tracing::info!(message_id = messages::CONFIGURATION_LOADED, "configuration reloaded");
                 let is_answered = self.api.as_ref().is_none_or(|api| api.is_answered);
                 self.enrolment.begin(&mut self.configuration.settings, is_answered);
                 [Event::Configuration(None)].into_iter().chain(self.begin_anew()).collect()
@@ -451,9 +455,14 @@ impl Edge for DaemonEdge {
         let kexec = kexec && kernel::is_loaded_for_kexec();
         let result = self.bus.reboot(kexec).await.map_err(told);
         match &result {
-            Ok(()) if kexec => tracing::info!("logind reboots this host, by kexec"),
-            Ok(()) => tracing::info!("logind reboots this host"),
-            Err(error) => tracing::error!("logind does not reboot this host: {error}"),
+            Ok(()) => {
+                let how = if kexec { ", by kexec" } else { "" };
+                tracing::info!(message_id = messages::REBOOT_GRANTED, "logind reboots this host{how}");
+            }
+            Err(error) => {
+                let message_id = messages::REBOOT_REFUSED;
+                tracing::error!(message_id, "logind does not reboot this host: {error}");
+            }
         }
         result
     }

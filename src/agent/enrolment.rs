@@ -13,7 +13,7 @@ use crate::decide::{CredentialState, Settings};
 use crate::host::credential::{self, Kept};
 use crate::host::offered::{self, Candidate, Offered};
 use crate::host::{clock, hooks, identity};
-use crate::report::systemd;
+use crate::report::{messages, systemd};
 
 /// Root's unit takes a moment to gather what this host has to offer.
 const GATHERING: Duration = Duration::from_secs(1);
@@ -173,7 +173,8 @@ impl Enrolment {
 
     fn failed(&mut self, why: String) {
         // The journal of the core has a line only if something else is the matter, not if it has another cause.
-        tracing::info!("no new credential: {why}; tried again in {} s", self.pause.as_secs());
+        let (message_id, pause) = (messages::CREDENTIAL_DELAYED, self.pause.as_secs());
+        tracing::info!(message_id, "no new credential: {why}; tried again in {pause} s");
         self.due = clock::now().boot + self.pause;
         self.pause = (self.pause * 2).min(LAST_PAUSE);
         self.state = match &self.own {
@@ -199,7 +200,9 @@ impl Enrolment {
         let node = BoundNode { name: own.node.clone(), uid: own.node_uid.clone() };
         match Api::new(own.access(&directory), own.node.clone()).issue(&node, life).await {
             Ok(issued) => match self.keep(own.clone(), issued).await {
-                Ok(()) => tracing::info!("the credential was renewed"),
+                Ok(()) => {
+                    tracing::info!(message_id = messages::CREDENTIAL_RENEWED, "the credential was renewed");
+                }
                 Err(why) => self.failed(why),
             },
             Err(ApiError::Status { code: 401, .. } | ApiError::Credential { .. }) => {
@@ -291,7 +294,8 @@ impl Enrolment {
             life: 0,
         };
         self.keep(own, issued).await.map_err(Untaken::by_us)?;
-        tracing::info!("this machine is the Node {}, and has a credential of its own", node.name);
+        let (message_id, node) = (messages::ENROLLED, &node.name);
+        tracing::info!(message_id, "this machine is the Node {node}, and has a credential of its own");
         Ok(())
     }
 

@@ -1,15 +1,18 @@
 //! What the daemon reports to systemd, in `status.json` and in the journal. Nothing is reported twice.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::decide::{
-    Decision, Effect, EvictionOutcome, Next, Outcome, Phase, Planned, PodKey, Reason, Settings, SlotChange,
-    Verdict, World, plan, pods_have, requests_in_words,
+    Decision, Effect, Ending, EvictionOutcome, Next, NodeChange, Outcome, Phase, Planned, PodKey, Reason,
+    Settings, SlotChange, Verdict, World, plan, pods_have, requests_in_words,
 };
+use crate::host::upgrades;
 use crate::replace::remove;
-use crate::report::{status, systemd};
+use crate::report::dbus::Served;
+use crate::report::reboot::{Reboot, sentence};
+use crate::report::{messages, status, systemd};
 
 /// Readings that take longer than this are reported on before they have ended.
 const LONG_READING: Duration = Duration::from_secs(5);
@@ -19,6 +22,8 @@ const LONG_READING: Duration = Duration::from_secs(5);
 pub(super) struct Journal {
     /// The file of [`status`].
     status: Option<PathBuf>,
+    /// The same on D-Bus.
+    bus: Option<Served>,
     /// Why the file is not there, if it could not be written.
     unpublished: Option<String>,
     last: Option<Reported>,
@@ -26,6 +31,8 @@ pub(super) struct Journal {
     refusals: BTreeMap<String, String>,
     /// How many of the pods that have left in this drain were reported.
     gone: usize,
+    /// Whether the turn of a reboot was under way when last seen.
+    reboot_under_way: bool,
     /// Since when every decision has been to read something first.
     reading_since: Option<Duration>,
 }
@@ -40,8 +47,8 @@ struct Reported {
 }
 
 impl Journal {
-    pub(super) fn new(status: Option<PathBuf>) -> Journal {
-        Journal { status, ..Journal::default() }
+    pub(super) fn new(status: Option<PathBuf>, bus: Option<Served>) -> Journal {
+        Journal { status, bus, ..Journal::default() }
     }
 
     /// Whether the node was last seen to be idle, or has not been seen yet.
@@ -51,6 +58,7 @@ impl Journal {
 
     pub(super) fn decided(&mut self, world: &World, settings: &Settings, decision: &Decision) {
         self.pods_gone(world);
+        self.reboot_ended(world, settings);
         self.stands(world, settings, decision);
         if let Next::Act(effect) = &decision.next {
             let (node, phase) = (&settings.node_name, decision.phase.word());
@@ -62,9 +70,26 @@ impl Journal {
             if asks_again(effect, world) {
                 tracing::debug!(node, phase, "{phase}: {effect}");
             } else {
-                tracing::info!(node, phase, "{phase}: {effect}{why}");
+                tracing::info!(message_id = step(effect), node, phase, "{phase}: {effect}{why}");
             }
         }
+    }
+
+    /// A reboot whose turn has ended since the last time. It is told by the process that saw it under way and then ended: so
+    /// never twice, and not at all if that process is killed in between.
+    fn reboot_ended(&mut self, world: &World, settings: &Settings) {
+        let last = world.memory.last_reboot.as_ref();
+        let is_under_way = last.is_some_and(|last| last.ending == Some(Ending::UnderWay));
+        let was_under_way = std::mem::replace(&mut self.reboot_under_way, is_under_way);
+        let Some(last) = last.filter(|_| was_under_way && !is_under_way) else { return };
+        // Without a log that can be read, only the names are known.
+        let since = last.up_since.unwrap_or(last.at);
+        let upgrades = upgrades::read(Path::new(upgrades::LOG), since, last.at).unwrap_or_default();
+        let node = &settings.node_name;
+        let Some(record) = Reboot::ended(world, (node, &settings.pool), upgrades) else { return };
+        let (message_id, reboot) = (messages::REBOOT_ENDED, record.json());
+        self.bus.iter().for_each(|bus| bus.reboot_ended(&reboot));
+        tracing::info!(message_id, node, reboot, "{}", sentence(last));
     }
 
     /// Where the node stands, if that is new.
@@ -89,13 +114,14 @@ impl Journal {
             if self.unpublished.is_some() {
                 self.publish(world, settings, decision);
             }
+            self.bus.iter().for_each(Served::retry);
             return;
         }
         if self.was_draining()
             && new.phase != Phase::Draining
             && let Some(summary) = world.cluster.drain.summary()
         {
-            tracing::info!("{summary}");
+            tracing::info!(message_id = messages::DRAINED, "{summary}");
         }
         systemd::status(&new.line);
         self.publish(world, settings, decision);
@@ -111,6 +137,7 @@ impl Journal {
     fn publish(&mut self, world: &World, settings: &Settings, decision: &Decision) {
         let Some(path) = &self.status else { return };
         let status = status::Status::new(world, settings, decision);
+        self.bus.iter().for_each(|bus| bus.status(&status));
         let failure = status.publish(path).or_else(|_| {
             remove(path)?;
             status.publish(path)
@@ -157,11 +184,12 @@ impl Journal {
         let is_done = matches!(decision.next, Next::Act(_)) && new.kinds.is_empty();
         let (node, phase) = (&settings.node_name, new.phase.word());
         let alarm = decision.reasons.iter().find(|reason| reason.is_alarm()).map(Reason::kind);
-        let is_new = |kind| self.last.as_ref().is_none_or(|old| !old.kinds.contains(kind));
-        if alarm.as_ref().is_some_and(is_new) {
-            tracing::error!(node, phase, "{}", new.line);
+        let is_new = |kind: &&'static str| self.last.as_ref().is_none_or(|old| !old.kinds.contains(kind));
+        if let Some(alarm) = alarm.filter(is_new) {
+            tracing::error!(message_id = messages::of_reason(alarm), node, phase, "{}", new.line);
         } else if !told && !is_done {
-            tracing::info!(node, phase, "{}", new.line);
+            let first = new.kinds.first().and_then(|kind| messages::of_reason(kind));
+            tracing::info!(message_id = first, node, phase, "{}", new.line);
         }
     }
 
@@ -172,6 +200,26 @@ impl Journal {
         if self.was_draining() {
             gone.iter().skip(told).for_each(|pod| tracing::info!("{pod}"));
         }
+    }
+}
+
+/// The MESSAGE_ID of the line that tells this effect.
+fn step(effect: &Effect) -> Option<&'static str> {
+    match effect {
+        Effect::WriteSlot(write) => Some(match &write.change {
+            SlotChange::Claim(_) => messages::CLAIM,
+            SlotChange::Stamp(_) => messages::STAMP,
+            SlotChange::Release { because: None } => messages::RELEASE,
+            SlotChange::Release { because: Some(_) } => messages::ABORT,
+            SlotChange::Free { .. } => messages::FREE,
+        }),
+        Effect::WriteNode(write) => match &write.change {
+            NodeChange::Cordon { .. } => Some(messages::CORDON),
+            NodeChange::Uncordon { .. } | NodeChange::RemoveMark => Some(messages::UNCORDON),
+            NodeChange::Confirm { .. } => None,
+        },
+        Effect::Reboot { .. } => Some(messages::REBOOT_ASKED),
+        Effect::Evict(_) | Effect::StartHook { .. } | Effect::TellPeople => None,
     }
 }
 
@@ -207,10 +255,12 @@ pub(super) fn tell_write(effect: &Effect, outcome: &Outcome) {
     match outcome {
         Outcome::Answered => {}
         Outcome::Refused { failure, conflict } => {
-            tracing::info!(conflict, "refused: {effect}: {}", failure.message);
+            let message_id = messages::WRITE_REFUSED;
+            tracing::info!(message_id, conflict, "refused: {effect}: {}", failure.message);
         }
         Outcome::Unanswered(failure) => {
-            tracing::warn!("no answer, so it may still happen: {effect}: {}", failure.message);
+            let message_id = messages::WRITE_UNANSWERED;
+            tracing::warn!(message_id, "no answer, so it may still happen: {effect}: {}", failure.message);
         }
     }
 }
@@ -227,7 +277,8 @@ fn tell_eviction(pod: &PodKey, outcome: &EvictionOutcome) {
         EvictionOutcome::Granted => {}
         EvictionOutcome::Outdated => tracing::debug!("{pod} is gone or was replaced"),
         EvictionOutcome::Refused(refusal) => {
-            tracing::info!("{pod} may not leave: {} ({})", refusal.by, refusal.message);
+            let message_id = messages::EVICTION_REFUSED;
+            tracing::info!(message_id, "{pod} may not leave: {} ({})", refusal.by, refusal.message);
         }
         EvictionOutcome::Overloaded { message, .. } => {
             tracing::info!("the server grants no evictions: {message}");
@@ -273,7 +324,7 @@ mod tests {
         let now = Now { boot: Duration::from_secs(9), wall: Duration::from_secs(9) };
         let world = World::new(now, "p".into(), "b".into(), "m".into(), Memory::default());
         let settings = Files::read(&[]).unwrap().settings("n").unwrap();
-        let mut journal = Journal::new(Some(path.clone()));
+        let mut journal = Journal::new(Some(path.clone()), None);
         let mut published = |reason| {
             let (next, watched) = (Next::Wait(None), Parts::NONE);
             let decision = Decision { phase: Phase::Waiting, reasons: vec![reason], next, watched };

@@ -3,13 +3,16 @@
 
 use std::time::Duration;
 
-use super::world::{Ending, LastReboot, World};
-use super::{AbortReason, Reading, SlotView, Source};
+use super::reboot::{Ending, LastReboot};
+use super::world::World;
+use super::{AbortReason, Reading, Request, SlotView, Source};
 
 /// In which `max_reboots_per_day` counts.
 pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// The reboots of the last day are remembered, but at most this many.
 const MOST_REBOOTS: usize = 10;
+/// Of the packages that asked, at most this many are remembered.
+const MOST_PACKAGES: usize = 100;
 /// A host is not down for longer between the call and its next boot.
 const LONGEST_DOWN: Duration = Duration::from_secs(60 * 60);
 
@@ -55,12 +58,49 @@ pub(super) fn begun(world: &mut World) {
             .and_then(|kernel| kernel.newer.as_ref())
             .map(|newer| newer.release.clone()),
         why: slot.map(|slot| slot.claim.reason.clone()).unwrap_or_default(),
+        requested_at: requested_at(world),
+        packages: asking(world).flat_map(|it| it.packages.iter().cloned()).take(MOST_PACKAGES).collect(),
+        up_since: Some(up_since(world)),
+        claimed_at: slot.and_then(|slot| slot.claim.at).map(|claimed| wall_at(world, claimed)),
         cordoned_at: world.memory.cordoned_at,
+        drained_at: drained_at(world),
         uncordoned_at: None,
         ready_at: None,
+        ended_at: None,
         led_to: None,
         ending: Some(Ending::UnderWay),
     });
+}
+
+/// What asks on this host, as last read.
+fn asking(world: &World) -> impl Iterator<Item = &Request> {
+    world.host.requests.values().filter_map(|reading| reading.last()?.as_ref())
+}
+
+fn requested_at(world: &World) -> Option<Duration> {
+    let by_annotation = world.memory.asked_since.get(&Source::Annotation).copied();
+    let kernel = world.host.kernel.last().and_then(|kernel| kernel.newer.as_ref()?.since);
+    asking(world).filter_map(|it| it.since).chain(by_annotation).min().or(kernel)
+}
+
+/// In a container, the clock that counts since the boot is that of its host: an earlier reboot of ours was not before
+/// the boot that it led to.
+fn up_since(world: &World) -> Duration {
+    let earlier = world.memory.last_reboot.as_ref();
+    let earlier =
+        earlier.and_then(|it| if it.boot_id == world.host.boot_id { it.up_since } else { Some(it.at) });
+    earlier.unwrap_or_default().max(wall_at(world, Duration::ZERO))
+}
+
+fn drained_at(world: &World) -> Option<Duration> {
+    let drain = &world.cluster.drain;
+    Some(wall_at(world, drain.cordoned?.max(drain.last_gone)))
+}
+
+/// The wall time at this time since boot.
+fn wall_at(world: &World, boot: Duration) -> Duration {
+    let ago = world.now.boot.saturating_sub(boot);
+    Duration::from_secs(world.now.wall.saturating_sub(ago).as_secs())
 }
 
 /// How long ago each remembered reboot was, the latest one last. The earlier ones are counted from that one as well,
@@ -132,11 +172,11 @@ pub(super) fn slots_read(world: &mut World) {
 
 /// The slot was given back.
 pub(super) fn released(world: &mut World, because: Option<AbortReason>) {
-    let here = &world.host.boot_id;
+    let (here, now) = (&world.host.boot_id, wall(world));
     let Some(last) = under_way(&mut world.memory.last_reboot) else { return };
     match because {
-        None if last.boot_id != *here => last.ending = Some(Ending::Well),
-        Some(_) if last.boot_id == *here => last.ending = Some(Ending::StayedUp),
+        None if last.boot_id != *here => last.end(Ending::Well, now),
+        Some(_) if last.boot_id == *here => last.end(Ending::StayedUp, now),
         _ => {}
     }
 }
@@ -153,13 +193,14 @@ pub(super) fn looked(world: &mut World) {
         (world.cluster.writes_failed, world.cluster.write_failure, world.cluster.write_failures) =
             (0, None, None);
     }
-    let here = &world.host.boot_id;
+    let (here, now) = (&world.host.boot_id, wall(world));
     let Some(last) = under_way(&mut world.memory.last_reboot) else { return };
-    last.ending = Some(match last.uncordoned_at {
+    let ending = match last.uncordoned_at {
         None => Ending::SlotLost,
         Some(_) if last.boot_id == *here => Ending::StayedUp,
         Some(_) => Ending::Well,
-    });
+    };
+    last.end(ending, now);
 }
 
 fn under_way(last: &mut Option<LastReboot>) -> Option<&mut LastReboot> {
@@ -301,5 +342,37 @@ mod tests {
         uncordoned(&mut world);
         let cordoned_for = world.memory.last_reboot.as_ref().unwrap().cordoned_for();
         assert_eq!(cordoned_for, Some(Duration::from_secs(40)));
+    }
+
+    #[test]
+    fn its_times_are_those_of_its_turn() {
+        let at = |second| Some(Duration::from_secs(second));
+        let mut world = back(true, None);
+        world.now = Now { boot: Duration::from_secs(50), wall: Duration::from_secs(1050) };
+        let claim = Claim {
+            at: at(20),
+            machine_id: Some("m".into()),
+            boot_id: Some("here".into()),
+            ..Claim::default()
+        };
+        let slot = SlotView { holder: Some("n".into()), claim, ..SlotView::default() };
+        world.cluster.slots.take(Ok(vec![slot]));
+        let packages = vec!["libc6".to_owned()];
+        let request = Request { reason: "r".into(), packages, since: at(900) };
+        world.host.requests.entry(Source::SentinelFile).or_default().take(Ok(Some(request)));
+        world.cluster.drain.cordoned = at(21);
+        begun(&mut world);
+        let last = world.memory.last_reboot.as_ref().unwrap();
+        assert_eq!((last.requested_at, last.up_since), (at(900), at(1000)));
+        assert_eq!((last.claimed_at, last.drained_at), (at(1020), at(1021)), "no pod had to leave");
+        assert!(last.packages.contains("libc6"));
+        world.cluster.drain.last_gone = Duration::from_secs(44);
+        begun(&mut world);
+        let last = world.memory.last_reboot.as_ref().unwrap();
+        assert_eq!((last.drained_at, last.up_since), (at(1044), at(1000)), "another try");
+        world.host.boot_id = "after".into();
+        released(&mut world, None);
+        let last = world.memory.last_reboot.as_ref().unwrap();
+        assert_eq!((last.ending, last.ended_at), (Some(Ending::Well), at(1050)));
     }
 }

@@ -10,10 +10,11 @@ mod waiting;
 use std::time::Duration;
 
 use super::identity::{self, Ownership};
+use super::reboot::Ending;
 use super::requests::Requests;
 use super::settings::Settings;
 use super::wish::{GOING_DOWN_LOOK, Wish};
-use super::world::{Ending, World};
+use super::world::World;
 use super::{NodeChange, Part, Phase, Reason, SlotView};
 use returning::tell_overdue_return;
 use situation::{Held, Situation};

@@ -123,6 +123,23 @@ struct StoredReboot {
     /// Seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ready_at: Option<u64>,
+    /// Seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    requested_at: Option<u64>,
+    /// Seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    up_since: Option<u64>,
+    /// Seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    claimed_at: Option<u64>,
+    /// Seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    drained_at: Option<u64>,
+    /// Seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ended_at: Option<u64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    packages: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     led_to: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -172,6 +189,12 @@ fn reboot(stored: StoredReboot) -> LastReboot {
         cordoned_at: stored.cordoned_at.map(bounded),
         uncordoned_at: stored.uncordoned_at.map(bounded),
         ready_at: stored.ready_at.map(bounded),
+        requested_at: stored.requested_at.map(bounded),
+        up_since: stored.up_since.map(bounded),
+        claimed_at: stored.claimed_at.map(bounded),
+        drained_at: stored.drained_at.map(bounded),
+        ended_at: stored.ended_at.map(bounded),
+        packages: stored.packages.iter().map(|package| words(package, NOTE)).collect(),
         led_to: stored.led_to,
         ending: stored.ending.as_deref().and_then(ending),
     }
@@ -187,6 +210,12 @@ fn stored_reboot(last: &LastReboot) -> StoredReboot {
         cordoned_at: seconds(last.cordoned_at),
         uncordoned_at: seconds(last.uncordoned_at),
         ready_at: seconds(last.ready_at),
+        requested_at: seconds(last.requested_at),
+        up_since: seconds(last.up_since),
+        claimed_at: seconds(last.claimed_at),
+        drained_at: seconds(last.drained_at),
+        ended_at: seconds(last.ended_at),
+        packages: last.packages.iter().cloned().collect(),
         led_to: last.led_to.clone(),
         ending: last.ending.map(|ending| ending.word().to_owned()),
     }

@@ -18,3 +18,4 @@ pub mod offered;
 pub mod others;
 pub mod packages;
 pub mod sentinel;
+pub mod upgrades;

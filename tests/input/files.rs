@@ -13,6 +13,7 @@ use rebootd::decide::settings::{Prometheus, Query};
 use rebootd::host::packages::HalfInstalled;
 use rebootd::host::{
     command, credential, graceful, hold, identity, livepatch, memory, needrestart, offered, others, sentinel,
+    upgrades,
 };
 
 use crate::bad::{BAD, Bad, UNREADABLE};
@@ -123,6 +124,18 @@ const INPUTS: &[Input] = &[
         read: |path| {
             let memory = memory::load(path).map_err(|error| error.to_string())?;
             Ok(if memory.last_reboot.is_some() { "remembers a reboot" } else { "remembers nothing" }.into())
+        },
+    },
+    Input {
+        name: "dpkg's log",
+        file: "dpkg.log",
+        good: || "2026-11-28 08:22:20 upgrade libc6:amd64 2.36-9 2.36-10\n".into(),
+        most: 1 << 20,
+        read: |path| {
+            let all = upgrades::read(path, Duration::ZERO, Duration::from_secs(u64::MAX));
+            let all = all.map_err(|error| format!("{}: {error}", path.display()))?;
+            assert!(all.keys().all(|name| name.chars().count() <= 200));
+            Ok(all.first_key_value().map_or("no upgrade".into(), |(name, it)| format!("{name}: {it:?}")))
         },
     },
     Input {

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
+use super::super::reboot::LastReboot;
 use super::super::settings::{BarePods, BlockingPodsAfter, DrainMode, EmptyDirPods, Settings};
 use super::super::text::span;
-use super::super::world::{LastReboot, World};
+use super::super::world::World;
 use super::super::{Budget, Owner, PodView};
 use super::state::{Returned, awaited_until, overdue_by};
 

@@ -1,16 +1,23 @@
 //! The whole path: all hosts ask at once, and each reboots once, one after the other.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use rebootd::report::{dbus, messages};
+use serde_json::{Value, json};
 use tokio::try_join;
 
 use super::stage::{CONFIG, CYCLE, SLOT, SOON, Stage, request_reboot};
 use super::status::{Status, wait_status};
 use super::verdict;
+use crate::host::Host;
 use crate::progress::say;
 use crate::workload::{self, Deployment};
 
 const PODS: u32 = 30;
 const MIN_AVAILABLE: u32 = 25;
+
+/// As dpkg would write it.
+const UPGRADE: &str =
+    "echo \"$(date '+%F %T') upgrade linux-image-lab:amd64 6.1.1-1 6.1.2-1\" >>/var/log/dpkg.log";
 
 pub(super) async fn run(stage: &Stage) -> Result<()> {
     stage.install_everywhere(CONFIG).await?;
@@ -28,6 +35,9 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     let complete = stage.observer.now();
 
     let [first, second, third] = [1, 2, 3].map(|number| stage.host(number));
+    for host in [first, second, third] {
+        host.run_ok(&["sh", "-c", UPGRADE]).await?;
+    }
     try_join!(request_reboot(first), request_reboot(second), request_reboot(third))?;
     // Two of them have to wait, and say for whom, and why they want it.
     let waits = |status: &Status| status.reason("no-free-slot").is_some();
@@ -47,6 +57,9 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
         verdict::settled(stage, host).await?;
         verdict::booted(host, 2)?;
         verdict::evicted_once(stage, host.name())?;
+        explained(host).await?;
+        recorded(host).await?;
+        served(host).await?;
     }
 
     let history = stage.observer.history();
@@ -60,5 +73,53 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     let fewest = fewest.map_or(0, |fewest| fewest.count);
     ensure!(fewest >= MIN_AVAILABLE as usize, "only {fewest} pods of web were ready");
     say(format!("at least {fewest} of {PODS} pods were ready at any time, {MIN_AVAILABLE} had to be"));
+    Ok(())
+}
+
+/// Any user reads the status on the bus, nobody else may have its name, and nobody can change anything by it.
+async fn served(host: &Host) -> Result<()> {
+    let property = ["busctl", "get-property", dbus::NAME, dbus::PATH, dbus::NAME, "Phase"];
+    let as_nobody = |arguments: &[&str]| -> Vec<String> {
+        let all = ["runuser", "-u", "nobody", "--"].iter().chain(arguments);
+        all.map(|argument| (*argument).to_owned()).collect()
+    };
+    let phase = as_nobody(&property);
+    let phase = host.run_ok(&phase.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+    ensure!(phase.trim() == "s \"idle\"", "{}: {phase}", host.name());
+    let shown = host.run_ok(&["busctl", "introspect", dbus::NAME, dbus::PATH, dbus::NAME]).await?;
+    say(format!("{} serves:\n{shown}", host.name()));
+    let bus = ["org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus"];
+    let own = as_nobody(&[&["busctl", "call"][..], &bus, &["RequestName", "su", dbus::NAME, "2"]].concat());
+    let own = host.run(&own.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+    ensure!(!own.status.success(), "{}: nobody may own {}", host.name(), dbus::NAME);
+    Ok(())
+}
+
+/// `journalctl -x` says what the last step of the turn means.
+async fn explained(host: &Host) -> Result<()> {
+    let id = format!("MESSAGE_ID={}", messages::RELEASE);
+    let told = host.run_ok(&["journalctl", "--catalog", "--quiet", "--unit=rebootd", &id]).await?;
+    ensure!(told.contains("release slot") && told.contains("Defined-By: rebootd"), "{}: {told}", host.name());
+    Ok(())
+}
+
+/// The journal has one record of the reboot, with what it made live and the times in their order.
+async fn recorded(host: &Host) -> Result<()> {
+    let id = format!("MESSAGE_ID={}", messages::REBOOT_ENDED);
+    let wanted = ["--output=json", "--output-fields=REBOOT", "--quiet", "--unit=rebootd"];
+    let told = host.run_ok(&[&["journalctl"][..], &wanted, &[&id]].concat()).await?;
+    let entry: Value = serde_json::from_str(&told).with_context(|| format!("not one entry: {told}"))?;
+    let record: Value = serde_json::from_str(entry["REBOOT"].as_str().context("no record")?)?;
+    say(format!("{} has recorded: {record}", host.name()));
+    ensure!(record["outcome"] == "well" && record["boot_before"] != record["boot_after"], "{record}");
+    let package =
+        json!({"name": "linux-image-lab", "before": "6.1.1-1", "after": "6.1.2-1", "requested": true});
+    ensure!(record["packages"][0] == package, "{record}");
+    let steps = ["asked", "claimed", "cordoned", "drained", "down", "ready", "uncordoned", "released"];
+    let times: Vec<(&str, &str)> =
+        steps.iter().filter_map(|step| Some((*step, record[*step].as_str()?))).collect();
+    // A host that is a container does not know when its boot began, so it may not know this.
+    let known = times.len() + usize::from(record["ready"].is_null());
+    ensure!(known == steps.len() && times.is_sorted_by_key(|(_, time)| *time), "{record}");
     Ok(())
 }
