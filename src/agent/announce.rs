@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
+use super::webhook::Webhook;
 use crate::cluster::{Api, ApiError, ClusterEvent, Condition, Heartbeat};
 use crate::decide::settings::{Mode, Settings};
 use crate::decide::{
@@ -27,6 +28,7 @@ const MOST_EVENTS: usize = 300;
 pub(super) struct Announcer {
     sending: JoinSet<Sent>,
     queue: VecDeque<ClusterEvent>,
+    webhook: Webhook,
     /// When the hour began, in time since boot, and how many Events it has had.
     hour: (Duration, usize),
     shown: Option<Shown>,
@@ -103,6 +105,7 @@ impl Announcer {
             self.show(api, uid, world, settings, decision);
         }
         self.flush(api, uid, world.now.boot);
+        self.webhook.flush(settings);
     }
 
     /// While a turn goes on, nothing but the heartbeat itself: a write to the Node would make those of the turn conflict.
@@ -136,7 +139,7 @@ impl Announcer {
         }) else {
             return;
         };
-        let mut push = |reason, is_warning, note| self.push(world, None, reason, is_warning, note);
+        let mut push = |reason, is_warning, note| self.push(world, settings, None, reason, is_warning, note);
         if phase != Some(decision.phase) {
             match decision.phase {
                 Phase::Waiting if phase.is_none_or(|it| matches!(it, Phase::Idle | Phase::Starting)) => {
@@ -154,13 +157,13 @@ impl Announcer {
     }
 
     /// A write was answered.
-    pub(super) fn wrote(&mut self, effect: &Effect, outcome: &Outcome, world: &World) {
+    pub(super) fn wrote(&mut self, effect: &Effect, outcome: &Outcome, world: &World, settings: &Settings) {
         let Some((reason, is_warning, note)) = of_effect(effect).filter(|_| *outcome == Outcome::Answered)
         else {
             return;
         };
         self.refused.clear();
-        self.push(world, None, reason, is_warning, note);
+        self.push(world, settings, None, reason, is_warning, note);
     }
 
     /// An eviction was answered.
@@ -176,11 +179,11 @@ impl Announcer {
         match outcome {
             EvictionOutcome::Granted if how != How::DryRun => {
                 let note = format!("has to leave node {node}, which is about to reboot");
-                self.push(world, Some(pod), "RebootEviction", false, note);
+                self.push(world, settings, Some(pod), "RebootEviction", false, note);
             }
             EvictionOutcome::Refused(refusal) if self.refused.insert(pod.uid.clone()) => {
                 let note = format!("may not leave node {node} for its reboot: {}", refusal.by);
-                self.push(world, Some(pod), "RebootEvictionRefused", true, note);
+                self.push(world, settings, Some(pod), "RebootEvictionRefused", true, note);
             }
             _ => {}
         }
@@ -189,13 +192,15 @@ impl Announcer {
     fn push(
         &mut self,
         world: &World,
+        settings: &Settings,
         pod: Option<&PodKey>,
         reason: &'static str,
         is_warning: bool,
         note: String,
     ) {
+        let event = ClusterEvent { pod: pod.cloned(), reason, is_warning, note, at: world.now.wall };
+        self.webhook.tell(&event, settings);
         if self.queue.len() < MOST_EVENTS {
-            let event = ClusterEvent { pod: pod.cloned(), reason, is_warning, note, at: world.now.wall };
             self.queue.push_back(event);
         }
     }

@@ -226,7 +226,7 @@ impl DaemonEdge {
 
     fn wrote(&mut self, effect: &Effect, outcome: &Outcome, world: &World) {
         journal::tell_write(effect, outcome);
-        self.announcer.wrote(effect, outcome, world);
+        self.announcer.wrote(effect, outcome, world, &self.configuration.settings);
     }
 
     fn evicted(&mut self, Asked { pod, how, outcome }: Asked, world: &World) -> Event {

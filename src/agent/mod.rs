@@ -9,6 +9,7 @@ mod journal;
 mod metrics;
 mod sources;
 mod watches;
+mod webhook;
 
 pub use configuration::{Configuration, Reload};
 pub use edge::{DaemonEdge, Places};

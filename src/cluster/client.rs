@@ -167,6 +167,16 @@ impl Client {
         Ok((code, whole(response, most).await?))
     }
 
+    /// Sends something to a server that is not the API server, at the client's own address.
+    pub(super) async fn tell(&self, body: Vec<u8>) -> Result<(), ApiError> {
+        let request = self.request(Method::POST, "").timeout(REQUEST_TIMEOUT);
+        let request = request.header(CONTENT_TYPE, "application/json").body(body);
+        match request.send().await.map_err(no_answer)?.status() {
+            status if status.is_success() => Ok(()),
+            status => Err(ApiError::status(status.as_u16(), status.canonical_reason().unwrap_or_default())),
+        }
+    }
+
     /// Asks whether an object exists; if it does, the server sends only its metadata.
     pub(super) async fn exists(&self, path: &str) -> Result<bool, ApiError> {
         let request = self.request(Method::GET, path).header(ACCEPT, METADATA).timeout(REQUEST_TIMEOUT);

@@ -22,6 +22,7 @@ mod slots;
 mod table;
 mod traffic;
 mod watch;
+mod webhook;
 
 pub use api::{Api, HeldSlot, PolicyMap};
 pub use enrolment::{BoundNode, Issued, Untaken};
@@ -32,3 +33,4 @@ pub use inventory::{Kured, POLICIES, PolicyState, TokenPods};
 pub use shown::{Condition, Heartbeat, time};
 pub use traffic::Traffic;
 pub use watch::Watch;
+pub use webhook::send_to_webhook;

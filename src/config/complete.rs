@@ -78,6 +78,7 @@ fn without_host(merged: &Merged, administrators: &Path, mistakes: &mut Mistakes)
         gates,
         after,
         hooks: mistakes.note(hooks(merged)),
+        notify: mistakes.note(merged.read("notify")),
         sources: Vec::new(),
     }
 }

@@ -11,7 +11,8 @@ use super::parts::{AfterKeys, ApiKeys, BeforeKeys, DeleteKeys, HookKeys, NodeKey
 use super::value::ObjectTable;
 use super::windows::{FreezeTable, WindowKeys, WindowTable};
 use crate::decide::settings::{
-    AfterSettings, DrainSettings, GatesSettings, HooksSettings, HostSettings, PolicySettings, SignsSettings,
+    AfterSettings, DrainSettings, GatesSettings, HooksSettings, HostSettings, NotifySettings, PolicySettings,
+    SignsSettings,
 };
 
 /// A table, or the tables that are the value of a key.
@@ -48,6 +49,7 @@ pub(super) fn tables() -> Vec<Table> {
         table("after.object", &[Group::new::<ObjectTable>()]),
         table("prometheus", &[Group::new::<PrometheusKeys>()]),
         table("hooks", &[Group::with_defaults::<HookKeys>(), Group::with_defaults::<HooksSettings>()]),
+        table("notify", &[Group::with_defaults::<NotifySettings>()]),
     ]
 }
 

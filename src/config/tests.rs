@@ -8,7 +8,8 @@ use super::*;
 use crate::access::{ApiAccess, Credential, PemSource};
 use crate::decide::settings::{
     AfterSettings, BarePods, BlockingPodsAfter, DrainMode, DrainSettings, EmptyDirPods, ForeignCordon,
-    GatesSettings, HooksSettings, HostSettings, Mode, OnTimeout, PolicySettings, SignsSettings,
+    GatesSettings, HooksSettings, HostSettings, Mode, NotifySettings, OnTimeout, PolicySettings,
+    SignsSettings,
 };
 use crate::decide::{Open, Windows};
 
@@ -131,6 +132,7 @@ fn nothing_configured_gives_the_defaults() {
         },
         after: AfterSettings::default(),
         hooks: HooksSettings::default(),
+        notify: NotifySettings::default(),
         sources: vec![],
     };
     assert_eq!(settings, expected);
@@ -428,7 +430,7 @@ fn all_mistakes_of_all_files_are_told() {
         directory.error(),
         "etc/config.d/1.toml:1:8: expected \"active\" or \"observe\"\n\
          etc/config.d/1.toml:2:1: unknown key \"x\"; known here: mode, node, api, host, policy, drain, gates, after, \
-         prometheus, hooks\n\
+         prometheus, hooks, notify\n\
          usr/config.toml:2:10: \"settle\" must be at least 1s"
     );
     directory.write("usr/config.toml", "").write(

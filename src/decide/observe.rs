@@ -76,6 +76,11 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
         Event::Node(result) => {
             cluster.health.node(&result, &world.host.boot_id, &world.host.machine_id, now.boot);
             remember_well(world, result.is_ok());
+            match &result {
+                Ok(None) => drop(world.cluster.node_missing.get_or_insert(now.boot)),
+                Ok(Some(_)) => world.cluster.node_missing = None,
+                Err(_) => {}
+            }
             take(world, result, |cluster| &mut cluster.node);
             requests::annotation_read(world);
             last_reboot::node_read(world);

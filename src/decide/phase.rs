@@ -19,6 +19,8 @@ use super::{NodeChange, Part, Phase, Reason, SlotView};
 use returning::tell_overdue_return;
 use situation::{Held, Situation};
 
+/// A kubelet registers its Node within minutes after the boot, or after somebody has deleted it.
+const MISSING_FOR_LONG: Duration = Duration::from_secs(60 * 60);
 /// A node that need not obey the policy does without it for this long if nobody answers about it.
 const POLICY_AGAIN: Duration = Duration::from_secs(60);
 
@@ -42,6 +44,15 @@ pub(super) fn wish(world: &World, settings: &Settings) -> Wish {
     wish
 }
 
+fn node_missing(world: &World, settings: &Settings) -> Reason {
+    let name = settings.node_name.clone();
+    let since = world.cluster.node_missing.unwrap_or(world.now.boot);
+    match world.now.boot.checked_sub(since + MISSING_FOR_LONG) {
+        Some(_) => Reason::NodeMissingForLong { name, lasted: world.now.boot.saturating_sub(since) },
+        None => Reason::NodeMissing { name },
+    }
+}
+
 fn of_facts(world: &World, settings: &Settings) -> Wish {
     if world.host.going_down.current() == Some(&true) {
         let wish = Wish { host_age: Some(GOING_DOWN_LOOK), ..Wish::new(Phase::GoingDown) };
@@ -63,7 +74,7 @@ fn of_facts(world: &World, settings: &Settings) -> Wish {
     });
     let without_node = if holds { Phase::Waiting } else { idle_or_waiting };
     let Some(node) = node else {
-        return Wish::new(without_node).trouble(Reason::NodeMissing { name: settings.node_name.clone() });
+        return Wish::new(without_node).trouble(node_missing(world, settings));
     };
     if let Err(reason) = identity::node_is_this_machine(world, node) {
         return Wish::new(without_node).trouble(reason);

@@ -62,6 +62,8 @@ reasons! {
     alarm => StepFailing { why: String, since: Duration } = "step-failing" => "the last step has failed for {}: {why}; a person has to look", span(*since);
     => NodeMissing { name: String } = "node-missing" => "there is no Node {name:?}; if it was deleted, restart the kubelet; if this host is another Node, and its credential \
          does not tell which, set `name` in [node]";
+    alarm => NodeMissingForLong { name: String, lasted: Duration } = "node-missing-for-long" => "there has been no Node {name:?} for {}, so this host does nothing; if it was deleted, restart the kubelet; if this host is another Node, and its \
+         credential does not tell which, set `name` in [node]", span(*lasted);
     => OtherMachine { node: String, host: String } = "other-machine" => "the Node is another machine (machine id {node}, this host is {host}); give a cloned image a machine id of its \
          own; if this host is another Node, and its credential does not tell which, set `name` in [node]";
     => BootNotReported = "boot-not-reported" => "the kubelet has not reported this boot yet";

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::values::{
     AtLimit, BarePods, BlockingPodsAfter, DeleteRefused, DrainMode, EmptyDirPods, ForeignCordon, Mode,
-    ObjectField, OnHookFailure, OnTimeout, Prometheus, Query, Yielding,
+    ObjectField, OnHookFailure, OnTimeout, Prometheus, Query, WebhookEvents, WebhookFormat, Yielding,
 };
 use self::written::{AnyTime, AtLeast, Between, Ignorable, ZeroIsNone};
 use super::{Hook, Windows};
@@ -58,6 +58,8 @@ pub struct Settings {
     pub after: AfterSettings,
     /// The administrator's own steps.
     pub hooks: HooksSettings,
+    /// Whom to tell.
+    pub notify: NotifySettings,
     /// The files that these settings were read from: the configuration files in their order, then the kubeconfig.
     /// Files that these only refer to are not included.
     pub sources: Vec<PathBuf>,
@@ -303,6 +305,19 @@ table! {
         pub on_failure: OnHookFailure = OnHookFailure::Stop,
         /// What a failure after the boot means.
         pub on_failure_after_boot: OnHookFailure = OnHookFailure::Stop,
+    }
+}
+
+table! {
+    /// Whom to tell what happens to this node.
+    pub struct NotifySettings {
+        /// The file that contains the address of a webhook; None for no webhook.
+        #[serde(deserialize_with = "written::absolute_path")]
+        pub webhook_file: Option<PathBuf> = None,
+        /// What its receiver understands.
+        pub webhook_format: WebhookFormat = WebhookFormat::Json,
+        /// What it is told.
+        pub webhook_events: WebhookEvents = WebhookEvents::Failures,
     }
 }
 

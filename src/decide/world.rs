@@ -148,6 +148,8 @@ pub struct Cluster {
     pub release_unanswered: Option<Option<AbortReason>>,
     /// When the Node was last seen not to be back from our reboot.
     pub away_until: Option<Duration>,
+    /// Since when there has been no Node of our name, as far as it was read.
+    pub node_missing: Option<Duration>,
     /// When the Node was last written outside a turn and only for its signs.
     pub shown: Option<Duration>,
     /// No look and no write before this time since boot: what the server asked for, and our own backoff.

@@ -59,6 +59,7 @@ pub const REASONS: &[(&str, &str)] = &[
     ("refused", "de5a5b8d55644ec89e266997e0537888"),
     ("step-failing", "e592417503c84e0bba4ddd385b8311d4"),
     ("node-missing", "9e18c5abcf334724be4e65085d4c63c6"),
+    ("node-missing-for-long", "1aaa4c20e3894c5483684e0856762025"),
     ("other-machine", "7da27dd0fdd34270a79ec49ffaf1b203"),
     ("boot-not-reported", "88b8628080fc48359901c800ecab0200"),
     ("no-window", "411cf13fdef547898994db7437e5edbe"),

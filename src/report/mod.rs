@@ -9,3 +9,4 @@ pub mod shown;
 pub mod status;
 pub mod systemd;
 pub mod telemetry;
+pub mod webhook;

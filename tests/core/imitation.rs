@@ -9,8 +9,8 @@ use std::time::Duration;
 use rebootd::access::{ApiAccess, Credential, PemSource};
 use rebootd::agent::{Agent, Edge};
 use rebootd::decide::settings::{
-    self, AfterSettings, DrainSettings, GatesSettings, HooksSettings, Mode, PolicySettings, Settings,
-    SignsSettings,
+    self, AfterSettings, DrainSettings, GatesSettings, HooksSettings, Mode, NotifySettings, PolicySettings,
+    Settings, SignsSettings,
 };
 use rebootd::decide::*;
 
@@ -45,6 +45,7 @@ pub fn settings(name: &str) -> Settings {
         gates: GatesSettings { require_synchronized_clock: false, ..GatesSettings::default() },
         after: AfterSettings::default(),
         hooks: HooksSettings::default(),
+        notify: NotifySettings::default(),
         sources: vec![],
     }
 }

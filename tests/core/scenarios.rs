@@ -78,6 +78,8 @@ fn tell_host(cluster: &mut Cluster, number: usize, command: &str, rest: &str) ->
             let kured = cluster.hosts[number].pods.values_mut().find(|it| it.key.name == "kured").unwrap();
             kured.labels.insert("name".into(), "kured".into());
         }
+        "delete-node" => cluster.delete_node(number),
+        "register-node" => cluster.register_node(number),
         "urgent" => {
             let from = Duration::from_secs(cluster.hosts[number].world.now.wall.as_secs());
             let length = seconds(rest);

@@ -70,6 +70,32 @@ impl Yielding {
     }
 }
 
+/// In which form a webhook is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WebhookFormat {
+    /// As JSON with one field for each fact.
+    Json,
+    /// For Slack.
+    Slack,
+    /// For Mattermost.
+    Mattermost,
+    /// For Microsoft Teams.
+    Teams,
+}
+
+/// What a webhook is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WebhookEvents {
+    /// What deserves attention.
+    Failures,
+    /// That, and the begin and the end of each turn.
+    Turns,
+    /// Every step.
+    All,
+}
+
 /// After which step of a turn blocking pods are waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use rebootd::access::{ApiAccess, Credential, PemSource};
 use rebootd::decide::settings::{
-    self, AfterSettings, DrainSettings, ForeignCordon, GatesSettings, HooksSettings, Mode, PolicySettings,
-    Prometheus, Query, Settings, SignsSettings,
+    self, AfterSettings, DrainSettings, ForeignCordon, GatesSettings, HooksSettings, Mode, NotifySettings,
+    PolicySettings, Prometheus, Query, Settings, SignsSettings,
 };
 use rebootd::decide::{
     AfterReadings, Claim, DrainState, Effect, Event, Eviction, EvictionOutcome, EvictionRefusal, Failure,
@@ -660,7 +660,7 @@ impl Agents {
         cluster.drain = DrainState { cordoned, ..fresh.drain };
         (cluster.write_failures, cluster.away_until) = (None, None);
         cluster.missing.clear();
-        cluster.shown = None;
+        (cluster.shown, cluster.node_missing) = (None, None);
         // An answered cordon goes on with what was read before it.
         let cordons = self.drains && matches!(stage, Stage::Pending { write: Write::Cordon, .. });
         if stage != Stage::Draining && !cordons {
@@ -755,6 +755,7 @@ fn settings(pool: &str, search: &Search) -> Settings {
             ..AfterSettings::default()
         },
         hooks: HooksSettings::default(),
+        notify: NotifySettings::default(),
         sources: Vec::new(),
     }
 }
