@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rebootd::decide::{Ending, GATES, Gate, MidTurn, Moment, Reason};
 use rebootd::report::metrics::FAMILIES;
+use rebootd::report::shown::EVENT_REASONS;
 
 fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
@@ -98,6 +99,19 @@ fn every_ending_of_a_reboot_is_explained() {
     let words = Ending::ALL.into_iter().map(|ending| ending.word().to_owned()).collect();
     let explained = words_of_lines(&read("docs/status.md"), "\n### The last reboot\n", "| `");
     assert_eq!(explained, words);
+}
+
+#[test]
+fn every_event_is_explained() {
+    let told: BTreeSet<String> = EVENT_REASONS.iter().map(|reason| (*reason).to_owned()).collect();
+    assert_eq!(words_of_lines(&read("docs/status.md"), "\n### The Events\n", "| `"), told);
+    for source in ["src/agent/announce.rs", "src/report/shown.rs"] {
+        let text = read(source);
+        let literals =
+            text.split('"').skip(1).step_by(2).filter(|it| it.starts_with("Reboot") && !it.contains(' '));
+        let unknown: Vec<&str> = literals.filter(|it| !told.contains(*it)).collect();
+        assert_eq!(unknown, Vec::<&str>::new(), "{source}");
+    }
 }
 
 #[test]

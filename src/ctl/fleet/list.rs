@@ -389,6 +389,20 @@ mod tests {
         HeldSlot { slot, since: Some("2026-11-28T11:58:00.000000Z".into()) }
     }
 
+    /// docs/status.md tells them to programs, so none is ever changed or removed.
+    #[test]
+    fn every_field_of_the_json_is_told() {
+        let nodes = vec![node("n1", Some("worker"), None)];
+        let fleet = fleet(nodes, &[slot("worker-1", None, false)], None, None, 0);
+        let json = serde_json::to_value(&fleet).unwrap();
+        let told = include_str!("../../../docs/status.md");
+        for fields in [&json, &json["summary"], &json["nodes"][0]] {
+            for (name, _) in fields.as_object().unwrap() {
+                assert!(told.contains(&format!("`{name}`")), "docs/status.md does not tell {name}");
+            }
+        }
+    }
+
     #[test]
     fn the_most_urgent_come_first_and_are_summed_up() {
         let worker = Some("worker");
