@@ -22,16 +22,19 @@ use crate::read::{read_named, read_text};
 /// Reads the kubeconfig at `path`; None if there is none.
 pub(super) fn read(path: &Path) -> Result<Option<ApiAccess>, ConfigError> {
     match read_text(path, LONGEST as u64) {
-        Ok(text) => parse(path, &text).map(Some),
+        Ok(text) => parse(path, &text, None).map(Some),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(unreadable(path, &error)),
     }
 }
 
-/// Reads the kubeconfig of the person who runs the program.
-pub fn read_persons(path: &Path) -> Result<ApiAccess, ConfigError> {
+/// Runs a credential plugin.
+pub(super) type RunPlugin = dyn Fn(&ExecPlugin) -> Result<Credential, String>;
+
+/// Reads the kubeconfig of the person who runs the program, and `run`s the plugin that it may name.
+pub fn read_persons(path: &Path, run: &RunPlugin) -> Result<ApiAccess, ConfigError> {
     let text = read_named(path, LONGEST as u64).map_err(|error| ConfigError::unreadable(path, &error))?;
-    parse(path, &text)
+    parse(path, &text, Some(run))
 }
 
 /// The API server that a kubeconfig names, and who signs its certificate if the file says so. Nothing else of it is
@@ -139,15 +142,49 @@ struct User {
     client_certificate_data: Option<Spanned<String>>,
     client_key: Option<Spanned<String>>,
     client_key_data: Option<Spanned<String>>,
-    exec: Option<Spanned<IgnoredAny>>,
+    exec: Option<Spanned<ExecPlugin>>,
     auth_provider: Option<Spanned<IgnoredAny>>,
     username: Option<Spanned<IgnoredAny>>,
     #[serde(rename = "as")]
     impersonate: Option<Spanned<IgnoredAny>>,
 }
 
+/// A program that gives a credential (`ExecConfig` of `client.authentication.k8s.io`).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExecPlugin {
+    /// The program. A path that is not absolute is relative to the kubeconfig; a mere name is looked for as a shell does.
+    pub command: PathBuf,
+    /// Its arguments.
+    #[serde(default, deserialize_with = "or_none")]
+    pub args: Vec<String>,
+    /// What is added to its environment.
+    #[serde(default, deserialize_with = "or_none")]
+    pub env: Vec<EnvironmentVariable>,
+    /// In which version it speaks.
+    #[serde(default)]
+    pub api_version: String,
+    /// What to do where it is not installed.
+    #[serde(default, rename = "installHint")]
+    pub hint: Option<String>,
+}
+
+/// A variable of an environment.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct EnvironmentVariable {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// kubectl writes `null` for an empty list.
+fn or_none<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<T>, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
+}
+
 /// Parses the content of the kubeconfig at `path`.
-fn parse(path: &Path, text: &str) -> Result<ApiAccess, ConfigError> {
+fn parse(path: &Path, text: &str, run: Option<&RunPlugin>) -> Result<ApiAccess, ConfigError> {
     let reader = Reader { path };
     let document: Document = serde_saphyr::from_str(text).map_err(|error| reader.not_a_kubeconfig(&error))?;
     let context = reader.current_context(&document)?;
@@ -159,7 +196,11 @@ fn parse(path: &Path, text: &str) -> Result<ApiAccess, ConfigError> {
     reader.refuse_in_cluster(&cluster.cluster)?;
     reader.refuse_in_user(&user.user)?;
     let (server, certificate_authority) = reader.server(cluster)?;
-    Ok(ApiAccess { server, certificate_authority, credential: reader.credential(user)? })
+    let credential = match &user.user.exec {
+        Some(plugin) => reader.run(plugin, run)?,
+        None => reader.credential(user)?,
+    };
+    Ok(ApiAccess { server, certificate_authority, credential })
 }
 
 /// Reads the parts of one kubeconfig; it knows the path for messages and for relative paths in the file.
@@ -186,14 +227,21 @@ impl Reader<'_> {
     }
 
     fn refuse_in_user(&self, user: &User) -> Result<(), ConfigError> {
-        if let Some(exec) = &user.exec {
-            let message = "exec is not supported by rebootd, which runs no program for a kubeconfig; use one with a token \
-                           instead, see docs/credentials.md";
-            return Err(self.error(exec, message));
-        }
         self.refuse(&user.auth_provider, "auth-provider")?;
         self.refuse(&user.username, "username")?;
         self.refuse(&user.impersonate, "as")
+    }
+
+    fn run(&self, plugin: &Spanned<ExecPlugin>, run: Option<&RunPlugin>) -> Result<Credential, ConfigError> {
+        let Some(run) = run else {
+            let message = "exec is not supported by rebootd, which runs no program for a kubeconfig; use one with a token \
+                           instead, see docs/credentials.md";
+            return Err(self.error(plugin, message));
+        };
+        let command = &plugin.value.command;
+        let is_name = command.components().count() == 1 && command.is_relative();
+        let command = if is_name { command.clone() } else { self.resolve(&command.to_string_lossy()) };
+        run(&ExecPlugin { command, ..plugin.value.clone() }).map_err(|why| self.error(plugin, why))
     }
 
     fn refuse(&self, value: &Option<Spanned<IgnoredAny>>, key: &str) -> Result<(), ConfigError> {

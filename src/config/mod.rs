@@ -32,6 +32,7 @@ pub use files::Files;
 pub use fleet::FleetPolicy;
 pub use kubeconfig::read_cluster as read_kubelets_cluster;
 pub use kubeconfig::read_persons as read_persons_kubeconfig;
+pub use kubeconfig::{EnvironmentVariable, ExecPlugin};
 pub use manifest::check as check_file;
 
 pub use urgency::{URGENT_FOR, URGENT_KEY, Urgency};

@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use tokio::runtime::Runtime;
 
+use super::exec;
 use crate::access::ApiAccess;
 use crate::cluster::Api;
 use crate::config::read_persons_kubeconfig;
@@ -40,7 +41,7 @@ impl Kubeconfig {
                 found.context("no kubeconfig: name one with --kubeconfig, or in $KUBECONFIG")?
             }
         };
-        Ok(read_persons_kubeconfig(&path)?)
+        Ok(read_persons_kubeconfig(&path, &exec::run)?)
     }
 }
 

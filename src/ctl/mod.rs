@@ -7,6 +7,7 @@ mod check;
 mod config;
 mod credential;
 mod enroll;
+mod exec;
 mod fleet;
 mod free;
 mod hold;

@@ -21,7 +21,7 @@ fn kubeconfig(cluster: &[&str], user: &[&str]) -> String {
 const CLUSTER: &[&str] = &["server: https://10.0.0.1:6443", "certificate-authority: pki/ca.crt"];
 
 fn access(text: &str) -> Result<ApiAccess, String> {
-    parse(Path::new("/etc/k/config"), text).map_err(|error| error.to_string())
+    parse(Path::new("/etc/k/config"), text, None).map_err(|error| error.to_string())
 }
 
 fn credential(user: &[&str]) -> Result<Credential, String> {
@@ -170,4 +170,29 @@ fn never_shows_what_may_be_secret() {
     let certificate = format!("client-certificate-data: {PEM_IN_BASE64}");
     let shown = format!("{:?}", credential(&[&key, &certificate]));
     assert!(!shown.contains("45"), "{shown}");
+}
+
+#[test]
+fn a_persons_plugin_is_run_as_kubectl_would() {
+    let plugin = |command: &str| {
+        let exec = format!("exec: {{apiVersion: v, command: {command}, args: [a, b], env: null}}");
+        let run = |plugin: &ExecPlugin| {
+            let ExecPlugin { command, args, env, api_version, .. } = plugin;
+            assert_eq!(
+                (args.join(" ").as_str(), env.as_slice(), api_version.as_str()),
+                ("a b", &[][..], "v")
+            );
+            Ok(Credential::Token(Secret::new(command.display().to_string())))
+        };
+        let text = kubeconfig(CLUSTER, &[exec.as_str()]);
+        parse(Path::new("/etc/k/config"), &text, Some(&run)).unwrap().credential
+    };
+    let token = |text: &str| Credential::Token(Secret::new(text.to_owned()));
+    assert_eq!(plugin("aws"), token("aws"));
+    assert_eq!(plugin("./login"), token("/etc/k/./login"));
+    assert_eq!(plugin("/opt/login"), token("/opt/login"));
+    let fails = |_: &ExecPlugin| Err("login failed: exit status: 1".to_owned());
+    let text = kubeconfig(CLUSTER, &["exec: {command: login}"]);
+    let error = parse(Path::new("/etc/k/config"), &text, Some(&fails)).unwrap_err().to_string();
+    assert_eq!(error, "/etc/k/config:13:11: login failed: exit status: 1");
 }

@@ -1,8 +1,10 @@
 //! `rebootctl release` and `free`, as a person runs them on another host, with a kubeconfig of their own.
 
+use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use serde_json::json;
 use tokio::time::{Instant, sleep};
 use tokio::try_join;
 
@@ -86,10 +88,34 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     second.run_ok(&["rm", SENTINEL]).await?;
     verdict::settled(stage, second).await?;
 
+    say("a kubeconfig that logs in by a program");
+    let kubeconfig = stage.lab.control_plane.kubeconfig(&stage.lab.server_for(first.name()), &admin)?;
+    let mut kubeconfig: serde_json::Value = serde_json::from_str(&kubeconfig)?;
+    let plugin = |command: &str| {
+        json!([{"name": "lab", "user": {"exec": {
+            "apiVersion": "client.authentication.k8s.io/v1", "command": command, "args": [GIVEN],
+            "interactiveMode": "IfAvailable", "provideClusterInfo": false,
+        }}}])
+    };
+    let given = json!({
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "kind": "ExecCredential",
+        "status": {
+            "clientCertificateData": fs::read_to_string(&admin.certificate)?,
+            "clientKeyData": fs::read_to_string(&admin.key)?,
+        },
+    });
+    first.write_file(GIVEN, given.to_string()).await?;
+    kubeconfig["users"] = plugin("cat");
+    first.write_file(KUBECONFIG, kubeconfig.to_string()).await?;
+    release(first, &["node2"], 0, &["node2 holds no slot"]).await?;
+
     say("kubeconfigs that it cannot use");
-    first.write_file(KUBECONFIG, WITH_EXEC).await?;
-    release(first, &["node2"], 1, &["exec is not supported", "kubectl -n rebootd patch lease"]).await?;
-    free(first, &[SLOT], 1, &["exec is not supported", "kubectl -n rebootd patch lease worker-1"]).await?;
+    kubeconfig["users"] = plugin("no-such-login");
+    first.write_file(KUBECONFIG, kubeconfig.to_string()).await?;
+    let cannot = "cannot run no-such-login";
+    release(first, &["node2"], 1, &[cannot, "kubectl -n rebootd patch lease"]).await?;
+    free(first, &[SLOT], 1, &[cannot, "kubectl -n rebootd patch lease worker-1"]).await?;
     first.run_ok(&["rm", KUBECONFIG]).await?;
     release(first, &["node2"], 1, &["no kubeconfig", "--kubeconfig"]).await
 }
@@ -105,11 +131,8 @@ async fn nothing_is_left(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-const WITH_EXEC: &str = "current-context: c
-contexts: [{name: c, context: {cluster: c, user: u}}]
-clusters: [{name: c, cluster: {server: https://a, certificate-authority: /ca}}]
-users: [{name: u, user: {exec: {command: aws}}}]
-";
+/// What the program prints.
+const GIVEN: &str = "/root/given.json";
 
 /// Runs it without a terminal.
 async fn release(on: &Host, arguments: &[&str], code: i32, words: &[&str]) -> Result<()> {
