@@ -177,14 +177,24 @@ async fn serve(mut news: watch::Receiver<Told>, is_failing: Arc<AtomicBool>) {
         let result = timeout(TIMEOUT, publish(&mut connection, told)).await;
         let result = result.unwrap_or_else(|_| Err(io::Error::from(ErrorKind::TimedOut).into()));
         is_failing.store(result.is_err(), Ordering::Relaxed);
-        let new = result.err().map(|error| error.to_string());
-        if new.is_some() {
-            connection = None;
+        let Err(error) = result else {
+            failure = None;
+            continue;
+        };
+        connection = None;
+        let new = kind(&error);
+        if failure.as_ref() != Some(&new) {
+            tracing::info!("{NAME} is not on D-Bus: {error}; nothing else depends on it");
         }
-        if let Some(why) = new.as_ref().filter(|_| new != failure) {
-            tracing::info!("{NAME} is not on D-Bus: {why}; nothing else depends on it");
-        }
-        failure = new;
+        failure = Some(new);
+    }
+}
+
+/// What tells one failure from another: the text of a refusal names the connection, which is another one each time.
+fn kind(error: &zbus::Error) -> String {
+    match error {
+        zbus::Error::MethodError(name, _, _) => name.to_string(),
+        other => other.to_string(),
     }
 }
 
