@@ -207,3 +207,23 @@ fn alerts_and_dashboard_ask_for_metrics_that_exist_and_every_alert_is_explained(
     let untested: Vec<&&str> = alerts.iter().filter(|alert| !tests.contains(**alert)).collect();
     assert!(untested.is_empty(), "no test fires {untested:?}");
 }
+
+/// A file that nobody installs is noticed by nobody who builds.
+#[test]
+fn every_file_of_packaging_is_in_a_package() {
+    let lists = ["debian/rebootd.install", "debian/rebootctl.install"].map(read).join("\n");
+    let installed: Vec<&str> = lists.lines().filter_map(|line| line.split(' ').next()).collect();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut directories = vec![root.join("packaging")];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                directories.push(path);
+                continue;
+            }
+            let name = path.strip_prefix(root).unwrap();
+            assert!(installed.iter().any(|it| name.starts_with(it)), "no package has {}", name.display());
+        }
+    }
+}
