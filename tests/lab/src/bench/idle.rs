@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::requests;
 use crate::demo::wait_idle;
 use crate::host::Host;
+use crate::kubelet::Kind;
 use crate::lab::{Lab, LabConfig};
 use crate::progress::say;
 use crate::rollout::Rollout;
@@ -42,8 +43,8 @@ struct Row {
 
 /// Runs a lab for it and gives back the figures.
 pub async fn run(deb: &Path, options: &Options) -> Result<Value> {
-    // As with a real kubelet, the Node is written every five minutes only.
-    let config = LabConfig { fill_node_info: false, ..LabConfig::with_hosts(1) };
+    // A hollow one would write its Node every ten seconds.
+    let config = LabConfig::of_kind(Kind::Real, 1);
     let lab = Lab::start(config).await?;
     let host = lab.hosts.first().context("the lab has no host")?;
     lab.install_rebootd(host, deb, CONFIG).await?;
