@@ -223,8 +223,9 @@ impl Api {
             "namespace": NAMESPACE,
             "resourceVersion": map.map(|map| map.version.clone()),
         });
-        let (path, patch) =
-            (paths::policy_maps() + "/policy", json!({"metadata": metadata, "data": {key: text}}));
+        let path = paths::policy_maps() + "/policy";
+        let patch =
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {key: text}});
         match map {
             Some(map) if text.is_none() && only_this => {
                 let options = json!({"preconditions": {"resourceVersion": map.version}});
@@ -237,13 +238,7 @@ impl Api {
                 self.mind(result).map_or_else(ApiError::outcome, |_| Outcome::Answered)
             }
             Some(_) => self.write(Ok(path), MERGE_PATCH, &patch).await,
-            None => {
-                let mut object = json!({"apiVersion": "v1", "kind": "ConfigMap"});
-                if let (Some(object), Some(patch)) = (object.as_object_mut(), patch.as_object()) {
-                    object.extend(patch.clone());
-                }
-                self.write(Ok(path), APPLY_PATCH, &object).await
-            }
+            None => self.write(Ok(path), APPLY_PATCH, &patch).await,
         }
     }
 
