@@ -21,3 +21,4 @@ mod read;
 mod replace;
 pub mod report;
 mod words;
+mod yaml;

@@ -11,7 +11,7 @@ use std::path::Path;
 
 /// The layers from the ground up; what stands in one line may not import from another of the same line.
 const LAYERS: &[&[&str]] = &[
-    &["notation", "access", "read", "replace", "words"],
+    &["notation", "access", "read", "replace", "words", "yaml"],
     &["decide"],
     &["config", "cluster", "host"],
     &["report"],

@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
-use serde_saphyr::{Location, Spanned};
+use serde_saphyr::Location;
 
 use super::document::LONGEST;
 use super::error::{ConfigError, Place, Position};
 use super::value::ServerAddress;
 use crate::access::{ApiAccess, Credential, PemSource, Secret};
 use crate::read::{read_named, read_text};
+use crate::yaml::{self, Node};
 
 /// Reads the kubeconfig at `path`; None if there is none.
 pub(super) fn read(path: &Path) -> Result<Option<ApiAccess>, ConfigError> {
@@ -42,36 +42,10 @@ pub fn read_persons(path: &Path, run: &RunPlugin) -> Result<ApiAccess, ConfigErr
 pub fn read_cluster(path: &Path) -> Result<(String, Option<PemSource>), ConfigError> {
     let text = read_text(path, LONGEST as u64).map_err(|error| ConfigError::unreadable(path, &error))?;
     let reader = Reader { path };
-    let document: ClustersOnly =
-        serde_saphyr::from_str(&text).map_err(|error| reader.not_a_kubeconfig(&error))?;
-    let mut context = document.contexts.iter().flatten();
-    let context = context.find(|named| document.current_context.as_ref() == Some(&named.name));
-    let mut clusters = document.clusters.iter().flatten();
-    let named = clusters.find(|named| context.is_some_and(|it| it.context.cluster == named.name.value));
-    let named =
-        named.ok_or_else(|| ConfigError::at(Place::file(path), "its current-context names no cluster"))?;
-    let authority =
-        reader.pem(&named.cluster.certificate_authority_data, &named.cluster.certificate_authority)?;
-    Ok((reader.address(named)?, authority))
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct ClustersOnly {
-    current_context: Option<String>,
-    contexts: Option<Vec<ContextOfCluster>>,
-    clusters: Option<Vec<NamedCluster>>,
-}
-
-#[derive(Deserialize)]
-struct ContextOfCluster {
-    name: String,
-    context: ClusterName,
-}
-
-#[derive(Deserialize)]
-struct ClusterName {
-    cluster: String,
+    let document = reader.document(&text)?;
+    let cluster = reader.cluster(&document, reader.context(&document)?)?;
+    let authority = reader.pem(cluster.content, "certificate-authority")?;
+    Ok((reader.address(&cluster)?, authority))
 }
 
 /// A kubeconfig that exists but cannot be read; the message says what to do about the usual cause.
@@ -85,68 +59,6 @@ fn unreadable(path: &Path, error: &io::Error) -> ConfigError {
          chown root:rebootd {shown} && chmod 0640 {shown}"
     );
     ConfigError::at(Place::file(path), message)
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct Document {
-    current_context: Option<Spanned<String>>,
-    contexts: Option<Vec<NamedContext>>,
-    clusters: Option<Vec<NamedCluster>>,
-    users: Option<Vec<NamedUser>>,
-}
-
-#[derive(Deserialize)]
-struct NamedContext {
-    name: String,
-    context: Context,
-}
-
-#[derive(Deserialize)]
-struct Context {
-    cluster: Spanned<String>,
-    user: Spanned<String>,
-}
-
-#[derive(Deserialize)]
-struct NamedCluster {
-    name: Spanned<String>,
-    cluster: Cluster,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct Cluster {
-    server: Option<Spanned<String>>,
-    certificate_authority: Option<Spanned<String>>,
-    certificate_authority_data: Option<Spanned<String>>,
-    insecure_skip_tls_verify: Option<Spanned<bool>>,
-    tls_server_name: Option<Spanned<IgnoredAny>>,
-    proxy_url: Option<Spanned<IgnoredAny>>,
-}
-
-#[derive(Deserialize)]
-struct NamedUser {
-    name: Spanned<String>,
-    user: User,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct User {
-    token: Option<Spanned<String>>,
-    // The only key that is not in kebab case.
-    #[serde(rename = "tokenFile")]
-    token_file: Option<Spanned<String>>,
-    client_certificate: Option<Spanned<String>>,
-    client_certificate_data: Option<Spanned<String>>,
-    client_key: Option<Spanned<String>>,
-    client_key_data: Option<Spanned<String>>,
-    exec: Option<Spanned<ExecPlugin>>,
-    auth_provider: Option<Spanned<IgnoredAny>>,
-    username: Option<Spanned<IgnoredAny>>,
-    #[serde(rename = "as")]
-    impersonate: Option<Spanned<IgnoredAny>>,
 }
 
 /// A program that gives a credential (`ExecConfig` of `client.authentication.k8s.io`).
@@ -186,21 +98,38 @@ fn or_none<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(from: D) -> Re
 /// Parses the content of the kubeconfig at `path`.
 fn parse(path: &Path, text: &str, run: Option<&RunPlugin>) -> Result<ApiAccess, ConfigError> {
     let reader = Reader { path };
-    let document: Document = serde_saphyr::from_str(text).map_err(|error| reader.not_a_kubeconfig(&error))?;
-    let context = reader.current_context(&document)?;
-    let cluster = document.clusters.iter().flatten().find(|named| named.name.value == context.cluster.value);
-    let cluster = cluster.ok_or_else(|| reader.error(&context.cluster, "no cluster has this name"))?;
-    let user = document.users.iter().flatten().find(|named| named.name.value == context.user.value);
-    let user = user.ok_or_else(|| reader.error(&context.user, "no user has this name"))?;
+    let document = reader.document(text)?;
+    let context = reader.context(&document)?;
+    let cluster = reader.cluster(&document, context)?;
+    let user = reader.user(&document, context)?;
 
-    reader.refuse_in_cluster(&cluster.cluster)?;
-    reader.refuse_in_user(&user.user)?;
-    let (server, certificate_authority) = reader.server(cluster)?;
-    let credential = match &user.user.exec {
+    reader.refuse_in_cluster(cluster.content)?;
+    for key in ["auth-provider", "username", "as"] {
+        reader.refuse(user.content, key)?;
+    }
+    let server = reader.address(&cluster)?;
+    let authority = reader.pem(cluster.content, "certificate-authority")?;
+    let certificate_authority = authority.ok_or_else(|| {
+        let message = "this cluster has neither certificate-authority-data nor certificate-authority";
+        reader.error(cluster.name, message)
+    })?;
+    let credential = match user.content.get("exec") {
         Some(plugin) => reader.run(plugin, run)?,
-        None => reader.credential(user)?,
+        None => reader.credential(&user)?,
     };
     Ok(ApiAccess { server, certificate_authority, credential })
+}
+
+/// An entry of one of the lists: where its name is, and what it holds.
+struct Named<'d> {
+    name: &'d Node,
+    content: &'d Node,
+}
+
+/// A text that is not empty, and where it is.
+struct Text<'d> {
+    text: &'d str,
+    at: &'d Node,
 }
 
 /// Reads the parts of one kubeconfig; it knows the path for messages and for relative paths in the file.
@@ -209,106 +138,138 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn current_context<'d>(&self, document: &'d Document) -> Result<&'d Context, ConfigError> {
-        let Some(wanted) = given(&document.current_context) else {
+    /// serde and the YAML parser quote what they did not expect, so only the place is taken from their message.
+    fn document(&self, text: &str) -> Result<Node, ConfigError> {
+        yaml::parse(text).map_err(|error| self.unexpected(error.location()))
+    }
+
+    fn context<'d>(&self, document: &'d Node) -> Result<&'d Node, ConfigError> {
+        let Some(wanted) = self.text(document, "current-context")? else {
             return Err(ConfigError::at(Place::file(self.path), "has no current-context"));
         };
-        let found = document.contexts.iter().flatten().find(|named| named.name == wanted.value);
-        found.map(|named| &named.context).ok_or_else(|| self.error(wanted, "no context has this name"))
+        let found = self.named(document, "contexts", "context", wanted.text)?;
+        found.map(|it| it.content).ok_or_else(|| self.error(wanted.at, "no context has this name"))
     }
 
-    fn refuse_in_cluster(&self, cluster: &Cluster) -> Result<(), ConfigError> {
-        if let Some(skip) = cluster.insecure_skip_tls_verify.as_ref().filter(|skip| skip.value) {
-            let message = "insecure-skip-tls-verify is not supported: the server must prove who it is";
+    fn cluster<'d>(&self, document: &'d Node, context: &'d Node) -> Result<Named<'d>, ConfigError> {
+        let name = self.name(context, "cluster")?;
+        let found = self.named(document, "clusters", "cluster", name.text)?;
+        found.ok_or_else(|| self.error(name.at, "no cluster has this name"))
+    }
+
+    fn user<'d>(&self, document: &'d Node, context: &'d Node) -> Result<Named<'d>, ConfigError> {
+        let name = self.name(context, "user")?;
+        let found = self.named(document, "users", "user", name.text)?;
+        found.ok_or_else(|| self.error(name.at, "no user has this name"))
+    }
+
+    /// What a context has to name.
+    fn name<'d>(&self, context: &'d Node, key: &str) -> Result<Text<'d>, ConfigError> {
+        self.text(context, key)?.ok_or_else(|| self.unexpected(Some(context.at)))
+    }
+
+    /// The entry of a list that has this name.
+    fn named<'d>(
+        &self,
+        document: &'d Node,
+        list: &str,
+        part: &str,
+        wanted: &str,
+    ) -> Result<Option<Named<'d>>, ConfigError> {
+        let Some(list) = document.get(list) else { return Ok(None) };
+        let entries = list.list().ok_or_else(|| self.unexpected(Some(list.at)))?;
+        for entry in entries {
+            let Some(name) = self.text(entry, "name")?.filter(|name| name.text == wanted) else { continue };
+            let content = entry.get(part).ok_or_else(|| self.unexpected(Some(entry.at)))?;
+            return Ok(Some(Named { name: name.at, content }));
+        }
+        Ok(None)
+    }
+
+    /// kubectl writes keys that are not set as empty text.
+    fn text<'d>(&self, map: &'d Node, key: &str) -> Result<Option<Text<'d>>, ConfigError> {
+        let Some(at) = map.get(key) else { return Ok(None) };
+        let text = at.text().ok_or_else(|| self.unexpected(Some(at.at)))?;
+        Ok(Some(Text { text, at }).filter(|it| !it.text.is_empty()))
+    }
+
+    fn refuse_in_cluster(&self, cluster: &Node) -> Result<(), ConfigError> {
+        let key = "insecure-skip-tls-verify";
+        if let Some(skip) = cluster.get(key)
+            && skip.bool() != Some(false)
+        {
+            let message = format!("{key} is not supported: the server must prove who it is");
             return Err(self.error(skip, message));
         }
-        self.refuse(&cluster.tls_server_name, "tls-server-name")?;
-        self.refuse(&cluster.proxy_url, "proxy-url")
+        self.refuse(cluster, "tls-server-name")?;
+        self.refuse(cluster, "proxy-url")
     }
 
-    fn refuse_in_user(&self, user: &User) -> Result<(), ConfigError> {
-        self.refuse(&user.auth_provider, "auth-provider")?;
-        self.refuse(&user.username, "username")?;
-        self.refuse(&user.impersonate, "as")
-    }
-
-    fn run(&self, plugin: &Spanned<ExecPlugin>, run: Option<&RunPlugin>) -> Result<Credential, ConfigError> {
-        let Some(run) = run else {
-            let message = "exec is not supported by rebootd, which runs no program for a kubeconfig; use one with a token \
-                           instead, see docs/credentials.md";
-            return Err(self.error(plugin, message));
-        };
-        let command = &plugin.value.command;
-        let is_name = command.components().count() == 1 && command.is_relative();
-        let command = if is_name { command.clone() } else { self.resolve(&command.to_string_lossy()) };
-        run(&ExecPlugin { command, ..plugin.value.clone() }).map_err(|why| self.error(plugin, why))
-    }
-
-    fn refuse(&self, value: &Option<Spanned<IgnoredAny>>, key: &str) -> Result<(), ConfigError> {
-        match value {
+    fn refuse(&self, map: &Node, key: &str) -> Result<(), ConfigError> {
+        match map.get(key) {
             Some(value) => Err(self.error(value, format!("{key} is not supported by rebootd"))),
             None => Ok(()),
         }
     }
 
-    /// The server's address and who must have signed its certificate.
-    fn server(&self, named: &NamedCluster) -> Result<(String, PemSource), ConfigError> {
-        let cluster = &named.cluster;
-        let address = self.address(named)?;
-        let authority = self.pem(&cluster.certificate_authority_data, &cluster.certificate_authority)?;
-        let authority = authority.ok_or_else(|| {
-            let message = "this cluster has neither certificate-authority-data nor certificate-authority";
-            self.error(&named.name, message)
-        })?;
-        Ok((address, authority))
+    fn run(&self, plugin: &Node, run: Option<&RunPlugin>) -> Result<Credential, ConfigError> {
+        let Some(run) = run else {
+            let message = "exec is not supported by rebootd, which runs no program for a kubeconfig; use one with a token \
+                           instead, see docs/credentials.md";
+            return Err(self.error(plugin, message));
+        };
+        let mut wanted: ExecPlugin =
+            serde_json::from_value(plugin.to_json()).map_err(|_| self.unexpected(Some(plugin.at)))?;
+        let is_name = wanted.command.components().count() == 1 && wanted.command.is_relative();
+        if !is_name {
+            wanted.command = self.resolve(&wanted.command.to_string_lossy());
+        }
+        run(&wanted).map_err(|why| self.error(plugin, why))
     }
 
-    fn address(&self, named: &NamedCluster) -> Result<String, ConfigError> {
-        let Some(server) = given(&named.cluster.server) else {
-            return Err(self.error(&named.name, "this cluster has no server"));
+    fn address(&self, cluster: &Named<'_>) -> Result<String, ConfigError> {
+        let Some(server) = self.text(cluster.content, "server")? else {
+            return Err(self.error(cluster.name, "this cluster has no server"));
         };
-        let address = ServerAddress::try_from(server.value.clone());
-        Ok(address.map_err(|message| self.error(server, message))?.0)
+        let address = ServerAddress::try_from(server.text.to_owned());
+        Ok(address.map_err(|message| self.error(server.at, message))?.0)
     }
 
     /// Who we are. As in kubectl, tokenFile wins over token.
-    fn credential(&self, named: &NamedUser) -> Result<Credential, ConfigError> {
-        let user = &named.user;
-        let token_file = given(&user.token_file).map(|path| Credential::TokenFile(self.resolve(&path.value)));
-        let token = given(&user.token).map(|token| Credential::Token(Secret::new(token.value.clone())));
-        let certificate = self.pem(&user.client_certificate_data, &user.client_certificate)?;
-        let key = self.pem(&user.client_key_data, &user.client_key)?;
+    fn credential(&self, user: &Named<'_>) -> Result<Credential, ConfigError> {
+        let token_file = self.text(user.content, "tokenFile")?;
+        let token_file = token_file.map(|path| Credential::TokenFile(self.resolve(path.text)));
+        let token = self.text(user.content, "token")?;
+        let token = token.map(|token| Credential::Token(Secret::new(token.text.to_owned())));
+        let certificate = self.pem(user.content, "client-certificate")?;
+        let key = self.pem(user.content, "client-key")?;
         match (token_file.or(token), certificate, key) {
             (Some(token), None, None) => Ok(token),
             (None, Some(certificate), Some(key)) => Ok(Credential::ClientCertificate { certificate, key }),
             (Some(_), _, _) => {
-                Err(self.error(&named.name, "this user has a token and a client certificate, keep one"))
+                Err(self.error(user.name, "this user has a token and a client certificate, keep one"))
             }
             (None, None, None) => {
-                Err(self.error(&named.name, "this user has neither a token nor a client certificate"))
+                Err(self.error(user.name, "this user has neither a token nor a client certificate"))
             }
             (None, _, _) => Err(self.error(
-                &named.name,
+                user.name,
                 "client-certificate and client-key (or both with -data) belong together, this user has one",
             )),
         }
     }
 
     /// A certificate or key; as in kubectl, the -data form wins over the path.
-    fn pem(
-        &self,
-        data: &Option<Spanned<String>>,
-        path: &Option<Spanned<String>>,
-    ) -> Result<Option<PemSource>, ConfigError> {
-        if let Some(data) = given(data) {
+    fn pem(&self, map: &Node, key: &str) -> Result<Option<PemSource>, ConfigError> {
+        if let Some(data) = self.text(map, &format!("{key}-data"))? {
             // YAML may have folded it.
-            let text: String = data.value.split_whitespace().collect();
+            let text: String = data.text.split_whitespace().collect();
             return match STANDARD.decode(text) {
                 Ok(bytes) if contains_pem(&bytes) => Ok(Some(PemSource::Inline(bytes))),
-                _ => Err(self.error(data, "this is not a certificate or key in PEM form, in base64")),
+                _ => Err(self.error(data.at, "this is not a certificate or key in PEM form, in base64")),
             };
         }
-        Ok(given(path).map(|path| PemSource::File(self.resolve(&path.value))))
+        Ok(self.text(map, key)?.map(|path| PemSource::File(self.resolve(path.text))))
     }
 
     /// Paths are relative to the kubeconfig's directory, as in kubectl.
@@ -316,25 +277,19 @@ impl Reader<'_> {
         self.path.parent().unwrap_or(Path::new("/")).join(path)
     }
 
-    fn error<T>(&self, at: &Spanned<T>, message: impl Into<String>) -> ConfigError {
-        ConfigError::at(self.place(Some(at.referenced)), message)
+    fn error(&self, at: &Node, message: impl Into<String>) -> ConfigError {
+        ConfigError::at(self.place(Some(at.at)), message)
     }
 
-    /// serde and the YAML parser quote what they did not expect, so only the place is taken from their message.
-    fn not_a_kubeconfig(&self, error: &serde_saphyr::Error) -> ConfigError {
+    fn unexpected(&self, location: Option<Location>) -> ConfigError {
         let message = "not valid YAML, or not what a kubeconfig has here (not shown, as it may be secret)";
-        ConfigError::at(self.place(error.location()), message)
+        ConfigError::at(self.place(location), message)
     }
 
     fn place(&self, location: Option<Location>) -> Place {
         let position = location.map(|at| Position { line: at.line(), column: at.column() });
         Place { path: self.path.to_owned(), position }
     }
-}
-
-/// kubectl writes keys that are not set as empty text.
-fn given(value: &Option<Spanned<String>>) -> Option<&Spanned<String>> {
-    value.as_ref().filter(|value| !value.value.is_empty())
 }
 
 /// Comments may stand before the first block.

@@ -4,8 +4,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::Deserialize;
-use serde_saphyr::Spanned;
 use toml::de::DeTable;
 
 use super::document::Document;
@@ -13,26 +11,10 @@ use super::error::{ConfigError, Place};
 use super::files::Files;
 use super::fleet::{DATA_KEY, FleetPolicy};
 use crate::read::read_named;
+use crate::yaml::{self, Node};
 
 /// The most bytes of a file, which may hold many other manifests.
 const LONGEST: u64 = 16 << 20;
-
-/// Any manifest; for a ConfigMap, with its data.
-#[derive(Deserialize)]
-struct Manifest {
-    #[serde(default)]
-    kind: String,
-    #[serde(default)]
-    metadata: Metadata,
-    #[serde(default)]
-    data: Option<BTreeMap<String, Spanned<String>>>,
-}
-
-#[derive(Deserialize, Default)]
-struct Metadata {
-    #[serde(default)]
-    name: String,
-}
 
 /// Checks a file by what it is: manifests (`.yaml`, `.yml`, `.json`) with the fleet's policy, the policy's text (with
 /// a `version` or `[[nodes]]`), or a host's configuration. Whether the files it refers to exist on some host is not
@@ -52,25 +34,35 @@ pub fn check(path: &Path) -> Result<(), ConfigError> {
 
 fn check_manifests(path: &Path, text: &str) -> Result<(), ConfigError> {
     let refused = |message: String| ConfigError::at(Place::file(path), message);
-    let manifests: Vec<Manifest> = serde_saphyr::from_multiple(text)
-        .map_err(|error| refused(format!("these are not valid manifests: {}", error.without_snippet())))?;
-    let is_policy = |it: &&Manifest| it.kind == "ConfigMap" && it.metadata.name == "policy";
+    let manifests =
+        yaml::parse_all(text).map_err(|error| refused(format!("these are not valid manifests: {error}")))?;
+    let is_policy = |it: &&Node| {
+        let name = it.get("metadata").and_then(|metadata| metadata.get("name"));
+        it.get("kind").and_then(Node::text) == Some("ConfigMap")
+            && name.and_then(Node::text) == Some("policy")
+    };
     let Some(policy) = manifests.iter().find(is_policy) else {
         return Err(refused("has no ConfigMap with the name \"policy\"".to_owned()));
     };
-    let data = policy.data.as_ref().map(|data| data.iter().collect()).unwrap_or_else(BTreeMap::new);
-    let plain = data.iter().map(|(key, text)| ((*key).clone(), text.value.clone())).collect();
+    let data = policy.get("data");
+    let mut plain = BTreeMap::new();
+    for (key, value) in data.iter().flat_map(|data| data.entries()) {
+        let Some(value) = value.text() else {
+            return Err(refused(format!("\"{key}\" in its data is no text")));
+        };
+        plain.insert(key.to_owned(), value.to_owned());
+    }
     FleetPolicy::from_config_map(&plain).map(drop).map_err(|error| {
-        let content = data.get(&DATA_KEY.to_owned());
+        let content = data.and_then(|data| data.get(DATA_KEY));
         let (lines, columns) = content.map_or((0, 0), |content| begin(text, content));
         error.moved(path, lines, columns)
     })
 }
 
 /// How many lines and columns of the manifest come before the content of a block.
-fn begin(manifest: &str, content: &Spanned<String>) -> (u64, u64) {
-    let first = content.value.lines().next().unwrap_or_default();
-    let from = content.referenced.line().saturating_sub(1);
+fn begin(manifest: &str, content: &Node) -> (u64, u64) {
+    let first = content.text().and_then(|text| text.lines().next()).unwrap_or_default();
+    let from = content.at.line().saturating_sub(1);
     let lines = manifest.lines().enumerate().skip(usize::try_from(from).unwrap_or_default());
     let found = lines.take(2).find(|(_, line)| line.trim_start() == first);
     let found = found.map(|(number, line)| (number as u64, (line.len() - line.trim_start().len()) as u64));

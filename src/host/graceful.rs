@@ -2,11 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-
 use super::kubelet::told;
 use crate::read::read_text;
 use crate::words::{NOTE, words};
+use crate::yaml::{self, Node};
 
 /// The most bytes of a kubelet's configuration.
 const LONGEST: u64 = 1 << 20;
@@ -18,12 +17,6 @@ pub struct Graceful {
     pub file: PathBuf,
     /// `shutdownGracePeriod`, as written.
     pub period: Option<String>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct Configuration {
-    shutdown_grace_period: Option<String>,
 }
 
 /// Reads it; `None` if no kubelet runs here that names a file, which may then be part of another program.
@@ -48,11 +41,11 @@ pub fn read(proc: &Path) -> Result<Option<Graceful>, String> {
 pub fn period(path: &Path) -> Result<Option<String>, String> {
     let failed = |why: String| format!("{}: {}", path.display(), words(&why, NOTE));
     let text = read_text(path, LONGEST).map_err(|error| failed(error.to_string()))?;
-    let said: Configuration =
-        serde_saphyr::from_str(&text).map_err(|error| failed(error.without_snippet().to_string()))?;
+    let said = yaml::parse(&text).map_err(|error| failed(error.to_string()))?;
+    let said = said.get("shutdownGracePeriod").and_then(Node::text);
     // Without a number in it that is not nought, it is off: `0s`.
     let is_on = |it: &String| it.chars().any(|letter| ('1'..='9').contains(&letter));
-    Ok(said.shutdown_grace_period.map(|it| words(&it, NOTE)).filter(is_on))
+    Ok(said.map(|it| words(it, NOTE)).filter(is_on))
 }
 
 #[cfg(test)]

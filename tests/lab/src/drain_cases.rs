@@ -112,20 +112,30 @@ async fn run_these(stage: &Stage, cases: &[&'static [&'static [Named]]], limit: 
             loop {
                 let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
                 let Some((number, case)) = next else { return failed };
-                if !one(&shared, number, case, limit, &results).await {
-                    failed.push(case.name);
+                if let Err(error) = one(&shared, number, case, limit, &results).await {
+                    failed.push(format!("{}: {error:#}", case.name));
                 }
             }
         });
     }
     let failed = workers.join_all().await.concat();
     say(format!("{} of {count} cases are ok", count - failed.len()));
-    ensure!(failed.is_empty(), "{} failed: {}", failed.len(), failed.join(", "));
+    ensure!(failed.is_empty(), "{} failed: {}", failed.len(), failed.join("; "));
     Ok(())
 }
 
-/// Whether it went well; what it said is kept in any case.
-async fn one(shared: &Arc<Shared>, number: usize, named: &Named, limit: Duration, results: &Path) -> bool {
+/// What it said is kept in any case.
+///
+/// # Errors
+///
+/// If it failed.
+async fn one(
+    shared: &Arc<Shared>,
+    number: usize,
+    named: &Named,
+    limit: Duration,
+    results: &Path,
+) -> Result<()> {
     let began = Instant::now();
     let (shared, run) = (Arc::clone(shared), named.run);
     // In a task of its own: one that panics takes no other along.
@@ -152,7 +162,7 @@ async fn one(shared: &Arc<Shared>, number: usize, named: &Named, limit: Duration
             indented("rebootd", &log),
         )),
     }
-    outcome.is_ok()
+    outcome
 }
 
 fn indented(title: &str, text: &str) -> String {

@@ -1,22 +1,32 @@
-//! A real Prometheus, out of Debian's package, at the lab's address.
+//! A real Prometheus, out of Debian's package, at the lab's address, and node_exporter on hosts.
 
+use std::collections::BTreeSet;
+use std::fmt::Write;
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result};
+use serde::Deserialize;
 use tokio::process::{Child, Command};
 
+use crate::command;
 use crate::control_plane::ControlPlane;
 use crate::debian;
+use crate::host::Host;
 use crate::lab::Lab;
 use crate::network::LAB_ADDRESS;
 
 const PORT: u16 = 9090;
+/// Where node_exporter listens on a host.
+pub const EXPORTER_PORT: u16 = 9100;
+/// What node_exporter's textfile collector reads, on a host.
+pub const TEXTFILES: &str = "/var/lib/prometheus/node-exporter";
 /// Debian's name of the package, and of what is in it.
 const PACKAGE: &str = "prometheus";
 /// The same of node_exporter.
-pub const EXPORTER: &str = "prometheus-node-exporter";
+const EXPORTER: &str = "prometheus-node-exporter";
 
 /// Where a host finds it.
 pub fn url() -> String {
@@ -33,7 +43,23 @@ pub async fn fetch_exporter() -> Result<PathBuf> {
     Ok(debian::unpacked(EXPORTER, &[EXPORTER]).await?.join("usr/bin").join(EXPORTER))
 }
 
-/// A Prometheus that serves TLS with a certificate of the cluster's authority, and scrapes nothing.
+/// Runs it on a host, from now on at every boot, with the collector that matters.
+pub async fn export(host: &Host) -> Result<()> {
+    let program = host.root().join("usr/local/bin").join(EXPORTER);
+    let from = fetch_exporter().await?;
+    fs::copy(&from, &program).with_context(|| from.display().to_string())?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    let unit = format!(
+        "[Service]\nUser=nobody\nExecStart=/usr/local/bin/{EXPORTER} --collector.disable-defaults \
+         --collector.textfile --collector.textfile.directory={TEXTFILES} --web.listen-address=:{EXPORTER_PORT}\n\
+         [Install]\nWantedBy=multi-user.target\n"
+    );
+    host.write_file("/etc/systemd/system/exporter.service", unit).await?;
+    host.run_ok(&["systemctl", "enable", "--now", "--quiet", "exporter"]).await?;
+    Ok(())
+}
+
+/// A Prometheus that serves TLS with a certificate of the cluster's authority.
 pub struct Prometheus {
     program: PathBuf,
     directory: PathBuf,
@@ -41,7 +67,7 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Writes its configuration; nothing runs yet.
+    /// Writes a configuration that scrapes nothing; nothing runs yet.
     pub async fn new(lab: &Lab) -> Result<Self> {
         let program = fetch().await?;
         let directory = lab.directory().join(PACKAGE);
@@ -75,6 +101,44 @@ impl Prometheus {
         }
         self.process = Some(spawn(&self.program, &self.directory)?);
         Ok(())
+    }
+
+    /// Starts it with these rules; each second it scrapes what [`export`] runs on the lab's hosts. `instance` is a host's name.
+    pub async fn scrape(&mut self, lab: &Lab, rules: &str) -> Result<()> {
+        let authority = lab.control_plane.pki.ca();
+        let client = format!("tls_config: {{ca_file: {}}}\n", authority.display());
+        fs::write(self.directory.join("client.yml"), client)?;
+        let mut config = "global: {evaluation_interval: 1s, scrape_interval: 1s}\nrule_files: [rules.yml]\n\
+                          scrape_configs:\n- job_name: node\n  static_configs:\n"
+            .to_owned();
+        for host in &lab.hosts {
+            let (target, name) = (host.network.address, host.name());
+            writeln!(config, "  - {{targets: ['{target}:{EXPORTER_PORT}'], labels: {{instance: {name}}}}}")?;
+        }
+        fs::write(self.directory.join("prometheus.yml"), config)?;
+        fs::write(self.directory.join("rules.yml"), rules)?;
+        self.process = Some(spawn(&self.program, &self.directory)?);
+        Ok(())
+    }
+
+    /// Which alerts fire now, each with its `instance` (empty if it is not of one).
+    pub async fn firing(&self) -> Result<BTreeSet<(String, String)>> {
+        #[derive(Deserialize)]
+        struct Series {
+            metric: Labels,
+        }
+        #[derive(Deserialize)]
+        struct Labels {
+            alertname: String,
+            #[serde(default)]
+            instance: String,
+        }
+        let promtool = self.program.with_file_name("promtool");
+        let client = format!("--http.config.file={}", self.directory.join("client.yml").display());
+        let query = ["query", "instant", "--format=json", &client, &url(), "ALERTS{alertstate=\"firing\"}"];
+        let answer = command::run(promtool.to_str().context("a path that is no text")?, &query).await?;
+        let series: Vec<Series> = serde_json::from_str(&answer).context(answer)?;
+        Ok(series.into_iter().map(|it| (it.metric.alertname, it.metric.instance)).collect())
     }
 
     /// Ends it.

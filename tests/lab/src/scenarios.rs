@@ -153,6 +153,15 @@ pub const ALL: &[Scenario] = &[
         run: |stage| Box::pin(real::enrolment::run(stage)),
     },
     Scenario {
+        name: "alerts",
+        expects: "a real Prometheus fires each alert by what happens on a host, and only then",
+        hosts: real(2),
+        usual: 200,
+        limit: minutes(12),
+        long: false,
+        run: |stage| Box::pin(real::alerts::run(stage)),
+    },
+    Scenario {
         name: "enrolment_renewed",
         expects: "a node renews its token in time, again and again, and enrols again after it was off until it had expired",
         hosts: real(2),

@@ -1,7 +1,6 @@
 //! The metrics, as a real node_exporter and a real promtool read them.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,9 +13,8 @@ use super::status::wait_phase;
 use super::verdict;
 use crate::command;
 use crate::host::Host;
-use crate::prometheus::{self, EXPORTER};
+use crate::prometheus::{self, EXPORTER_PORT, TEXTFILES};
 
-const DIRECTORY: &str = "/var/lib/prometheus/node-exporter";
 const LINK: &str = "/var/lib/prometheus/node-exporter/rebootd.prom";
 const RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../alerts.test.yaml");
 
@@ -26,13 +24,17 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     ensure!(told.contains("SUCCESS"), "{told}");
 
     let host = stage.host(1);
-    host.run_ok(&["mkdir", "-p", DIRECTORY]).await?;
+    host.run_ok(&["mkdir", "-p", TEXTFILES]).await?;
     stage.install_alone(host, CONFIG).await?;
     wait_phase(host, "idle", SOON).await?;
-    start_exporter(host).await?;
-    wait_page(host, 9100, &["rebootd_phase{phase=\"idle\"} 1", "rebootd_turns_total{outcome=\"well\"} 0"])
-        .await?;
-    let page = page(host, 9100).await?;
+    prometheus::export(host).await?;
+    wait_page(
+        host,
+        EXPORTER_PORT,
+        &["rebootd_phase{phase=\"idle\"} 1", "rebootd_turns_total{outcome=\"well\"} 0"],
+    )
+    .await?;
+    let page = page(host, EXPORTER_PORT).await?;
     ensure!(page.contains("node_textfile_scrape_error 0"), "node_exporter finds a mistake:\n{page}");
     ensure!(
         page.contains(&format!("node_textfile_mtime_seconds{{file=\"{LINK}\"}}")),
@@ -50,38 +52,20 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     request_reboot(host).await?;
     host.wait_boot_number(2, CYCLE).await?;
     verdict::settled(stage, host).await?;
-    start_exporter(host).await?;
     let counted = [
         "rebootd_turns_total{outcome=\"well\"} 1",
         "rebootd_boot_proven_timestamp_seconds ",
         "rebootd_live 1",
     ];
-    wait_page(host, 9100, &counted).await?;
+    wait_page(host, EXPORTER_PORT, &counted).await?;
 
     // What a daemon that ends has written stays, so that its age tells; it counts on from there.
     host.run_ok(&["systemctl", "stop", "rebootd"]).await?;
-    wait_page(host, 9100, &counted).await?;
+    wait_page(host, EXPORTER_PORT, &counted).await?;
     host.run_ok(&["systemctl", "start", "rebootd"]).await?;
-    wait_page(host, 9100, &counted).await?;
+    wait_page(host, EXPORTER_PORT, &counted).await?;
     host.run_ok(&["env", "DEBIAN_FRONTEND=noninteractive", "dpkg", "--purge", "rebootd"]).await?;
     host.run_ok(&["sh", "-c", &format!("test ! -L {LINK} && test ! -e /run/rebootd-metrics")]).await?;
-    Ok(())
-}
-
-/// Only with the collector that matters.
-async fn start_exporter(host: &Host) -> Result<()> {
-    let program = host.root().join("usr/local/bin").join(EXPORTER);
-    if !program.exists() {
-        let from = prometheus::fetch_exporter().await?;
-        fs::copy(&from, &program).with_context(|| from.display().to_string())?;
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
-    }
-    let directory = format!("--collector.textfile.directory={DIRECTORY}");
-    let exporter = format!("/usr/local/bin/{EXPORTER}");
-    let wanted =
-        ["--collector.disable-defaults", "--collector.textfile", "--web.listen-address=127.0.0.1:9100"];
-    let start = ["systemd-run", "--quiet", "--unit=exporter", "--uid=65534", &exporter, &directory];
-    host.run_ok(&[&start[..], &wanted[..]].concat()).await?;
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! Scenarios on hosts with real kubelets and real containers: what a hollow kubelet cannot show.
 
+pub(super) mod alerts;
 pub(super) mod boots;
 pub(super) mod drains;
 pub(super) mod enrolment;

@@ -139,7 +139,7 @@ async fn install(stage: &Stage, host: &Host) -> Result<()> {
     install_with(stage, host, CONFIG).await
 }
 
-async fn install_with(stage: &Stage, host: &Host, config: &str) -> Result<()> {
+pub(super) async fn install_with(stage: &Stage, host: &Host, config: &str) -> Result<()> {
     rebootd::install_package(host, &stage.package).await?;
     host.write_file("/etc/rebootd/config.d/local.toml", config).await?;
     host.run_ok(&["systemctl", "restart", "rebootd"]).await?;
@@ -148,7 +148,7 @@ async fn install_with(stage: &Stage, host: &Host, config: &str) -> Result<()> {
 }
 
 /// As an administrator does, with an image that the lab has.
-async fn apply(stage: &Stage, host: &Host) -> Result<()> {
+pub(super) async fn apply(stage: &Stage, host: &Host) -> Result<()> {
     rebootd::apply_manifests(&stage.lab.control_plane, host).await?;
     let manifest = tokio::fs::read_to_string(host.root().join(TOKEN_PODS)).await?;
     let manifest = manifest.replace("registry.k8s.io/pause:3.10", containers::PAUSE);
@@ -195,7 +195,7 @@ fn tenants_pod(host: &Host, name: &str, sources: &Value) -> Value {
 }
 
 /// It has a token of its own, which nobody else can read, bound to its Node.
-async fn is_enrolled(stage: &Stage, host: &Host) -> Result<()> {
+pub(super) async fn is_enrolled(stage: &Stage, host: &Host) -> Result<()> {
     let idle = |status: &Status| status.phase == "idle" && status.reasons.is_empty();
     wait_status(host, "enrolled", idle, SOON * 2).await?;
     let mode = host.run_ok(&["stat", "--format=%U:%a", OWN]).await?;
