@@ -79,6 +79,11 @@ impl ApiError {
         }
     }
 
+    /// Whether the server does not know, or no longer, who asks.
+    pub fn refuses_the_credential(&self) -> bool {
+        matches!(self, ApiError::Status { code: 401, .. })
+    }
+
     /// The outcome of a write that ended with this error.
     pub fn outcome(self) -> Outcome {
         match &self {

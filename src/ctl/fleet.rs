@@ -4,15 +4,14 @@ mod list;
 
 use std::process::ExitCode;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use tokio::runtime::Runtime;
 
 pub(super) use self::list::SILENT;
 use self::list::Wanted;
 use super::kubeconfig::Kubeconfig;
 use crate::cli::parse_reason;
-use crate::cluster::{Api, ApiError};
+use crate::cluster::ApiError;
 use crate::decide::Outcome;
 use crate::host::identity;
 
@@ -65,10 +64,8 @@ impl Fleet {
             Some(Command::Pause { reason, kubeconfig }) => pause(reason, kubeconfig),
             Some(Command::Resume { kubeconfig }) => resume(kubeconfig),
             None => {
-                let by_kubectl = "  kubectl get nodes -L rebootd.io/pool,rebootd.io/waiting; kubectl get leases -n rebootd";
-                let (mut api, runtime) = connect(&self.kubeconfig, by_kubectl)?;
-                let Fleet { pool, json, watch, .. } = self;
-                list::show(&mut api, &runtime, &Wanted { pool: pool.as_deref(), json: *json, watch: *watch })
+                let Fleet { pool, json, watch, kubeconfig, .. } = self;
+                list::show(kubeconfig, &Wanted { pool: pool.as_deref(), json: *json, watch: *watch })
             }
         }
     }
@@ -76,7 +73,7 @@ impl Fleet {
 
 fn pause(reason: &str, kubeconfig: &Kubeconfig) -> anyhow::Result<ExitCode> {
     let why = format!("{reason} ({})", identity::person());
-    let (mut api, runtime) = connect(kubeconfig, &pause_by_kubectl(&why))?;
+    let (mut api, runtime) = kubeconfig.connect_or(&pause_by_kubectl(&why))?;
     let before = runtime.block_on(api.paused());
     match runtime.block_on(api.pause(&why)) {
         Outcome::Answered => {
@@ -95,7 +92,7 @@ fn pause(reason: &str, kubeconfig: &Kubeconfig) -> anyhow::Result<ExitCode> {
 }
 
 fn resume(kubeconfig: &Kubeconfig) -> anyhow::Result<ExitCode> {
-    let (mut api, runtime) = connect(kubeconfig, "  kubectl -n rebootd delete lease pause")?;
+    let (mut api, runtime) = kubeconfig.connect_or("  kubectl -n rebootd delete lease pause")?;
     let before = runtime.block_on(api.paused());
     match runtime.block_on(api.resume()).context("the fleet may still be paused")? {
         true => {
@@ -114,11 +111,6 @@ fn tell_before(label: &str, before: Result<Option<String>, ApiError>) {
         Ok(before) => before.iter().for_each(|before| println!("{label}: {before}")),
         Err(error) => println!("Whether it was paused before is not known: {error}"),
     }
-}
-
-/// Without a kubeconfig for rebootctl, kubectl may still have a way.
-fn connect(kubeconfig: &Kubeconfig, line: &str) -> anyhow::Result<(Api, Runtime)> {
-    kubeconfig.connect().map_err(|error| anyhow!("{error:#}\nkubectl can do the same:\n{line}"))
 }
 
 /// As rebootctl would: it also replaces an earlier pause.

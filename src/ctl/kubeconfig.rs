@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use tokio::runtime::Runtime;
 
@@ -25,7 +25,17 @@ pub(super) struct Kubeconfig {
 impl Kubeconfig {
     /// The cluster, and the runtime for requests to it.
     pub(super) fn connect(&self) -> anyhow::Result<(Api, Runtime)> {
-        Ok((Api::for_person(self.access()?), runtime()?))
+        Ok((self.api()?, runtime()?))
+    }
+
+    /// The same, where kubectl may have a way to do it without a kubeconfig for rebootctl: these `lines`.
+    pub(super) fn connect_or(&self, lines: &str) -> anyhow::Result<(Api, Runtime)> {
+        self.connect().map_err(|error| anyhow!("{error:#}\nkubectl can do the same:\n{lines}"))
+    }
+
+    /// The cluster, with a credential that is read or asked for anew.
+    pub(super) fn api(&self) -> anyhow::Result<Api> {
+        Ok(Api::for_person(self.access()?))
     }
 
     fn access(&self) -> anyhow::Result<ApiAccess> {

@@ -8,7 +8,8 @@ use anyhow::Context;
 use serde::Serialize;
 use tokio::runtime::Runtime;
 
-use crate::cluster::{Api, FleetNode, HeldSlot};
+use super::super::kubeconfig::Kubeconfig;
+use crate::cluster::{Api, ApiError, FleetNode, HeldSlot};
 use crate::decide::span;
 use crate::host::clock;
 use crate::notation::minute_of;
@@ -123,9 +124,12 @@ pub(super) struct Wanted<'a> {
     pub(super) watch: bool,
 }
 
-pub(super) fn show(api: &mut Api, runtime: &Runtime, wanted: &Wanted<'_>) -> anyhow::Result<ExitCode> {
+pub(super) fn show(kubeconfig: &Kubeconfig, wanted: &Wanted<'_>) -> anyhow::Result<ExitCode> {
+    let by_kubectl =
+        "  kubectl get nodes -L rebootd.io/pool,rebootd.io/waiting; kubectl get leases -n rebootd";
+    let (mut api, runtime) = kubeconfig.connect_or(by_kubectl)?;
+    let mut fleet = runtime.block_on(read(&mut api, wanted.pool))?;
     loop {
-        let fleet = runtime.block_on(read(api, wanted.pool))?;
         if wanted.watch && std::io::stdout().is_terminal() {
             print!("{CLEAR}");
         }
@@ -137,7 +141,27 @@ pub(super) fn show(api: &mut Api, runtime: &Runtime, wanted: &Wanted<'_>) -> any
         if !wanted.watch {
             return Ok(ExitCode::SUCCESS);
         }
+        fleet = watch(&mut api, kubeconfig, &runtime, wanted)?;
+    }
+}
+
+/// What is there after a while. Who watches a whole night sees servers that restart and tokens that expire.
+fn watch(
+    api: &mut Api,
+    kubeconfig: &Kubeconfig,
+    runtime: &Runtime,
+    wanted: &Wanted<'_>,
+) -> anyhow::Result<Fleet> {
+    loop {
         std::thread::sleep(AGAIN);
+        let error = match runtime.block_on(read(api, wanted.pool)) {
+            Ok(fleet) => return Ok(fleet),
+            Err(error) => error,
+        };
+        if error.downcast_ref().is_some_and(ApiError::refuses_the_credential) {
+            *api = kubeconfig.api().with_context(|| format!("{error:#}"))?;
+        }
+        eprintln!("{error:#}; tried again in {} s", AGAIN.as_secs());
     }
 }
 

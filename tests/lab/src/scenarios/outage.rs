@@ -47,13 +47,14 @@ async fn install(stage: &Stage) -> Result<()> {
 
 /// `round` counts the reboots that each host has to make.
 async fn outage(stage: &Stage, outage: Outage, round: usize) -> Result<()> {
-    let kept: [Kept<'_>; 4] = try_join!(
+    let (draining, stamping, returning) = try_join!(
         keep(stage, stage.host(1), Place::Draining),
         keep(stage, stage.host(2), Place::Stamping),
-        keep(stage, stage.host(3), Place::Stamped),
         keep(stage, stage.host(4), Place::Returning),
-    )?
-    .into();
+    )?;
+    // Last: a daemon waits for an answer only so long, and then reads for itself that it may go down.
+    let stamped = keep(stage, stage.host(3), Place::Stamped).await?;
+    let kept: [Kept<'_>; 4] = [draining, stamping, stamped, returning];
     let boots: Vec<usize> = stage.lab.hosts.iter().map(|host| host.boots().len()).collect();
     begin(stage, outage).await?;
     say(format!("{outage:?}: the API server is away"));

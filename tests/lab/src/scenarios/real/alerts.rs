@@ -84,7 +84,7 @@ fn rules(host: &Host) -> Result<String> {
 
 /// The fleet is paused, and a node of it wants to reboot.
 async fn paused(stage: &Stage, alerts: &Alerts<'_>, host: &Host) -> Result<()> {
-    rebootctl(stage, host, &["fleet", "pause", "--reason", "an incident"]).await?;
+    rebootctl(stage, host, &["fleet", "pause", "an incident"]).await?;
     request_reboot(host).await?;
     alerts.fires("RebootdPausedForLong", "").await?;
     alerts.fires("RebootdUnpatchedTooLong", host.name()).await?;
