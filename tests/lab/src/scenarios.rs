@@ -153,10 +153,10 @@ pub const ALL: &[Scenario] = &[
         run: |stage| Box::pin(real::enrolment::run(stage)),
     },
     Scenario {
-        name: "alerts",
+        name: "alert_rules",
         expects: "a real Prometheus fires each alert by what happens on a host, and only then",
         hosts: real(2),
-        usual: 200,
+        usual: 111,
         limit: minutes(12),
         long: false,
         run: |stage| Box::pin(real::alerts::run(stage)),

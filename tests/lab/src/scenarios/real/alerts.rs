@@ -41,7 +41,6 @@ pub(in crate::scenarios) async fn run(stage: &Stage) -> Result<()> {
             host.name()
         );
         install_with(stage, host, &config).await?;
-        stage.apply_slot_of(host).await?;
     }
     let mut prometheus = Prometheus::new(&stage.lab).await?;
     prometheus.scrape(&stage.lab, &rules(turns)?).await?;
@@ -52,6 +51,7 @@ pub(in crate::scenarios) async fn run(stage: &Stage) -> Result<()> {
     }
     apply(stage, turns).await?;
     for host in [turns, silent] {
+        stage.apply_slot_of(host).await?;
         is_enrolled(stage, host).await?;
         alerts.ends("RebootdNotInCluster", host.name()).await?;
     }
@@ -168,7 +168,8 @@ impl Alerts<'_> {
 
     async fn wait(&self, alert: &str, instance: &str, wanted: bool) -> Result<()> {
         let expected = (alert.to_owned(), instance.to_owned());
-        let what = format!("{alert} {} {instance}", if wanted { "fires for" } else { "does not fire for" });
+        let who = if instance.is_empty() { "the fleet" } else { instance };
+        let what = format!("{alert} {} for {who}", if wanted { "fires" } else { "does not fire" });
         let deadline = Instant::now() + SOON;
         loop {
             // It does not answer until it has started.
