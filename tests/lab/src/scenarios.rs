@@ -20,6 +20,7 @@ mod installs;
 mod interrupted;
 mod kexec;
 mod kill_in_each_phase;
+mod kured;
 mod livepatch;
 mod metrics;
 mod needrestart;
@@ -52,6 +53,7 @@ mod sweep;
 mod three_hosts;
 mod undone;
 mod verdict;
+mod webhook;
 mod windows;
 
 use std::pin::Pin;
@@ -376,6 +378,24 @@ pub const ALL: &[Scenario] = &[
         limit: minutes(6),
         long: false,
         run: |stage| Box::pin(interrupted::run(stage)),
+    },
+    Scenario {
+        name: "webhook",
+        expects: "a webhook is told of a turn, and one that does not answer holds up nothing",
+        hosts: hollow(1),
+        usual: 60,
+        limit: minutes(6),
+        long: false,
+        run: |stage| Box::pin(webhook::run(stage)),
+    },
+    Scenario {
+        name: "beside_kured",
+        expects: "a node with kured's pod claims nothing; it changes over and back by the commands of docs/kured.md",
+        hosts: hollow(1),
+        usual: 40,
+        limit: minutes(6),
+        long: false,
+        run: |stage| Box::pin(kured::run(stage)),
     },
     Scenario {
         name: "alerts",
