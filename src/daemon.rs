@@ -20,8 +20,8 @@ use crate::decide::settings::Settings;
 use crate::decide::{Decision, Memory, Next, World, span};
 use crate::host::{clock, credential, identity, memory};
 use crate::notation::{parse_time_span, plain_id};
-use crate::report::metrics;
 use crate::report::status::{self, Status};
+use crate::report::{kept, metrics};
 use crate::report::{systemd, telemetry};
 
 /// `EX_CONFIG` of sysexits(3): the unit does not start us again for it.
@@ -159,6 +159,7 @@ fn serve(boot_id: String, config: ConfigDirectories) -> ExitCode {
     let places = Places {
         memory: state("state.json"),
         status: Some(PathBuf::from(status::PATH)),
+        reboots: Some(PathBuf::from(kept::PATH)),
         bus: true,
         credential: place("STATE_DIRECTORY"),
         metrics: Some(PathBuf::from(metrics::PATH)),

@@ -55,6 +55,11 @@ impl Node {
         (value.value != Value::Null).then_some(value)
     }
 
+    /// Whether it can have keys, or is an empty document.
+    pub(crate) fn is_map(&self) -> bool {
+        matches!(self.value, Value::Map(_) | Value::Null)
+    }
+
     /// The entries of a map; of anything else, none.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (&str, &Node)> {
         let entries = if let Value::Map(entries) = &self.value { entries.as_slice() } else { &[] };

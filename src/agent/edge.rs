@@ -42,6 +42,8 @@ pub struct Places {
     pub memory: Option<PathBuf>,
     /// The file of [`crate::report::status`].
     pub status: Option<PathBuf>,
+    /// The file of [`crate::report::kept`].
+    pub reboots: Option<PathBuf>,
     /// Whether the status is served on D-Bus, see [`crate::report::dbus`].
     pub bus: bool,
     /// The directory of the node's own credential.
@@ -92,7 +94,7 @@ impl DaemonEdge {
             sources: Sources::new(&settings.host),
             api: api(settings),
             memory: places.memory,
-            journal: Journal::new(places.status, places.bus.then(Served::start)),
+            journal: Journal::new(places.status, places.reboots, places.bus.then(Served::start)),
             metrics: Metrics::new(places.metrics, places.counts),
             announcer: Announcer::default(),
             bus: Bus::default(),

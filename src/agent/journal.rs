@@ -12,7 +12,7 @@ use crate::host::upgrades;
 use crate::replace::remove;
 use crate::report::dbus::Served;
 use crate::report::reboot::{Reboot, sentence};
-use crate::report::{messages, status, systemd};
+use crate::report::{kept, messages, status, systemd};
 
 /// Readings that take longer than this are reported on before they have ended.
 const LONG_READING: Duration = Duration::from_secs(5);
@@ -31,8 +31,10 @@ pub(super) struct Journal {
     refusals: BTreeMap<String, String>,
     /// How many of the pods that have left in this drain were reported.
     gone: usize,
-    /// Whether the turn of a reboot was under way when last seen.
-    reboot_under_way: bool,
+    /// Where the records of the last reboots are kept.
+    reboots: Option<PathBuf>,
+    /// Whether the turn of a reboot was under way when last seen, if anything was.
+    reboot_under_way: Option<bool>,
     /// Since when every decision has been to read something first.
     reading_since: Option<Duration>,
 }
@@ -47,8 +49,8 @@ struct Reported {
 }
 
 impl Journal {
-    pub(super) fn new(status: Option<PathBuf>, bus: Option<Served>) -> Journal {
-        Journal { status, bus, ..Journal::default() }
+    pub(super) fn new(status: Option<PathBuf>, reboots: Option<PathBuf>, bus: Option<Served>) -> Journal {
+        Journal { status, reboots, bus, ..Journal::default() }
     }
 
     /// Whether the node was last seen to be idle, or has not been seen yet.
@@ -76,17 +78,25 @@ impl Journal {
     }
 
     /// A reboot whose turn has ended since the last time. It is told by the process that saw it under way and then ended: so
-    /// never twice, and not at all if that process is killed in between.
+    /// never twice, and not at all if that process is killed in between. In that case the next one still keeps its record.
     fn reboot_ended(&mut self, world: &World, settings: &Settings) {
         let last = world.memory.last_reboot.as_ref();
         let is_under_way = last.is_some_and(|last| last.ending == Some(Ending::UnderWay));
-        let was_under_way = std::mem::replace(&mut self.reboot_under_way, is_under_way);
-        let Some(last) = last.filter(|_| was_under_way && !is_under_way) else { return };
+        let was_under_way = self.reboot_under_way.replace(is_under_way);
+        let Some(last) = last.filter(|_| was_under_way != Some(false) && !is_under_way) else { return };
         // Without a log that can be read, only the names are known.
         let since = last.up_since.unwrap_or(last.at);
         let upgrades = upgrades::read(Path::new(upgrades::LOG), since, last.at).unwrap_or_default();
         let node = &settings.node_name;
         let Some(record) = Reboot::ended(world, (node, &settings.pool), upgrades) else { return };
+        if let Some(path) = &self.reboots
+            && let Err(error) = kept::keep(path, &record)
+        {
+            tracing::warn!(node, "the record of the reboot is not kept: {}: {error}", path.display());
+        }
+        if was_under_way.is_none() {
+            return;
+        }
         let (message_id, reboot) = (messages::REBOOT_ENDED, record.json());
         self.bus.iter().for_each(|bus| bus.reboot_ended(&reboot));
         tracing::info!(message_id, node, reboot, "{}", sentence(last));
@@ -324,7 +334,7 @@ mod tests {
         let now = Now { boot: Duration::from_secs(9), wall: Duration::from_secs(9) };
         let world = World::new(now, "p".into(), "b".into(), "m".into(), Memory::default());
         let settings = Files::read(&[]).unwrap().settings("n").unwrap();
-        let mut journal = Journal::new(Some(path.clone()), None);
+        let mut journal = Journal::new(Some(path.clone()), None, None);
         let mut published = |reason| {
             let (next, watched) = (Next::Wait(None), Parts::NONE);
             let decision = Decision { phase: Phase::Waiting, reasons: vec![reason], next, watched };

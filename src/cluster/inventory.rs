@@ -140,14 +140,17 @@ impl Api {
     /// Reads the DaemonSets of kured.
     pub async fn kured(&mut self) -> Result<Vec<Kured>, ApiError> {
         let mut found = Vec::new();
-        for selector in KURED {
-            let path = with(DAEMON_SETS, &[("labelSelector", selector), MANY]);
+        let labelled = KURED.map(|label| ("labelSelector", label));
+        // Its own manifest labels the pods only.
+        for selector in labelled.into_iter().chain([("fieldSelector", "metadata.name=kured")]) {
+            let path = with(DAEMON_SETS, &[selector, MANY]);
             let list: List<Object> = self.get(&path).await?;
             found.extend(list.items.into_iter().flatten().map(|it| Kured {
                 name: words(&format!("{}/{}", it.metadata.namespace, it.metadata.name), NOTE),
                 lock: it.metadata.annotations.get(KURED_LOCK).and_then(|lock| holder(lock)),
             }));
         }
+        found.sort_by(|a: &Kured, b| a.name.cmp(&b.name));
         found.dedup();
         Ok(found)
     }

@@ -140,7 +140,8 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// serde and the YAML parser quote what they did not expect, so only the place is taken from their message.
     fn document(&self, text: &str) -> Result<Node, ConfigError> {
-        yaml::parse(text).map_err(|error| self.unexpected(error.location()))
+        let document = yaml::parse(text).map_err(|error| self.unexpected(error.location()))?;
+        if document.is_map() { Ok(document) } else { Err(self.unexpected(Some(document.at))) }
     }
 
     fn context<'d>(&self, document: &'d Node) -> Result<&'d Node, ConfigError> {

@@ -64,7 +64,7 @@ const NODE: [finding::Check<Facts>; 20] = [
 ];
 
 /// What is checked in the cluster.
-const FLEET: [finding::Check<Inventory>; 11] = [
+const FLEET: [finding::Check<Inventory>; 12] = [
     ("cluster", fleet::cluster),
     ("agents", fleet::agents),
     ("slots", fleet::slots),
@@ -72,6 +72,7 @@ const FLEET: [finding::Check<Inventory>; 11] = [
     ("control-plane", fleet::control_plane),
     ("holders", fleet::holders),
     ("pause", fleet::pause),
+    ("policy", fleet::policy),
     ("policies", fleet::policies),
     ("token-pods", fleet::token_pods),
     ("kured", fleet::kured),

@@ -13,6 +13,7 @@ mod free;
 mod hold;
 mod kubeconfig;
 mod release;
+mod report;
 mod slots;
 mod status;
 mod urgent;
@@ -44,6 +45,7 @@ enum Command {
     Status(status::Status),
     Check(check::Check),
     Windows(windows::Windows),
+    Report(report::Report),
     Config(config::Config),
     Hold(hold::Hold),
     Unhold(hold::Unhold),
@@ -61,6 +63,7 @@ pub fn run() -> ExitCode {
         Command::Status(status) => status.run(),
         Command::Check(check) => check.run(),
         Command::Windows(windows) => windows.run(),
+        Command::Report(report) => report.run(),
         Command::Config(config) => config.run(),
         Command::Hold(hold) => hold.run(),
         Command::Unhold(unhold) => unhold.run(),

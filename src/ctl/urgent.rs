@@ -100,7 +100,8 @@ impl Urgent {
         }
         println!(
             "Urgent until {}: {} of {} nodes ask for a reboot. They may reboot at any time of the day, one turn after the \
-             other; so may those that ask for one until then. Budgets, holds, the pause and freezes hold.",
+             other; so may those that ask for one until then. Budgets, holds, the pause, freezes, min_interval and a clock \
+             that is not synchronised hold.",
             urgency.until,
             waiting,
             nodes.len()

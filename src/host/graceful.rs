@@ -42,6 +42,9 @@ pub fn period(path: &Path) -> Result<Option<String>, String> {
     let failed = |why: String| format!("{}: {}", path.display(), words(&why, NOTE));
     let text = read_text(path, LONGEST).map_err(|error| failed(error.to_string()))?;
     let said = yaml::parse(&text).map_err(|error| failed(error.to_string()))?;
+    if !said.is_map() {
+        return Err(failed("this is not a kubelet's configuration".to_owned()));
+    }
     let said = said.get("shutdownGracePeriod").and_then(Node::text);
     // Without a number in it that is not nought, it is off: `0s`.
     let is_on = |it: &String| it.chars().any(|letter| ('1'..='9').contains(&letter));

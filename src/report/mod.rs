@@ -2,6 +2,7 @@
 //! if one fails, that is logged and nothing else happens.
 
 pub mod dbus;
+pub mod kept;
 pub mod messages;
 pub mod metrics;
 pub mod reboot;

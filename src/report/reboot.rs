@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::decide::{Ending, LastReboot, World, span};
 use crate::host::upgrades::Versions;
@@ -14,34 +14,35 @@ use crate::host::upgrades::Versions;
 const MOST_PACKAGES: usize = 100;
 
 /// A reboot whose turn has ended.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reboot {
-    node: String,
-    pool: String,
-    outcome: &'static str,
-    request: String,
-    boot_before: String,
-    boot_after: Option<String>,
-    kernel_before: Option<String>,
-    kernel_after: Option<String>,
-    packages: Vec<Package>,
-    more_packages: usize,
-    asked: Option<String>,
-    claimed: Option<String>,
-    cordoned: Option<String>,
-    drained: Option<String>,
-    down: Option<String>,
-    ready: Option<String>,
-    uncordoned: Option<String>,
-    released: Option<String>,
+    pub(crate) node: String,
+    pub(crate) pool: String,
+    pub(crate) outcome: String,
+    pub(crate) request: String,
+    pub(crate) boot_before: String,
+    pub(crate) boot_after: Option<String>,
+    pub(crate) kernel_before: Option<String>,
+    pub(crate) kernel_after: Option<String>,
+    pub(crate) packages: Vec<Package>,
+    pub(crate) more_packages: usize,
+    pub(crate) asked: Option<Timestamp>,
+    pub(crate) claimed: Option<Timestamp>,
+    pub(crate) cordoned: Option<Timestamp>,
+    pub(crate) drained: Option<Timestamp>,
+    pub(crate) down: Option<Timestamp>,
+    pub(crate) ready: Option<Timestamp>,
+    pub(crate) uncordoned: Option<Timestamp>,
+    pub(crate) released: Option<Timestamp>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
-struct Package {
-    name: String,
-    before: Option<String>,
-    after: Option<String>,
-    requested: bool,
+/// A package that a reboot made live.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Package {
+    pub(crate) name: String,
+    pub(crate) before: Option<String>,
+    pub(crate) after: Option<String>,
+    pub(crate) requested: bool,
 }
 
 impl Reboot {
@@ -67,7 +68,7 @@ impl Reboot {
         Some(Reboot {
             node: node.to_owned(),
             pool: pool.to_owned(),
-            outcome: ending.word(),
+            outcome: ending.word().to_owned(),
             request: last.why.clone(),
             boot_before: last.boot_id.clone(),
             boot_after: last.led_to.clone(),
@@ -84,6 +85,11 @@ impl Reboot {
             uncordoned: time(last.uncordoned_at),
             released: time(last.ended_at.filter(|_| ending != Ending::SlotLost)),
         })
+    }
+
+    /// Whether both are of one call of logind.
+    pub(super) fn is_same(&self, other: &Reboot) -> bool {
+        (&self.boot_before, self.down) == (&other.boot_before, other.down)
     }
 
     /// In one line, for programs.
@@ -120,9 +126,9 @@ fn packages(last: &LastReboot, mut upgrades: BTreeMap<String, Versions>) -> Vec<
     asked.into_iter().chain(others).collect()
 }
 
-fn time(since_1970: Option<Duration>) -> Option<String> {
+fn time(since_1970: Option<Duration>) -> Option<Timestamp> {
     let second = i64::try_from(since_1970?.as_secs()).ok()?;
-    Some(Timestamp::from_second(second).ok()?.to_string())
+    Timestamp::from_second(second).ok()
 }
 
 #[cfg(test)]

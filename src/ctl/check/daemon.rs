@@ -55,8 +55,11 @@ pub(super) fn status(facts: &Facts) -> Finding {
 }
 
 pub(super) fn configuration(facts: &Facts) -> Finding {
-    if let Some(message) = reason(facts, &["configuration-unreadable", "policy-unreadable"]) {
+    if let Some(message) = reason(facts, &["configuration-unreadable"]) {
         return Finding::problem(message).remedy("rebootctl config check");
+    }
+    if let Some(message) = reason(facts, &["policy-unreadable"]) {
+        return Finding::problem(message).remedy("kubectl -n rebootd edit configmap policy");
     }
     let (settings, policy) = match (&facts.settings, &facts.policy) {
         (Err(why), _) | (_, Err(why)) => return Finding::problem(why).remedy("rebootctl config check"),

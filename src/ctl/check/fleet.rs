@@ -1,14 +1,20 @@
 //! Judgements on the whole cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
 
 use super::super::fleet::SILENT;
 use super::finding::Finding;
 use super::inventory::{Inventory, Read};
 use crate::cluster::{FleetNode, HeldSlot};
-use crate::decide::MANIFESTS;
+use crate::config::FleetPolicy;
+use crate::decide::{MANIFESTS, span};
 
 const APPLY: &str = "kubectl apply -f /usr/share/rebootd/manifests/";
+/// In seconds: no machine needs longer from its claim until it is Ready again, unless its drain is long.
+const LONG: u64 = 30 * 60;
 /// More names than this help nobody.
 const MOST: usize = 5;
 
@@ -137,7 +143,10 @@ pub(super) fn holders(facts: &Inventory) -> Finding {
             let held = slots.iter().filter_map(|it| Some((it, it.slot.holder.as_deref()?)));
             let mut gone = held.filter(|(_, holder)| !nodes.iter().any(|node| node.name == *holder));
             match gone.next() {
-                None => Finding::ok("each slot is free, or held by a Node that exists"),
+                None => match slots.iter().find_map(|it| down(it, nodes, facts.now)) {
+                    None => Finding::ok("each slot is free, or held by a Node that exists and is not down for long"),
+                    Some(lost) => lost,
+                },
                 Some((slot, holder)) if slot.slot.stamp.is_none() => Finding::warning(format!(
                     "{} is held by {holder}, and there is no such Node; unstamped, it comes free after ten minutes if a node \
                      waits for it",
@@ -151,6 +160,37 @@ pub(super) fn holders(facts: &Inventory) -> Finding {
                 .remedy(format!("rebootctl free {}", slot.slot.name)),
             }
         })
+    })
+}
+
+/// A holder that went down for its reboot and did not come back.
+fn down(held: &HeldSlot, nodes: &[FleetNode], now: u64) -> Option<Finding> {
+    held.slot.stamp.as_ref()?;
+    let holder = held.slot.holder.as_deref()?;
+    nodes.iter().find(|node| node.name == holder && !node.is_ready)?;
+    let since: Timestamp = held.since.as_deref()?.parse().ok()?;
+    let held_for = now.checked_sub(u64::try_from(since.as_second()).ok()?)?;
+    if held_for < LONG {
+        return None;
+    }
+    let message = format!(
+        "{holder} has held {} for {}, was about to reboot, and is not Ready; the others of its pool wait",
+        held.slot.name,
+        span(Duration::from_secs(held_for))
+    );
+    Some(
+        Finding::problem(message)
+            .remedy(format!("look at that machine; if it is lost: rebootctl release {holder}")),
+    )
+}
+
+/// The agents say of a text that they do not understand that nothing starts.
+pub(super) fn policy(facts: &Inventory) -> Finding {
+    known(&facts.policy, |map| match map.as_ref().map(|map| FleetPolicy::from_config_map(&map.data)) {
+        None => Finding::ok("there is no ConfigMap rebootd/policy; each node has its own"),
+        Some(Ok(_)) => Finding::ok("the fleet's policy is understood"),
+        Some(Err(error)) => Finding::problem(format!("no node reboots: {error}"))
+            .remedy("kubectl -n rebootd edit configmap policy"),
     })
 }
 

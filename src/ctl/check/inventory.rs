@@ -1,6 +1,6 @@
 //! What `rebootctl check --fleet` reads of the cluster. A right that is missing hides only what it is needed for.
 
-use crate::cluster::{Api, ApiError, FleetNode, HeldSlot, Kured, PolicyState, TokenPods};
+use crate::cluster::{Api, ApiError, FleetNode, HeldSlot, Kured, PolicyMap, PolicyState, TokenPods};
 use crate::host::clock;
 
 /// Why something could not be read.
@@ -22,6 +22,7 @@ pub(super) struct Inventory {
     pub(super) members: Read<Vec<String>>,
     pub(super) slots: Read<Vec<HeldSlot>>,
     pub(super) paused: Read<Option<String>>,
+    pub(super) policy: Read<Option<PolicyMap>>,
     pub(super) policies: Read<Vec<PolicyState>>,
     pub(super) token_pods: Read<Option<TokenPods>>,
     pub(super) kured: Read<Vec<Kured>>,
@@ -36,6 +37,7 @@ pub(super) async fn gather(api: &mut Api) -> Inventory {
         members: read("list nodes", api.members().await),
         slots: read("list leases in the namespace rebootd", api.held_slots().await),
         paused: read("get leases in the namespace rebootd", api.paused().await),
+        policy: read("list configmaps in the namespace rebootd", api.policy_map().await),
         policies: read(
             "list validatingadmissionpolicies and validatingadmissionpolicybindings (admissionregistration.k8s.io)",
             api.policies().await,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::finding::Verdict;
 use super::inventory::Unread;
 use super::*;
-use crate::cluster::{FleetNode, HeldSlot, Kured, POLICIES, PolicyState, TokenPods};
+use crate::cluster::{FleetNode, HeldSlot, Kured, POLICIES, PolicyMap, PolicyState, TokenPods};
 use crate::config::Files;
 use crate::decide::settings::Mode;
 use crate::decide::{Inhibitor, Kernel, MANIFESTS, Names, NewerKernel, SlotView, Stamp, Windows};
@@ -93,6 +93,7 @@ fn cluster() -> Inventory {
             slot("control-plane-1", "control-plane", None),
         ]),
         paused: Ok(None),
+        policy: Ok(None),
         policies: Ok(policies),
         token_pods: Ok(Some(TokenPods { wanted: 3, there: 3 })),
         kured: Ok(vec![]),
@@ -343,6 +344,33 @@ fn a_slot_of_a_node_that_is_gone_is_told() {
         let stamp = Stamp { boot_id: "b".into(), attempt: 1, at: Duration::ZERO, unready, request };
         facts.slots.as_mut().unwrap()[1].slot.stamp = Some(stamp);
     });
+}
+
+#[test]
+fn a_node_that_does_not_come_back_is_told() {
+    let stamped = |facts: &mut Inventory, since: &str| {
+        let (unready, request) = (Default::default(), None);
+        let stamp = Stamp { boot_id: "b".into(), attempt: 1, at: Duration::ZERO, unready, request };
+        let slot = &mut facts.slots.as_mut().unwrap()[0];
+        (slot.slot.stamp, slot.since) = (Some(stamp), Some(since.to_owned()));
+        facts.nodes.as_mut().unwrap()[2].is_ready = false;
+    };
+    in_fleet(&[("holders Problem", "n1 has held worker-1 for 1h")], |facts| {
+        stamped(facts, "1970-01-12T12:46:40Z")
+    });
+    in_fleet(&[], |facts| stamped(facts, "1970-01-12T13:36:40Z"));
+}
+
+#[test]
+fn a_policy_of_the_fleet_that_no_node_understands_is_told() {
+    let with = |text: &str| {
+        let data = [("policy.toml".to_owned(), text.to_owned())].into();
+        Ok(Some(PolicyMap { version: "1".into(), data }))
+    };
+    in_fleet(&[("policy Problem", "freze")], |facts| {
+        facts.policy = with("version = 1\n[policy]\nfreze = []\n")
+    });
+    in_fleet(&[], |facts| facts.policy = with("version = 1\n[policy]\nwindow = 'always'\n"));
 }
 
 #[test]

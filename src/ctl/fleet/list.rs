@@ -20,6 +20,8 @@ const AGAIN: Duration = Duration::from_secs(5);
 pub(in crate::ctl) const SILENT: u64 = 9 * 60 * 60;
 /// Of what asks for a reboot, this many are named in a line.
 const MOST_ASKING: usize = 3;
+/// The reasons that end when a window opens.
+const BY_CALENDAR: [&str; 2] = ["window-closed", "frozen"];
 /// Clears a terminal.
 const CLEAR: &str = "\x1b[2J\x1b[H";
 
@@ -91,6 +93,10 @@ enum State {
     Rebooting,
     /// It holds a slot and prepares for its reboot.
     InTurn,
+    /// It is not Ready, for whatever reason. It counts against `max_nodes_not_ready` of its pool.
+    NotReady,
+    /// rebootd has cordoned it, and it holds no slot any more: somebody freed that.
+    Restoring,
     /// Its rebootd has said nothing for long: it may have died, or cannot reach the API server.
     Silent,
     /// It asks for a reboot.
@@ -109,6 +115,8 @@ impl State {
             State::Down => "down",
             State::Rebooting => "rebooting",
             State::InTurn => "in its turn",
+            State::NotReady => "not ready",
+            State::Restoring => "restoring",
             State::Silent => "silent",
             State::Waiting => "waiting",
             State::Held => "held",
@@ -235,6 +243,8 @@ fn row(node: FleetNode, held: &[&HeldSlot], now: u64) -> Row {
         [_, ..] if is_stamped && !node.is_ready => State::Down,
         [_, ..] if is_stamped => State::Rebooting,
         [_, ..] => State::InTurn,
+        [] if !node.is_ready && node.pool.is_some() => State::NotReady,
+        [] if node.is_cordoned_by_us => State::Restoring,
         [] if is_silent => State::Silent,
         [] if node.hold.is_some() => State::Held,
         [] if node.waiting_since.is_some() || node.request.is_some() => State::Waiting,
@@ -311,7 +321,8 @@ fn lines(fleet: &Fleet, now: u64) -> Vec<String> {
             time.map_or("-".to_owned(), |time| span(Duration::from_secs(now.saturating_sub(time))))
         };
         let or_none = |text: &Option<String>| text.clone().unwrap_or("-".to_owned());
-        let (state, why) = (row.state.words().to_owned(), why_in_words(row, now));
+        let why = why_in_words(row, fleet.paused.is_some(), now);
+        let state = row.state.words().to_owned();
         let (since, seen, version) = (ago(row.since), ago(row.seen), or_none(&row.version));
         table.push([row.node.clone(), or_none(&row.pool), status, state, since, seen, version, why]);
     }
@@ -340,17 +351,24 @@ fn lines(fleet: &Fleet, now: u64) -> Vec<String> {
 }
 
 /// What the node holds, what it waits for, and why it should reboot.
-fn why_in_words(row: &Row, now: u64) -> String {
-    let waits = match (row.reason.as_deref(), row.window_opens) {
-        // Its slot tells more, or a person does.
-        _ if !row.slots.is_empty() || row.state == State::Held => String::new(),
-        (Some(reason), Some(opens)) if opens > now => {
-            format!("{reason}, the next window opens in {}", span(Duration::from_secs(opens - now)))
+fn why_in_words(row: &Row, is_paused: bool, now: u64) -> String {
+    let ago = |time: u64| span(Duration::from_secs(now.saturating_sub(time)));
+    let said = row.reason.as_deref().map(|it| (it, row.seen.map(|seen| format!("{it} {} ago", ago(seen)))));
+    // What is known now goes before what the node said a while ago.
+    let waits = match (row.state, said) {
+        (State::Waiting, _) if is_paused => "paused".to_owned(),
+        (State::Waiting, _) if !row.waits_for.is_empty() => format!("waits for {}", some(&row.waits_for)),
+        // It is not, and there is one.
+        (State::Waiting, Some(("paused" | "no-free-slot", _))) => String::new(),
+        (State::Waiting | State::Silent, Some((reason, told))) => {
+            let opens = row.window_opens.filter(|opens| BY_CALENDAR.contains(&reason) && *opens > now);
+            let opens = opens.map(|opens| {
+                format!(", the next window opens in {}", span(Duration::from_secs(opens.saturating_sub(now))))
+            });
+            told.unwrap_or_default() + &opens.unwrap_or_default()
         }
-        (Some("no-free-slot"), _) if !row.waits_for.is_empty() => {
-            format!("no-free-slot, waits for {}", some(&row.waits_for))
-        }
-        (reason, _) => reason.unwrap_or_default().to_owned(),
+        // Its slot tells more, or a person does, or nothing is the matter.
+        _ => String::new(),
     };
     let why = row.why.clone().unwrap_or_else(|| some(&row.asking));
     let parts = [row.slots.join(", "), waits, why];
@@ -432,6 +450,10 @@ mod tests {
         let worker = Some("worker");
         let mut down = node("n5", worker, None);
         (down.is_ready, down.is_cordoned, down.is_cordoned_by_us) = (false, true, true);
+        let mut lost = node("n8", worker, None);
+        (lost.is_ready, lost.is_cordoned, lost.is_cordoned_by_us) = (false, true, true);
+        let mut restoring = node("n9", worker, None);
+        (restoring.is_cordoned, restoring.is_cordoned_by_us) = (true, true);
         let mut held = node("n6", worker, Some("2026-11-20T0700Z"));
         held.hold = Some("I look at the disk (ann@a)".into());
         let said = |minutes: u64, reason: &str, asking: &[&str]| {
@@ -454,6 +476,8 @@ mod tests {
             with(node("n2", worker, Some("2026-11-28T0900Z")), said(5, "window-closed", &packages)),
             with(node("n3", worker, Some("2026-11-24T0740Z")), said(10, "my-turn-comes", &["libc6"])),
             with(node("n7", worker, Some("2026-11-24T0740Z")), said(600, "no-free-slot", &["libc6"])),
+            with(lost, said(3, "settling", &[])),
+            with(restoring, said(3, "settling", &[])),
             node("n4", None, None),
             down,
             held,
@@ -464,21 +488,49 @@ mod tests {
             slot("worker-3", None, false),
         ];
         let now = 1_795_867_200;
-        let fleet = fleet(nodes, &slots, Some("a test".into()), None, now);
+        let fleet = fleet(nodes, &slots, None, None, now);
         let told = lines(&fleet, now);
         let expected = "\
 NODE  POOL    STATUS             REBOOTD      SINCE  SEEN      VERSION  WHY
 n5    worker  NotReady,cordoned  down         2min   -         -        worker-1: /run/reboot-required by libc6
 gone  worker  missing            in its turn  2min   -         -        worker-2: /run/reboot-required by libc6
-n7    worker  Ready              silent       4d 4h  10h       0.1.0    no-free-slot: libc6
-n3    worker  Ready              waiting      4d 4h  10min     0.1.0    my-turn-comes: libc6
-n2    worker  Ready              waiting      3h     5min      0.1.0    window-closed, the next window opens in 2h: libc6, libssl3t64, linux-image-6.8.0-51-generic and 1 more
+n8    worker  NotReady,cordoned  not ready    -      3min      0.1.0
+n9    worker  Ready,cordoned     restoring    -      3min      0.1.0
+n7    worker  Ready              silent       4d 4h  10h       0.1.0    no-free-slot 10h ago: libc6
+n3    worker  Ready              waiting      4d 4h  10min     0.1.0    my-turn-comes 10min ago: libc6
+n2    worker  Ready              waiting      3h     5min      0.1.0    window-closed 5min ago, the next window opens in 2h: libc6, libssl3t64, linux-image-6.8.0-51-generic and 1 more
 n6    worker  Ready              held         8d 5h  -         -        I look at the disk (ann@a)
 n4    -       Ready              no rebootd   -      -         -
 n1    worker  Ready              idle         -      1h 10min  0.1.0
 
-7 nodes: 2 in turn, 2 waiting (the longest for 4d 4h), 1 not Ready, 1 silent, 1 without rebootd; 1 of 3 slots are free.
-The fleet is paused: a test. To go on: rebootctl fleet resume";
+9 nodes: 2 in turn, 2 waiting (the longest for 4d 4h), 2 not Ready, 1 silent, 1 without rebootd; 1 of 3 slots are free.";
         assert_eq!(told.join("\n"), expected);
+    }
+
+    /// What the node said before is not told as if it were true now.
+    #[test]
+    fn what_the_slots_say_goes_before_what_a_node_said() {
+        let of = |slots: &[HeldSlot], paused: Option<&str>, reason: &str| {
+            let mut waiting = node("n1", Some("worker"), Some("2026-11-28T0900Z"));
+            waiting.heartbeat = Some(crate::cluster::Heartbeat {
+                version: "0.1.0".into(),
+                at: jiff::Timestamp::from_second(1_795_867_200).unwrap(),
+                phase: "waiting".into(),
+                reason: Some(reason.into()),
+                live: false,
+                asking: vec!["libc6".into()],
+                window_opens: None,
+                credential_ends: None,
+            });
+            let fleet = fleet(vec![waiting], slots, paused.map(str::to_owned), None, 1_795_867_260);
+            let row = fleet.nodes.iter().find(|row| row.node == "n1").unwrap();
+            why_in_words(row, fleet.paused.is_some(), 1_795_867_260)
+        };
+        let (held, free) = ([slot("worker-1", Some("n2"), false)], [slot("worker-1", None, false)]);
+        assert_eq!(of(&held, None, "paused"), "waits for n2: libc6");
+        assert_eq!(of(&held, Some("an incident"), "window-closed"), "paused: libc6");
+        assert_eq!(of(&free, None, "paused"), "libc6");
+        assert_eq!(of(&free, None, "no-free-slot"), "libc6");
+        assert_eq!(of(&free, None, "inhibited"), "inhibited 1min ago: libc6");
     }
 }

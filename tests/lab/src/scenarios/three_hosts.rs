@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::try_join;
 
 use super::stage::{CONFIG, CYCLE, SLOT, SOON, Stage, request_reboot};
-use super::status::{Status, wait_status};
+use super::status::{Status, wait_phase, wait_status};
 use super::verdict;
 use crate::host::Host;
 use crate::progress::say;
@@ -121,5 +121,12 @@ async fn recorded(host: &Host) -> Result<()> {
     // A host that is a container does not know when its boot began, so it may not know this.
     let known = times.len() + usize::from(record["ready"].is_null());
     ensure!(known == steps.len() && times.is_sorted_by_key(|(_, time)| *time), "{record}");
+
+    // The same is kept, for anybody, and a daemon that starts anew does not keep it twice.
+    host.run_ok(&["systemctl", "restart", "rebootd"]).await?;
+    wait_phase(host, "idle", SOON).await?;
+    let report = host.run_ok(&["runuser", "-u", "nobody", "--", "rebootctl", "report", "--json"]).await?;
+    ensure!(serde_json::from_str::<Value>(&report)? == json!([record]), "rebootctl report says {report}");
+    say(host.run_ok(&["rebootctl", "report"]).await?);
     Ok(())
 }

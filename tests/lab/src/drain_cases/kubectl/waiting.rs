@@ -73,7 +73,7 @@ async fn gives_up(case: &Case) -> Result<()> {
 
 async fn kubectl_hung_pod_ends_the_drain_at_its_deadline(case: &mut Case) -> Result<()> {
     let hung = case.create_owned(Pod::named("hung").never_ends()).await?;
-    case.drain("timeout = \"20s\"")?;
+    case.drain("timeout = \"40s\"")?;
     case.terminating(&hung).await?;
     gives_up(case).await
 }
@@ -126,7 +126,7 @@ async fn kubectl_terminating_namespace_with_a_hung_pod_ends_at_the_deadline(case
     let db = case.create_owned(Pod::named("db").never_ends()).await?;
     case.delete_namespace().await?;
     case.terminating(&db).await?;
-    case.drain("timeout = \"20s\"")?;
+    case.drain("timeout = \"40s\"")?;
     gives_up(case).await
 }
 

@@ -42,14 +42,14 @@ async fn gives_up(case: &Case) -> Result<()> {
 /// Its containers run on: the kubelet has not ended it.
 async fn ours_finalizer_that_stays_ends_the_drain_at_its_deadline(case: &mut Case) -> Result<()> {
     let web = case.create_owned(Pod::named("web").finalizer("lab/holds").never_ends()).await?;
-    case.drain("timeout = \"20s\"")?;
+    case.drain("timeout = \"40s\"")?;
     case.terminating(&web).await?;
     gives_up(case).await
 }
 
 async fn ours_dead_kubelet_ends_the_drain_at_its_deadline(case: &mut Case) -> Result<()> {
     let web = case.create_owned(Pod::named("web")).await?;
-    case.rebootd("timeout = \"20s\"")?;
+    case.rebootd("timeout = \"40s\"")?;
     case.wait_line(&["idle"]).await?;
     case.machine.stop_kubelet(super::super::case::SOON * 60);
     case.ask_for_reboot()?;
@@ -59,7 +59,7 @@ async fn ours_dead_kubelet_ends_the_drain_at_its_deadline(case: &mut Case) -> Re
 
 async fn ours_deadline_reboots_where_told(case: &mut Case) -> Result<()> {
     let hung = case.create_owned(Pod::named("hung").never_ends()).await?;
-    case.drain("timeout = \"20s\"\non_timeout = \"reboot\"")?;
+    case.drain("timeout = \"40s\"\non_timeout = \"reboot\"")?;
     case.terminating(&hung).await?;
     case.reboot_called().await?;
     case.terminating(&hung).await
@@ -69,7 +69,7 @@ async fn ours_deadline_reboots_in_spite_of_a_budget_where_told(case: &mut Case) 
     let db = case.create_owned(Pod::named("db")).await?;
     let web = case.create_owned(Pod::named("web")).await?;
     case.budget("db", json!({"minAvailable": 1}), 0).await?;
-    case.drain("timeout = \"20s\"\non_timeout = \"reboot\"")?;
+    case.drain("timeout = \"40s\"\non_timeout = \"reboot\"")?;
     case.gone(&web).await?;
     case.reboot_called().await?;
     case.untouched(&db)
@@ -99,7 +99,7 @@ async fn ours_pods_of_other_namespaces_are_not_deleted(case: &mut Case) -> Resul
     let db = case.create_owned(Pod::named("db")).await?;
     case.budget("db", json!({"minAvailable": 1}), 0).await?;
     case.grant_deletion().await?;
-    case.drain(&format!("timeout = \"20s\"\n{}", deletes_in("elsewhere")))?;
+    case.drain(&format!("timeout = \"40s\"\n{}", deletes_in("elsewhere")))?;
     gives_up(case).await?;
     case.untouched(&db)?;
     ensure!(case.requests("delete", "pods")?.is_empty(), "a pod was deleted");

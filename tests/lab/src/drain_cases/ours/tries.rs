@@ -23,7 +23,7 @@ const HALF_AN_HOUR: Duration = Duration::from_secs(30 * 60 + 30);
 async fn given_up(case: &mut Case) -> Result<Made> {
     let db = case.create_owned(Pod::named("db")).await?;
     case.budget("db", json!({"minAvailable": 1}), 0).await?;
-    case.drain("timeout = \"20s\"")?;
+    case.drain("timeout = \"40s\"")?;
     case.wait_line(&["draining", "budget db"]).await?;
     case.wait_line(&["backing off"]).await?;
     case.uncordoned().await?;
