@@ -4,19 +4,17 @@
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value as Json};
 use serde_saphyr::{Error, Location, Spanned};
 
-/// A value and where it is written.
-#[derive(Debug, Clone, PartialEq)]
+/// A value and where it is written. It may be a secret, so it cannot be printed.
 pub(crate) struct Node {
     /// The place.
     pub(crate) at: Location,
     value: Value,
 }
 
-#[derive(Debug, Clone, PartialEq)]
 enum Value {
     Null,
     Bool(bool),
@@ -52,7 +50,7 @@ impl Node {
     pub(crate) fn get(&self, key: &str) -> Option<&Node> {
         let Value::Map(entries) = &self.value else { return None };
         let (_, value) = entries.iter().find(|(name, _)| name == key)?;
-        (value.value != Value::Null).then_some(value)
+        (!matches!(value.value, Value::Null)).then_some(value)
     }
 
     /// Whether it can have keys, or is an empty document.
@@ -157,12 +155,9 @@ impl<'de> Visitor<'de> for Values {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Value, A::Error> {
-        let mut entries: Vec<(String, Node)> = Vec::new();
-        while let Some((key, value)) = from.next_entry()? {
-            if entries.iter().any(|(earlier, _)| *earlier == key) {
-                return Err(A::Error::custom("a key that is there twice"));
-            }
-            entries.push((key, value));
+        let mut entries = Vec::new();
+        while let Some(entry) = from.next_entry()? {
+            entries.push(entry);
         }
         Ok(Value::Map(entries))
     }
@@ -179,7 +174,7 @@ mod tests {
         assert_eq!(items[0].text(), Some("x"));
         let seven = items[1].get("c").unwrap();
         assert_eq!((seven.text(), seven.at.line(), seven.at.column()), (Some("7"), 2, 14));
-        assert_eq!(tree.get("d"), None);
+        assert!(tree.get("d").is_none());
         assert_eq!(
             (tree.get("e").unwrap().bool(), tree.get("e").unwrap().text()),
             (Some(true), Some("true"))
@@ -198,6 +193,13 @@ mod tests {
     fn a_key_that_is_there_twice_is_a_mistake() {
         assert!(parse("{a: 1, a: 2}").is_err());
         assert!(parse("{a: {b: 1, b: 2}}").is_err());
+    }
+
+    #[test]
+    fn what_is_nested_without_end_is_refused() {
+        assert!(parse(&"[".repeat(100_000)).is_err());
+        assert!(parse(&"{a: ".repeat(100_000)).is_err());
+        assert!(parse(&"- ".repeat(100_000)).is_err());
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::decide::{
-    Decision, Effect, Ending, EvictionOutcome, Next, NodeChange, Outcome, Phase, Planned, PodKey, Reason,
-    Settings, SlotChange, Verdict, World, plan, pods_have, requests_in_words,
+    Decision, Effect, Ending, EvictionOutcome, LastReboot, Next, NodeChange, Outcome, Phase, Planned, PodKey,
+    Reason, Settings, SlotChange, Verdict, World, plan, pods_have, requests_in_words,
 };
 use crate::host::upgrades;
 use crate::replace::remove;
@@ -84,6 +84,9 @@ impl Journal {
         let is_under_way = last.is_some_and(|last| last.ending == Some(Ending::UnderWay));
         let was_under_way = self.reboot_under_way.replace(is_under_way);
         let Some(last) = last.filter(|_| was_under_way != Some(false) && !is_under_way) else { return };
+        if was_under_way.is_none() && !self.is_left_out(last, world, settings) {
+            return;
+        }
         // Without a log that can be read, only the names are known.
         let since = last.up_since.unwrap_or(last.at);
         let upgrades = upgrades::read(Path::new(upgrades::LOG), since, last.at).unwrap_or_default();
@@ -100,6 +103,16 @@ impl Journal {
         let (message_id, reboot) = (messages::REBOOT_ENDED, record.json());
         self.bus.iter().for_each(|bus| bus.reboot_ended(&reboot));
         tracing::info!(message_id, node, reboot, "{}", sentence(last));
+    }
+
+    /// Whether the daemon before this one did not come to keep the record. In another boot, what it would tell of kernels is not
+    /// true any more.
+    fn is_left_out(&self, last: &LastReboot, world: &World, settings: &Settings) -> bool {
+        let here = &world.host.boot_id;
+        let is_of_this_boot = last.led_to.as_ref() == Some(here) || last.boot_id == *here;
+        let Some(path) = self.reboots.as_ref().filter(|_| is_of_this_boot) else { return false };
+        let record = Reboot::ended(world, (&settings.node_name, &settings.pool), BTreeMap::new());
+        record.is_some_and(|record| kept::has(path, &record).is_ok_and(|has| !has))
     }
 
     /// Where the node stands, if that is new.

@@ -33,7 +33,7 @@ impl Kubeconfig {
         self.connect().map_err(|error| anyhow!("{error:#}\nkubectl can do the same:\n{lines}"))
     }
 
-    /// The cluster, with a credential that is read or asked for anew.
+    /// The cluster, with a credential that is read or asked for once more.
     pub(super) fn api(&self) -> anyhow::Result<Api> {
         Ok(Api::for_person(self.access()?))
     }

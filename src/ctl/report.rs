@@ -172,7 +172,7 @@ fn csv(reboot: &Reboot) -> String {
         reboot.boot_before.clone(),
         text(&reboot.boot_after),
     ];
-    cells.map(|cell| quoted(&cell)).join(",")
+    cells.map(|cell| quoted(&words(&cell, usize::MAX))).join(",")
 }
 
 /// RFC 4180; and nothing that a spreadsheet would take for a formula.

@@ -13,8 +13,8 @@ use crate::config::FleetPolicy;
 use crate::decide::{MANIFESTS, span};
 
 const APPLY: &str = "kubectl apply -f /usr/share/rebootd/manifests/";
-/// In seconds: no machine needs longer from its claim until it is Ready again, unless its drain is long.
-const LONG: u64 = 30 * 60;
+/// In seconds from the claim: the drain, the calls and the return take no longer by their default timeouts.
+const LONG: u64 = 60 * 60;
 /// More names than this help nobody.
 const MOST: usize = 5;
 

@@ -122,7 +122,7 @@ async fn recorded(host: &Host) -> Result<()> {
     let known = times.len() + usize::from(record["ready"].is_null());
     ensure!(known == steps.len() && times.is_sorted_by_key(|(_, time)| *time), "{record}");
 
-    // The same is kept, for anybody, and a daemon that starts anew does not keep it twice.
+    // The same is kept, for anybody, and the next daemon does not keep it a second time.
     host.run_ok(&["systemctl", "restart", "rebootd"]).await?;
     wait_phase(host, "idle", SOON).await?;
     let report = host.run_ok(&["runuser", "-u", "nobody", "--", "rebootctl", "report", "--json"]).await?;
