@@ -10,14 +10,17 @@ use super::webhook::Webhook;
 use crate::cluster::{Api, ApiError, ClusterEvent, Condition, Heartbeat};
 use crate::decide::settings::{Mode, Settings};
 use crate::decide::{
-    Decision, Effect, EvictionOutcome, How, Next, Outcome, Phase, PodKey, Reason, World, requests_in_words,
+    Decision, Effect, EvictionOutcome, How, Next, Outcome, Phase, PodKey, Reason, WAITING, World,
+    requests_in_words,
 };
 use crate::report::shown::{condition, heartbeat, of_effect};
 
 /// Written again when something is decided after this long: an idle node looks at the cluster every 4.5 to 7.5 hours.
 const HEARTBEAT: Duration = Duration::from_secs(4 * 60 * 60);
 /// What matters less than a request is written no more often than this.
-const LESSER_NEWS: Duration = Duration::from_secs(60 * 60);
+const LESSER_NEWS: Duration = Duration::from_secs(10 * 60);
+/// Who looks at the fleet sees these in the slots, and they change for all who wait at each change of a slot.
+const SEEN_IN_SLOTS: [&str; 3] = ["paused", "no-free-slot", "my-turn-comes"];
 /// After a failure.
 const AGAIN: Duration = Duration::from_secs(10 * 60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -116,8 +119,10 @@ impl Announcer {
         if let Some(old) = &self.shown {
             let age = at.saturating_sub(old.at);
             let may = matches!(decision.phase, Phase::Idle | Phase::Waiting);
-            let is_news = old.condition != condition || old.heartbeat.live != new.live;
-            let differs = Heartbeat { at: old.heartbeat.at, ..new.clone() } != old.heartbeat;
+            let is_news = old.condition != condition
+                || old.heartbeat.live != new.live
+                || old.heartbeat.held != new.held;
+            let differs = differs(&old.heartbeat, &new);
             if age < HEARTBEAT && !(may && (is_news || differs && age >= LESSER_NEWS)) {
                 return;
             }
@@ -142,6 +147,9 @@ impl Announcer {
         let mut push = |reason, is_warning, note| self.push(world, settings, None, reason, is_warning, note);
         if phase != Some(decision.phase) {
             match decision.phase {
+                // A daemon that was restarted finds the label that the one before it has left.
+                Phase::Waiting if phase.is_none_or(|it| it == Phase::Starting) && is_known_to_wait(world) => {
+                }
                 Phase::Waiting if phase.is_none_or(|it| matches!(it, Phase::Idle | Phase::Starting)) => {
                     push("RebootRequired", false, requests_in_words(world, settings));
                 }
@@ -234,8 +242,41 @@ impl Announcer {
     }
 }
 
+fn is_known_to_wait(world: &World) -> bool {
+    let node = world.cluster.node.last().and_then(Option::as_ref);
+    node.is_some_and(|node| node.labels.contains_key(WAITING))
+}
+
+/// Whether there is something in it that cannot be seen elsewhere.
+fn differs(old: &Heartbeat, new: &Heartbeat) -> bool {
+    let told = |it: &Heartbeat| it.reason.clone().filter(|it| !SEEN_IN_SLOTS.contains(&it.as_str()));
+    Heartbeat { at: old.at, reason: told(new), ..new.clone() }
+        != Heartbeat { reason: told(old), ..old.clone() }
+}
+
 /// The uid of the own Node. A clone of another machine says nothing in its name.
 pub(super) fn own_node(world: &World) -> Option<&String> {
     let node = world.cluster.node.last()?.as_ref()?;
     (node.machine_id == world.host.machine_id).then_some(&node.uid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_slots_show_is_no_news() {
+        let said = |reason: Option<&str>| {
+            let mut text =
+                serde_json::json!({"version": "0.1.0", "at": "2026-11-28T12:00:00Z", "phase": "waiting"});
+            text["reason"] = reason.into();
+            serde_json::from_value::<Heartbeat>(text).unwrap()
+        };
+        let later = |it: &Heartbeat| Heartbeat { at: it.at + Duration::from_secs(60), ..it.clone() };
+        let queued = said(Some("no-free-slot"));
+        assert!(!differs(&queued, &later(&queued)));
+        assert!(!differs(&queued, &said(Some("my-turn-comes"))) && !differs(&said(None), &queued));
+        assert!(differs(&queued, &said(Some("inhibited"))) && differs(&said(Some("held")), &queued));
+        assert!(differs(&queued, &Heartbeat { phase: "idle".into(), ..queued.clone() }));
+    }
 }

@@ -60,8 +60,8 @@ pub struct Kured {
 pub struct TokenPods {
     /// On how many nodes there should be one.
     pub wanted: u64,
-    /// On how many there is one.
-    pub there: u64,
+    /// On how many there is one that is Ready.
+    pub ready: u64,
 }
 
 #[derive(Deserialize, Default)]
@@ -121,7 +121,7 @@ struct Object {
 #[serde(rename_all = "camelCase", default)]
 struct DaemonSetStatus {
     desired_number_scheduled: u64,
-    current_number_scheduled: u64,
+    number_ready: u64,
 }
 
 impl Api {
@@ -173,10 +173,9 @@ impl Api {
     pub async fn token_pods(&mut self) -> Result<Option<TokenPods>, ApiError> {
         let path = format!("/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets/rebootd-credential");
         match self.get::<Object>(&path).await {
-            Ok(Object { status, .. }) => Ok(Some(TokenPods {
-                wanted: status.desired_number_scheduled,
-                there: status.current_number_scheduled,
-            })),
+            Ok(Object { status, .. }) => {
+                Ok(Some(TokenPods { wanted: status.desired_number_scheduled, ready: status.number_ready }))
+            }
             Err(ApiError::Status { code: 404, .. }) => Ok(None),
             Err(error) => Err(error),
         }

@@ -35,6 +35,9 @@ pub struct Heartbeat {
     /// The kind of the first reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What the hold file of the host says, if a person holds it there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<String>,
     /// Whether nothing that is installed waits for a reboot.
     #[serde(default)]
     pub live: bool,
@@ -58,6 +61,7 @@ impl Heartbeat {
             version: clean(heartbeat.version),
             phase: clean(heartbeat.phase),
             reason: heartbeat.reason.map(clean),
+            held: heartbeat.held.map(clean),
             asking: heartbeat.asking.into_iter().map(clean).collect(),
             ..heartbeat
         })

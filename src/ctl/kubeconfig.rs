@@ -48,7 +48,10 @@ impl Kubeconfig {
                 let own = variable("HOME").map(|home| home.join(".kube/config"));
                 let places = own.into_iter().chain([PathBuf::from(ADMIN_KUBECONFIG)]);
                 let found = places.into_iter().find(|path| path.exists());
-                found.context("no kubeconfig: name one with --kubeconfig, or in $KUBECONFIG")?
+                found.context(
+                    "no kubeconfig here: run this on a machine that has one (nodes mostly have none), or name it with --kubeconfig \
+                     or in $KUBECONFIG",
+                )?
             }
         };
         Ok(read_persons_kubeconfig(&path, &exec::run)?)

@@ -97,7 +97,11 @@ impl Release {
         let who = identity::person();
         for held in seen.can_step_back() {
             match api.ask_to_step_back(&held.slot, &who).await {
-                Outcome::Answered => println!("{} is told to step back from {}.", self.node, held.slot.name),
+                Outcome::Answered => println!(
+                    "{} is told to step back from {}. It undoes what it has begun, and claims no slot for the next half hour or \
+                     longer.",
+                    self.node, held.slot.name
+                ),
                 // If something has changed, the next look shows it.
                 Outcome::Refused { conflict: true, .. } => {}
                 Outcome::Refused { failure, .. } | Outcome::Unanswered(failure) => {

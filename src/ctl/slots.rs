@@ -212,7 +212,26 @@ If {name} comes back later, its rebootd finds that the slot is gone, and uncordo
                 ),
             }
         }
+        if ending == Ending::Free {
+            print!("{}", self.what_comes_next());
+        }
         Ok(ending)
+    }
+
+    /// A node that is not Ready holds back the others without a slot, too.
+    fn what_comes_next(&self) -> String {
+        if self.node != NodeIs::NotReady || !self.held.iter().any(is_claimed) {
+            return String::new();
+        }
+        format!(
+            "\
+While {name} is not Ready, the others of its pool still wait for it, by `max_nodes_not_ready`. They go on as soon as
+  - it is Ready again, or
+  - its Node is deleted, if the machine is lost: kubectl delete node {name}
+  - or `max_nodes_not_ready` in [gates] is higher, on each node that is to go on, and rebootd there is reloaded.
+",
+            name = self.name
+        )
     }
 }
 
@@ -323,6 +342,7 @@ pub(super) mod tests {
             let holder = Holder { name: "node1".into(), node, held: vec![held] };
             let text = holder.what_it_means(asked);
             assert!(text.contains(words), "{words:?} is not in {text}");
+            assert_eq!(holder.what_comes_next().contains("delete node node1"), node == NodeIs::NotReady);
             let is_claimed = is_claimed(&holder.held[0]);
             assert_eq!(text.contains("go down while node1 still is"), is_claimed, "{text}");
         }

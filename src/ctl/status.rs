@@ -51,8 +51,8 @@ fn published() -> anyhow::Result<String> {
 /// Why there is no status. systemd makes its directory when the daemon starts, and removes it when the daemon ends.
 fn unpublished(path: &Path) -> &'static str {
     if path.parent().is_some_and(Path::is_dir) {
-        "rebootd runs on this host, but has not published its status: it has just started, or /run is full (df -h /run); \
-         see: systemctl status rebootd"
+        "rebootd runs on this host, but has not published its status: it has just started or is about to end, as around each \
+         reboot; if it lasts, /run may be full (df -h /run); see: systemctl status rebootd"
     } else {
         "rebootd does not run on this host; see: systemctl status rebootd"
     }

@@ -15,6 +15,7 @@ use crate::config::{FleetPolicy, URGENT_FOR, URGENT_KEY, Urgency};
 use crate::decide::{Outcome, span};
 use crate::host::{clock, identity};
 use crate::notation::parse_time_span;
+use crate::words::{MESSAGE, words};
 
 /// As with clap: the command was not used as it has to be.
 const NOBODY_TO_ASK: u8 = 2;
@@ -144,7 +145,10 @@ async fn end(api: &mut Api, map: Option<&PolicyMap>) -> anyhow::Result<ExitCode>
         return Ok(ExitCode::SUCCESS);
     };
     write(api, map, None).await?;
-    println!("Windows and `min_age` hold again. Nodes in their turn outside of a window undo it.");
+    println!(
+        "Windows and `min_age` hold again. A node in its turn outside of a window undoes it within a minute, unless it is about \
+         to reboot."
+    );
     match Urgency::parse(text) {
         Ok(urgency) => println!("It was: {}", in_words(&urgency)),
         Err(error) => println!("It was not understood: {}", error.summary()),
@@ -169,13 +173,28 @@ async fn write(api: &mut Api, map: Option<&PolicyMap>, text: Option<&str>) -> an
 }
 
 fn in_words(urgency: &Urgency) -> String {
-    let Urgency { why, by, from, until, pool, selector } = urgency;
+    let Urgency { why, by, from, until, .. } = urgency;
+    let is = if is_over(urgency) { "was urgent, and is over" } else { "is urgent" };
+    let text = format!("{why} ({by}) {is}: from {from} until {until}, for all nodes{}", selected(urgency));
+    words(&text, MESSAGE)
+}
+
+/// What is urgent at this moment, for a list of nodes.
+pub(super) fn now(map: &PolicyMap) -> Option<String> {
+    let urgency = Urgency::parse(map.data.get(URGENT_KEY)?).ok().filter(|urgency| !is_over(urgency))?;
+    let Urgency { why, by, until, .. } = &urgency;
+    Some(words(&format!("{why} ({by}), until {until}, for all nodes{}", selected(&urgency)), MESSAGE))
+}
+
+fn is_over(urgency: &Urgency) -> bool {
+    let now = i64::try_from(clock::now().wall.as_secs()).unwrap_or_default();
+    urgency.until.as_second() <= now
+}
+
+fn selected(Urgency { pool, selector, .. }: &Urgency) -> String {
     let pool = pool.as_ref().map(|pool| format!(" of pool {pool}")).unwrap_or_default();
     let labels = selector.as_ref().map(|labels| format!(" with labels {labels}")).unwrap_or_default();
-    let now = i64::try_from(clock::now().wall.as_secs()).unwrap_or_default();
-    let is = if until.as_second() <= now { "was urgent, and is over" } else { "is urgent" };
-    let text = format!("{why} ({by}) {is}: from {from} until {until}, for all nodes{pool}{labels}");
-    crate::words::words(&text, crate::words::MESSAGE)
+    pool + &labels
 }
 
 fn is_confirmed() -> std::io::Result<bool> {

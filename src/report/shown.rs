@@ -25,6 +25,7 @@ pub fn heartbeat(world: &World, settings: &Settings, decision: &Decision) -> Opt
         at: time(world.now.wall)?,
         phase: decision.phase.word().to_owned(),
         reason: decision.reasons.first().map(|reason| reason.kind().to_owned()),
+        held: world.host.hold.last().cloned().flatten(),
         live: is_live(world, settings, decision),
         asking: asking(world, settings),
         window_opens: opens,

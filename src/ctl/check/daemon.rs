@@ -37,9 +37,8 @@ pub(super) fn daemon(facts: &Facts) -> Finding {
         Ok(service) if service.code == BAD_CONFIGURATION => {
             Finding::problem("it has ended because its configuration is wrong").remedy("rebootd check-config")
         }
-        Ok(service) => Finding::problem(format!("it does not run ({})", service.state)).remedy(
-            "systemctl enable --now rebootd; of the whole cluster, from anywhere: rebootctl check --fleet",
-        ),
+        Ok(service) => Finding::problem(format!("it does not run ({})", service.state))
+            .remedy("systemctl enable --now rebootd; where a kubeconfig is: rebootctl check --fleet"),
     }
 }
 
@@ -72,10 +71,11 @@ pub(super) fn configuration(facts: &Facts) -> Finding {
         let of = if policy.without_fleet.is_some() { "the files of this host" } else { "host and fleet" };
         let finding = format!("no window is configured by {of}, so nothing ever reboots");
         // The fleet's policy may have one.
-        return match policy.without_fleet {
-            Some(_) if reason(facts, &["no-window"]).is_none() => {
-                Finding::unknown(finding).remedy("sudo rebootctl check")
-            }
+        return match &policy.without_fleet {
+            Some(why) if reason(facts, &["no-window"]).is_none() => Finding::unknown(format!(
+                "{finding}; the fleet's policy may have one, and was not read: {why}"
+            ))
+            .remedy("window in [policy], here or for the fleet"),
             _ => Finding::warning(finding).remedy("window = \"always\" in [policy]"),
         };
     }
@@ -115,6 +115,12 @@ pub(super) fn secrets(facts: &Facts) -> Finding {
         let names = names(everybodys);
         return Finding::problem(format!("everybody on this host may read {names}"))
             .remedy(format!("chmod o= {names}"));
+    }
+    let unseen: Vec<&Path> =
+        facts.secrets.iter().filter(|(_, mode)| mode.is_none()).map(|(path, _)| path.as_path()).collect();
+    if !unseen.is_empty() {
+        return Finding::unknown(format!("only root can see who may read {}", names(unseen)))
+            .remedy("sudo rebootctl check");
     }
     match facts.secrets.iter().map(|(path, _)| path.as_path()).collect::<Vec<_>>() {
         paths if paths.is_empty() => Finding::ok("none is kept on this host"),

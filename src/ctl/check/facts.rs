@@ -42,7 +42,8 @@ pub(super) struct Facts {
     pub(super) settings: Read<Settings>,
     /// The same under the fleet's policy.
     pub(super) policy: Read<Policy>,
-    /// Files with secrets, and their modes; no mode if only root can find it out.
+    /// Files with secrets, and their modes, less what their directories take from them; no mode if only root can find it
+    /// out.
     pub(super) secrets: Vec<(PathBuf, Option<u32>)>,
     /// logind's answer to the daemon's user.
     pub(super) may_reboot: Read<String>,
@@ -155,11 +156,20 @@ fn secrets(configured: Option<&ApiAccess>) -> Vec<(PathBuf, Option<u32>)> {
         paths.push(path.clone());
     }
     let mode = |path: PathBuf| match fs::metadata(&path) {
-        Ok(file) => Some((path, Some(file.permissions().mode()))),
+        Ok(file) => {
+            let closed = path.ancestors().skip(1).any(|directory| is_closed(directory));
+            let mode = file.permissions().mode();
+            Some((path, Some(if closed { mode & !0o007 } else { mode })))
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         Err(_) => Some((path, None)),
     };
     paths.into_iter().filter_map(mode).collect()
+}
+
+/// Whether nobody but its owner and group gets to what is in it.
+fn is_closed(directory: &Path) -> bool {
+    fs::metadata(directory).is_ok_and(|it| it.permissions().mode() & 0o001 == 0)
 }
 
 async fn may_reboot() -> Read<String> {

@@ -12,7 +12,8 @@ use crate::cluster::{FleetNode, HeldSlot};
 use crate::config::FleetPolicy;
 use crate::decide::{MANIFESTS, span};
 
-const APPLY: &str = "kubectl apply -f /usr/share/rebootd/manifests/";
+const APPLY: &str =
+    "kubectl apply -f /usr/share/rebootd/manifests/ (of the package rebootd, where it is installed)";
 /// In seconds from the claim: the drain, the calls and the return take no longer by their default timeouts.
 const LONG: u64 = 60 * 60;
 /// More names than this help nobody.
@@ -55,11 +56,13 @@ pub(super) fn agents(facts: &Inventory) -> Finding {
         let without = names(nodes.iter().filter(|node| node.pool.is_none()).map(|node| node.name.as_str()));
         let silent = names(nodes.iter().filter(says_nothing).map(|node| node.name.as_str()));
         match (without.as_str(), silent.as_str()) {
+            ("", "") if nodes.is_empty() => Finding::warning("there are no Nodes"),
             ("", "") => Finding::ok("rebootd has acted on each Node, and none is silent"),
             ("", silent) => Finding::warning(format!("rebootd has long said nothing on {silent}"))
-                .remedy("there: rebootctl check"),
-            (without, _) => Finding::warning(format!("no rebootd has ever acted on {without}"))
-                .remedy("there: apt install ./rebootd_*.deb ./rebootctl_*.deb, or rebootctl check"),
+                .remedy("sudo rebootctl check, on each of them"),
+            (without, _) => Finding::warning(format!("no rebootd has ever acted on {without}")).remedy(
+                "on each of them: apt install ./rebootd_*.deb ./rebootctl_*.deb; where it is installed: sudo rebootctl check",
+            ),
         }
     })
 }
@@ -99,6 +102,7 @@ pub(super) fn pools(facts: &Inventory) -> Finding {
             let named: BTreeSet<&str> = nodes.iter().filter_map(|node| node.pool.as_deref()).collect();
             let lacking = names(named.iter().copied().filter(|pool| !pools.contains_key(pool)));
             match lacking.as_str() {
+                "" if named.is_empty() => Finding::warning("no Node is in a pool: no rebootd has acted yet"),
                 "" => Finding::ok("each pool that a Node is in has a slot"),
                 lacking => {
                     Finding::problem(format!("no slots, so no node of it ever reboots: pool {lacking}"))
@@ -223,10 +227,10 @@ pub(super) fn policies(facts: &Inventory) -> Finding {
 pub(super) fn token_pods(facts: &Inventory) -> Finding {
     known(&facts.token_pods, |pods| {
         match pods {
-        None => Finding::ok("no DaemonSet brings tokens: a person does (rebootctl enroll)"),
-        Some(pods) if pods.there < pods.wanted => Finding::warning(format!(
-            "{} of {} pods that bring tokens are there; is something in their way, such as the namespace's pod security?",
-            pods.there, pods.wanted
+        None => Finding::ok("no DaemonSet brings tokens: a person does (rebootctl enroll), or token-pods.yaml was not applied"),
+        Some(pods) if pods.ready < pods.wanted => Finding::warning(format!(
+            "{} of {} pods that bring tokens are Ready; is something in their way, such as the namespace's pod security?",
+            pods.ready, pods.wanted
         ))
         .remedy("kubectl -n rebootd describe daemonset rebootd-credential"),
         Some(pods) => Finding::ok(format!("on each of the {} Nodes that should have one", pods.wanted)),
@@ -243,7 +247,7 @@ pub(super) fn kured(facts: &Inventory) -> Finding {
                 None => "its lock is free".to_owned(),
             };
             Finding::warning(format!("{} watches the same file, and {lock}", kured.name))
-                .remedy("/usr/share/doc/rebootd/docs/kured.md tells how to move over")
+                .remedy("docs/kured.md (on a node in /usr/share/doc/rebootd) tells how to move over")
         }
     })
 }

@@ -38,7 +38,7 @@ fn node() -> Facts {
         policy: Ok(facts::Policy { settings: policy, windows: Some(Windows::always()), without_fleet: None }),
         secrets: vec![
             ("/var/lib/rebootd/token".into(), Some(0o100_600)),
-            ("/etc/rebootd/token".into(), None),
+            ("/etc/rebootd/token".into(), Some(0o100_640)),
         ],
         may_reboot: Ok("yes".into()),
         inhibitors: Ok(vec![inhibitor("kubelet", true)]),
@@ -95,7 +95,7 @@ fn cluster() -> Inventory {
         paused: Ok(None),
         policy: Ok(None),
         policies: Ok(policies),
-        token_pods: Ok(Some(TokenPods { wanted: 3, there: 3 })),
+        token_pods: Ok(Some(TokenPods { wanted: 3, ready: 3 })),
         kured: Ok(vec![]),
         plans: Ok(vec![]),
     }
@@ -207,6 +207,9 @@ fn a_configuration_that_reboots_nothing_is_told() {
 #[test]
 fn a_credential_that_is_open_or_has_ended_is_told() {
     on_node(&[("secrets Problem", "/var/lib/rebootd/token")], |facts| facts.secrets[0].1 = Some(0o100_644));
+    on_node(&[("secrets Unknown", "only root can see who may read /etc/rebootd/token")], |facts| {
+        facts.secrets[1].1 = None;
+    });
     on_node(&[("credential Problem", "expired")], |facts| facts.now = Duration::from_secs(3000));
     on_node(&[("credential Problem", "there is none")], |facts| {
         facts.status.as_mut().unwrap().credential = None
@@ -330,7 +333,7 @@ fn what_is_wrong_in_the_cluster_is_told() {
     });
     in_fleet(&[("pause Warning", "incident 42")], |facts| facts.paused = Ok(Some("incident 42".into())));
     in_fleet(&[("token-pods Warning", "2 of 3")], |facts| {
-        facts.token_pods = Ok(Some(TokenPods { wanted: 3, there: 2 }));
+        facts.token_pods = Ok(Some(TokenPods { wanted: 3, ready: 2 }));
     });
 }
 

@@ -1,5 +1,6 @@
 //! `rebootctl fleet`: all nodes, those that matter most first.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use serde::Serialize;
 use tokio::runtime::Runtime;
 
 use super::super::kubeconfig::Kubeconfig;
+use super::super::urgent;
 use crate::cluster::{Api, ApiError, FleetNode, HeldSlot};
 use crate::decide::span;
 use crate::host::clock;
@@ -20,6 +22,12 @@ const AGAIN: Duration = Duration::from_secs(5);
 pub(in crate::ctl) const SILENT: u64 = 9 * 60 * 60;
 /// Of what asks for a reboot, this many are named in a line.
 const MOST_ASKING: usize = 3;
+/// That many nodes that are down get a line with what to do.
+const MOST_STEPS: usize = 3;
+/// That many pools are told one by one.
+const MOST_POOLS: usize = 5;
+/// Each step of a turn is an Event, also a budget that refuses.
+const EVENTS: &str = "kubectl get events -A --field-selector reportingComponent=rebootd.io/rebootd";
 /// The reasons that end when a window opens.
 const BY_CALENDAR: [&str; 2] = ["window-closed", "frozen"];
 /// Clears a terminal.
@@ -30,6 +38,8 @@ const CLEAR: &str = "\x1b[2J\x1b[H";
 struct Fleet {
     /// Why the fleet is paused, if it is.
     paused: Option<String>,
+    /// What is urgent now, if anything is, and for which nodes.
+    urgent: Option<String>,
     summary: Summary,
     nodes: Vec<Row>,
 }
@@ -50,6 +60,14 @@ struct Summary {
     not_ready: usize,
     slots: usize,
     free_slots: usize,
+    /// The same for each pool.
+    pools: BTreeMap<String, Slots>,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize)]
+struct Slots {
+    slots: usize,
+    free: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -91,6 +109,8 @@ enum State {
     Down,
     /// It was about to reboot, and its Node is Ready: it has not gone down yet, or is back.
     Rebooting,
+    /// A slot is held under its name, and there is no such Node. It was not about to reboot.
+    Missing,
     /// It holds a slot and prepares for its reboot.
     InTurn,
     /// It is not Ready, for whatever reason. It counts against `max_nodes_not_ready` of its pool.
@@ -114,6 +134,7 @@ impl State {
         match self {
             State::Down => "down",
             State::Rebooting => "rebooting",
+            State::Missing => "missing",
             State::InTurn => "in its turn",
             State::NotReady => "not ready",
             State::Restoring => "restoring",
@@ -177,16 +198,20 @@ async fn read(api: &mut Api, pool: Option<&str>) -> anyhow::Result<Fleet> {
     let nodes = api.fleet("").await.context("cannot read the Nodes")?;
     let slots = api.held_slots().await.context("cannot read the slots")?;
     let paused = api.paused().await.context("cannot read whether the fleet is paused")?;
-    Ok(fleet(nodes, &slots, paused, pool, clock::now().wall.as_secs()))
+    // Whoever may not read ConfigMaps sees the rest all the same.
+    let urgent = api.policy_map().await.ok().flatten().and_then(|map| urgent::now(&map));
+    let said = Said { paused, urgent };
+    Ok(fleet(nodes, &slots, said, pool, clock::now().wall.as_secs()))
 }
 
-fn fleet(
-    nodes: Vec<FleetNode>,
-    slots: &[HeldSlot],
+/// What people have said of the whole fleet.
+#[derive(Debug, Default)]
+struct Said {
     paused: Option<String>,
-    pool: Option<&str>,
-    now: u64,
-) -> Fleet {
+    urgent: Option<String>,
+}
+
+fn fleet(nodes: Vec<FleetNode>, slots: &[HeldSlot], said: Said, pool: Option<&str>, now: u64) -> Fleet {
     let held_by = |name: &str| slots.iter().filter(|it| it.slot.holder.as_deref() == Some(name)).collect();
     let mut rows: Vec<Row> = nodes
         .into_iter()
@@ -214,7 +239,7 @@ fn fleet(
     let slots: Vec<&HeldSlot> = slots.iter().filter(|it| in_pool(it.slot.pool.as_deref())).collect();
     let summary = Summary {
         nodes: count(|row| row.status != "missing"),
-        in_turn: count(|row| !row.slots.is_empty()),
+        in_turn: count(|row| !row.slots.is_empty() && row.status != "missing"),
         waiting: count(|row| row.state == State::Waiting),
         longest_wait: first.map(|first| now.saturating_sub(first)),
         without_rebootd: count(|row| row.state == State::NoRebootd),
@@ -222,8 +247,20 @@ fn fleet(
         not_ready: count(|row| row.status == "NotReady"),
         slots: slots.len(),
         free_slots: slots.iter().filter(|it| it.slot.holder.is_none()).count(),
+        pools: by_pool(&slots),
     };
-    Fleet { paused, summary, nodes: rows }
+    Fleet { paused: said.paused, urgent: said.urgent, summary, nodes: rows }
+}
+
+fn by_pool(slots: &[&HeldSlot]) -> BTreeMap<String, Slots> {
+    let mut pools: BTreeMap<String, Slots> = BTreeMap::new();
+    for held in slots {
+        let Some(pool) = &held.slot.pool else { continue };
+        let of_pool = pools.entry(pool.clone()).or_default();
+        of_pool.slots += 1;
+        of_pool.free += usize::from(held.slot.holder.is_none());
+    }
+    pools
 }
 
 /// Who holds the slots of a pool, if all are held.
@@ -239,6 +276,7 @@ fn row(node: FleetNode, held: &[&HeldSlot], now: u64) -> Row {
     let seen = said.as_ref().and_then(|said| seconds(said.at));
     let is_silent = seen.is_some_and(|seen| now.saturating_sub(seen) > SILENT);
     let is_stamped = held.iter().any(|it| it.slot.stamp.is_some());
+    let hold = node.hold.or_else(|| said.as_ref()?.held.clone());
     let state = match held {
         [_, ..] if is_stamped && !node.is_ready => State::Down,
         [_, ..] if is_stamped => State::Rebooting,
@@ -246,7 +284,7 @@ fn row(node: FleetNode, held: &[&HeldSlot], now: u64) -> Row {
         [] if !node.is_ready && node.pool.is_some() => State::NotReady,
         [] if node.is_cordoned_by_us => State::Restoring,
         [] if is_silent => State::Silent,
-        [] if node.hold.is_some() => State::Held,
+        [] if hold.is_some() => State::Held,
         [] if node.waiting_since.is_some() || node.request.is_some() => State::Waiting,
         [] if node.pool.is_none() => State::NoRebootd,
         [] => State::Idle,
@@ -257,7 +295,7 @@ fn row(node: FleetNode, held: &[&HeldSlot], now: u64) -> Row {
         state,
         since: since(held).or(waiting),
         slots: names(held),
-        why: node.hold.or_else(|| reason(held)).or(node.request),
+        why: hold.or_else(|| reason(held)).or(node.request),
         node: node.name,
         pool: node.pool,
         kernel: node.kernel,
@@ -279,7 +317,7 @@ fn missing(holder: &str, held: &[&HeldSlot]) -> Row {
         pool: held.iter().find_map(|it| it.slot.pool.clone()),
         status: "missing",
         cordoned_by: None,
-        state: if is_stamped { State::Down } else { State::InTurn },
+        state: if is_stamped { State::Down } else { State::Missing },
         since: since(held),
         slots: names(held),
         why: reason(held),
@@ -344,8 +382,29 @@ fn lines(fleet: &Fleet, now: u64) -> Vec<String> {
         .collect();
     lines.push(String::new());
     lines.push(in_words(&fleet.summary));
+    lines.extend(next_steps(fleet));
+    lines
+}
+
+/// What a person may want to do or look at now.
+fn next_steps(fleet: &Fleet) -> Vec<String> {
+    let mut lines = Vec::new();
+    for row in fleet.nodes.iter().filter(|row| row.state == State::Down).take(MOST_STEPS) {
+        lines.push(format!(
+            "{node} went down for its reboot and keeps {slots}, so that no other node falls. Look at that machine; if it is lost: \
+             rebootctl release {node}",
+            node = row.node,
+            slots = row.slots.join(", ")
+        ));
+    }
+    if fleet.nodes.iter().any(|row| row.state == State::InTurn) {
+        lines.push(format!("What a node in its turn does and waits for: {EVENTS}"));
+    }
     if let Some(why) = &fleet.paused {
         lines.push(format!("The fleet is paused: {why}. To go on: rebootctl fleet resume"));
+    }
+    if let Some(what) = &fleet.urgent {
+        lines.push(format!("Urgent: {what}. To end it: rebootctl urgent --end"));
     }
     lines
 }
@@ -384,15 +443,26 @@ fn some(names: &[String]) -> String {
 }
 
 fn in_words(summary: &Summary) -> String {
-    let Summary { nodes, in_turn, waiting, not_ready, without_rebootd, silent, slots, free_slots, .. } =
-        summary;
+    let Summary { nodes, in_turn, waiting, not_ready, without_rebootd, silent, .. } = summary;
     let longest =
         summary.longest_wait.map(|wait| format!(" (the longest for {})", span(Duration::from_secs(wait))));
     format!(
-        "{nodes} nodes: {in_turn} in turn, {waiting} waiting{}, {not_ready} not Ready, {silent} silent, {without_rebootd} without rebootd; \
-         {free_slots} of {slots} slots are free.",
-        longest.unwrap_or_default()
+        "{nodes} nodes: {in_turn} in turn, {waiting} waiting{}, {not_ready} not Ready, {silent} silent, {without_rebootd} without rebootd. \
+         Free slots: {}.",
+        longest.unwrap_or_default(),
+        free_slots(summary)
     )
+}
+
+/// Pool by pool: a free slot of one is of no use to another.
+fn free_slots(summary: &Summary) -> String {
+    let each = summary.pools.iter().map(|(pool, it)| format!("{} of {} in pool {pool}", it.free, it.slots));
+    let each: Vec<String> = each.collect();
+    match each.len() {
+        0 => "there are no slots".to_owned(),
+        1..=MOST_POOLS => each.join(", "),
+        pools => format!("{} of {} in {pools} pools", summary.free_slots, summary.slots),
+    }
 }
 
 #[cfg(test)]
@@ -435,10 +505,10 @@ mod tests {
     #[test]
     fn every_field_of_the_json_is_told() {
         let nodes = vec![node("n1", Some("worker"), None)];
-        let fleet = fleet(nodes, &[slot("worker-1", None, false)], None, None, 0);
+        let fleet = fleet(nodes, &[slot("worker-1", None, false)], Said::default(), None, 0);
         let json = serde_json::to_value(&fleet).unwrap();
         let told = include_str!("../../../docs/status.md");
-        for fields in [&json, &json["summary"], &json["nodes"][0]] {
+        for fields in [&json, &json["summary"], &json["summary"]["pools"]["worker"], &json["nodes"][0]] {
             for (name, _) in fields.as_object().unwrap() {
                 assert!(told.contains(&format!("`{name}`")), "docs/status.md does not tell {name}");
             }
@@ -462,6 +532,7 @@ mod tests {
                 version: "0.1.0".into(),
                 at: at(1_795_867_200 - minutes * 60),
                 phase: "waiting".into(),
+                held: None,
                 reason: Some(reason.into()).filter(|reason: &String| !reason.is_empty()),
                 live: asking.is_empty(),
                 asking: asking.iter().map(|it| (*it).to_owned()).collect(),
@@ -488,22 +559,25 @@ mod tests {
             slot("worker-3", None, false),
         ];
         let now = 1_795_867_200;
-        let fleet = fleet(nodes, &slots, None, None, now);
+        let urgent = Some("CVE-2026-1 (ann@a), until then".into());
+        let fleet = fleet(nodes, &slots, Said { urgent, paused: None }, None, now);
         let told = lines(&fleet, now);
         let expected = "\
-NODE  POOL    STATUS             REBOOTD      SINCE  SEEN      VERSION  WHY
-n5    worker  NotReady,cordoned  down         2min   -         -        worker-1: /run/reboot-required by libc6
-gone  worker  missing            in its turn  2min   -         -        worker-2: /run/reboot-required by libc6
-n8    worker  NotReady,cordoned  not ready    -      3min      0.1.0
-n9    worker  Ready,cordoned     restoring    -      3min      0.1.0
-n7    worker  Ready              silent       4d 4h  10h       0.1.0    no-free-slot 10h ago: libc6
-n3    worker  Ready              waiting      4d 4h  10min     0.1.0    my-turn-comes 10min ago: libc6
-n2    worker  Ready              waiting      3h     5min      0.1.0    window-closed 5min ago, the next window opens in 2h: libc6, libssl3t64, linux-image-6.8.0-51-generic and 1 more
-n6    worker  Ready              held         8d 5h  -         -        I look at the disk (ann@a)
-n4    -       Ready              no rebootd   -      -         -
-n1    worker  Ready              idle         -      1h 10min  0.1.0
+NODE  POOL    STATUS             REBOOTD     SINCE  SEEN      VERSION  WHY
+n5    worker  NotReady,cordoned  down        2min   -         -        worker-1: /run/reboot-required by libc6
+gone  worker  missing            missing     2min   -         -        worker-2: /run/reboot-required by libc6
+n8    worker  NotReady,cordoned  not ready   -      3min      0.1.0
+n9    worker  Ready,cordoned     restoring   -      3min      0.1.0
+n7    worker  Ready              silent      4d 4h  10h       0.1.0    no-free-slot 10h ago: libc6
+n3    worker  Ready              waiting     4d 4h  10min     0.1.0    my-turn-comes 10min ago: libc6
+n2    worker  Ready              waiting     3h     5min      0.1.0    window-closed 5min ago, the next window opens in 2h: libc6, libssl3t64, linux-image-6.8.0-51-generic and 1 more
+n6    worker  Ready              held        8d 5h  -         -        I look at the disk (ann@a)
+n4    -       Ready              no rebootd  -      -         -
+n1    worker  Ready              idle        -      1h 10min  0.1.0
 
-9 nodes: 2 in turn, 2 waiting (the longest for 4d 4h), 2 not Ready, 1 silent, 1 without rebootd; 1 of 3 slots are free.";
+9 nodes: 1 in turn, 2 waiting (the longest for 4d 4h), 2 not Ready, 1 silent, 1 without rebootd. Free slots: 1 of 3 in pool worker.
+n5 went down for its reboot and keeps worker-1, so that no other node falls. Look at that machine; if it is lost: rebootctl release n5
+Urgent: CVE-2026-1 (ann@a), until then. To end it: rebootctl urgent --end";
         assert_eq!(told.join("\n"), expected);
     }
 
@@ -517,12 +591,14 @@ n1    worker  Ready              idle         -      1h 10min  0.1.0
                 at: jiff::Timestamp::from_second(1_795_867_200).unwrap(),
                 phase: "waiting".into(),
                 reason: Some(reason.into()),
+                held: None,
                 live: false,
                 asking: vec!["libc6".into()],
                 window_opens: None,
                 credential_ends: None,
             });
-            let fleet = fleet(vec![waiting], slots, paused.map(str::to_owned), None, 1_795_867_260);
+            let said = Said { paused: paused.map(str::to_owned), urgent: None };
+            let fleet = fleet(vec![waiting], slots, said, None, 1_795_867_260);
             let row = fleet.nodes.iter().find(|row| row.node == "n1").unwrap();
             why_in_words(row, fleet.paused.is_some(), 1_795_867_260)
         };
