@@ -209,6 +209,19 @@ fn alerts_and_dashboard_ask_for_metrics_that_exist_and_every_alert_is_explained(
 }
 
 #[test]
+fn each_alert_names_a_page_that_the_package_brings() {
+    let rules = read("packaging/usr/share/rebootd/prometheus/rebootd.rules.yaml");
+    let pages: Vec<&str> = rules.split("/usr/share/doc/rebootd/").skip(1).collect();
+    assert_eq!(pages.len(), rules.matches("- alert: ").count());
+    for page in pages {
+        let page = page.split('"').next().unwrap();
+        let (path, anchor) = page.split_once('#').unwrap();
+        let is_there = read(path).lines().any(|line| anchor_of(line).as_deref() == Some(anchor));
+        assert!(is_there, "{page}: there is no such heading");
+    }
+}
+
+#[test]
 fn the_list_of_alarms_is_that_of_the_code() {
     let source = read("src/decide/reason.rs");
     let lines = source.lines().filter(|line| line.trim().starts_with("alarm => "));
