@@ -208,6 +208,33 @@ fn alerts_and_dashboard_ask_for_metrics_that_exist_and_every_alert_is_explained(
     assert!(untested.is_empty(), "no test fires {untested:?}");
 }
 
+#[test]
+fn each_alert_names_a_page_that_the_package_brings() {
+    let rules = read("packaging/usr/share/rebootd/prometheus/rebootd.rules.yaml");
+    let pages: Vec<&str> = rules.split("/usr/share/doc/rebootd/").skip(1).collect();
+    assert_eq!(pages.len(), rules.matches("- alert: ").count());
+    for page in pages {
+        let page = page.split('"').next().unwrap();
+        let (path, anchor) = page.split_once('#').unwrap();
+        let is_there = read(path).lines().any(|line| anchor_of(line).as_deref() == Some(anchor));
+        assert!(is_there, "{page}: there is no such heading");
+    }
+}
+
+#[test]
+fn the_list_of_alarms_is_that_of_the_code() {
+    let source = read("src/decide/reason.rs");
+    let lines = source.lines().filter(|line| line.trim().starts_with("alarm => "));
+    let alarms: BTreeSet<&str> =
+        lines.map(|line| line.split_once(" = \"").unwrap().1.split('"').next().unwrap()).collect();
+    assert!(alarms.len() > 20, "the source is not understood any more: {alarms:?}");
+    let text = read("docs/metrics.md");
+    let section = text.split_once("\n## Alarms\n").unwrap().1.split("\n## ").next().unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| ["));
+    let told: BTreeSet<&str> = rows.flat_map(|row| row.split('`').skip(1).step_by(2)).collect();
+    assert_eq!(told, alarms);
+}
+
 /// A file that nobody installs is noticed by nobody who builds.
 #[test]
 fn every_file_of_packaging_is_in_a_package() {
