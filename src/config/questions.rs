@@ -52,11 +52,11 @@ fn before(merged: &Merged) -> Result<Option<(Expression, Place)>, ConfigError> {
     Ok(alerts.or(query.zip(place("gates.query"))))
 }
 
-/// All alerts that fire, except these.
+/// All alerts that fire, except these and rebootd's own: one of those fires because nothing reboots.
 fn firing(ignored: &[String]) -> String {
     let names = ALWAYS_FIRING.into_iter().chain(ignored.iter().map(String::as_str));
     let others = names.map(|name| format!(",alertname!={name:?}"));
-    format!("ALERTS{{alertstate=\"firing\"{}}}", others.collect::<String>())
+    format!("ALERTS{{alertstate=\"firing\",alertname!~\"Rebootd.+\"{}}}", others.collect::<String>())
 }
 
 /// How to reach Prometheus, if somebody says so. Keys that would silently have no effect are mistakes.

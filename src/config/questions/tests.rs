@@ -20,7 +20,7 @@ fn the_question_for_alerts_leaves_out_those_that_fire_for_good_and_those_to_igno
     let query = both(text).unwrap().0.unwrap();
     assert_eq!(
         query.expression,
-        r#"ALERTS{alertstate="firing",alertname!="Watchdog",alertname!="InfoInhibitor",alertname!="a\"b"}"#
+        r#"ALERTS{alertstate="firing",alertname!~"Rebootd.+",alertname!="Watchdog",alertname!="InfoInhibitor",alertname!="a\"b"}"#
     );
     let Prometheus::Url { url, token_file: None, certificate_authority } = query.server else { panic!() };
     assert_eq!((url.as_str(), certificate_authority), ("http://p:9090/x", SYSTEMS_AUTHORITIES.into()));
