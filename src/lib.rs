@@ -18,6 +18,7 @@ pub mod decide;
 pub mod host;
 pub mod notation;
 mod read;
+pub mod rehearse;
 mod replace;
 pub mod report;
 mod words;

@@ -13,6 +13,7 @@ use std::path::Path;
 const LAYERS: &[&[&str]] = &[
     &["notation", "access", "read", "replace", "words", "yaml"],
     &["decide"],
+    &["rehearse"],
     &["config", "cluster", "host"],
     &["report"],
     &["agent"],

@@ -260,8 +260,14 @@ impl Api {
 
     /// Reads the pods of this node without resourceVersion.
     pub async fn pods(&mut self) -> Result<Vec<PodView>, ApiError> {
-        let here = format!("spec.nodeName={}", self.node);
-        let list: List<Pod> = self.get(&with(PODS, &[("fieldSelector", &here)])).await?;
+        let node = self.node.clone();
+        self.pods_of(&node).await
+    }
+
+    /// Reads the pods of any node without resourceVersion.
+    pub async fn pods_of(&mut self, node: &str) -> Result<Vec<PodView>, ApiError> {
+        let there = format!("spec.nodeName={node}");
+        let list: List<Pod> = self.get(&with(PODS, &[("fieldSelector", &there)])).await?;
         self.versions.pods = list.metadata.resource_version;
         Ok(list.items.into_iter().flatten().map(PodView::from).collect())
     }

@@ -12,6 +12,7 @@ mod fleet;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod inventory;
+mod listed;
 mod objects;
 mod others;
 mod patches;
@@ -30,6 +31,7 @@ pub use error::ApiError;
 pub use events::ClusterEvent;
 pub use fleet::FleetNode;
 pub use inventory::{Kured, POLICIES, PolicyState, TokenPods};
+pub use listed::Kind;
 pub use shown::{Condition, Heartbeat, time};
 pub use traffic::Traffic;
 pub use watch::Watch;

@@ -82,6 +82,9 @@ pub(super) struct Meta {
     pub(super) deletion_timestamp: Option<String>,
     pub(super) owner_references: Vec<OwnerReference>,
     pub(super) managed_fields: Vec<ManagedFields>,
+    /// Of a list: what to ask for its next page with; empty after the last one.
+    #[serde(rename = "continue")]
+    pub(super) next: String,
 }
 
 impl Meta {

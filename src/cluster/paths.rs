@@ -27,6 +27,14 @@ pub(super) fn events(namespace: &str) -> Result<String, ApiError> {
     Ok(format!("/apis/events.k8s.io/v1/namespaces/{}/events", segment(namespace)?))
 }
 
+/// The objects of a kind in a namespace, or everywhere where it is empty; `api` is the path of their group and version.
+pub(super) fn listed(api: &str, namespace: &str, kind: &str) -> Result<String, ApiError> {
+    Ok(match namespace {
+        "" => format!("{api}/{kind}"),
+        namespace => format!("{api}/namespaces/{}/{kind}", segment(namespace)?),
+    })
+}
+
 /// Tokens of the agents' account.
 pub(super) fn own_token() -> String {
     format!("/api/v1/namespaces/{NAMESPACE}/serviceaccounts/rebootd/token")

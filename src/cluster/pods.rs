@@ -1,13 +1,12 @@
 //! Pods and their disruption budgets, with the fields that we read, and how they become facts.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::objects::{Condition, Meta};
 use crate::decide::{Budget, Owner, PodKey, PodView};
-use crate::notation::{Operator, Requirement, Selector};
+use crate::notation::{LabelSelector, Selector};
 use crate::words::name;
 
 /// The taints of a Node whose kubelet is silent or says that it is not ready: pods that do not tolerate them are deleted.
@@ -213,21 +212,6 @@ struct DisruptionBudgetSpec {
     selector: Option<LabelSelector>,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct LabelSelector {
-    match_labels: BTreeMap<String, String>,
-    match_expressions: Option<Vec<MatchExpression>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct MatchExpression {
-    key: String,
-    operator: String,
-    values: Option<BTreeSet<String>>,
-}
-
 impl From<DisruptionBudget> for Budget {
     fn from(budget: DisruptionBudget) -> Budget {
         Budget {
@@ -238,30 +222,10 @@ impl From<DisruptionBudget> for Budget {
     }
 }
 
-impl From<LabelSelector> for Selector {
-    fn from(selector: LabelSelector) -> Selector {
-        let labels = selector.match_labels.into_iter();
-        let labels = labels.map(|(label, value)| {
-            let operator = Operator::In(BTreeSet::from([value]));
-            Requirement { label, operator }
-        });
-        let expressions = selector.match_expressions.into_iter().flatten().map(|expression| {
-            let values = expression.values.unwrap_or_default();
-            let operator = match expression.operator.as_str() {
-                "In" => Operator::In(values),
-                "NotIn" => Operator::NotIn(values),
-                "Exists" => Operator::Exists,
-                "DoesNotExist" => Operator::DoesNotExist,
-                _ => Operator::Unknown,
-            };
-            Requirement { label: expression.key, operator }
-        });
-        Selector { requirements: labels.chain(expressions).collect() }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use serde_json::json;
 
     use super::*;

@@ -12,6 +12,7 @@ mod fleet;
 mod free;
 mod hold;
 mod kubeconfig;
+mod rehearse;
 mod release;
 mod report;
 mod slots;
@@ -46,6 +47,7 @@ enum Command {
     Check(check::Check),
     Windows(windows::Windows),
     Report(report::Report),
+    Rehearse(rehearse::Rehearse),
     Config(config::Config),
     Hold(hold::Hold),
     Unhold(hold::Unhold),
@@ -59,11 +61,18 @@ enum Command {
 
 /// Does what the command line says.
 pub fn run() -> ExitCode {
-    let result = match Control::parse().command {
+    let control = Control::try_parse().unwrap_or_else(|error| {
+        let _ = error.print();
+        let is_rehearsal = std::env::args().nth(1).is_some_and(|first| first == "rehearse");
+        let code = if is_rehearsal && error.exit_code() != 0 { rehearse::USAGE } else { error.exit_code() };
+        std::process::exit(code)
+    });
+    let result = match control.command {
         Command::Status(status) => status.run(),
         Command::Check(check) => check.run(),
         Command::Windows(windows) => windows.run(),
         Command::Report(report) => report.run(),
+        Command::Rehearse(rehearse) => return rehearse.run(),
         Command::Config(config) => config.run(),
         Command::Hold(hold) => hold.run(),
         Command::Unhold(unhold) => unhold.run(),

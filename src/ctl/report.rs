@@ -98,7 +98,7 @@ impl Parts {
         };
         Parts {
             waited: between(reboot.asked, reboot.claimed),
-            drained: between(reboot.cordoned, reboot.drained),
+            drained: reboot.drained_for(),
             down: between(reboot.down, reboot.ready),
             cordoned: between(reboot.cordoned, reboot.uncordoned),
             turn: between(reboot.claimed, reboot.released),

@@ -11,6 +11,6 @@ mod version;
 pub use calendar::{Calendar, CalendarError, Zones, minute, minute_of};
 pub use id::plain_id;
 pub use names::{is_label_name, is_label_value, is_namespace, is_node_name};
-pub use selector::{Operator, Requirement, Selector};
+pub use selector::{LabelSelector, Operator, Requirement, Selector};
 pub use timespan::{TimeSpan, TimeSpanError, parse_time_span};
 pub use version::{flavour, newest};

@@ -55,6 +55,43 @@ impl Selector {
     }
 }
 
+/// A `meta/v1 LabelSelector`, or a term of a `NodeSelector`, which has the same form.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LabelSelector {
+    match_labels: Option<BTreeMap<String, String>>,
+    match_expressions: Option<Vec<MatchExpression>>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct MatchExpression {
+    key: String,
+    operator: String,
+    values: Option<BTreeSet<String>>,
+}
+
+impl From<LabelSelector> for Selector {
+    fn from(selector: LabelSelector) -> Selector {
+        let labels = selector.match_labels.into_iter().flatten().map(|(label, value)| {
+            let operator = Operator::In(BTreeSet::from([value]));
+            Requirement { label, operator }
+        });
+        let expressions = selector.match_expressions.into_iter().flatten().map(|expression| {
+            let values = expression.values.unwrap_or_default();
+            let operator = match expression.operator.as_str() {
+                "In" => Operator::In(values),
+                "NotIn" => Operator::NotIn(values),
+                "Exists" => Operator::Exists,
+                "DoesNotExist" => Operator::DoesNotExist,
+                _ => Operator::Unknown,
+            };
+            Requirement { label: expression.key, operator }
+        });
+        Selector { requirements: labels.chain(expressions).collect() }
+    }
+}
+
 /// As `kubectl -l` accepts it: `app=db,tier!=test,zone in (a,b),!canary`.
 impl FromStr for Selector {
     type Err = String;

@@ -92,6 +92,11 @@ impl Reboot {
         (&self.boot_before, self.down) == (&other.boot_before, other.down)
     }
 
+    /// How long its drain took: from the cordon until the last pod had left.
+    pub(crate) fn drained_for(&self) -> Option<Duration> {
+        Duration::try_from(self.drained?.duration_since(self.cordoned?)).ok()
+    }
+
     /// In one line, for programs.
     pub fn json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()

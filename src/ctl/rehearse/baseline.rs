@@ -1,0 +1,62 @@
+//! Findings that were known before: only new ones count.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::Context;
+use serde::Deserialize;
+
+use crate::read::read_text;
+use crate::rehearse::{Finding, Judged, Severity, Verdict};
+
+/// The most bytes of the file.
+const MOST: u64 = 64 << 20;
+
+/// Workload, finding, and what it is about.
+type Key = (String, String, Option<String>);
+
+/// What an earlier rehearsal has found.
+#[derive(Debug, Default)]
+pub(super) struct Baseline(BTreeSet<Key>);
+
+#[derive(Deserialize)]
+struct Earlier {
+    workloads: Vec<EarlierWorkload>,
+}
+
+#[derive(Deserialize)]
+struct EarlierWorkload {
+    workload: String,
+    findings: Vec<EarlierFinding>,
+}
+
+#[derive(Deserialize)]
+struct EarlierFinding {
+    id: String,
+    about: Option<String>,
+}
+
+impl Baseline {
+    pub(super) fn read(path: &Path) -> anyhow::Result<Baseline> {
+        let text = read_text(path, MOST).with_context(|| path.display().to_string())?;
+        let earlier: Earlier = serde_json::from_str(&text)
+            .with_context(|| format!("{} is not what `rebootctl rehearse --json` prints", path.display()))?;
+        let keys = earlier.workloads.into_iter().flat_map(|it| {
+            let workload = it.workload;
+            it.findings.into_iter().map(move |finding| (workload.clone(), finding.id, finding.about))
+        });
+        Ok(Baseline(keys.collect()))
+    }
+
+    /// Whether it was found before, too.
+    pub(super) fn has(&self, workload: &str, finding: &Finding) -> bool {
+        self.0.contains(&(workload.to_owned(), finding.id.to_owned(), finding.about.clone()))
+    }
+
+    /// The verdict by what is new.
+    pub(super) fn verdict(&self, judged: &Judged) -> Verdict {
+        let counts = |it: &&Finding| it.accepted.is_none() && !self.has(&judged.workload, it);
+        let new = judged.findings.iter().filter(counts).map(|it| it.severity);
+        new.max().map_or(Verdict::NobodyNotices, Severity::verdict)
+    }
+}

@@ -1,0 +1,330 @@
+//! `rebootctl rehearse NODE`: whether a node would reboot now, what its drain would do, and to whom.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde::Serialize;
+
+use super::super::status;
+use super::read;
+use crate::cluster::{Api, FleetNode, HeldSlot};
+use crate::config::{DEFAULT_DIRECTORIES, Files, FleetPolicy};
+use crate::decide::{
+    self, Judgement, Memory, Now, Owner, Planned, PodView, Settings, World, budget_namespaces,
+    is_control_plane, span,
+};
+use crate::host::{clock, identity, kernel};
+use crate::rehearse::{Judged, Verdict, judge};
+use crate::report::kept;
+use crate::report::status::Status;
+
+/// What is needed to say what would happen, besides the gates.
+const MOST_PODS: usize = 2000;
+
+/// A node, as it would be rebooted. Fields are added, never changed or removed.
+#[derive(Debug, Serialize)]
+pub(super) struct NodeRehearsal {
+    node: String,
+    pool: Option<String>,
+    /// The worst of its pods and workloads.
+    pub(super) verdict: Verdict,
+    gates: Vec<Gate>,
+    pods: Vec<Pod>,
+    /// The longest grace period of those that leave, in seconds.
+    longest_grace: u64,
+    /// How long the last drains of this node took, in seconds, the latest last; on the node itself.
+    last_drains: Vec<u64>,
+    /// Volumes of those that leave.
+    claims: usize,
+    /// Pods of DaemonSets and static pods, which have to be well again after the reboot.
+    come_back: usize,
+    is_control_plane: bool,
+    /// The kernel that would start; on the node itself.
+    kernel: Option<String>,
+    workloads: Vec<Judged>,
+    not_looked_at: Vec<String>,
+}
+
+/// Something that has to be open before a turn begins.
+#[derive(Debug, Serialize)]
+struct Gate {
+    gate: &'static str,
+    /// Nothing where it is not known.
+    open: Option<bool>,
+    found: String,
+}
+
+/// What becomes of a pod.
+#[derive(Debug, Serialize)]
+struct Pod {
+    pod: String,
+    /// `leaves`, `stays` or `in-the-way`.
+    becomes: &'static str,
+    why: String,
+}
+
+pub(super) async fn rehearse(api: &mut Api, name: &str) -> anyhow::Result<NodeRehearsal> {
+    let nodes = api.fleet("").await.context("cannot read the Nodes")?;
+    let Some(node) = nodes.iter().find(|node| node.name == name) else { bail!("there is no Node {name}") };
+    let view = api.node_named(name).await?.with_context(|| format!("there is no Node {name}"))?;
+    let here = status::read().ok().filter(|status| status.node == name);
+    let settings = settings(api, name, &view.labels, here.is_some()).await?;
+    let pods = api.pods_of(name).await.context("cannot read its pods")?;
+    if pods.len() > MOST_PODS {
+        bail!("{} pods are more than any node has", pods.len());
+    }
+    let world = world(api, pods, &settings).await;
+    let planned = decide::plan(&world, &settings).unwrap_or_default();
+    let workloads = workloads(api, name, &planned).await?;
+    let leaving: Vec<&PodView> = planned.iter().filter(|it| leaves(it)).map(|it| it.pod).collect();
+    let in_the_way = planned.iter().any(|it| matches!(it.verdict, decide::Verdict::Refuse(_)));
+    let worst = workloads.iter().map(|it| it.verdict).max().unwrap_or(Verdict::NobodyNotices);
+    let slots = api.held_slots().await.context("cannot read the slots")?;
+    let gates = gates(node, &nodes, &slots, api.paused().await.context("cannot read the pause")?, &settings);
+    Ok(NodeRehearsal {
+        node: name.to_owned(),
+        pool: node.pool.clone(),
+        verdict: if in_the_way { Verdict::Blocks } else { worst },
+        gates: gates.into_iter().chain(here.iter().map(own_word)).collect(),
+        longest_grace: leaving.iter().map(|pod| pod.grace.as_secs()).max().unwrap_or_default(),
+        claims: leaving.iter().map(|pod| pod.claims.len()).sum(),
+        last_drains: if here.is_some() { last_drains() } else { Vec::new() },
+        come_back: planned
+            .iter()
+            .filter(|it| matches!(it.pod.owner, Owner::DaemonSet | Owner::Kubelet))
+            .count(),
+        is_control_plane: is_control_plane(&view.labels, &[]),
+        kernel: here.as_ref().map(|_| starts()),
+        pods: planned.iter().map(pod).collect(),
+        not_looked_at: not_looked_at(here.is_some(), &settings),
+        workloads,
+    })
+}
+
+/// On the node itself those of its files, elsewhere the defaults; the fleet's policy over both.
+async fn settings(
+    api: &mut Api,
+    name: &str,
+    labels: &std::collections::BTreeMap<String, String>,
+    here: bool,
+) -> anyhow::Result<Settings> {
+    let directories: Vec<&Path> = DEFAULT_DIRECTORIES.iter().map(Path::new).filter(|_| here).collect();
+    let files = Files::read(&directories)?;
+    let host = if here { identity::host_name()? } else { name.to_owned() };
+    let mut settings = files.settings(&host)?;
+    let map = api.policy_map().await.ok().flatten();
+    let fleet = map.map(|map| FleetPolicy::from_config_map(&map.data)).transpose();
+    let fleet = fleet.context("the fleet's policy is not understood, so nothing starts")?;
+    settings.policy = files.policy(fleet.as_ref(), labels)?;
+    settings.pool = files.pool(fleet.as_ref(), labels)?;
+    Ok(settings)
+}
+
+/// As far as the plan of a drain asks for it.
+async fn world(api: &mut Api, pods: Vec<PodView>, settings: &Settings) -> World {
+    let now = Now { boot: Duration::ZERO, wall: clock::now().wall };
+    let mut world = World::new(now, String::new(), String::new(), String::new(), Memory::default());
+    world.cluster.pods.take(Ok(pods.into_iter().map(|pod| (pod.key.uid.clone(), pod)).collect()));
+    let namespaces = budget_namespaces(&world, settings);
+    let budgets = api.budgets(&namespaces).await.map_err(|error| error.to_string());
+    world.cluster.budgets.take(budgets);
+    // The kubelet's graceful shutdown: only the node itself knows, and says so as a reason.
+    world.host.inhibitors.take(Ok(Vec::new()));
+    world
+}
+
+/// The workloads that have a pod there which leaves or stands in the way, each judged as its developers would.
+async fn workloads(api: &mut Api, node: &str, planned: &[Planned<'_>]) -> anyhow::Result<Vec<Judged>> {
+    let concerned = planned.iter().filter(|it| !matches!(it.verdict, decide::Verdict::Leave(_)));
+    let namespaces: BTreeSet<&str> = concerned.map(|it| it.pod.key.namespace.as_str()).collect();
+    let mut all = Vec::new();
+    for name in namespaces {
+        let mut judged = judge(&read::namespace(api, name, Some(node)).await?);
+        judged.retain(|it| it.nodes.contains(node));
+        judged.iter_mut().for_each(|it| it.workload = format!("{name}/{}", it.workload));
+        all.extend(judged);
+    }
+    all.sort_by(|a, b| b.verdict.cmp(&a.verdict).then_with(|| a.workload.cmp(&b.workload)));
+    Ok(all)
+}
+
+fn leaves(planned: &Planned<'_>) -> bool {
+    use decide::Verdict::{Await, Evict, Warn};
+    matches!(planned.verdict, Evict | Warn(_) | Await(..))
+}
+
+fn pod(planned: &Planned<'_>) -> Pod {
+    let becomes = match planned.verdict {
+        decide::Verdict::Leave(_) => "stays",
+        decide::Verdict::Refuse(_) => "in-the-way",
+        _ => "leaves",
+    };
+    Pod { pod: planned.pod.key.to_string(), becomes, why: planned.verdict.to_string() }
+}
+
+/// What can be seen from outside.
+fn gates(
+    node: &FleetNode,
+    nodes: &[FleetNode],
+    slots: &[HeldSlot],
+    paused: Option<String>,
+    settings: &Settings,
+) -> Vec<Gate> {
+    let gate = |gate, open, found: String| Gate { gate, open, found };
+    let asks = node.request.is_some() || node.waiting_since.is_some();
+    let hold = node.hold.clone().or_else(|| node.heartbeat.as_ref()?.held.clone());
+    let sick: Vec<&str> = nodes
+        .iter()
+        .filter(|it| it.pool == node.pool && it.name != node.name && !it.is_ready)
+        .map(|it| it.name.as_str())
+        .collect();
+    vec![
+        gate(
+            "request",
+            Some(asks),
+            if asks { "it asks for a reboot" } else { "nothing asks for a reboot" }.to_owned(),
+        ),
+        gate(
+            "pause",
+            Some(paused.is_none()),
+            paused.map_or("the fleet is not paused".to_owned(), |why| format!("the fleet is paused: {why}")),
+        ),
+        gate(
+            "hold",
+            Some(hold.is_none()),
+            hold.map_or("nobody holds it".to_owned(), |why| format!("it is held: {why}")),
+        ),
+        slot(node, slots, &settings.pool),
+        window(settings),
+        gate(
+            "ready",
+            Some(node.is_ready),
+            if node.is_ready { "it is Ready" } else { "it is not Ready" }.to_owned(),
+        ),
+        gate(
+            "other-nodes",
+            Some(u32::try_from(sick.len()).is_ok_and(|sick| sick <= settings.gates.max_nodes_not_ready)),
+            match sick.as_slice() {
+                [] => "the other nodes of its pool are Ready".to_owned(),
+                sick => format!("not Ready in its pool: {}", sick.join(", ")),
+            },
+        ),
+    ]
+}
+
+fn slot(node: &FleetNode, slots: &[HeldSlot], pool: &str) -> Gate {
+    let of_pool: Vec<&HeldSlot> = slots.iter().filter(|it| it.slot.pool.as_deref() == Some(pool)).collect();
+    let holders: Vec<&str> = of_pool.iter().filter_map(|it| it.slot.holder.as_deref()).collect();
+    let (open, found) = match (of_pool.len(), holders.len()) {
+        (0, _) => (false, format!("pool {pool} has no slot")),
+        _ if holders.contains(&node.name.as_str()) => (true, "it holds a slot".to_owned()),
+        (all, held) if held < all => (true, format!("{} of {all} slots of pool {pool} are free", all - held)),
+        _ => (false, format!("the slots of pool {pool} are held by {}", holders.join(", "))),
+    };
+    Gate { gate: "slot", open: Some(open), found }
+}
+
+fn window(settings: &Settings) -> Gate {
+    let now = clock::now().wall;
+    let (open, found) = match settings.policy.windows.as_ref().map(|windows| windows.judge(now)) {
+        None => (None, "no window is configured for the fleet; the node may have its own".to_owned()),
+        Some(Judgement::Closed { opens: Some(opens), .. }) => {
+            (Some(false), format!("no window is open; the next opens in {}", span(opens.saturating_sub(now))))
+        }
+        Some(Judgement::Closed { .. }) => (Some(false), "no window will ever open".to_owned()),
+        Some(_) => (Some(true), "a window is open".to_owned()),
+    };
+    Gate { gate: "window", open, found }
+}
+
+/// What its own daemon says.
+fn own_word(status: &Status) -> Gate {
+    Gate { gate: "daemon", open: None, found: status.line.clone() }
+}
+
+fn last_drains() -> Vec<u64> {
+    let reboots = kept::read(Path::new(kept::PATH)).unwrap_or_default();
+    reboots.iter().rev().take(3).rev().filter_map(|it| it.drained_for()).map(|it| it.as_secs()).collect()
+}
+
+fn starts() -> String {
+    match kernel::read() {
+        Err(why) => format!("not known: {why}"),
+        Ok(kernel) => match (kernel.cannot_start, kernel.newer) {
+            (Some(why), _) => format!("none: this host would not come up again: {why}"),
+            (None, Some(newer)) => newer.release,
+            (None, None) => kernel.running,
+        },
+    }
+}
+
+fn not_looked_at(here: bool, settings: &Settings) -> Vec<String> {
+    let mut missing = vec!["whether other nodes have room for the pods that leave".to_owned()];
+    if !here {
+        missing.push(format!(
+            "what only the node knows: its own configuration, packages, kernel, inhibitors, the last drains (sudo rebootctl check, and this command, on {})",
+            settings.node_name
+        ));
+    }
+    missing
+}
+
+impl NodeRehearsal {
+    /// For people.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let mut lines = vec![format!(
+            "{:<14}  node {} (pool {}{})",
+            self.verdict.words(),
+            self.node,
+            self.pool.as_deref().unwrap_or("none"),
+            if self.is_control_plane { ", a member of the control plane" } else { "" }
+        )];
+        for gate in &self.gates {
+            let state = match gate.open {
+                Some(true) => "open",
+                Some(false) => "closed",
+                None => "?",
+            };
+            lines.push(format!("  {state:<6}  {:<11}  {}", gate.gate, gate.found));
+        }
+        lines.push(String::new());
+        lines.push(self.drain());
+        let shown = self
+            .pods
+            .iter()
+            .filter(|pod| pod.becomes == "in-the-way" || pod.why.contains(':') && pod.becomes == "leaves");
+        lines.extend(shown.map(|pod| format!("  {} {}", pod.pod, pod.why)));
+        lines
+    }
+
+    fn drain(&self) -> String {
+        let count = |becomes: &str| self.pods.iter().filter(|pod| pod.becomes == becomes).count();
+        let last: Vec<String> = self.last_drains.iter().map(|it| span(Duration::from_secs(*it))).collect();
+        format!(
+            "The drain: {} pods leave, {} stay, {} are in the way; the longest grace period is {}{}. {} volumes go along. After the reboot, {} pods of \
+             DaemonSets and static pods have to be back{}.",
+            count("leaves"),
+            count("stays"),
+            count("in-the-way"),
+            span(Duration::from_secs(self.longest_grace)),
+            if last.is_empty() {
+                String::new()
+            } else {
+                format!(", the last drains took {}", last.join(", "))
+            },
+            self.claims,
+            self.come_back,
+            self.kernel.as_ref().map(|it| format!("; the kernel that starts: {it}")).unwrap_or_default()
+        )
+    }
+
+    pub(super) fn workloads(&self) -> &[Judged] {
+        &self.workloads
+    }
+
+    pub(super) fn not_looked_at(&self) -> &[String] {
+        &self.not_looked_at
+    }
+}

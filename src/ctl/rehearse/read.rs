@@ -1,0 +1,87 @@
+//! What `rebootctl rehearse` reads of a namespace, and the dry runs that it asks for.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context;
+use jiff::Zoned;
+use serde::de::DeserializeOwned;
+use tokio::task::JoinSet;
+
+use crate::cluster::{Api, ApiError, Kind};
+use crate::decide::{EvictionOutcome, How, PodKey, Refuser};
+use crate::rehearse::objects::Pod;
+use crate::rehearse::{Answer, Namespace, Read, to_ask};
+
+const CORE: &str = "/api/v1";
+const APPS: &str = "/apis/apps/v1";
+/// Dry runs under way at a time.
+const AT_ONCE: usize = 5;
+
+/// Reads all of it. Nothing is written. Dry runs are asked for, on every node or on one.
+pub(super) async fn namespace(api: &mut Api, name: &str, node: Option<&str>) -> anyhow::Result<Namespace> {
+    let kind = |api, name| Kind { api, name };
+    let pods: Vec<Pod> = api.list(kind(CORE, "pods"), name).await.context("cannot read the pods")?;
+    let mut namespace = Namespace {
+        name: name.to_owned(),
+        today: Zoned::now().date(),
+        pods,
+        deployments: read(api, kind(APPS, "deployments"), name).await,
+        replica_sets: read(api, kind(APPS, "replicasets"), name).await,
+        stateful_sets: read(api, kind(APPS, "statefulsets"), name).await,
+        jobs: read(api, kind("/apis/batch/v1", "jobs"), name).await,
+        budgets: read(api, kind("/apis/policy/v1", "poddisruptionbudgets"), name).await,
+        services: read(api, kind(CORE, "services"), name).await,
+        autoscalers: read(api, kind("/apis/autoscaling/v2", "horizontalpodautoscalers"), name).await,
+        claims: read(api, kind(CORE, "persistentvolumeclaims"), name).await,
+        nodes: read(api, kind(CORE, "nodes"), "").await,
+        deadline: None,
+        answers: BTreeMap::new(),
+    };
+    let mut pods = to_ask(&namespace);
+    pods.retain(|pod| node.is_none_or(|node| pod.spec.node_name == node));
+    namespace.answers = ask(api, name, &pods).await;
+    Ok(namespace)
+}
+
+async fn read<T: DeserializeOwned>(api: &mut Api, kind: Kind, namespace: &str) -> Read<T> {
+    api.list(kind, namespace).await.map_err(|error| match error {
+        ApiError::Status { code: 403, .. } => format!("no right to list {}", kind.name),
+        error => error.to_string(),
+    })
+}
+
+/// Asks for evictions as dry runs: nothing is evicted, and no budget counts them.
+async fn ask(api: &mut Api, namespace: &str, pods: &[Pod]) -> BTreeMap<String, Answer> {
+    let (mut answers, mut asked) = (BTreeMap::new(), JoinSet::new());
+    for pod in pods {
+        if asked.len() >= AT_ONCE {
+            answers.extend(asked.join_next().await.and_then(Result::ok));
+        }
+        let (name, uid) = (pod.metadata.name.clone(), pod.metadata.uid.clone());
+        let key = PodKey { namespace: namespace.to_owned(), name, uid: uid.clone() };
+        let sent = api.eviction(&key, How::DryRun, None);
+        asked.spawn(async move { (uid, answer(sent.await)) });
+    }
+    answers.extend(asked.join_all().await);
+    answers
+}
+
+fn answer(outcome: EvictionOutcome) -> Answer {
+    match outcome {
+        EvictionOutcome::Granted => Answer::Granted,
+        EvictionOutcome::Refused(refusal) => match refusal.by {
+            Refuser::Budget { .. } | Refuser::SeveralBudgets => Answer::ByBudget(refusal.message),
+            // The only sign of a missing right; a webhook's refusal is told apart before.
+            Refuser::Other if refusal.message.contains("cannot create resource \"pods/eviction\"") => {
+                Answer::None("no right to create pods/eviction".to_owned())
+            }
+            Refuser::Other | Refuser::Webhook { .. } | Refuser::EndingNamespace => {
+                Answer::ByOthers(refusal.message)
+            }
+        },
+        EvictionOutcome::Outdated => Answer::None("the pod has left meanwhile".to_owned()),
+        EvictionOutcome::Overloaded { message, .. } | EvictionOutcome::Unanswered { message } => {
+            Answer::None(message)
+        }
+    }
+}
