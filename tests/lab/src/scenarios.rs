@@ -35,6 +35,7 @@ mod places;
 mod policy;
 mod real;
 mod reclaim;
+mod rehearse;
 mod release;
 mod remains;
 mod removal;
@@ -471,7 +472,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "pdb_allows_nothing",
-        expects: "a drain that cannot end is undone, and the others get their turn",
+        expects: "a drain that cannot end is undone, as a rehearsal has said, and the others get their turn",
         hosts: hollow(3),
         usual: 104,
         limit: minutes(6),

@@ -12,6 +12,7 @@ use crate::progress::say;
 
 const CRON: &str = "/etc/cron.d/weekly-reboot";
 const TIMER: &str = "/etc/systemd/system/nightly.timer";
+const STATE: &str = "/var/lib/rebootd";
 const TOKEN: &str = "/var/lib/rebootd/token";
 const BINDING: &str = "validatingadmissionpolicybinding/rebootd-nodes";
 
@@ -117,7 +118,7 @@ pub(super) async fn run(stage: &Stage, host: &Host) -> Result<()> {
     report.is_well_but(&lacks)?;
     ensure!(report.code == Some(0), "the exit code is {:?}: {}", report.code, report.text);
     let anybody = by(host, &["runuser", "-u", "nobody", "--"]).await?;
-    anybody.tells(&[("permission", "unknown", "sudo"), ("secrets", "ok", TOKEN)])?;
+    anybody.tells(&[("permission", "unknown", "sudo"), ("secrets", "unknown", TOKEN)])?;
     let (code, _) = run_anyway(host, &["rebootctl", "check", "--kubeconfig=x"]).await?;
     ensure!(code == Some(2), "a wrong command line ends with {code:?}");
     from_outside(stage, host).await?.is_well_but(&["agents", "token-pods"])?;
@@ -127,7 +128,7 @@ pub(super) async fn run(stage: &Stage, host: &Host) -> Result<()> {
     host.write_file(TIMER, "[Timer]\nOnCalendar=2099-01-01\nUnit=reboot.target\n").await?;
     host.run_ok(&["systemctl", "daemon-reload"]).await?;
     host.run_ok(&["systemctl", "start", "nightly.timer"]).await?;
-    host.run_ok(&["chmod", "0644", TOKEN]).await?;
+    host.run_ok(&["chmod", "a+rX", STATE, TOKEN]).await?;
     let inhibit = [
         "systemd-run",
         "--unit=backup",
@@ -199,20 +200,7 @@ async fn without_rights(stage: &Stage, host: &Host) -> Result<()> {
             "--user=looker",
         ])
         .await?;
-    let looker = cluster.pki.client("looker", "looker", &[])?.read()?;
-    let directory = stage.lab.directory();
-    let (certificate, key) = (directory.join("looker.pem"), directory.join("looker-key.pem"));
-    std::fs::write(&certificate, looker.certificate_pem)?;
-    std::fs::write(&key, looker.key_pem)?;
-    let kubeconfig = directory.join("looker.conf");
-    let config = json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "c",
-        "clusters": [{"name": "c", "cluster": {
-            "server": crate::control_plane::server(), "certificate-authority": cluster.pki.ca()}}],
-        "users": [{"name": "u", "user": {"client-certificate": certificate, "client-key": key}}],
-        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-    });
-    std::fs::write(&kubeconfig, config.to_string())?;
+    let kubeconfig = stage.kubeconfig_of("looker")?;
     let named = format!("--kubeconfig={}", kubeconfig.display());
     let program = host.root().join("usr/bin/rebootctl");
     let output = cluster.rebootctl_output(&program, &["check", "--fleet", "--json", &named]).await?;
@@ -235,7 +223,7 @@ async fn mend(stage: &Stage, host: &Host) -> Result<()> {
     cluster.kubectl(&["patch", BINDING, "--type=merge", "--patch", deny]).await?;
     stage.set_holder("null").await?;
     host.run_ok(&["systemctl", "stop", "nightly.timer", "backup.service"]).await?;
-    host.run_ok(&["chmod", "0600", TOKEN]).await?;
+    host.run_ok(&["chmod", "go=", STATE, TOKEN]).await?;
     host.run_ok(&["rm", CRON, TIMER]).await?;
     ensure!(stage.holder().is_none(), "{SLOT} is still held");
     let report = on(host).await?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use tokio::try_join;
 
+use super::rehearse;
 use super::stage::{CONFIG, CYCLE, SOON, Stage, request_reboot};
 use super::status::{Status, wait_phase, wait_status};
 use super::verdict;
@@ -14,6 +15,7 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     stage.install_everywhere(&format!("{CONFIG}[drain]\ntimeout = \"20s\"\n")).await?;
     let [stuck, second, third] = [1, 2, 3].map(|number| stage.host(number));
     let pods = stage.stuck_pods_on(stuck, 2).await?;
+    rehearse::it_blocks(stage, stuck, &pods.name).await?;
     try_join!(request_reboot(stuck), request_reboot(second), request_reboot(third))?;
 
     let names_budget = |status: &Status| status.says("pods-left", &[&pods.name, "blocked by budget"]);
@@ -43,5 +45,6 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     let lost = history.pod_deletions().into_iter().filter(|it| it.pod.labels.get("app") == Some(&pods.name));
     ensure!(lost.count() == 0, "pods under the budget were evicted");
     say("the pods under the budget were not touched");
+    rehearse::the_remedy_helps(stage, stuck, &pods.name).await?;
     verdict::one_at_a_time(&history)
 }

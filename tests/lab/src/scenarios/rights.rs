@@ -151,6 +151,7 @@ async fn visible(stage: &Stage, cluster: &Cluster, api: &mut Api) -> Result<()> 
         .await?;
     let now = clock::now().wall;
     let heartbeat = Heartbeat {
+        held: None,
         version: "0".into(),
         at: time(now).context("no time")?,
         phase: "waiting".into(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
+use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::control_plane;
@@ -174,6 +175,26 @@ impl Stage {
         pods.create(&self.lab.control_plane).await?;
         self.wait_pods(&pods).await?;
         Ok(pods)
+    }
+
+    /// A kubeconfig of a person of this name, who has no rights but those that are bound to the name.
+    pub(super) fn kubeconfig_of(&self, user: &str) -> Result<PathBuf> {
+        let cluster = &self.lab.control_plane;
+        let client = cluster.pki.client(user, user, &[])?.read()?;
+        let directory = self.lab.directory();
+        let [certificate, key, kubeconfig] =
+            ["pem", "key.pem", "conf"].map(|kind| directory.join(format!("{user}.{kind}")));
+        std::fs::write(&certificate, client.certificate_pem)?;
+        std::fs::write(&key, client.key_pem)?;
+        let config = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "c",
+            "clusters": [{"name": "c", "cluster": {
+                "server": crate::control_plane::server(), "certificate-authority": cluster.pki.ca()}}],
+            "users": [{"name": "u", "user": {"client-certificate": certificate, "client-key": key}}],
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        });
+        std::fs::write(&kubeconfig, config.to_string())?;
+        Ok(kubeconfig)
     }
 
     /// Starts a drain that a budget holds up: the host holds the slot, and its Node is cordoned.
