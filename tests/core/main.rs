@@ -16,6 +16,7 @@ mod drain;
 mod gates;
 mod imitation;
 mod reclaim;
+mod rehearse;
 mod requests;
 mod scenarios;
 mod stories;

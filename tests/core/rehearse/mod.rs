@@ -1,8 +1,6 @@
 //! What a rehearsal says of a shop of which one thing is broken, or only looks broken. The whole text is in `cases.txt`;
 //! `BLESS=1` writes it, and its differences are read as code is.
 
-#![allow(clippy::unwrap_used, clippy::panic, unreachable_pub, missing_docs, reason = "tests")]
-
 mod cases;
 mod shop;
 
@@ -35,7 +33,7 @@ fn each_fault_is_told_with_its_remedy_and_nothing_else_is() {
         let lines = lines("shop", &judged, |_, _| false);
         writeln!(text, "## {name}\n\n{}\n", lines.join("\n")).unwrap();
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rehearse/cases.txt");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/core/rehearse/cases.txt");
     if std::env::var_os("BLESS").is_some() {
         std::fs::write(&path, &text).unwrap();
     }
