@@ -121,6 +121,7 @@ impl Announcer {
             let may = matches!(decision.phase, Phase::Idle | Phase::Waiting);
             let is_news = old.condition != condition
                 || old.heartbeat.live != new.live
+                || old.heartbeat.last_reboot != new.last_reboot
                 || old.heartbeat.held != new.held;
             let differs = differs(&old.heartbeat, &new);
             if age < HEARTBEAT && !(may && (is_news || differs && age >= LESSER_NEWS)) {

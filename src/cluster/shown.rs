@@ -19,8 +19,8 @@ use crate::words::{NOTE, words};
 const STRATEGIC_MERGE_PATCH: &str = "application/strategic-merge-patch+json";
 /// The type of the condition.
 const CONDITION: &str = "RebootRequired";
-/// The most bytes of an annotation that is read: our own have some hundred.
-const LONGEST: usize = 4 << 10;
+/// The most bytes of an annotation that is read: our own have a thousand or two.
+const LONGEST: usize = 8 << 10;
 
 /// The annotation `rebootd.io/agent`, as JSON. Fields are added, never changed or removed; docs/status.md describes them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +50,9 @@ pub struct Heartbeat {
     /// When the credential ends, unless it is renewed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential_ends: Option<Timestamp>,
+    /// The record of the last reboot whose turn has ended, without its packages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_reboot: Option<Value>,
 }
 
 impl Heartbeat {

@@ -8,6 +8,7 @@ use anyhow::Context;
 use clap::Args;
 use jiff::Timestamp;
 
+use super::kubeconfig::Kubeconfig;
 use crate::decide::span;
 use crate::host::clock::now;
 use crate::notation::parse_time_span;
@@ -41,12 +42,13 @@ const COLUMNS: [&str; 22] = [
     "boot_after",
 ];
 
-/// Show the last reboots of this node, and how long each part took
+/// Show the last reboots of this node, or of the fleet, and how long each part took
 ///
-/// The last 50 whose turn has ended. WAITED is from the request to the claim of a slot, DRAINED from the
+/// The last 50 whose turn has ended; with --fleet the last one of each node. WAITED is from the request to the claim of a slot, DRAINED from the
 /// cordon until the last pod had left, DOWN from the call of logind until the Node was Ready again, and
 /// CORDONED from the cordon to the uncordon.
 #[derive(Debug, Args)]
+#[command(mut_arg("path", |path| path.requires("fleet")))]
 pub(super) struct Report {
     /// Only those of this long until now, for example 90d
     #[arg(long, value_name = "SPAN", value_parser = parse_time_span)]
@@ -57,12 +59,20 @@ pub(super) struct Report {
     /// Print a line for each reboot, with commas, for a spreadsheet
     #[arg(long)]
     csv: bool,
+    /// Show the last reboot of each node of the cluster, as the Nodes tell it
+    #[arg(long)]
+    fleet: bool,
+    #[command(flatten)]
+    kubeconfig: Kubeconfig,
 }
 
 impl Report {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         let path = Path::new(kept::PATH);
-        let mut reboots = kept::read(path).with_context(|| path.display().to_string())?;
+        let mut reboots = match self.fleet {
+            true => self.of_fleet()?,
+            false => kept::read(path).with_context(|| path.display().to_string())?,
+        };
         if let Some(since) = self.since {
             let first = i64::try_from(now().wall.saturating_sub(since).as_secs())?;
             let first = Timestamp::from_second(first)?;
@@ -73,12 +83,27 @@ impl Report {
         } else if self.csv {
             println!("{}", COLUMNS.join(","));
             reboots.iter().for_each(|reboot| println!("{}", csv(reboot)));
+        } else if reboots.is_empty() && self.fleet {
+            println!("No Node tells of a reboot.");
         } else if reboots.is_empty() {
             println!("No reboot of this node is on record ({}).", path.display());
         } else {
-            table(&reboots).iter().for_each(|line| println!("{line}"));
+            table(&reboots, self.fleet).iter().for_each(|line| println!("{line}"));
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// The last one of each node, the latest last.
+    fn of_fleet(&self) -> anyhow::Result<Vec<Reboot>> {
+        let (mut api, runtime) = self.kubeconfig.connect()?;
+        let nodes = runtime.block_on(api.fleet("")).context("cannot read the Nodes")?;
+        let told = nodes.into_iter().filter_map(|node| Some((node.name, node.heartbeat?.last_reboot?)));
+        // Whatever a Node says, it says of itself.
+        let mut reboots: Vec<Reboot> = told
+            .filter_map(|(node, record)| Some(Reboot { node, ..serde_json::from_value(record).ok()? }))
+            .collect();
+        reboots.sort_by_key(|reboot| reboot.down);
+        Ok(reboots)
     }
 }
 
@@ -106,13 +131,15 @@ impl Parts {
     }
 }
 
-fn table(reboots: &[Reboot]) -> Vec<String> {
-    let head = ["REBOOTED", "OUTCOME", "WAITED", "DRAINED", "DOWN", "CORDONED", "PACKAGES", "WHY"];
+/// With the node's name where they are of several.
+fn table(reboots: &[Reboot], of_fleet: bool) -> Vec<String> {
+    let head = ["NODE", "REBOOTED", "OUTCOME", "WAITED", "DRAINED", "DOWN", "CORDONED", "PACKAGES", "WHY"];
     let mut rows = vec![head.map(str::to_owned)];
     for reboot in reboots {
         let parts = Parts::of(reboot);
         let told = |time: Option<Duration>| time.map_or("-".to_owned(), span);
         rows.push([
+            clean(&reboot.node),
             reboot.down.map_or("-".to_owned(), |at| at.to_string()),
             clean(&reboot.outcome),
             told(parts.waited),
@@ -129,7 +156,8 @@ fn table(reboots: &[Reboot]) -> Vec<String> {
         .collect();
     rows.iter()
         .map(|row| {
-            let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+            let cells = row.iter().zip(&widths).skip(usize::from(!of_fleet));
+            let cells = cells.map(|(cell, width)| format!("{cell:<width$}"));
             cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
         })
         .collect()
@@ -206,7 +234,7 @@ mod tests {
     #[test]
     fn the_table_tells_what_took_how_long() {
         let reboot: Reboot = serde_json::from_str(LINE).unwrap();
-        let lines = table(&[reboot]);
+        let lines = table(&[reboot], false);
         assert_eq!(lines.len(), 2);
         let cells: Vec<&str> = lines[1].split("  ").map(str::trim).filter(|it| !it.is_empty()).collect();
         assert_eq!(

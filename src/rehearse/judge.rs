@@ -67,6 +67,9 @@ pub struct Judged {
     pub not_looked_at: Vec<String>,
 }
 
+/// Of a workload on so many nodes, each is asked for: budgets and webhooks say the same of the others.
+const MOST_ASKED: usize = 20;
+
 /// What is found out about a workload.
 type Check = fn(&Workload<'_>, &Namespace) -> Vec<Finding>;
 const CHECKS: [Check; 12] = [
@@ -167,8 +170,9 @@ fn not_looked_at(namespace: &Namespace) -> Vec<String> {
     .collect()
 }
 
-/// The pods to ask for as a dry run: one of each workload on each node, Ready ones first.
-pub fn to_ask(namespace: &Namespace) -> Vec<Pod> {
+/// The pods to ask for as a dry run: of each workload one on each node, or on this node, Ready ones first; on so many nodes
+/// at most.
+pub fn to_ask(namespace: &Namespace, node: Option<&str>) -> Vec<Pod> {
     let mut asked = Vec::new();
     for workload in workloads(namespace) {
         if workload.stays() {
@@ -177,8 +181,10 @@ pub fn to_ask(namespace: &Namespace) -> Vec<Pod> {
         let mut nodes = BTreeSet::new();
         let (ready, others): (Vec<&Pod>, Vec<&Pod>) = workload.pods.iter().partition(|pod| pod.is_ready());
         for pod in ready.into_iter().chain(others) {
-            let is_here = !pod.spec.node_name.is_empty() && pod.metadata.deletion_timestamp.is_none();
-            if is_here && nodes.insert(&pod.spec.node_name) {
+            let place = &pod.spec.node_name;
+            let is_wanted = !place.is_empty() && node.is_none_or(|node| place == node);
+            let is_there = is_wanted && pod.metadata.deletion_timestamp.is_none();
+            if is_there && nodes.len() < MOST_ASKED && nodes.insert(place) {
                 asked.push(pod.clone());
             }
         }

@@ -24,10 +24,11 @@ pub(super) fn elsewhere(workload: &Workload<'_>, namespace: &Namespace) -> Vec<F
         return Vec::new();
     }
     let fitting: Vec<&Node> = nodes.iter().filter(|node| takes(node, spec)).collect();
-    let here: BTreeSet<&str> = workload.pods.iter().map(|pod| pod.spec.node_name.as_str()).collect();
+    let placed = workload.pods.iter().map(|pod| pod.spec.node_name.as_str()).filter(|node| !node.is_empty());
+    let here: BTreeSet<&str> = placed.collect();
     let is_elsewhere = |node: &&&Node| !here.contains(node.metadata.name.as_str());
     let stuck = here.iter().find(|name| !fitting.iter().any(|node| node.metadata.name != **name));
-    if let Some(node) = stuck.filter(|node| !node.is_empty()) {
+    if let Some(node) = stuck {
         let found = format!("no other node would take its pod from {node}: it waits until that is back");
         return vec![
             Finding::new("nowhere-to-go", Severity::Warns, found).seen(demands(spec, nodes.len())).remedy(

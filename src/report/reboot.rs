@@ -92,6 +92,12 @@ impl Reboot {
         (&self.boot_before, self.down) == (&other.boot_before, other.down)
     }
 
+    /// The same, short enough to be shown on a Node.
+    pub(super) fn without_packages(self) -> Reboot {
+        let more_packages = self.more_packages + self.packages.len();
+        Reboot { packages: Vec::new(), more_packages, ..self }
+    }
+
     /// How long its drain took: from the cordon until the last pod had left.
     pub(crate) fn drained_for(&self) -> Option<Duration> {
         Duration::try_from(self.drained?.duration_since(self.cordoned?)).ok()

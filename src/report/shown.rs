@@ -1,6 +1,11 @@
 //! What the own Node shows to people: the heartbeat, the condition `RebootRequired` and Events. docs/status.md describes
 //! them.
 
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::reboot::Reboot;
 use crate::cluster::{Condition, Heartbeat, time};
 use crate::decide::settings::Settings;
 use crate::decide::{
@@ -30,7 +35,14 @@ pub fn heartbeat(world: &World, settings: &Settings, decision: &Decision) -> Opt
         asking: asking(world, settings),
         window_opens: opens,
         credential_ends: settings.credential_ends.and_then(time),
+        last_reboot: last_reboot(world, settings),
     })
+}
+
+/// Its packages are in the record on the host: an annotation has no room for them.
+fn last_reboot(world: &World, settings: &Settings) -> Option<Value> {
+    let record = Reboot::ended(world, (&settings.node_name, &settings.pool), BTreeMap::new())?;
+    serde_json::to_value(record.without_packages()).ok()
 }
 
 /// Whether nothing that is installed waits for a reboot.

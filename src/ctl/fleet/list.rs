@@ -538,6 +538,7 @@ mod tests {
                 asking: asking.iter().map(|it| (*it).to_owned()).collect(),
                 window_opens: (reason == "window-closed").then(|| at(1_795_867_200 + 7200)),
                 credential_ends: None,
+                last_reboot: None,
             })
         };
         let with = |node: FleetNode, heartbeat| FleetNode { heartbeat, ..node };
@@ -596,6 +597,7 @@ Urgent: CVE-2026-1 (ann@a), until then. To end it: rebootctl urgent --end";
                 asking: vec!["libc6".into()],
                 window_opens: None,
                 credential_ends: None,
+                last_reboot: None,
             });
             let said = Said { paused: paused.map(str::to_owned), urgent: None };
             let fleet = fleet(vec![waiting], slots, said, None, 1_795_867_260);

@@ -37,9 +37,7 @@ pub(super) async fn namespace(api: &mut Api, name: &str, node: Option<&str>) -> 
         deadline: None,
         answers: BTreeMap::new(),
     };
-    let mut pods = to_ask(&namespace);
-    pods.retain(|pod| node.is_none_or(|node| pod.spec.node_name == node));
-    namespace.answers = ask(api, name, &pods).await;
+    namespace.answers = ask(api, name, &to_ask(&namespace, node)).await;
     Ok(namespace)
 }
 

@@ -152,6 +152,7 @@ async fn visible(stage: &Stage, cluster: &Cluster, api: &mut Api) -> Result<()> 
     let now = clock::now().wall;
     let heartbeat = Heartbeat {
         held: None,
+        last_reboot: None,
         version: "0".into(),
         at: time(now).context("no time")?,
         phase: "waiting".into(),

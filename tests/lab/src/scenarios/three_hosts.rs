@@ -1,8 +1,11 @@
 //! The whole path: all hosts ask at once, and each reboots once, one after the other.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use rebootd::report::{dbus, messages};
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 use tokio::try_join;
 
 use super::stage::{CONFIG, CYCLE, SLOT, SOON, Stage, request_reboot};
@@ -62,6 +65,8 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
         served(host).await?;
     }
 
+    told_by_nodes(stage, first).await?;
+
     let history = stage.observer.history();
     verdict::one_at_a_time(&history)?;
     for host in [first, second, third] {
@@ -73,6 +78,28 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     let fewest = fewest.map_or(0, |fewest| fewest.count);
     ensure!(fewest >= MIN_AVAILABLE as usize, "only {fewest} pods of web were ready");
     say(format!("at least {fewest} of {PODS} pods were ready at any time, {MIN_AVAILABLE} had to be"));
+    Ok(())
+}
+
+/// The last reboot of each node is seen from outside.
+async fn told_by_nodes(stage: &Stage, host: &Host) -> Result<()> {
+    let program = host.root().join("usr/bin/rebootctl");
+    let told = async || -> Result<Value> {
+        let report = stage.lab.control_plane.rebootctl(&program, &["report", "--fleet", "--json"]).await?;
+        Ok(serde_json::from_str(&report)?)
+    };
+    let until = Instant::now() + SOON;
+    let mut report = told().await?;
+    // The heartbeat follows the end of the turn.
+    while report.as_array().is_none_or(|it| it.len() < 3) && Instant::now() < until {
+        sleep(Duration::from_secs(1)).await;
+        report = told().await?;
+    }
+    let records = report.as_array().context("no list")?;
+    let is_well =
+        |it: &Value| it["outcome"] == "well" && it["more_packages"] == 1 && it["packages"] == json!([]);
+    ensure!(records.len() == 3 && records.iter().all(is_well), "rebootctl report --fleet says {report:#}");
+    say(stage.lab.control_plane.rebootctl(&program, &["report", "--fleet"]).await?);
     Ok(())
 }
 
