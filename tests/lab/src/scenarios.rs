@@ -22,6 +22,7 @@ mod kexec;
 mod kill_in_each_phase;
 mod kured;
 mod livepatch;
+mod lone_hosts;
 mod metrics;
 mod needrestart;
 mod never_comes_back;
@@ -318,22 +319,13 @@ pub const ALL: &[Scenario] = &[
         run: |stage| Box::pin(hooks::run(stage)),
     },
     Scenario {
-        name: "logged_in",
-        expects: "somebody who is logged in reads on his terminal that a reboot is near, and is waited for",
-        hosts: hollow(1),
-        usual: 80,
+        name: "lone_hosts",
+        expects: "a person who is logged in, an unsynchronised clock and Livepatch hold; a webhook is told, and holds up nothing",
+        hosts: hollow(4),
+        usual: 110,
         limit: minutes(6),
         long: false,
-        run: |stage| Box::pin(hooks::people(stage)),
-    },
-    Scenario {
-        name: "unsynchronized_clock",
-        expects: "a clock that systemd calls unsynchronised shuts the window, unless it is told not to matter",
-        hosts: hollow(1),
-        usual: 54,
-        limit: minutes(6),
-        long: false,
-        run: |stage| Box::pin(hooks::clock(stage)),
+        run: |stage| Box::pin(lone_hosts::run(stage)),
     },
     Scenario {
         name: "needrestart",
@@ -343,15 +335,6 @@ pub const ALL: &[Scenario] = &[
         limit: minutes(8),
         long: false,
         run: |stage| Box::pin(needrestart::run(stage)),
-    },
-    Scenario {
-        name: "livepatch",
-        expects: "what a stand-in for Ubuntu's client calls covered waits, and nothing starts without its answer",
-        hosts: hollow(1),
-        usual: 48,
-        limit: minutes(6),
-        long: false,
-        run: |stage| Box::pin(livepatch::run(stage)),
     },
     Scenario {
         name: "metrics",
@@ -379,15 +362,6 @@ pub const ALL: &[Scenario] = &[
         limit: minutes(6),
         long: false,
         run: |stage| Box::pin(interrupted::run(stage)),
-    },
-    Scenario {
-        name: "webhook",
-        expects: "a webhook is told of a turn, and one that does not answer holds up nothing",
-        hosts: hollow(1),
-        usual: 60,
-        limit: minutes(6),
-        long: false,
-        run: |stage| Box::pin(webhook::run(stage)),
     },
     Scenario {
         name: "beside_kured",

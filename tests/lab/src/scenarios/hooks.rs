@@ -77,8 +77,7 @@ async fn on_host(stage: &Stage, host: &Host) -> Result<()> {
 }
 
 /// Somebody is logged in: he is told, and waited for.
-pub(super) async fn people(stage: &Stage) -> Result<()> {
-    let host = stage.host(1);
+pub(super) async fn people(stage: &Stage, host: &Host) -> Result<()> {
     stage.install_alone(host, &format!("{CONFIG}[gates]\nsessions = \"10min\"\n")).await?;
     host.run_ok(&["systemctl", "enable", "--now", "rebootd-hook@wall.socket"]).await?;
     wait_phase(host, "idle", SOON).await?;
@@ -98,8 +97,7 @@ pub(super) async fn people(stage: &Stage) -> Result<()> {
 }
 
 /// A clock that systemd calls unsynchronised shuts the window.
-pub(super) async fn clock(stage: &Stage) -> Result<()> {
-    let host = stage.host(1);
+pub(super) async fn clock(stage: &Stage, host: &Host) -> Result<()> {
     let synchronised = host.run_ok(&["timedatectl", "show", "--property=NTPSynchronized", "--value"]).await?;
     ensure!(synchronised.trim() == "no", "this test needs a clock that nobody synchronises: {synchronised}");
     let windows = CONFIG.replace("\"always\"", "{ start = \"*:0\", length = \"1h\" }\nwindow_left = \"0\"");

@@ -6,14 +6,14 @@ use anyhow::{Result, ensure};
 use super::stage::{CONFIG, CYCLE, SOON, Stage, request_reboot, run_anyway};
 use super::status::{Status, wait_phase, wait_status};
 use super::verdict;
+use crate::host::Host;
 
 const UNIT: &str = "rebootd-livepatch.service";
 const SAYS: &str = "/var/tmp/pro-says";
 const CLIENT: &str = "#!/bin/sh\ntest \"$*\" = 'system reboot-required' || exit 2\ntest -e /var/tmp/pro-says || exit 1\n\
      if test -e /run/reboot-required; then cat /var/tmp/pro-says; else echo no; fi\n";
 
-pub(super) async fn run(stage: &Stage) -> Result<()> {
-    let host = stage.host(1);
+pub(super) async fn run(stage: &Stage, host: &Host) -> Result<()> {
     host.write_file("/usr/bin/pro", CLIENT).await?;
     host.run_ok(&["chmod", "755", "/usr/bin/pro"]).await?;
     host.write_file(SAYS, "yes-kernel-livepatches-applied\n").await?;

@@ -24,8 +24,7 @@ const SOCKET: &str =
     "[Socket]\nListenStream=127.0.0.1:8080\nAccept=yes\n[Install]\nWantedBy=sockets.target\n";
 const SERVICE: &str = "[Service]\nExecStart=/usr/local/bin/receiver\nStandardInput=socket\n";
 
-pub(super) async fn run(stage: &Stage) -> Result<()> {
-    let host = stage.host(1);
+pub(super) async fn run(stage: &Stage, host: &Host) -> Result<()> {
     host.write_file("/usr/local/bin/receiver", RECEIVER).await?;
     host.write_file("/etc/systemd/system/receiver.socket", SOCKET).await?;
     host.write_file("/etc/systemd/system/receiver@.service", SERVICE).await?;
