@@ -7,7 +7,7 @@ use crate::cluster::{ApiError, ClusterEvent, send_to_webhook};
 use crate::decide::Settings;
 use crate::report::webhook::{body, is_wanted};
 
-/// What waits to be sent; the oldest goes first.
+/// So many may wait to be sent; what comes then is left out.
 const MOST: usize = 20;
 
 #[derive(Default)]
@@ -41,10 +41,12 @@ impl Webhook {
         }
         let bodies = std::mem::take(&mut self.waiting);
         self.sending.spawn(async move {
+            let mut result = Ok(());
             for body in bodies {
-                send_to_webhook(&file, body).await?;
+                // One that is refused says nothing about the next.
+                result = result.and(send_to_webhook(&file, body).await);
             }
-            Ok(())
+            result
         });
     }
 

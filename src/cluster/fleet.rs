@@ -8,7 +8,7 @@ use super::objects::{AGENT, CORDON, HOLD, POOL, REQUEST};
 use super::paths::{NODES, with};
 use super::shown::Heartbeat;
 use super::table::{self, Metadata, NodeState, Table};
-use crate::decide::WAITING;
+use crate::decide::{Phase, WAITING};
 use crate::words::{NOTE, words};
 
 /// A page is some megabytes at most.
@@ -37,6 +37,16 @@ pub struct FleetNode {
     pub kernel: String,
     /// What the rebootd there last said about itself.
     pub heartbeat: Option<Heartbeat>,
+    /// It has said something that nobody understands.
+    pub is_garbled: bool,
+}
+
+impl FleetNode {
+    /// Whether something is seen to ask for a reboot. The label comes after a minute, and not where it is switched off.
+    pub fn asks(&self) -> bool {
+        let says = self.heartbeat.as_ref().is_some_and(|said| said.phase == Phase::Waiting.word());
+        says || self.waiting_since.is_some() || self.request.is_some()
+    }
 }
 
 impl Api {
@@ -63,6 +73,8 @@ impl Api {
 }
 
 fn node(name: &str, state: NodeState, status: &str, kernel: &str, metadata: &Metadata) -> FleetNode {
+    let said = metadata.annotations.get(AGENT);
+    let heartbeat = said.and_then(|text| Heartbeat::parse(text));
     let text = |map: &BTreeMap<String, String>, key: &str| map.get(key).map(|text| words(text, NOTE));
     FleetNode {
         name: words(name, NOTE),
@@ -74,6 +86,7 @@ fn node(name: &str, state: NodeState, status: &str, kernel: &str, metadata: &Met
         request: text(&metadata.annotations, REQUEST),
         hold: text(&metadata.annotations, HOLD),
         kernel: words(kernel, NOTE),
-        heartbeat: metadata.annotations.get(AGENT).and_then(|text| Heartbeat::parse(text)),
+        is_garbled: said.is_some() && heartbeat.is_none(),
+        heartbeat,
     }
 }

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 
-pub(super) use self::list::SILENT;
 use self::list::Wanted;
+pub(super) use self::list::is_silent;
 use super::kubeconfig::Kubeconfig;
 use crate::cli::parse_reason;
 use crate::cluster::ApiError;

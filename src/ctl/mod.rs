@@ -61,12 +61,18 @@ enum Command {
 
 /// Does what the command line says.
 pub fn run() -> ExitCode {
-    let control = Control::try_parse().unwrap_or_else(|error| {
-        let _ = error.print();
-        let is_rehearsal = std::env::args().nth(1).is_some_and(|first| first == "rehearse");
-        let code = if is_rehearsal && error.exit_code() != 0 { rehearse::USAGE } else { error.exit_code() };
-        std::process::exit(code)
-    });
+    let control = match Control::try_parse() {
+        Ok(control) => control,
+        Err(error) => {
+            let _ = error.print();
+            let is_rehearsal = std::env::args().nth(1).is_some_and(|first| first == "rehearse");
+            return ExitCode::from(match error.exit_code() {
+                0 => 0,
+                _ if is_rehearsal => rehearse::USAGE,
+                _ => 2,
+            });
+        }
+    };
     let result = match control.command {
         Command::Status(status) => status.run(),
         Command::Check(check) => check.run(),

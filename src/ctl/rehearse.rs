@@ -20,7 +20,7 @@ use crate::notation::{is_namespace, parse_time_span};
 use crate::rehearse::{Judged, Verdict, judge, lines};
 
 /// EX_USAGE of sysexits.h: 2 has another meaning here.
-pub(super) const USAGE: i32 = 64;
+pub(super) const USAGE: u8 = 64;
 /// How often a budget that refuses is asked again.
 const AGAIN: Duration = Duration::from_secs(10);
 
@@ -92,7 +92,7 @@ impl Rehearse {
             (Some(node), _) => self.node(node),
             (None, Some(namespace)) => self.namespace(namespace),
             // clap has seen to it that there is one.
-            (None, None) => Ok(ExitCode::from(64)),
+            (None, None) => Ok(ExitCode::from(USAGE)),
         }
     }
 

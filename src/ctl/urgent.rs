@@ -95,9 +95,12 @@ impl Urgent {
         let mut nodes = api.fleet(labels).await.context("cannot read the Nodes")?;
         nodes.retain(|node| self.pool.is_none() || node.pool == self.pool);
         ensure!(!nodes.is_empty(), "no Node is selected: there is none of that pool and with these labels");
-        let waiting = nodes.iter().filter(|it| it.waiting_since.is_some() || it.request.is_some()).count();
+        let waiting = nodes.iter().filter(|it| it.asks()).count();
         if let Some(before) = map.and_then(|map| map.data.get(URGENT_KEY)) {
-            println!("Replaces: {}", in_words(&Urgency::parse(before)?));
+            match Urgency::parse(before) {
+                Ok(before) => println!("Replaces: {}", in_words(&before)),
+                Err(error) => println!("Replaces what is not understood: {}", error.summary()),
+            }
         }
         println!(
             "Urgent until {}: {} of {} nodes ask for a reboot. They may reboot at any time of the day, one turn after the \

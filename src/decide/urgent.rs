@@ -29,8 +29,9 @@ pub(super) fn tell(wish: &mut Wish, world: &World, settings: &Settings) {
         }
     }
     let is_ahead = matches!(wish.phase, Phase::Waiting | Phase::Cordoning | Phase::Draining);
-    // A step is told when it is done, and needs no reason.
-    if is_ahead && wish.effect.is_none() && urgent(world, settings).is_some() {
+    // A step is told when it is done, and needs no reason; but evictions go on and on.
+    let is_told = wish.effect.is_none() || wish.phase == Phase::Draining;
+    if is_ahead && is_told && urgent(world, settings).is_some() {
         let left = until.saturating_sub(world.now.wall);
         wish.reasons.push(Reason::Urgent { why: why.clone(), left });
     }

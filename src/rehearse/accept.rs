@@ -21,6 +21,9 @@ const OF_DOWNTIME: [&str; 8] = [
     "no-readiness",
 ];
 
+/// What else may be accepted.
+const OTHERS: [&str; 4] = ["empty-dir", "killed", "job-fails", "budget-never-at-minimum"];
+
 /// What was accepted, until when, and why.
 #[derive(Debug, PartialEq, Eq)]
 struct Accepted<'a> {
@@ -32,9 +35,9 @@ struct Accepted<'a> {
 
 /// Marks the findings that were accepted. What blocks a node cannot be accepted: it blocks all the same.
 pub(super) fn accept(workload: &Workload<'_>, today: Date, findings: &mut Vec<Finding>) {
-    let object = workload.object.map(|it| &it.metadata).filter(|_| !workload.ends());
-    let pod = || workload.pods.first().map(|pod| &pod.metadata);
-    let Some(text) = object.or_else(pod).and_then(|it| it.annotations.get(ACCEPT)) else { return };
+    let of_object = workload.object.and_then(|it| it.metadata.annotations.get(ACCEPT));
+    let of_pod = || workload.pods.first().and_then(|pod| pod.metadata.annotations.get(ACCEPT));
+    let Some(text) = of_object.or_else(of_pod) else { return };
     let accepted = match parse(text) {
         Ok(accepted) => accepted,
         Err(why) => {
@@ -58,9 +61,11 @@ pub(super) fn accept(workload: &Workload<'_>, today: Date, findings: &mut Vec<Fi
 }
 
 fn accepts(ids: &[&str], id: &str) -> bool {
-    let is_downtime =
-        |it: &&&str| it.strip_prefix(DOWNTIME).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
-    ids.contains(&id) || (OF_DOWNTIME.contains(&id) && ids.iter().any(|it| is_downtime(&it)))
+    ids.contains(&id) || (OF_DOWNTIME.contains(&id) && ids.iter().any(|it| is_downtime(it)))
+}
+
+fn is_downtime(id: &str) -> bool {
+    id.strip_prefix(DOWNTIME).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
 fn parse(text: &str) -> Result<Accepted<'_>, String> {
@@ -74,6 +79,11 @@ fn parse(text: &str) -> Result<Accepted<'_>, String> {
     let ids: Vec<&str> = ids.split(',').map(str::trim).filter(|it| !it.is_empty()).collect();
     if ids.is_empty() {
         return Err("it names no finding".to_owned());
+    }
+    if let Some(unknown) =
+        ids.iter().find(|id| !OTHERS.contains(id) && !OF_DOWNTIME.contains(id) && !is_downtime(id))
+    {
+        return Err(format!("no finding that can be accepted is called \"{unknown}\""));
     }
     Ok(Accepted { ids, until, reason })
 }
@@ -98,9 +108,15 @@ mod tests {
         assert_eq!((accepted.ids, accepted.reason), (vec!["downtime-3m"], "the office is closed at night"));
         let accepted = parse("single-replica, killed: a prototype").unwrap();
         assert_eq!((accepted.ids, accepted.until), (vec!["single-replica", "killed"], None));
-        for wrong in
-            ["", "single-replica", "single-replica:", " : why", "x until soon: why", "x until 2027-13: why"]
-        {
+        for wrong in [
+            "",
+            "single-replica",
+            "single-replica:",
+            " : why",
+            "killed until soon: why",
+            "killed until 2027-13: why",
+            "kiled: why",
+        ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

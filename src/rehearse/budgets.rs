@@ -1,8 +1,10 @@
 //! Budgets: whether they can ever let a pod go, and whether they do now.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::finding::{Finding, Severity};
 use super::namespace::{Answer, Namespace};
-use super::objects::{Amount, Budget};
+use super::objects::{Amount, Budget, Pod};
 use super::operators;
 use super::workload::{Workload, known};
 use crate::notation::Selector;
@@ -35,18 +37,40 @@ fn desired(budget: &Budget, expected: i64) -> i64 {
     }
 }
 
-fn selects(budget: &Budget, workload: &Workload<'_>) -> bool {
-    let Some(selector) = budget.spec.selector.clone().map(Selector::from) else { return false };
-    workload.labels().is_some_and(|labels| selector.selects(labels))
+fn selects(budget: &Budget, labels: &BTreeMap<String, String>) -> bool {
+    budget.spec.selector.clone().map(Selector::from).is_some_and(|selector| selector.selects(labels))
+}
+
+/// Those of its pods that a budget selects.
+fn selected<'a>(budget: &Budget, workload: &Workload<'a>) -> Vec<&'a Pod> {
+    workload.pods.iter().copied().filter(|pod| selects(budget, &pod.metadata.labels)).collect()
 }
 
 fn of<'a>(workload: &Workload<'_>, namespace: &'a Namespace) -> Vec<&'a Budget> {
-    known(&namespace.budgets).iter().filter(|budget| selects(budget, workload)).collect()
+    known(&namespace.budgets).iter().filter(|budget| !selected(budget, workload).is_empty()).collect()
 }
 
-/// Whether some budget covers it.
+/// The names of the budgets that cover a pod.
+pub(super) fn names_of<'a>(pod: &Pod, namespace: &'a Namespace) -> BTreeSet<&'a str> {
+    let covers = known(&namespace.budgets).iter().filter(|budget| selects(budget, &pod.metadata.labels));
+    covers.map(|budget| budget.metadata.name.as_str()).collect()
+}
+
+/// Whether some budget covers a pod of it.
 pub(super) fn covers(workload: &Workload<'_>, namespace: &Namespace) -> bool {
     !of(workload, namespace).is_empty()
+}
+
+/// How many of its pods may be away at the same time, by a budget that covers all of them; `None` if there is none.
+pub(super) fn lets_go(workload: &Workload<'_>, namespace: &Namespace) -> Option<i64> {
+    let all =
+        of(workload, namespace).into_iter().filter(|it| selected(it, workload).len() == workload.pods.len());
+    all.map(|budget| allows(budget, workload)).map(|it| (it.expected - it.desired).max(0)).min()
+}
+
+/// Whether a finding about its budgets tells more than its numbers would.
+pub(super) fn tell(workload: &Workload<'_>, namespace: &Namespace) -> bool {
+    of_workload(workload, namespace).iter().any(|it| it.severity >= Severity::Unknown)
 }
 
 fn key(budget: &Budget) -> String {
@@ -76,11 +100,15 @@ pub(super) fn of_workload(workload: &Workload<'_>, namespace: &Namespace) -> Vec
         )];
     }
     // A pod of its own that stays is judged for itself.
-    if workload.stays() || workload.kind == "Pod" || workload.pods.is_empty() {
+    if workload.stays() || workload.is_bare || workload.pods.is_empty() {
         return Vec::new();
     }
     let budgets = of(workload, namespace);
-    if let [first, second, ..] = budgets.as_slice() {
+    let twice = workload.pods.iter().find_map(|pod| {
+        let mut of_pod = budgets.iter().filter(|budget| selects(budget, &pod.metadata.labels));
+        of_pod.next().zip(of_pod.next())
+    });
+    if let Some((first, second)) = twice {
         let names = format!("{} and {}", first.metadata.name, second.metadata.name);
         let finding = Finding::new(
             "two-budgets",
@@ -189,7 +217,7 @@ fn not_now(budget: &Budget, workload: &Workload<'_>) -> Finding {
         return finding.seen("a rollout is under way; ask again when it is over");
     }
     let always = budget.spec.unhealthy_pod_eviction_policy.as_deref() == Some("AlwaysAllow");
-    let sick = workload.pods.iter().find(|pod| !pod.is_ready());
+    let sick = selected(budget, workload).into_iter().find(|pod| !pod.is_ready());
     match sick {
         None => finding,
         Some(pod) if always => finding.seen(format!("pod {} is not Ready", pod.metadata.name)),
@@ -233,14 +261,15 @@ pub(super) fn answers(workload: &Workload<'_>, namespace: &Namespace) -> Vec<Fin
         Answer::ByOthers(why) => Some((pod, why)),
         _ => None,
     });
-    // A budget that has let nobody go by now is told by what it says itself, if that can be read.
+    // What its budgets say by their numbers may leave something out; the API server has the last word.
     let by_budget = asked().find_map(|(pod, answer)| match answer {
-        Answer::ByBudget(why) if namespace.budgets.is_err() => Some((pod, why)),
+        Answer::ByBudget(why) if !tell(workload, namespace) => Some((pod, why)),
         _ => None,
     });
     let refused = by_others.or(by_budget).map(|(pod, why)| {
         let found = format!("the API server would not let pod {} go: {why}", pod.metadata.name);
         match operators::of_refusal(why) {
+            None if workload.is_rolling() => Finding::new("refused", Severity::Unknown, found),
             None => Finding::new("refused", Severity::Blocks, found),
             Some(does) => Finding::new("operator", Severity::Note, format!("{found}; {does}")),
         }
@@ -261,7 +290,10 @@ fn refusals(workload: &Workload<'_>, namespace: &Namespace) -> Option<String> {
 /// Budgets that select nothing: mostly a label that was changed.
 pub(super) fn without_pods(workloads: &[Workload<'_>], namespace: &Namespace) -> Vec<Finding> {
     let useless = known(&namespace.budgets).iter().filter(|budget| {
-        !workloads.iter().any(|workload| selects(budget, workload)) && budget.status.expected_pods == 0
+        let of_template =
+            |workload: &Workload<'_>| workload.labels().is_some_and(|labels| selects(budget, labels));
+        let has_pods = |workload: &Workload<'_>| !selected(budget, workload).is_empty();
+        !workloads.iter().any(|it| has_pods(it) || of_template(it)) && budget.status.expected_pods == 0
     });
     useless
         .map(|budget| {

@@ -16,7 +16,7 @@ const KILLED: i32 = 137;
 
 /// A pod that nothing looks after stays through the drain, and starts again with the node.
 pub(super) fn bare(workload: &Workload<'_>, namespace: &Namespace) -> Vec<Finding> {
-    let (Some(pod), "Pod") = (workload.pods.first(), workload.kind) else { return Vec::new() };
+    let (Some(pod), true) = (workload.pods.first(), workload.is_bare) else { return Vec::new() };
     let name = &pod.metadata.name;
     let recreate = "have a controller look after it, such as a Deployment, which creates it elsewhere";
     if pod.spec.restart_policy == "Never" {
@@ -53,7 +53,7 @@ pub(super) fn job(workload: &Workload<'_>, _: &Namespace) -> Vec<Finding> {
         let found = "its pod would fail by the eviction, and with backoffLimit: 0 so does the Job";
         let yaml = "spec:\n  podFailurePolicy:\n    rules:\n    - action: Ignore\n      onPodConditions:\n      - type: DisruptionTarget\n  template:\n    spec:\n      restartPolicy: Never\n";
         return vec![Finding::new("job-fails", Severity::Warns, found).remedy(
-            "do not count an eviction as a failure",
+            "do not count an eviction as a failure, in the manifest: a Job that is there cannot be changed, and is created again",
             workload.to_change(),
             yaml,
         )];
@@ -102,7 +102,11 @@ pub(super) fn killed(workload: &Workload<'_>, _: &Namespace) -> Vec<Finding> {
         pod.status.container_statuses.iter().find_map(|it| {
             let ended = it.last_state.terminated.as_ref()?;
             let is_killed = ended.exit_code == KILLED && ended.reason != "OOMKilled";
-            let at = ended.finished_at.map(|at| format!(" at {at:.0}")).unwrap_or_default();
+            let at = if ended.finished_at.is_empty() {
+                String::new()
+            } else {
+                format!(" at {}", ended.finished_at)
+            };
             is_killed.then(|| format!("container {} of pod {}{at}", it.name, pod.metadata.name))
         })
     };

@@ -1,9 +1,9 @@
 //! What was found out about one workload.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How much it matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
     /// Worth knowing; nobody notices anything.

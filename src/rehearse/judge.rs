@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
+use super::finding::Remedy;
 use super::namespace::{Answer, Namespace, Read};
 use super::objects::Pod;
 use super::workload::{Workload, workloads};
@@ -140,9 +141,16 @@ fn worst(findings: &[Finding]) -> Verdict {
     open.map(|finding| finding.severity.verdict()).max().unwrap_or(Verdict::NobodyNotices)
 }
 
-/// Whatever others wrote in it is made fit for people here; YAML has only names that the API server has checked.
+/// Whatever others wrote in it is made fit for people here; YAML has only names that the API server has checked, but for the
+/// name that a pod gives its owner, which [`replicas`] checks.
 fn clean(finding: Finding) -> Finding {
+    let remedy = finding.remedy.map(|it| Remedy {
+        what: words(&it.what, MESSAGE),
+        object: words(&it.object, MESSAGE),
+        ..it
+    });
     Finding {
+        remedy,
         about: finding.about.map(|text| words(&text, MESSAGE)),
         found: words(&finding.found, MESSAGE),
         evidence: finding.evidence.iter().map(|text| words(text, MESSAGE)).collect(),
@@ -170,7 +178,7 @@ fn not_looked_at(namespace: &Namespace) -> Vec<String> {
     .collect()
 }
 
-/// The pods to ask for as a dry run: of each workload one on each node, or on this node, Ready ones first; on so many nodes
+/// The pods to ask for as a dry run: of each workload one on each node and for each of its budgets, or on this node, Ready ones first; on so many nodes
 /// at most.
 pub fn to_ask(namespace: &Namespace, node: Option<&str>) -> Vec<Pod> {
     let mut asked = Vec::new();
@@ -178,13 +186,15 @@ pub fn to_ask(namespace: &Namespace, node: Option<&str>) -> Vec<Pod> {
         if workload.stays() {
             continue;
         }
-        let mut nodes = BTreeSet::new();
+        let mut places = BTreeSet::new();
         let (ready, others): (Vec<&Pod>, Vec<&Pod>) = workload.pods.iter().partition(|pod| pod.is_ready());
         for pod in ready.into_iter().chain(others) {
             let place = &pod.spec.node_name;
             let is_wanted = !place.is_empty() && node.is_none_or(|node| place == node);
             let is_there = is_wanted && pod.metadata.deletion_timestamp.is_none();
-            if is_there && nodes.len() < MOST_ASKED && nodes.insert(place) {
+            // Pods of one workload may have different budgets, by labels of their own.
+            let place = (place, budgets::names_of(pod, namespace));
+            if is_there && places.len() < MOST_ASKED && places.insert(place) {
                 asked.push(pod.clone());
             }
         }

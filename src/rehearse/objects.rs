@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
@@ -114,7 +113,27 @@ pub struct NodeAffinity {
 #[serde(rename_all = "camelCase", default)]
 pub struct NodeTerms {
     #[serde(deserialize_with = "or_default")]
-    pub node_selector_terms: Vec<LabelSelector>,
+    pub node_selector_terms: Vec<NodeTerm>,
+}
+
+/// What a node has to have, all of it.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NodeTerm {
+    #[serde(deserialize_with = "or_default")]
+    pub match_expressions: Vec<NodeRequirement>,
+    #[serde(deserialize_with = "or_default")]
+    pub match_fields: Vec<NodeRequirement>,
+}
+
+/// What a label, or a field, of a node has to be.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct NodeRequirement {
+    pub key: String,
+    pub operator: String,
+    #[serde(deserialize_with = "or_default")]
+    pub values: Vec<String>,
 }
 
 /// Which pods it cannot run beside.
@@ -149,6 +168,15 @@ pub struct Toleration {
 pub struct Container {
     pub name: String,
     pub readiness_probe: Option<IgnoredAny>,
+    #[serde(deserialize_with = "or_default")]
+    pub ports: Vec<Port>,
+}
+
+/// A port of a container.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Port {
+    pub container_port: i64,
 }
 
 /// A volume of a pod.
@@ -213,7 +241,7 @@ pub struct ContainerState {
 pub struct Terminated {
     pub exit_code: i32,
     pub reason: String,
-    pub finished_at: Option<Timestamp>,
+    pub finished_at: String,
 }
 
 /// What creates pods: a Deployment, StatefulSet, ReplicaSet, ReplicationController or Job.
@@ -231,6 +259,9 @@ pub struct Controller {
 pub struct ControllerSpec {
     pub replicas: Option<i64>,
     pub paused: bool,
+    /// Of a StatefulSet.
+    #[serde(deserialize_with = "or_default")]
+    pub update_strategy: UpdateStrategy,
     #[serde(deserialize_with = "or_default")]
     pub template: Template,
     /// Of a Job.
@@ -238,6 +269,23 @@ pub struct ControllerSpec {
     /// Of a Job.
     #[serde(deserialize_with = "or_default")]
     pub pod_failure_policy: FailurePolicy,
+}
+
+/// `spec.updateStrategy` of a StatefulSet.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct UpdateStrategy {
+    #[serde(rename = "type")]
+    pub kind: String,
+    #[serde(deserialize_with = "or_default")]
+    pub rolling_update: RollingUpdate,
+}
+
+/// How it rolls.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct RollingUpdate {
+    pub partition: Option<i64>,
 }
 
 /// `spec.template`.

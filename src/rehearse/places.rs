@@ -2,13 +2,16 @@
 
 use std::collections::BTreeSet;
 
+use super::budgets;
 use super::finding::{Finding, Severity};
 use super::namespace::Namespace;
-use super::objects::{Claim, Node, PodSpec, PodTerm, Toleration};
+use super::objects::{Claim, Node, NodeRequirement, NodeTerm, PodSpec, PodTerm, Toleration};
 use super::workload::{Workload, known};
 use crate::notation::Selector;
 
 const HOST_NAME: &str = "kubernetes.io/hostname";
+/// The mark of rebootd's own cordon.
+const CORDON: &str = "rebootd.io/cordon";
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 /// Which provisioner has made the volume of a claim.
 const PROVISIONERS: [&str; 2] =
@@ -19,34 +22,65 @@ const LOCAL: [&str; 6] =
 
 /// Nodes that would take its pods.
 pub(super) fn elsewhere(workload: &Workload<'_>, namespace: &Namespace) -> Vec<Finding> {
-    let (Ok(nodes), Some(spec)) = (&namespace.nodes, workload.spec()) else { return Vec::new() };
-    if workload.stays() || workload.kind == "Pod" || workload.pods.is_empty() {
+    let Some(spec) = workload.spec().filter(|_| !workload.stays() && !workload.is_bare) else {
         return Vec::new();
-    }
-    let fitting: Vec<&Node> = nodes.iter().filter(|node| takes(node, spec)).collect();
+    };
     let placed = workload.pods.iter().map(|pod| pod.spec.node_name.as_str()).filter(|node| !node.is_empty());
     let here: BTreeSet<&str> = placed.collect();
-    let is_elsewhere = |node: &&&Node| !here.contains(node.metadata.name.as_str());
-    let stuck = here.iter().find(|name| !fitting.iter().any(|node| node.metadata.name != **name));
-    if let Some(node) = stuck {
-        let found = format!("no other node would take its pod from {node}: it waits until that is back");
-        return vec![
-            Finding::new("nowhere-to-go", Severity::Warns, found).seen(demands(spec, nodes.len())).remedy(
-                "let it run on more than one node",
-                workload.to_change(),
-                "",
-            ),
-        ];
+    let Ok(nodes) = &namespace.nodes else { return pinned(workload, namespace, spec, &here) };
+    let could: Vec<&Node> = nodes.iter().filter(|node| could_take(node, spec)).collect();
+    let would: Vec<&Node> = could.iter().copied().filter(|node| is_open(node)).collect();
+    let other = |among: &[&Node], name: &str| among.iter().any(|node| node.metadata.name != name);
+    if let Some(node) = here.iter().find(|name| !other(&could, name)) {
+        return vec![stuck(workload, namespace, node, &demands(spec, nodes.len()))];
     }
-    let alone = keeps_apart(workload, spec) && !fitting.iter().any(|node| is_elsewhere(&node));
-    if !alone {
+    if let Some(node) = here.iter().find(|name| !other(&would, name)) {
+        let found = format!(
+            "the other nodes that could take its pod from {node} are cordoned or not Ready now: it waits until one of them is back"
+        );
+        return vec![Finding::new("nowhere-to-go", Severity::Warns, found)];
+    }
+    if !keeps_apart(workload, spec) || would.iter().any(|node| !here.contains(node.metadata.name.as_str())) {
         return Vec::new();
     }
     let found = format!(
         "each of the {} nodes that it may run on has a pod of it already: there is one replica less until the node is back",
-        fitting.len()
+        would.len()
     );
     vec![Finding::new("no-free-node", Severity::Note, found)]
+}
+
+/// Its own words name a single node: for that the Nodes need not be read.
+fn pinned(
+    workload: &Workload<'_>,
+    namespace: &Namespace,
+    spec: &PodSpec,
+    here: &BTreeSet<&str>,
+) -> Vec<Finding> {
+    match here.first() {
+        Some(node) if spec.node_selector.contains_key(HOST_NAME) => {
+            vec![stuck(workload, namespace, node, "by its nodeSelector")]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// What leaves does not come back before the node does. So a budget that lets fewer go than there are never lets the last
+/// ones go.
+fn stuck(workload: &Workload<'_>, namespace: &Namespace, node: &str, seen: &str) -> Finding {
+    let there = workload.pods.iter().filter(|pod| pod.spec.node_name == node).count();
+    let (severity, what) = match budgets::lets_go(workload, namespace) {
+        Some(most) if i64::try_from(there).is_ok_and(|there| there > most) => (
+            Severity::Blocks,
+            format!(
+                "its {there} pods wait until that is back, and their budget lets {most} of them go: the others never leave"
+            ),
+        ),
+        _ => (Severity::Warns, "it waits until that is back".to_owned()),
+    };
+    let found = format!("no other node would take its pod from {node}: {what}");
+    let finding = Finding::new("nowhere-to-go", severity, found).seen(seen);
+    finding.remedy("let it run on more than one node", workload.to_change(), "")
 }
 
 fn demands(spec: &PodSpec, nodes: usize) -> String {
@@ -63,21 +97,49 @@ fn demands(spec: &PodSpec, nodes: usize) -> String {
     format!("by {by}, of {nodes} nodes")
 }
 
-/// Whether this node, uncordoned and Ready, takes pods like these: an estimate that leaves out their resources.
-fn takes(node: &Node, spec: &PodSpec) -> bool {
+/// Whether this node takes pods like these, once it is Ready and uncordoned: an estimate that leaves out their resources.
+fn could_take(node: &Node, spec: &PodSpec) -> bool {
     let labels = &node.metadata.labels;
-    let is_ready = node.status.conditions.iter().any(|it| it.kind == "Ready" && it.status == "True");
     let selected = spec.node_selector.iter().all(|(name, value)| labels.get(name) == Some(value));
     let terms = spec.affinity.node_affinity.required.as_ref();
-    let fits = terms.is_none_or(|terms| {
-        let mut terms = terms.node_selector_terms.iter();
-        terms.any(|term| Selector::from(term.clone()).selects(labels))
-    });
-    let repels = |taint: &&Toleration| {
+    let fits = terms.is_none_or(|terms| terms.node_selector_terms.iter().any(|term| meets(node, term)));
+    let passing = |taint: &&Toleration| taint.key.starts_with("node.kubernetes.io/");
+    let repels = |taint: &Toleration| {
         matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute")
             && !spec.tolerations.iter().any(|it| tolerates(it, &taint.key, &taint.value, &taint.effect))
     };
-    is_ready && !node.spec.unschedulable && selected && fits && !node.spec.taints.iter().any(|it| repels(&it))
+    selected && fits && !node.spec.taints.iter().filter(|it| !passing(it)).any(repels)
+}
+
+/// Whether it takes pods now. A cordon of rebootd's own ends by itself.
+fn is_open(node: &Node) -> bool {
+    let is_ready = node.status.conditions.iter().any(|it| it.kind == "Ready" && it.status == "True");
+    let is_in_turn = node.metadata.annotations.contains_key(CORDON);
+    is_in_turn || is_ready && !node.spec.unschedulable
+}
+
+/// As the scheduler reads it (`nodeaffinity.NewNodeSelector` in k8s.io/component-helpers): a term that says nothing fits none.
+fn meets(node: &Node, term: &NodeTerm) -> bool {
+    let labels = &node.metadata.labels;
+    let of_labels = term.match_expressions.iter().map(|it| (it, labels.get(&it.key)));
+    let of_fields = term.match_fields.iter().map(|it| (it, Some(&node.metadata.name)));
+    let mut all = of_labels.chain(of_fields).peekable();
+    all.peek().is_some() && all.all(|(requirement, value)| is_met(requirement, value))
+}
+
+fn is_met(requirement: &NodeRequirement, value: Option<&String>) -> bool {
+    let NodeRequirement { operator, values, .. } = requirement;
+    let number = |text: &String| text.parse::<i64>().ok();
+    let compared = || Some((number(value?)?, number(values.first()?)?));
+    match operator.as_str() {
+        "In" => value.is_some_and(|value| values.contains(value)),
+        "NotIn" => value.is_none_or(|value| !values.contains(value)),
+        "Exists" => value.is_some(),
+        "DoesNotExist" => value.is_none(),
+        "Gt" => compared().is_some_and(|(value, bound)| value > bound),
+        "Lt" => compared().is_some_and(|(value, bound)| value < bound),
+        _ => true,
+    }
 }
 
 /// `v1.Toleration.ToleratesTaint` in k8s.io/api.
@@ -101,7 +163,7 @@ fn keeps_apart(workload: &Workload<'_>, spec: &PodSpec) -> bool {
 
 /// Volumes that do not move with their pod.
 pub(super) fn volumes(workload: &Workload<'_>, namespace: &Namespace) -> Vec<Finding> {
-    if workload.stays() || workload.ends() || workload.kind == "Pod" {
+    if workload.stays() || workload.ends() || workload.is_bare {
         return Vec::new();
     }
     let pods = workload.pods.iter();
@@ -143,7 +205,7 @@ fn local(claim: &Claim) -> Option<String> {
 
 /// Replacements that do not heed the cordon.
 pub(super) fn comes_back(workload: &Workload<'_>, _: &Namespace) -> Vec<Finding> {
-    let Some(spec) = workload.spec().filter(|_| !workload.stays() && workload.kind != "Pod") else {
+    let Some(spec) = workload.spec().filter(|_| !workload.stays() && !workload.is_bare) else {
         return Vec::new();
     };
     let named = workload.object.is_some_and(|it| !it.spec.template.spec.node_name.is_empty());

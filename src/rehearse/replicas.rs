@@ -6,10 +6,11 @@ use super::budgets;
 use super::finding::{Finding, Severity};
 use super::namespace::Namespace;
 use super::workload::{Workload, known};
+use crate::notation::is_node_name;
 
 /// Everything of it leaves at the same time.
 pub(super) fn few(workload: &Workload<'_>, namespace: &Namespace) -> Vec<Finding> {
-    if workload.stays() || workload.ends() || workload.kind == "Pod" {
+    if workload.stays() || workload.ends() || workload.is_bare {
         return Vec::new();
     }
     let count = workload.wanted().unwrap_or_else(|| i64::try_from(workload.pods.len()).unwrap_or(i64::MAX));
@@ -55,12 +56,14 @@ fn single(workload: &Workload<'_>) -> Vec<Finding> {
 fn one_node(workload: &Workload<'_>, namespace: &Namespace) -> Vec<Finding> {
     let nodes: BTreeSet<&str> = workload.ready().map(|pod| pod.spec.node_name.as_str()).collect();
     let (Some(node), 1) = (nodes.first(), nodes.len()) else { return Vec::new() };
-    if workload.ready().count() < 2 || budgets::covers(workload, namespace) || workload.is_rolling() {
+    let count = workload.ready().count();
+    let some_stay = budgets::lets_go(workload, namespace)
+        .is_some_and(|most| i64::try_from(count).is_ok_and(|count| most < count));
+    if count < 2 || some_stay || workload.is_rolling() {
         return Vec::new();
     }
     let found = format!(
-        "all its {} pods are on node {node}, and no budget keeps them from leaving at the same time",
-        workload.ready().count()
+        "all its {count} pods are on node {node}, and no budget keeps them from leaving at the same time"
     );
     let labels = workload.labels().into_iter().flatten();
     let labels = labels.filter(|(name, _)| !name.ends_with("-hash") && !name.contains("pod-"));
@@ -69,8 +72,14 @@ fn one_node(workload: &Workload<'_>, namespace: &Namespace) -> Vec<Finding> {
         "apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata:\n  name: {}\nspec:\n  maxUnavailable: 1\n  selector:\n    matchLabels:\n{selector}",
         workload.name
     );
-    vec![Finding::new("one-node", Severity::Warns, found).remedy(
-        "have them leave one after the other, by a budget; and spread them over nodes (topologySpreadConstraints)",
+    let finding = Finding::new("one-node", Severity::Warns, found);
+    // A second budget over a pod would block it. And nobody has checked the name that a pod gives its owner.
+    if budgets::covers(workload, namespace) || !is_node_name(workload.name) {
+        let what = "spread them over nodes (topologySpreadConstraints), or have a budget of their own keep some of them";
+        return vec![finding.remedy(what, workload.to_change(), "")];
+    }
+    vec![finding.remedy(
+        "have them leave one after the other, by a new budget; better, spread them over nodes as well (topologySpreadConstraints)",
         format!("poddisruptionbudget/{}", workload.name),
         yaml,
     )]
@@ -85,13 +94,17 @@ fn quoted(value: &str) -> String {
 pub(super) fn not_ready(workload: &Workload<'_>, namespace: &Namespace) -> Vec<Finding> {
     let Some(wanted) = workload.specified().filter(|wanted| *wanted > 0) else { return Vec::new() };
     let ready = i64::try_from(workload.ready().count()).unwrap_or(i64::MAX);
-    if ready >= wanted || workload.is_rolling() || budgets::covers(workload, namespace) {
+    // A Deployment says when its rollout is stuck, a StatefulSet does not.
+    let is_rolling = workload.is_rolling();
+    let passes = is_rolling && workload.kind == "Deployment";
+    if ready >= wanted || passes || budgets::tell(workload, namespace) {
         return Vec::new();
     }
     let found = format!("only {ready} of {wanted} replicas are Ready as it is");
+    let severity = if is_rolling { Severity::Unknown } else { Severity::Warns };
     let sick = workload.pods.iter().find(|pod| !pod.is_ready());
     let seen = sick.map(|pod| format!("pod {} is not Ready ({})", pod.metadata.name, pod.status.phase));
-    let finding = Finding::new("not-ready", Severity::Warns, found);
+    let finding = Finding::new("not-ready", severity, found);
     let finding = seen.into_iter().fold(finding, Finding::seen);
     vec![finding.remedy("mend it first", workload.key(), "")]
 }
@@ -115,8 +128,9 @@ pub(super) fn readiness(workload: &Workload<'_>, namespace: &Namespace) -> Vec<F
         "no container has a readinessProbe: service {service} sends requests to a new pod as soon as it runs, also before it can answer"
     );
     let yaml = format!(
-        "spec:\n  template:\n    spec:\n      containers:\n      - name: {}\n        readinessProbe:\n          httpGet: {{path: /healthz, port: 8080}}   # what it answers when it is ready\n",
-        container.name
+        "spec:\n  template:\n    spec:\n      containers:\n      - name: {}\n        readinessProbe:\n          httpGet: {{path: /healthz, port: {}}}   # what it answers when it is ready\n",
+        container.name,
+        container.ports.first().map_or(8080, |it| it.container_port)
     );
     vec![Finding::new("no-readiness", Severity::Warns, found).about(format!("service/{service}")).remedy(
         "say when it is ready",

@@ -12,8 +12,10 @@ const MIRROR: &str = "kubernetes.io/config.mirror";
 /// Something that runs pods: a Deployment, a StatefulSet, an operator's own kind, or a pod of its own.
 #[derive(Debug)]
 pub(super) struct Workload<'a> {
-    /// Its kind, as objects name it; `Pod` for one that nothing looks after.
+    /// Its kind, as objects name it.
     pub(super) kind: &'a str,
+    /// It is a pod that nothing looks after. (A pod may look after other pods.)
+    pub(super) is_bare: bool,
     pub(super) name: &'a str,
     /// The operator's object that it belongs to, if it is not of a built-in kind or not its own master.
     pub(super) operated: Option<(&'a str, &'a str, &'a str)>,
@@ -27,7 +29,8 @@ pub(super) struct Workload<'a> {
 impl<'a> Workload<'a> {
     /// As `kubectl` names it.
     pub(super) fn key(&self) -> String {
-        format!("{}/{}", self.kind.to_lowercase(), self.name)
+        let of = if self.kind == "Pod" && !self.is_bare { "pods-of-" } else { "" };
+        format!("{of}{}/{}", self.kind.to_lowercase(), self.name)
     }
 
     /// The object to change, as `kubectl` names it: an operator would undo a change of what it has made.
@@ -86,12 +89,15 @@ impl<'a> Workload<'a> {
         let Some(object) = self.object.filter(|_| !self.ends()) else { return false };
         let (spec, status) = (&object.spec, &object.status);
         let is_stuck = |it: &super::objects::Condition| it.kind == "Progressing" && it.status == "False";
-        let wanted = spec.replicas.unwrap_or(1);
         let is_behind = status.observed_generation < object.metadata.generation
-            || status.replicas > wanted
+            || status.replicas > spec.replicas.unwrap_or(1)
             || (matches!(self.kind, "Deployment" | "StatefulSet")
                 && status.updated_replicas < status.replicas);
-        is_behind && !spec.paused && !status.conditions.iter().any(is_stuck)
+        // These keep old pods until a person acts.
+        let by_hand = spec.paused
+            || spec.update_strategy.kind == "OnDelete"
+            || spec.update_strategy.rolling_update.partition.is_some_and(|it| it > 0);
+        is_behind && !by_hand && !status.conditions.iter().any(is_stuck)
     }
 
     pub(super) fn operator(&self) -> Option<&'static str> {
@@ -101,20 +107,21 @@ impl<'a> Workload<'a> {
 
 /// All workloads: those with pods, and those that should have some.
 pub(super) fn workloads(namespace: &Namespace) -> Vec<Workload<'_>> {
-    let mut found: BTreeMap<(&str, &str), Workload<'_>> = BTreeMap::new();
+    let mut found: BTreeMap<(&str, &str, bool), Workload<'_>> = BTreeMap::new();
     for (kind, read) in [("Deployment", &namespace.deployments), ("StatefulSet", &namespace.stateful_sets)] {
         for object in known(read) {
             let workload = of_object(kind, object);
-            found.insert((workload.kind, workload.name), workload);
+            found.insert((workload.kind, workload.name, false), workload);
         }
     }
     let is_of_kubelet = |pod: &&Pod| pod.metadata.annotations.contains_key(MIRROR);
     for pod in namespace.pods.iter().filter(|pod| !is_of_kubelet(pod) && !pod.has_ended()) {
         let workload = match pod.metadata.controller() {
-            None => empty("Pod", &pod.metadata.name),
+            None => Workload { is_bare: true, ..empty("Pod", &pod.metadata.name) },
             Some(owner) => of_owner(namespace, owner),
         };
-        found.entry((workload.kind, workload.name)).or_insert(workload).pods.push(pod);
+        let key = (workload.kind, workload.name, workload.is_bare);
+        found.entry(key).or_insert(workload).pods.push(pod);
     }
     let mut workloads: Vec<Workload<'_>> = found.into_values().collect();
     for workload in &mut workloads {
@@ -127,7 +134,7 @@ pub(super) fn workloads(namespace: &Namespace) -> Vec<Workload<'_>> {
 }
 
 fn empty<'a>(kind: &'a str, name: &'a str) -> Workload<'a> {
-    Workload { kind, name, operated: None, object: None, pods: Vec::new(), autoscaler: None }
+    Workload { kind, name, is_bare: false, operated: None, object: None, pods: Vec::new(), autoscaler: None }
 }
 
 fn of_object<'a>(kind: &'a str, object: &'a Controller) -> Workload<'a> {

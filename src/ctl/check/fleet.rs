@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::super::fleet::SILENT;
+use super::super::fleet::is_silent;
 use super::finding::Finding;
 use super::inventory::{Inventory, Read};
 use crate::cluster::{FleetNode, HeldSlot};
@@ -48,17 +48,14 @@ pub(super) fn cluster(facts: &Inventory) -> Finding {
 }
 
 pub(super) fn agents(facts: &Inventory) -> Finding {
-    let says_nothing = |node: &&FleetNode| {
-        let seen = node.heartbeat.as_ref().and_then(|it| u64::try_from(it.at.as_second()).ok());
-        seen.is_some_and(|seen| facts.now.saturating_sub(seen) > SILENT)
-    };
+    let says_nothing = |node: &&FleetNode| is_silent(node, facts.now);
     known(&facts.nodes, |nodes| {
         let without = names(nodes.iter().filter(|node| node.pool.is_none()).map(|node| node.name.as_str()));
         let silent = names(nodes.iter().filter(says_nothing).map(|node| node.name.as_str()));
         match (without.as_str(), silent.as_str()) {
             ("", "") if nodes.is_empty() => Finding::warning("there are no Nodes"),
             ("", "") => Finding::ok("rebootd has acted on each Node, and none is silent"),
-            ("", silent) => Finding::warning(format!("rebootd has long said nothing on {silent}"))
+            ("", silent) => Finding::warning(format!("rebootd has long said nothing, or nothing that can be true, on {silent}"))
                 .remedy("sudo rebootctl check, on each of them"),
             (without, _) => Finding::warning(format!("no rebootd has ever acted on {without}")).remedy(
                 "on each of them: apt install ./rebootd_*.deb ./rebootctl_*.deb; where it is installed: sudo rebootctl check",
@@ -151,6 +148,14 @@ pub(super) fn holders(facts: &Inventory) -> Finding {
                     None => Finding::ok("each slot is free, or held by a Node that exists and is not down for long"),
                     Some(lost) => lost,
                 },
+                Some((slot, holder)) if slot.slot.claim.boot_id.is_none() && slot.slot.stamp.is_none() => {
+                    Finding::warning(format!(
+                        "{} is held by {holder}: no rebootd has claimed it, somebody wrote the name there, perhaps to hold back \
+                         the pool",
+                        slot.slot.name
+                    ))
+                    .remedy(format!("rebootctl free {}", slot.slot.name))
+                }
                 Some((slot, holder)) if slot.slot.stamp.is_none() => Finding::warning(format!(
                     "{} is held by {holder}, and there is no such Node; unstamped, it comes free after ten minutes if a node \
                      waits for it",
@@ -167,9 +172,8 @@ pub(super) fn holders(facts: &Inventory) -> Finding {
     })
 }
 
-/// A holder that went down for its reboot and did not come back.
+/// A holder that went down in its turn and did not come back.
 fn down(held: &HeldSlot, nodes: &[FleetNode], now: u64) -> Option<Finding> {
-    held.slot.stamp.as_ref()?;
     let holder = held.slot.holder.as_deref()?;
     nodes.iter().find(|node| node.name == holder && !node.is_ready)?;
     let since: Timestamp = held.since.as_deref()?.parse().ok()?;
@@ -178,7 +182,7 @@ fn down(held: &HeldSlot, nodes: &[FleetNode], now: u64) -> Option<Finding> {
         return None;
     }
     let message = format!(
-        "{holder} has held {} for {}, was about to reboot, and is not Ready; the others of its pool wait",
+        "{holder} has held {} for {}, and is not Ready; the others of its pool wait",
         held.slot.name,
         span(Duration::from_secs(held_for))
     );

@@ -312,7 +312,7 @@ fn what_is_wrong_in_the_cluster_is_told() {
     in_fleet(&[("agents Warning", "acted on n2")], |facts| {
         facts.nodes.as_mut().unwrap().push(fleet_node("n2", None))
     });
-    in_fleet(&[("agents Warning", "said nothing on n1")], |facts| {
+    in_fleet(&[("agents Warning", "nothing that can be true, on n1")], |facts| {
         let said = r#"{"version": "0.1.0", "at": "1970-01-11T10:00:00Z", "phase": "idle"}"#;
         facts.nodes.as_mut().unwrap()[2].heartbeat = Some(serde_json::from_str(said).unwrap());
     });

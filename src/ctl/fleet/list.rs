@@ -12,6 +12,7 @@ use tokio::runtime::Runtime;
 use super::super::kubeconfig::Kubeconfig;
 use super::super::urgent;
 use crate::cluster::{Api, ApiError, FleetNode, HeldSlot};
+use crate::config::FleetPolicy;
 use crate::decide::span;
 use crate::host::clock;
 use crate::notation::minute_of;
@@ -19,7 +20,9 @@ use crate::notation::minute_of;
 /// How often `--watch` looks.
 const AGAIN: Duration = Duration::from_secs(5);
 /// A rebootd that has said nothing for this long is silent: it says something every 4 to 8 hours.
-pub(in crate::ctl) const SILENT: u64 = 9 * 60 * 60;
+const SILENT: u64 = 9 * 60 * 60;
+/// Clocks differ, but not by more than this.
+const AHEAD: u64 = 60 * 60;
 /// Of what asks for a reboot, this many are named in a line.
 const MOST_ASKING: usize = 3;
 /// That many nodes that are down get a line with what to do.
@@ -40,6 +43,8 @@ struct Fleet {
     paused: Option<String>,
     /// What is urgent now, if anything is, and for which nodes.
     urgent: Option<String>,
+    /// Why the fleet's policy is not understood, if it is not: then no node starts.
+    policy: Option<String>,
     summary: Summary,
     nodes: Vec<Row>,
 }
@@ -105,7 +110,7 @@ struct Row {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum State {
-    /// It was about to reboot, and its Node is not Ready or gone.
+    /// It has a slot, and its Node is not Ready; or it was about to reboot, and its Node is gone.
     Down,
     /// It was about to reboot, and its Node is Ready: it has not gone down yet, or is back.
     Rebooting,
@@ -199,8 +204,11 @@ async fn read(api: &mut Api, pool: Option<&str>) -> anyhow::Result<Fleet> {
     let slots = api.held_slots().await.context("cannot read the slots")?;
     let paused = api.paused().await.context("cannot read whether the fleet is paused")?;
     // Whoever may not read ConfigMaps sees the rest all the same.
-    let urgent = api.policy_map().await.ok().flatten().and_then(|map| urgent::now(&map));
-    let said = Said { paused, urgent };
+    let map = api.policy_map().await.ok().flatten();
+    let urgent = map.as_ref().and_then(urgent::now);
+    let policy =
+        map.and_then(|map| FleetPolicy::from_config_map(&map.data).err()).map(|error| error.to_string());
+    let said = Said { paused, urgent, policy };
     Ok(fleet(nodes, &slots, said, pool, clock::now().wall.as_secs()))
 }
 
@@ -209,6 +217,7 @@ async fn read(api: &mut Api, pool: Option<&str>) -> anyhow::Result<Fleet> {
 struct Said {
     paused: Option<String>,
     urgent: Option<String>,
+    policy: Option<String>,
 }
 
 fn fleet(nodes: Vec<FleetNode>, slots: &[HeldSlot], said: Said, pool: Option<&str>, now: u64) -> Fleet {
@@ -249,7 +258,7 @@ fn fleet(nodes: Vec<FleetNode>, slots: &[HeldSlot], said: Said, pool: Option<&st
         free_slots: slots.iter().filter(|it| it.slot.holder.is_none()).count(),
         pools: by_pool(&slots),
     };
-    Fleet { paused: said.paused, urgent: said.urgent, summary, nodes: rows }
+    Fleet { paused: said.paused, urgent: said.urgent, policy: said.policy, summary, nodes: rows }
 }
 
 fn by_pool(slots: &[&HeldSlot]) -> BTreeMap<String, Slots> {
@@ -269,23 +278,30 @@ fn holders(slots: &[HeldSlot], pool: Option<&str>) -> Vec<String> {
     of_pool.map(|it| it.slot.holder.clone()).collect::<Option<_>>().unwrap_or_default()
 }
 
+/// Its rebootd has said nothing for long; or what it says is not understood, or of another time than now.
+pub(in crate::ctl) fn is_silent(node: &FleetNode, now: u64) -> bool {
+    let said = node.heartbeat.as_ref().map(|said| u64::try_from(said.at.as_second()).unwrap_or_default());
+    node.is_garbled || said.is_some_and(|said| now.saturating_sub(said) > SILENT || said > now + AHEAD)
+}
+
 fn row(node: FleetNode, held: &[&HeldSlot], now: u64) -> Row {
     let waiting = node.waiting_since.as_deref().and_then(minute_of).map(|since| since.as_secs());
-    let said = node.heartbeat;
+    let said = node.heartbeat.clone();
     let seconds = |time: jiff::Timestamp| u64::try_from(time.as_second()).ok();
     let seen = said.as_ref().and_then(|said| seconds(said.at));
-    let is_silent = seen.is_some_and(|seen| now.saturating_sub(seen) > SILENT);
+    let is_silent = is_silent(&node, now);
+    let asks = node.asks();
     let is_stamped = held.iter().any(|it| it.slot.stamp.is_some());
     let hold = node.hold.or_else(|| said.as_ref()?.held.clone());
     let state = match held {
-        [_, ..] if is_stamped && !node.is_ready => State::Down,
+        [_, ..] if !node.is_ready => State::Down,
         [_, ..] if is_stamped => State::Rebooting,
         [_, ..] => State::InTurn,
         [] if !node.is_ready && node.pool.is_some() => State::NotReady,
         [] if node.is_cordoned_by_us => State::Restoring,
         [] if is_silent => State::Silent,
         [] if hold.is_some() => State::Held,
-        [] if node.waiting_since.is_some() || node.request.is_some() => State::Waiting,
+        [] if asks => State::Waiting,
         [] if node.pool.is_none() => State::NoRebootd,
         [] => State::Idle,
     };
@@ -391,7 +407,7 @@ fn next_steps(fleet: &Fleet) -> Vec<String> {
     let mut lines = Vec::new();
     for row in fleet.nodes.iter().filter(|row| row.state == State::Down).take(MOST_STEPS) {
         lines.push(format!(
-            "{node} went down for its reboot and keeps {slots}, so that no other node falls. Look at that machine; if it is lost: \
+            "{node} went down in its turn and keeps {slots}, so that no other node falls. Look at that machine; if it is lost: \
              rebootctl release {node}",
             node = row.node,
             slots = row.slots.join(", ")
@@ -399,6 +415,9 @@ fn next_steps(fleet: &Fleet) -> Vec<String> {
     }
     if fleet.nodes.iter().any(|row| row.state == State::InTurn) {
         lines.push(format!("What a node in its turn does and waits for: {EVENTS}"));
+    }
+    if let Some(why) = &fleet.policy {
+        lines.push(format!("No node starts, because the fleet's policy is not understood: {why}"));
     }
     if let Some(why) = &fleet.paused {
         lines.push(format!("The fleet is paused: {why}. To go on: rebootctl fleet resume"));
@@ -482,7 +501,23 @@ mod tests {
             hold: None,
             kernel: "6.8.0-50".into(),
             heartbeat: None,
+            is_garbled: false,
         }
+    }
+
+    /// A rebootd that is dead must not look well because of what it said, or because of its clock.
+    #[test]
+    fn who_says_nothing_that_can_be_true_is_silent() {
+        let now = 1_795_867_200;
+        let said = |at: i64| {
+            let text = serde_json::json!({"version": "1", "at": jiff::Timestamp::from_second(at).unwrap(), "phase": "idle"});
+            FleetNode { heartbeat: serde_json::from_value(text).ok(), ..node("n1", Some("worker"), None) }
+        };
+        let at = |offset: i64| is_silent(&said(i64::try_from(now).unwrap() + offset), now);
+        assert!(!at(0) && !at(-60) && !at(60) && at(-10 * 3600) && at(2 * 3600));
+        assert!(is_silent(&said(-1), now));
+        assert!(is_silent(&FleetNode { is_garbled: true, ..node("n1", Some("worker"), None) }, now));
+        assert!(!is_silent(&node("n1", Some("worker"), None), now));
     }
 
     fn slot(name: &str, holder: Option<&str>, is_stamped: bool) -> HeldSlot {
@@ -531,7 +566,7 @@ mod tests {
             Some(crate::cluster::Heartbeat {
                 version: "0.1.0".into(),
                 at: at(1_795_867_200 - minutes * 60),
-                phase: "waiting".into(),
+                phase: if asking.is_empty() { "idle" } else { "waiting" }.into(),
                 held: None,
                 reason: Some(reason.into()).filter(|reason: &String| !reason.is_empty()),
                 live: asking.is_empty(),
@@ -561,7 +596,7 @@ mod tests {
         ];
         let now = 1_795_867_200;
         let urgent = Some("CVE-2026-1 (ann@a), until then".into());
-        let fleet = fleet(nodes, &slots, Said { urgent, paused: None }, None, now);
+        let fleet = fleet(nodes, &slots, Said { urgent, ..Said::default() }, None, now);
         let told = lines(&fleet, now);
         let expected = "\
 NODE  POOL    STATUS             REBOOTD     SINCE  SEEN      VERSION  WHY
@@ -577,7 +612,7 @@ n4    -       Ready              no rebootd  -      -         -
 n1    worker  Ready              idle        -      1h 10min  0.1.0
 
 9 nodes: 1 in turn, 2 waiting (the longest for 4d 4h), 2 not Ready, 1 silent, 1 without rebootd. Free slots: 1 of 3 in pool worker.
-n5 went down for its reboot and keeps worker-1, so that no other node falls. Look at that machine; if it is lost: rebootctl release n5
+n5 went down in its turn and keeps worker-1, so that no other node falls. Look at that machine; if it is lost: rebootctl release n5
 Urgent: CVE-2026-1 (ann@a), until then. To end it: rebootctl urgent --end";
         assert_eq!(told.join("\n"), expected);
     }
@@ -599,7 +634,7 @@ Urgent: CVE-2026-1 (ann@a), until then. To end it: rebootctl urgent --end";
                 credential_ends: None,
                 last_reboot: None,
             });
-            let said = Said { paused: paused.map(str::to_owned), urgent: None };
+            let said = Said { paused: paused.map(str::to_owned), ..Said::default() };
             let fleet = fleet(vec![waiting], slots, said, None, 1_795_867_260);
             let row = fleet.nodes.iter().find(|row| row.node == "n1").unwrap();
             why_in_words(row, fleet.paused.is_some(), 1_795_867_260)

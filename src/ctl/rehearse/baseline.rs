@@ -1,12 +1,12 @@
 //! Findings that were known before: only new ones count.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context;
 use serde::Deserialize;
 
-use crate::read::read_text;
+use crate::read::read_named;
 use crate::rehearse::{Finding, Judged, Severity, Verdict};
 
 /// The most bytes of the file.
@@ -15,9 +15,9 @@ const MOST: u64 = 64 << 20;
 /// Workload, finding, and what it is about.
 type Key = (String, String, Option<String>);
 
-/// What an earlier rehearsal has found.
+/// What an earlier rehearsal has found and nobody had accepted, and how much it mattered then.
 #[derive(Debug, Default)]
-pub(super) struct Baseline(BTreeSet<Key>);
+pub(super) struct Baseline(BTreeMap<Key, Severity>);
 
 #[derive(Deserialize)]
 struct Earlier {
@@ -34,23 +34,27 @@ struct EarlierWorkload {
 struct EarlierFinding {
     id: String,
     about: Option<String>,
+    severity: Severity,
+    accepted: Option<String>,
 }
 
 impl Baseline {
     pub(super) fn read(path: &Path) -> anyhow::Result<Baseline> {
-        let text = read_text(path, MOST).with_context(|| path.display().to_string())?;
+        let text = read_named(path, MOST).with_context(|| path.display().to_string())?;
         let earlier: Earlier = serde_json::from_str(&text)
             .with_context(|| format!("{} is not what `rebootctl rehearse --json` prints", path.display()))?;
         let keys = earlier.workloads.into_iter().flat_map(|it| {
             let workload = it.workload;
-            it.findings.into_iter().map(move |finding| (workload.clone(), finding.id, finding.about))
+            let open = it.findings.into_iter().filter(|finding| finding.accepted.is_none());
+            open.map(move |finding| ((workload.clone(), finding.id, finding.about), finding.severity))
         });
         Ok(Baseline(keys.collect()))
     }
 
-    /// Whether it was found before, too.
+    /// Whether it was found before, too, and mattered as much.
     pub(super) fn has(&self, workload: &str, finding: &Finding) -> bool {
-        self.0.contains(&(workload.to_owned(), finding.id.to_owned(), finding.about.clone()))
+        let key = (workload.to_owned(), finding.id.to_owned(), finding.about.clone());
+        self.0.get(&key).is_some_and(|before| *before >= finding.severity)
     }
 
     /// The verdict by what is new.

@@ -16,7 +16,7 @@ use crate::decide::{
     is_control_plane, span,
 };
 use crate::host::{clock, identity, kernel};
-use crate::rehearse::{Judged, Verdict, judge};
+use crate::rehearse::{Judged, Namespace, Verdict, judge};
 use crate::report::kept;
 use crate::report::status::Status;
 
@@ -27,7 +27,7 @@ const MOST_PODS: usize = 2000;
 #[derive(Debug, Serialize)]
 pub(super) struct NodeRehearsal {
     node: String,
-    pool: Option<String>,
+    pool: String,
     /// The worst of its pods and workloads.
     pub(super) verdict: Verdict,
     gates: Vec<Gate>,
@@ -77,7 +77,7 @@ pub(super) async fn rehearse(api: &mut Api, name: &str) -> anyhow::Result<NodeRe
     }
     let world = world(api, pods, &settings).await;
     let planned = decide::plan(&world, &settings).unwrap_or_default();
-    let workloads = workloads(api, name, &planned).await?;
+    let workloads = workloads(api, name, &planned, settings.drain.timeout).await?;
     let leaving: Vec<&PodView> = planned.iter().filter(|it| leaves(it)).map(|it| it.pod).collect();
     let in_the_way = planned.iter().any(|it| matches!(it.verdict, decide::Verdict::Refuse(_)));
     let worst = workloads.iter().map(|it| it.verdict).max().unwrap_or(Verdict::NobodyNotices);
@@ -85,7 +85,7 @@ pub(super) async fn rehearse(api: &mut Api, name: &str) -> anyhow::Result<NodeRe
     let gates = gates(node, &nodes, &slots, api.paused().await.context("cannot read the pause")?, &settings);
     Ok(NodeRehearsal {
         node: name.to_owned(),
-        pool: node.pool.clone(),
+        pool: settings.pool.clone(),
         verdict: if in_the_way { Verdict::Blocks } else { worst },
         gates: gates.into_iter().chain(here.iter().map(own_word)).collect(),
         longest_grace: leaving.iter().map(|pod| pod.grace.as_secs()).max().unwrap_or_default(),
@@ -136,13 +136,19 @@ async fn world(api: &mut Api, pods: Vec<PodView>, settings: &Settings) -> World 
 }
 
 /// The workloads that have a pod there which leaves or stands in the way, each judged as its developers would.
-async fn workloads(api: &mut Api, node: &str, planned: &[Planned<'_>]) -> anyhow::Result<Vec<Judged>> {
+async fn workloads(
+    api: &mut Api,
+    node: &str,
+    planned: &[Planned<'_>],
+    deadline: Option<Duration>,
+) -> anyhow::Result<Vec<Judged>> {
     let concerned = planned.iter().filter(|it| !matches!(it.verdict, decide::Verdict::Leave(_)));
     let namespaces: BTreeSet<&str> = concerned.map(|it| it.pod.key.namespace.as_str()).collect();
     let mut all = Vec::new();
     for name in namespaces {
-        let mut judged = judge(&read::namespace(api, name, Some(node)).await?);
-        judged.retain(|it| it.nodes.contains(node));
+        let namespace = Namespace { deadline, ..read::namespace(api, name, Some(node)).await? };
+        let mut judged = judge(&namespace);
+        judged.retain(|it| it.nodes.contains(node) && !it.workload.starts_with("daemonset/"));
         judged.iter_mut().for_each(|it| it.workload = format!("{name}/{}", it.workload));
         all.extend(judged);
     }
@@ -173,18 +179,19 @@ fn gates(
     settings: &Settings,
 ) -> Vec<Gate> {
     let gate = |gate, open, found: String| Gate { gate, open, found };
-    let asks = node.request.is_some() || node.waiting_since.is_some();
+    let has_slot = slots.iter().any(|it| it.slot.holder.as_ref() == Some(&node.name));
+    let asks = has_slot || node.asks();
     let hold = node.hold.clone().or_else(|| node.heartbeat.as_ref()?.held.clone());
     let sick: Vec<&str> = nodes
         .iter()
-        .filter(|it| it.pool == node.pool && it.name != node.name && !it.is_ready)
+        .filter(|it| it.pool.as_ref() == Some(&settings.pool) && it.name != node.name && !it.is_ready)
         .map(|it| it.name.as_str())
         .collect();
     vec![
         gate(
             "request",
             Some(asks),
-            if asks { "it asks for a reboot" } else { "nothing asks for a reboot" }.to_owned(),
+            if asks { "it asks for a reboot" } else { "nothing is seen to ask for a reboot" }.to_owned(),
         ),
         gate(
             "pause",
@@ -278,7 +285,7 @@ impl NodeRehearsal {
             "{:<14}  node {} (pool {}{})",
             self.verdict.words(),
             self.node,
-            self.pool.as_deref().unwrap_or("none"),
+            self.pool,
             if self.is_control_plane { ", a member of the control plane" } else { "" }
         )];
         for gate in &self.gates {

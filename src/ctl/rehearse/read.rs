@@ -70,16 +70,21 @@ fn answer(outcome: EvictionOutcome) -> Answer {
         EvictionOutcome::Refused(refusal) => match refusal.by {
             Refuser::Budget { .. } | Refuser::SeveralBudgets => Answer::ByBudget(refusal.message),
             // The only sign of a missing right; a webhook's refusal is told apart before.
-            Refuser::Other if refusal.message.contains("cannot create resource \"pods/eviction\"") => {
+            Refuser::Other if lacks_right(&refusal.message) => {
                 Answer::None("no right to create pods/eviction".to_owned())
             }
-            Refuser::Other | Refuser::Webhook { .. } | Refuser::EndingNamespace => {
-                Answer::ByOthers(refusal.message)
-            }
+            // It is about to delete the pod itself.
+            Refuser::EndingNamespace => Answer::None("its namespace is being deleted".to_owned()),
+            Refuser::Other | Refuser::Webhook { .. } => Answer::ByOthers(refusal.message),
         },
         EvictionOutcome::Outdated => Answer::None("the pod has left meanwhile".to_owned()),
         EvictionOutcome::Overloaded { message, .. } | EvictionOutcome::Unanswered { message } => {
             Answer::None(message)
         }
     }
+}
+
+/// As the API server's authorisation says it; a policy that refuses names itself first.
+fn lacks_right(message: &str) -> bool {
+    message.contains(" is forbidden: User \"") && message.contains("cannot create resource \"pods/eviction\"")
 }

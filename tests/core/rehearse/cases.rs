@@ -149,6 +149,48 @@ pub const CASES: &[Case] = &[
         let why = "admission webhook \"guard.example.com\" denied the request: not today";
         shop.answers.insert("api-1".into(), Answer::ByOthers(why.into()));
     }),
+    case("a budget over one pod of several, as of a primary", Is(Blocks, &["budget-never"]), |shop| {
+        shop.stateful_set("pg", &["n1", "n2", "n3"]);
+        shop.get("pods", "pg-1")["metadata"]["labels"] = json!({"app": "pg", "role": "primary"});
+        shop.budget("pg", json!({"minAvailable": 1}), (1, 1, 1));
+        *at(shop.get("poddisruptionbudgets", "pg"), "spec.selector") =
+            json!({"matchLabels": {"role": "primary"}});
+    }),
+    case("one pod of several under two budgets", Is(Blocks, &["two-budgets"]), |shop| {
+        shop.deployment("api", &["n1", "n2"]);
+        shop.get("pods", "api-1")["metadata"]["labels"] = json!({"app": "api", "track": "canary"});
+        shop.budget("api", json!({"maxUnavailable": 1}), (2, 1, 2));
+        shop.add("poddisruptionbudgets", json!({
+            "metadata": {"name": "canary"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"track": "canary"}}},
+        }));
+    }),
+    case("a refusal that the numbers do not explain", Is(Blocks, &["refused"]), |shop| {
+        shop.deployment("api", &["n1", "n2"]);
+        shop.budget("api", json!({"maxUnavailable": 1}), (2, 1, 2));
+        shop.answers.insert(
+            "api-0".into(),
+            Answer::ByBudget("The disruption budget api is still being processed".into()),
+        );
+    }),
+    case("a budget over everything, and all of one on a node", Is(Warns, &["one-node"]), |shop| {
+        shop.deployment("api", &["n1", "n1", "n1"]);
+        shop.deployment("web", &["n1", "n2", "n3"]);
+        shop.add("poddisruptionbudgets", json!({
+            "metadata": {"name": "all", "generation": 1}, "spec": {"minAvailable": 1, "selector": {}},
+            "status": {"observedGeneration": 1, "currentHealthy": 6, "desiredHealthy": 1, "expectedPods": 6, "disruptionsAllowed": 5},
+        }));
+    }),
+    case("pods that a pod looks after", Is(Blocks, &["budget-never"]), |shop| {
+        shop.pods("exec", ("v1", "Pod", "driver"), &["n1", "n2"]);
+        shop.budget("exec", json!({"minAvailable": 2}), (2, 2, 2));
+    }),
+    case("an owner whose name is no name", Is(Warns, &["one-node"]), |shop| {
+        shop.pods(
+            "x",
+            ("evil.example.com/v1", "Foo\u{1b}[2J", "a\nspec: {}\n---\nkind: ClusterRoleBinding"),
+            &["n1", "n1"],
+        );
+    }),
     // Replicas and requests.
     case("one replica", Is(Warns, &["single-replica"]), |shop| shop.deployment("web", &["n1"])),
     case("an autoscaler that may leave one", Is(Warns, &["single-replica"]), |shop| {
@@ -179,7 +221,7 @@ pub const CASES: &[Case] = &[
         shop.deployment("api", &["n1", "n2"]);
         shop.budget("api", json!({"maxUnavailable": 0}), (2, 2, 2));
         *at(shop.get("deployments", "api"), "metadata.annotations") =
-            json!({"rebootd.io/accept": "budget-never: ours"});
+            json!({"rebootd.io/accept": "downtime: ours"});
     }),
     case("all on one node, without a budget", Is(Warns, &["one-node"]), |shop| {
         shop.deployment("web", &["n1", "n1"])
@@ -203,6 +245,17 @@ pub const CASES: &[Case] = &[
         *at(shop.get("deployments", "web"), "status.updatedReplicas") = json!(1);
         *at(shop.get("deployments", "web"), "status.conditions") =
             json!([{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}]);
+    }),
+    case("a StatefulSet that rolls, or seems to", Is(CouldNotTell, &["not-ready"]), |shop| {
+        shop.stateful_set("db", &["n1", "n2", "n3"]);
+        sick(shop, "db-1");
+        *at(shop.get("statefulsets", "db"), "status.updatedReplicas") = json!(1);
+    }),
+    case("a StatefulSet that a person rolls", Is(Warns, &["not-ready"]), |shop| {
+        shop.stateful_set("db", &["n1", "n2", "n3"]);
+        sick(shop, "db-1");
+        *at(shop.get("statefulsets", "db"), "status.updatedReplicas") = json!(1);
+        *at(shop.get("statefulsets", "db"), "spec.updateStrategy") = json!({"type": "OnDelete"});
     }),
     case("a service without readiness", Is(Warns, &["no-readiness"]), |shop| {
         shop.deployment("web", &["n1", "n2"]);
@@ -280,6 +333,45 @@ pub const CASES: &[Case] = &[
         shop.budget("web", json!({"maxUnavailable": 1}), (2, 1, 2));
         *at(shop.get("nodes", "n2"), "spec.unschedulable") = json!(true);
         *at(shop.get("nodes", "n3"), "spec.taints") = json!([{"key": "gpu", "effect": "NoSchedule"}]);
+    }),
+    case("nowhere else to go, and a budget for the others", Is(Blocks, &["nowhere-to-go"]), |shop| {
+        shop.deployment("gpu", &["n1", "n1", "n1"]);
+        shop.budget("gpu", json!({"maxUnavailable": 1}), (3, 2, 3));
+        shop.each_spec("gpu", |spec| spec["nodeSelector"] = json!({"kubernetes.io/hostname": "n1"}));
+        shop.unread.insert("nodes", "no right to list nodes");
+    }),
+    case(
+        "a node by its field, and one by a number",
+        Is(Warns, &["nowhere-to-go", "nowhere-to-go"]),
+        |shop| {
+            for (name, terms) in [
+                (
+                    "field",
+                    json!([{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n1"]}]}]),
+                ),
+                (
+                    "cores",
+                    json!([{"matchExpressions": [{"key": "cores", "operator": "Gt", "values": ["5"]}]}]),
+                ),
+            ] {
+                shop.deployment(name, &["n1", "n1"]);
+                shop.budget(name, json!({"minAvailable": 0}), (2, 0, 2));
+                let required =
+                    json!({"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}});
+                shop.each_spec(name, |spec| spec["affinity"] = json!({"nodeAffinity": required}));
+            }
+            shop.get("nodes", "n1")["metadata"]["labels"]["cores"] = json!("8");
+            shop.get("nodes", "n2")["metadata"]["labels"]["cores"] = json!("2");
+        },
+    ),
+    case("the others are in their turn", Silence, |shop| {
+        shop.deployment("web", &["n1", "n2"]);
+        for node in ["n2", "n3"] {
+            *at(shop.get("nodes", node), "spec.unschedulable") = json!(true);
+            *at(shop.get("nodes", node), "metadata.annotations") = json!({"rebootd.io/cordon": "x"});
+            *at(shop.get("nodes", node), "spec.taints") =
+                json!([{"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}]);
+        }
     }),
     case("taints that it tolerates", Silence, |shop| {
         shop.deployment("web", &["n1", "n2"]);

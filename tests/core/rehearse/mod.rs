@@ -42,6 +42,19 @@ fn each_fault_is_told_with_its_remedy_and_nothing_else_is() {
     assert!(golden == text, "cases.txt differs, first here: {differs:?}; BLESS=1 writes it");
 }
 
+/// Whoever may create a pod writes its owner's kind and name: neither may reach a terminal, nor YAML that is pasted.
+#[test]
+fn what_a_pod_says_of_its_owner_is_no_yaml() {
+    let mut shop = Shop::empty();
+    let name = "a\nspec: {}\n---\nkind: ClusterRoleBinding";
+    shop.pods("x", ("evil.example.com/v1", "Foo\u{1b}[2J", name), &["n1", "n1"]);
+    let judged = judge(&shop.namespace());
+    let text = lines("shop", &judged, |_, _| false).join("\n");
+    assert!(!text.contains('\u{1b}') && !text.contains("\nkind: ClusterRoleBinding"), "{text}");
+    let yaml = judged.iter().flat_map(|it| &it.findings).filter_map(|it| it.remedy.as_ref());
+    assert!(yaml.clone().count() > 0 && yaml.clone().all(|it| it.yaml.is_empty()), "{judged:?}");
+}
+
 /// What a rehearsal prints may go to a terminal, and what others have written must not control it.
 #[test]
 fn what_others_wrote_is_fit_for_people() {
