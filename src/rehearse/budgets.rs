@@ -187,7 +187,11 @@ fn never(allows: &Allows<'_>, workload: &Workload<'_>) -> Finding {
         words(budget),
         if desired > expected { format!(", and {desired} at least") } else { String::new() }
     );
+    let is_some = selected(budget, workload).len() < workload.pods.len();
     let what = match expected {
+        1 if is_some => {
+            "let it go at a drain, or have whoever gives it this role give it to another pod first".to_owned()
+        }
         1 => format!(
             "let its pod go, and have two replicas so that nobody notices (replicas: 2 in {})",
             workload.to_change()

@@ -110,7 +110,7 @@ pub(super) fn killed(workload: &Workload<'_>, _: &Namespace) -> Vec<Finding> {
             is_killed.then(|| format!("container {} of pod {}{at}", it.name, pod.metadata.name))
         })
     };
-    let Some(seen) = workload.pods.iter().find_map(|pod| killed(&pod)) else { return Vec::new() };
+    let Some(seen) = workload.pods.iter().find_map(killed) else { return Vec::new() };
     let found = "a container was killed the last time it ended: it may not heed SIGTERM, or take longer than its grace period; \
                  requests that it serves then are cut off";
     let yaml = "spec:\n  template:\n    spec:\n      terminationGracePeriodSeconds: 60   # as long as it needs to end well\n";

@@ -157,7 +157,7 @@ fn secrets(configured: Option<&ApiAccess>) -> Vec<(PathBuf, Option<u32>)> {
     }
     let mode = |path: PathBuf| match fs::metadata(&path) {
         Ok(file) => {
-            let closed = path.ancestors().skip(1).any(|directory| is_closed(directory));
+            let closed = path.ancestors().skip(1).any(is_closed);
             let mode = file.permissions().mode();
             Some((path, Some(if closed { mode & !0o007 } else { mode })))
         }

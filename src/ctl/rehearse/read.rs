@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context;
-use jiff::Zoned;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
 use crate::cluster::{Api, ApiError, Kind};
 use crate::decide::{EvictionOutcome, How, PodKey, Refuser};
+use crate::host::clock;
 use crate::rehearse::objects::Pod;
 use crate::rehearse::{Answer, Namespace, Read, to_ask};
 
@@ -23,7 +26,7 @@ pub(super) async fn namespace(api: &mut Api, name: &str, node: Option<&str>) -> 
     let pods: Vec<Pod> = api.list(kind(CORE, "pods"), name).await.context("cannot read the pods")?;
     let mut namespace = Namespace {
         name: name.to_owned(),
-        today: Zoned::now().date(),
+        today: today()?,
         pods,
         deployments: read(api, kind(APPS, "deployments"), name).await,
         replica_sets: read(api, kind(APPS, "replicasets"), name).await,
@@ -82,6 +85,12 @@ fn answer(outcome: EvictionOutcome) -> Answer {
             Answer::None(message)
         }
     }
+}
+
+/// The date of the day, where this runs.
+fn today() -> anyhow::Result<Date> {
+    let now = Timestamp::from_second(i64::try_from(clock::now().wall.as_secs())?)?;
+    Ok(now.to_zoned(TimeZone::system()).date())
 }
 
 /// As the API server's authorisation says it; a policy that refuses names itself first.

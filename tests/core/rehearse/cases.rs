@@ -323,7 +323,7 @@ pub const CASES: &[Case] = &[
         *at(shop.get("pods", "report-0"), "status.phase") = json!("Succeeded");
     }),
     // Places.
-    case("nowhere else to go", Is(Warns, &["nowhere-to-go"]), |shop| {
+    case("nowhere else to go", Is(Blocks, &["nowhere-to-go"]), |shop| {
         shop.deployment("gpu", &["n1", "n1"]);
         shop.budget("gpu", json!({"maxUnavailable": 1}), (2, 1, 2));
         shop.each_spec("gpu", |spec| spec["nodeSelector"] = json!({"kubernetes.io/hostname": "n1"}));
@@ -342,7 +342,7 @@ pub const CASES: &[Case] = &[
     }),
     case(
         "a node by its field, and one by a number",
-        Is(Warns, &["nowhere-to-go", "nowhere-to-go"]),
+        Is(Warns, &["nowhere-to-go", "one-node", "nowhere-to-go", "one-node"]),
         |shop| {
             for (name, terms) in [
                 (
