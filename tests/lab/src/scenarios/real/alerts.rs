@@ -22,7 +22,7 @@ const RULES: &str = "usr/share/rebootd/prometheus/rebootd.rules.yaml";
 /// What each waiting time of the rules is here; not that of `RebootdCredentialEnds`, which is true of a short token.
 const SHORTENED: [(&str, &str); 4] = [
     ("> 4 * 3600", "> 4"),
-    ("> 13 * 3600", "> 60"),
+    ("> 13 * 3600", "> 120"),
     ("> 14 * 86400", "> 14"),
     ("time() - 3 * 86400", "time() - 3"),
 ];
