@@ -104,7 +104,7 @@ impl Rehearse {
             false => {
                 rehearsal.lines().iter().for_each(|line| println!("{line}"));
                 println!("");
-                lines("of its pods", rehearsal.workloads(), |_, _| false)
+                lines(&format!("Of node {name}"), rehearsal.workloads(), |_, _| false)
                     .iter()
                     .for_each(|line| println!("{line}"));
                 rehearsal.not_looked_at().iter().for_each(|line| println!("Not looked at: {line}"));
@@ -131,7 +131,8 @@ impl Rehearse {
         match self.json {
             true => println!("{}", serde_json::to_string_pretty(&rehearsal)?),
             false => {
-                let lines = lines(namespace, &rehearsal.workloads, |workload, it| known.has(workload, it));
+                let of = format!("Namespace {namespace}");
+                let lines = lines(&of, &rehearsal.workloads, |workload, it| known.has(workload, it));
                 lines.iter().for_each(|line| println!("{line}"));
             }
         }

@@ -172,8 +172,10 @@ fn answered_otherwise(workload: &Workload<'_>, namespace: &Namespace) -> bool {
 fn allows<'a>(budget: &'a Budget, workload: &Workload<'_>) -> Allows<'a> {
     let status = &budget.status;
     let is_current = status.observed_generation >= budget.metadata.generation && status.expected_pods > 0;
+    let of_it = selected(budget, workload).len();
+    let is_all = of_it == workload.pods.len();
     let counted =
-        workload.specified().unwrap_or_else(|| i64::try_from(workload.pods.len()).unwrap_or(i64::MAX));
+        workload.specified().filter(|_| is_all).unwrap_or_else(|| i64::try_from(of_it).unwrap_or(i64::MAX));
     let expected = if is_current { status.expected_pods } else { counted };
     Allows { budget, expected, desired: desired(budget, expected) }
 }

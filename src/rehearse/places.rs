@@ -93,7 +93,7 @@ fn demands(spec: &PodSpec, nodes: usize) -> String {
     if spec.affinity.node_affinity.required.is_some() {
         demands.push("required nodeAffinity".to_owned());
     }
-    let by = if demands.is_empty() { "taints and cordons".to_owned() } else { demands.join(" and ") };
+    let by = if demands.is_empty() { "taints".to_owned() } else { demands.join(" and ") };
     format!("by {by}, of {nodes} nodes")
 }
 

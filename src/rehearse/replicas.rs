@@ -114,7 +114,7 @@ pub(super) fn readiness(workload: &Workload<'_>, namespace: &Namespace) -> Vec<F
     let (Some(spec), Some(labels)) = (workload.spec(), workload.labels()) else { return Vec::new() };
     let tells =
         spec.containers.iter().any(|it| it.readiness_probe.is_some()) || !spec.readiness_gates.is_empty();
-    if tells || workload.ends() || workload.stays() {
+    if tells || workload.ends() || workload.stays() || workload.is_bare {
         return Vec::new();
     }
     let selects = |selector: &std::collections::BTreeMap<String, String>| {

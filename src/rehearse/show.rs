@@ -8,12 +8,8 @@ use crate::words::{NOTE, words};
 /// In front of what belongs to a finding.
 const INDENT: &str = "    ";
 
-/// Each workload with what was found, and a summary. Those findings of a workload that were known before are marked.
-pub fn lines(
-    namespace: &str,
-    workloads: &[Judged],
-    is_known: impl Fn(&str, &Finding) -> bool,
-) -> Vec<String> {
+/// Each workload with what was found, and a summary that begins with what they are of: `Namespace shop`. Those findings of a workload that were known before are marked.
+pub fn lines(of: &str, workloads: &[Judged], is_known: impl Fn(&str, &Finding) -> bool) -> Vec<String> {
     let mut lines = Vec::new();
     for judged in workloads {
         lines.push(head(judged));
@@ -22,7 +18,7 @@ pub fn lines(
         }
     }
     lines.push(String::new());
-    lines.push(summary(namespace, workloads));
+    lines.push(summary(of, workloads));
     let unseen: BTreeSet<&String> = workloads.iter().flat_map(|it| &it.not_looked_at).collect();
     lines.extend(unseen.into_iter().map(|what| format!("Not looked at: {what}")));
     lines
@@ -63,12 +59,12 @@ fn told(finding: &Finding, is_known: bool) -> Vec<String> {
     lines
 }
 
-fn summary(namespace: &str, workloads: &[Judged]) -> String {
+fn summary(of: &str, workloads: &[Judged]) -> String {
     let workloads = workloads.iter().filter(|it| !it.workload.starts_with("namespace/"));
     let all: Vec<Verdict> = workloads.map(|it| it.verdict).collect();
     let count = |verdict: Verdict| all.iter().filter(|it| **it == verdict).count();
     let verdicts = [Verdict::Blocks, Verdict::CouldNotTell, Verdict::Warns, Verdict::NobodyNotices];
     let counts = verdicts.map(|verdict| format!("{} {}", count(verdict), verdict.words()));
     let workloads = if all.len() == 1 { "workload" } else { "workloads" };
-    format!("Namespace {}, {} {workloads}: {}.", words(namespace, NOTE), all.len(), counts.join(", "))
+    format!("{}, {} {workloads}: {}.", words(of, NOTE), all.len(), counts.join(", "))
 }

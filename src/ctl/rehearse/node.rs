@@ -20,9 +20,6 @@ use crate::rehearse::{Judged, Namespace, Verdict, judge};
 use crate::report::kept;
 use crate::report::status::Status;
 
-/// What is needed to say what would happen, besides the gates.
-const MOST_PODS: usize = 2000;
-
 /// A node, as it would be rebooted. Fields are added, never changed or removed.
 #[derive(Debug, Serialize)]
 pub(super) struct NodeRehearsal {
@@ -70,11 +67,8 @@ pub(super) async fn rehearse(api: &mut Api, name: &str) -> anyhow::Result<NodeRe
     let Some(node) = nodes.iter().find(|node| node.name == name) else { bail!("there is no Node {name}") };
     let view = api.node_named(name).await?.with_context(|| format!("there is no Node {name}"))?;
     let here = status::read().ok().filter(|status| status.node == name);
-    let settings = settings(api, name, &view.labels, here.is_some()).await?;
+    let (settings, unread) = settings(api, name, &view.labels, here.is_some()).await?;
     let pods = api.pods_of(name).await.context("cannot read its pods")?;
-    if pods.len() > MOST_PODS {
-        bail!("{} pods are more than any node has", pods.len());
-    }
     let world = world(api, pods, &settings).await;
     let planned = decide::plan(&world, &settings).unwrap_or_default();
     let workloads = workloads(api, name, &planned, settings.drain.timeout).await?;
@@ -98,28 +92,31 @@ pub(super) async fn rehearse(api: &mut Api, name: &str) -> anyhow::Result<NodeRe
         is_control_plane: is_control_plane(&view.labels, &[]),
         kernel: here.as_ref().map(|_| starts()),
         pods: planned.iter().map(pod).collect(),
-        not_looked_at: not_looked_at(here.is_some(), &settings),
+        not_looked_at: not_looked_at(here.is_some(), name).into_iter().chain(unread).collect(),
         workloads,
     })
 }
 
-/// On the node itself those of its files, elsewhere the defaults; the fleet's policy over both.
+/// On the node itself those of its files, elsewhere the defaults; the fleet's policy over both, or why that is not in them.
 async fn settings(
     api: &mut Api,
     name: &str,
     labels: &std::collections::BTreeMap<String, String>,
     here: bool,
-) -> anyhow::Result<Settings> {
+) -> anyhow::Result<(Settings, Option<String>)> {
     let directories: Vec<&Path> = DEFAULT_DIRECTORIES.iter().map(Path::new).filter(|_| here).collect();
     let files = Files::read(&directories)?;
     let host = if here { identity::host_name()? } else { name.to_owned() };
     let mut settings = files.settings(&host)?;
-    let map = api.policy_map().await.ok().flatten();
+    let (map, unread) = match api.policy_map().await {
+        Ok(map) => (map, None),
+        Err(error) => (None, Some(format!("the fleet's policy, and with it windows: {error}"))),
+    };
     let fleet = map.map(|map| FleetPolicy::from_config_map(&map.data)).transpose();
     let fleet = fleet.context("the fleet's policy is not understood, so nothing starts")?;
     settings.policy = files.policy(fleet.as_ref(), labels)?;
     settings.pool = files.pool(fleet.as_ref(), labels)?;
-    Ok(settings)
+    Ok((settings, unread))
 }
 
 /// As far as the plan of a drain asks for it.
@@ -130,7 +127,7 @@ async fn world(api: &mut Api, pods: Vec<PodView>, settings: &Settings) -> World 
     let namespaces = budget_namespaces(&world, settings);
     let budgets = api.budgets(&namespaces).await.map_err(|error| error.to_string());
     world.cluster.budgets.take(budgets);
-    // The kubelet's graceful shutdown: only the node itself knows, and says so as a reason.
+    // The kubelet's graceful shutdown, which would end bare pods: named among what is not looked at.
     world.host.inhibitors.take(Ok(Vec::new()));
     world
 }
@@ -267,12 +264,15 @@ fn starts() -> String {
     }
 }
 
-fn not_looked_at(here: bool, settings: &Settings) -> Vec<String> {
-    let mut missing = vec!["whether other nodes have room for the pods that leave".to_owned()];
+fn not_looked_at(here: bool, node: &str) -> Vec<String> {
+    let mut missing = vec![
+        "whether other nodes have room for the pods that leave".to_owned(),
+        "whether a graceful shutdown of the kubelet would end pods that stay (rebootctl check there)"
+            .to_owned(),
+    ];
     if !here {
         missing.push(format!(
-            "what only the node knows: its own configuration, packages, kernel, inhibitors, the last drains (sudo rebootctl check, and this command, on {})",
-            settings.node_name
+            "what only the node knows: its own configuration, packages, kernel, the last drains (sudo rebootctl check, and this command, on {node})"
         ));
     }
     missing

@@ -156,6 +156,13 @@ pub const CASES: &[Case] = &[
         *at(shop.get("poddisruptionbudgets", "pg"), "spec.selector") =
             json!({"matchLabels": {"role": "primary"}});
     }),
+    case("the same, before the disruption controller has counted", Is(Blocks, &["budget-never"]), |shop| {
+        shop.stateful_set("pg", &["n1", "n2", "n3"]);
+        shop.get("pods", "pg-1")["metadata"]["labels"] = json!({"app": "pg", "role": "primary"});
+        let selector = json!({"matchLabels": {"role": "primary"}});
+        let budget = json!({"metadata": {"name": "pg", "generation": 1}, "spec": {"minAvailable": 1, "selector": selector}});
+        shop.add("poddisruptionbudgets", budget);
+    }),
     case("one pod of several under two budgets", Is(Blocks, &["two-budgets"]), |shop| {
         shop.deployment("api", &["n1", "n2"]);
         shop.get("pods", "api-1")["metadata"]["labels"] = json!({"app": "api", "track": "canary"});

@@ -30,7 +30,7 @@ fn each_fault_is_told_with_its_remedy_and_nothing_else_is() {
             Expects::Silence => assert!(told.is_empty(), "{name}: {told:?}"),
             Expects::Is(wanted, ids) => assert_eq!((verdict, told.as_slice()), (*wanted, *ids), "{name}"),
         }
-        let lines = lines("shop", &judged, |_, _| false);
+        let lines = lines("Namespace shop", &judged, |_, _| false);
         writeln!(text, "## {name}\n\n{}\n", lines.join("\n")).unwrap();
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/core/rehearse/cases.txt");
@@ -49,7 +49,7 @@ fn what_a_pod_says_of_its_owner_is_no_yaml() {
     let name = "a\nspec: {}\n---\nkind: ClusterRoleBinding";
     shop.pods("x", ("evil.example.com/v1", "Foo\u{1b}[2J", name), &["n1", "n1"]);
     let judged = judge(&shop.namespace());
-    let text = lines("shop", &judged, |_, _| false).join("\n");
+    let text = lines("Namespace shop", &judged, |_, _| false).join("\n");
     assert!(!text.contains('\u{1b}') && !text.contains("\nkind: ClusterRoleBinding"), "{text}");
     let yaml = judged.iter().flat_map(|it| &it.findings).filter_map(|it| it.remedy.as_ref());
     assert!(yaml.clone().count() > 0 && yaml.clone().all(|it| it.yaml.is_empty()), "{judged:?}");
@@ -63,6 +63,6 @@ fn what_others_wrote_is_fit_for_people() {
     shop.answers.insert("api-0".into(), rebootd::rehearse::Answer::ByOthers("\x1b[2Jno\n".into()));
     shop.get("deployments", "api")["metadata"]["annotations"] =
         serde_json::json!({"rebootd.io/accept": "x until \u{202e}now: why"});
-    let text = lines("shop\x1b[2J", &judge(&shop.namespace()), |_, _| false).join("\n");
+    let text = lines("Namespace shop\x1b[2J", &judge(&shop.namespace()), |_, _| false).join("\n");
     assert!(text.chars().all(|it| it == '\n' || !it.is_control() && it != '\u{202e}'), "{text:?}");
 }
