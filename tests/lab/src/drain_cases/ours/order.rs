@@ -95,6 +95,7 @@ async fn ours_pod_that_tolerates_the_cordon_and_comes_back_is_left(case: &mut Ca
     case.pods_of(&agent, 1).await?;
     case.end(&slow).await?;
     case.reboot_called().await?;
+    case.was_evicted(&slow)?;
     let evicted = case.requests("create", "pods/eviction")?.len() - 1;
     // Three times, and then perhaps one that was there before the third answer.
     ensure!((3..=5).contains(&evicted), "it was evicted {evicted} times");
