@@ -10,6 +10,7 @@ use anyhow::Result;
 use serde_json::json;
 use tokio::time::Instant;
 
+use super::objects::collection;
 use crate::audit::{self, AuditedRequest};
 use crate::lab::Lab;
 use crate::observer::{Observer, PodState, State};
@@ -120,6 +121,9 @@ impl Case {
     }
 
     /// Takes away what would keep the cluster busy; gives back its story.
+    ///
+    /// Its namespaces stay: the controller looks for each kind of object in each namespace that is deleted, and a case
+    /// that deletes its own would wait behind those of all others.
     pub(super) async fn close(&self) -> String {
         let state = self.shared.observer.state();
         for pod in state.pods.values().filter(|pod| self.namespaces().contains(&pod.namespace)) {
@@ -128,7 +132,15 @@ impl Case {
         }
         self.machine.power_off("the case is over").await;
         for namespace in self.namespaces() {
-            let _ = self.shared.person.delete(&format!("/api/v1/namespaces/{namespace}"), &json!({})).await;
+            // Whatever makes pods goes before its pods.
+            for kind in
+                ["Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "ReplicationController"]
+            {
+                let all = collection(kind, &namespace);
+                let _ = self.shared.person.delete(&all, &json!({"propagationPolicy": "Background"})).await;
+            }
+            let pods = collection("Pod", &namespace);
+            let _ = self.shared.person.delete(&pods, &json!({"gracePeriodSeconds": 0})).await;
         }
         let _ = self.shared.person.delete(&format!("/api/v1/nodes/{}", self.here), &json!({})).await;
         self.story.lock().unwrap_or_else(PoisonError::into_inner).concat()
