@@ -61,7 +61,8 @@ fn words(command: &clap::Command) -> Vec<String> {
     for subcommand in command.get_subcommands().filter(|it| !it.is_hide_set()) {
         words.push(subcommand.get_name().to_owned());
         words.extend(self::words(subcommand));
-        let options = subcommand.get_arguments().filter_map(clap::Arg::get_long);
+        let shown = subcommand.get_arguments().filter(|it| !it.is_hide_set());
+        let options = shown.filter_map(clap::Arg::get_long);
         words.extend(options.map(|option| format!("--{option}")));
     }
     words

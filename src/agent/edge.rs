@@ -23,7 +23,7 @@ use crate::decide::{
 };
 use crate::host::logind::{Bus, told};
 use crate::host::packages::{self, HalfInstalled};
-use crate::host::{clock, dpkg, hold, hooks, identity, kernel, livepatch, memory};
+use crate::host::{clock, dpkg, hold, hooks, identity, kernel, live, livepatch, memory};
 use crate::report::dbus::Served;
 use crate::report::{messages, systemd};
 
@@ -123,6 +123,7 @@ impl DaemonEdge {
             events.push(Event::Livepatch(covered));
         }
         events.push(Event::Hold(hold::read(&host.hold)));
+        events.push(Event::Updates(live::read(Path::new(live::PATH))));
         events
     }
 

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::decide::{
-    Decision, Effect, Ending, EvictionOutcome, LastReboot, Next, NodeChange, Outcome, Phase, Planned, PodKey,
-    Reason, Settings, SlotChange, Verdict, World, plan, pods_have, requests_in_words,
+    Cves, Decision, Effect, Ending, EvictionOutcome, LastReboot, Next, NodeChange, Outcome, Phase, Planned,
+    PodKey, Reason, Settings, SlotChange, Verdict, World, open_cves, plan, pods_have, requests_in_words,
 };
 use crate::host::upgrades;
 use crate::replace::remove;
@@ -46,6 +46,8 @@ struct Reported {
     kinds: Vec<&'static str>,
     requests: Vec<String>,
     credential_ends: Option<Duration>,
+    /// How many updates are not live, and which CVEs that leaves open.
+    not_live: Option<(usize, Cves)>,
 }
 
 impl Journal {
@@ -129,6 +131,7 @@ impl Journal {
                 .map(|it| it.reason.clone())
                 .collect(),
             credential_ends: settings.credential_ends,
+            not_live: world.host.updates.as_ref().map(|it| (it.len(), open_cves(it))),
         };
         if self.is_old(world, decision) {
             return;

@@ -68,11 +68,17 @@ impl Metrics {
     fn count(&mut self, world: &World, phase: Phase) {
         let last = world.memory.last_reboot.as_ref().and_then(|it| Some((it.at, it.ending?)));
         let Some((phase_before, last_before)) = self.before.replace((phase, last)) else { return };
-        let Counts { turns, aborts } = &mut self.besides.counts;
+        let Counts { turns, aborts, to_live } = &mut self.besides.counts;
         let ended = last.filter(|it| it.1 != Ending::UnderWay && last_before != last);
         if let Some((_, ending)) = ended {
             let count = turns.entry(ending.word().to_owned()).or_default();
             *count = count.saturating_add(1);
+            if let Some(reboot) = world.memory.last_reboot.as_ref().filter(|_| ending == Ending::Well) {
+                // It was live as soon as the machine was up again.
+                let live = reboot.ready_at.unwrap_or(reboot.at).as_secs();
+                let packages = reboot.updates.iter().filter(|it| it.installed.is_some());
+                packages.filter_map(|it| live.checked_sub(it.since?)).for_each(|took| to_live.add(took));
+            }
         }
         let is_aborted = phase == Phase::Aborting && phase_before != Phase::Aborting;
         *aborts = aborts.saturating_add(u64::from(is_aborted));

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::decide::settings::HostSettings;
 use crate::decide::{Answer, Request, Source};
-use crate::host::{clock, command, livepatch, needrestart, sentinel};
+use crate::host::{clock, command, live, livepatch, needrestart, sentinel};
 
 /// If the sentinel cannot be watched, it is looked at this often: more often than the watchdog wakes us, because each
 /// waking restarts the wait.
@@ -113,7 +113,7 @@ impl Sources {
             return;
         }
         let changed = self.changed.clone();
-        let mut files: Vec<&Path> = vec![&self.settings.sentinel, &self.settings.hold];
+        let mut files: Vec<&Path> = vec![&self.settings.sentinel, &self.settings.hold, Path::new(live::PATH)];
         files.extend(self.settings.needrestart.then_some(Path::new(needrestart::PATH)));
         let livepatch = self.settings.livepatched_min_age.map(|_| Path::new(livepatch::PATH));
         files.extend(livepatch);

@@ -32,7 +32,7 @@ pub use events::ClusterEvent;
 pub use fleet::FleetNode;
 pub use inventory::{Kured, POLICIES, PolicyState, TokenPods};
 pub use listed::Kind;
-pub use shown::{Condition, Heartbeat, time};
+pub use shown::{Condition, Heartbeat, NotLive, time};
 pub use traffic::Traffic;
 pub use watch::Watch;
 pub use webhook::send_to_webhook;

@@ -13,6 +13,7 @@ use super::api::Api;
 use super::error::ApiError;
 use super::objects::{AGENT, FIELD_MANAGER};
 use super::paths::{self, with};
+use crate::decide::{Cves, Update};
 use crate::words::{NOTE, words};
 
 /// The only kind of patch that changes one condition and leaves the others (`patchMergeKey` of NodeStatus).
@@ -44,15 +45,29 @@ pub struct Heartbeat {
     /// The packages that ask, or else what asks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub asking: Vec<String>,
+    /// What is installed and not live; none if that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_live: Option<NotLive>,
     /// When the next window opens, if none is open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window_opens: Option<Timestamp>,
     /// When the credential ends, unless it is renewed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential_ends: Option<Timestamp>,
-    /// The record of the last reboot whose turn has ended, without its packages.
+    /// The record of the last reboot whose turn has ended, with its first packages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_reboot: Option<Value>,
+}
+
+/// The updates that are installed and not live.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotLive {
+    /// How many there are.
+    pub count: usize,
+    /// How many CVEs they leave open, without the names.
+    pub cves: Cves,
+    /// The first of them, or all.
+    pub updates: Vec<Update>,
 }
 
 impl Heartbeat {
@@ -66,6 +81,7 @@ impl Heartbeat {
             reason: heartbeat.reason.map(clean),
             held: heartbeat.held.map(clean),
             asking: heartbeat.asking.into_iter().map(clean).collect(),
+            not_live: heartbeat.not_live.map(|it| NotLive { updates: Update::bounded(it.updates), ..it }),
             ..heartbeat
         })
     }

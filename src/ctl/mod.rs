@@ -12,11 +12,14 @@ mod fleet;
 mod free;
 mod hold;
 mod kubeconfig;
+mod live;
 mod rehearse;
 mod release;
 mod report;
 mod slots;
 mod status;
+mod table;
+mod updates;
 mod urgent;
 mod windows;
 
@@ -45,6 +48,7 @@ struct Control {
 enum Command {
     Status(status::Status),
     Check(check::Check),
+    Live(live::LiveUpdates),
     Windows(windows::Windows),
     Report(report::Report),
     Rehearse(rehearse::Rehearse),
@@ -76,6 +80,7 @@ pub fn run() -> ExitCode {
     let result = match control.command {
         Command::Status(status) => status.run(),
         Command::Check(check) => check.run(),
+        Command::Live(live) => live.run(),
         Command::Windows(windows) => windows.run(),
         Command::Report(report) => report.run(),
         Command::Rehearse(rehearse) => return rehearse.run(),

@@ -9,8 +9,12 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::kubeconfig::Kubeconfig;
+use super::table::{self, quoted};
+use super::updates::{self, Row};
 use crate::decide::span;
 use crate::host::clock::now;
+use crate::host::identity::host_name;
+use crate::host::live;
 use crate::notation::parse_time_span;
 use crate::report::kept;
 use crate::report::reboot::Reboot;
@@ -62,22 +66,29 @@ pub(super) struct Report {
     /// Show the last reboot of each node of the cluster, as the Nodes tell it
     #[arg(long)]
     fleet: bool,
+    /// Show each package that a reboot made live or that still waits for one, and which CVEs that leaves open
+    #[arg(long)]
+    packages: bool,
     #[command(flatten)]
     kubeconfig: Kubeconfig,
 }
 
 impl Report {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        let path = Path::new(kept::PATH);
-        let mut reboots = match self.fleet {
-            true => self.of_fleet()?,
-            false => kept::read(path).with_context(|| path.display().to_string())?,
-        };
+        let (mut reboots, open) = if self.fleet { self.of_fleet()? } else { of_host()? };
         if let Some(since) = self.since {
             let first = i64::try_from(now().wall.saturating_sub(since).as_secs())?;
             let first = Timestamp::from_second(first)?;
             reboots.retain(|reboot| reboot.down.is_none_or(|down| down >= first));
         }
+        match self.packages {
+            true => self.print_packages(reboots.iter().flat_map(Row::of_reboot).chain(open).collect())?,
+            false => self.print(&reboots)?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn print(&self, reboots: &[Reboot]) -> anyhow::Result<()> {
         if self.json {
             println!("{}", serde_json::to_string_pretty(&reboots)?);
         } else if self.csv {
@@ -86,25 +97,49 @@ impl Report {
         } else if reboots.is_empty() && self.fleet {
             println!("No Node tells of a reboot.");
         } else if reboots.is_empty() {
-            println!("No reboot of this node is on record ({}).", path.display());
+            println!("No reboot of this node is on record ({}).", kept::PATH);
         } else {
-            table(&reboots, self.fleet).iter().for_each(|line| println!("{line}"));
+            table(reboots, self.fleet).iter().for_each(|line| println!("{line}"));
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 
-    /// The last one of each node, the latest last.
-    fn of_fleet(&self) -> anyhow::Result<Vec<Reboot>> {
+    fn print_packages(&self, rows: Vec<Row>) -> anyhow::Result<()> {
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(&rows)?);
+        } else if self.csv {
+            updates::csv(&rows).iter().for_each(|line| println!("{line}"));
+        } else if rows.is_empty() {
+            println!("No update is on record, and none is known to wait for a reboot.");
+        } else {
+            updates::lines(&rows).iter().for_each(|line| println!("{line}"));
+        }
+        Ok(())
+    }
+
+    /// The last one of each node, the latest last; and what is not live there.
+    fn of_fleet(&self) -> anyhow::Result<(Vec<Reboot>, Vec<Row>)> {
         let (mut api, runtime) = self.kubeconfig.connect()?;
         let nodes = runtime.block_on(api.fleet("")).context("cannot read the Nodes")?;
-        let told = nodes.into_iter().filter_map(|node| Some((node.name, node.heartbeat?.last_reboot?)));
-        // Whatever a Node says, it says of itself.
-        let mut reboots: Vec<Reboot> = told
-            .filter_map(|(node, record)| Some(Reboot { node, ..serde_json::from_value(record).ok()? }))
-            .collect();
+        let (mut reboots, mut open) = (Vec::new(), Vec::new());
+        for (node, said) in nodes.into_iter().filter_map(|node| Some((node.name, node.heartbeat?))) {
+            open.extend(said.not_live.iter().flat_map(|it| Row::open(&node, &it.updates)));
+            // Whatever a Node says, it says of itself.
+            let record = said.last_reboot.and_then(|record| serde_json::from_value(record).ok());
+            reboots.extend(record.map(|record: Reboot| Reboot { node, ..record }));
+        }
         reboots.sort_by_key(|reboot| reboot.down);
-        Ok(reboots)
+        Ok((reboots, open))
     }
+}
+
+/// Those on record, and what is not live on this host.
+fn of_host() -> anyhow::Result<(Vec<Reboot>, Vec<Row>)> {
+    let path = Path::new(kept::PATH);
+    let reboots = kept::read(path).with_context(|| path.display().to_string())?;
+    let open = live::read(Path::new(live::PATH)).unwrap_or_default();
+    let node = reboots.last().map_or_else(host_name, |last| Ok(last.node.clone()))?;
+    Ok((reboots, Row::open(&node, &open)))
 }
 
 /// How long the parts of a reboot took.
@@ -134,11 +169,11 @@ impl Parts {
 /// With the node's name where they are of several.
 fn table(reboots: &[Reboot], of_fleet: bool) -> Vec<String> {
     let head = ["NODE", "REBOOTED", "OUTCOME", "WAITED", "DRAINED", "DOWN", "CORDONED", "PACKAGES", "WHY"];
-    let mut rows = vec![head.map(str::to_owned)];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
     for reboot in reboots {
         let parts = Parts::of(reboot);
         let told = |time: Option<Duration>| time.map_or("-".to_owned(), span);
-        rows.push([
+        rows.push(vec![
             clean(&reboot.node),
             reboot.down.map_or("-".to_owned(), |at| at.to_string()),
             clean(&reboot.outcome),
@@ -150,17 +185,8 @@ fn table(reboots: &[Reboot], of_fleet: bool) -> Vec<String> {
             clean(&reboot.request),
         ]);
     }
-    let widths: Vec<usize> = (0..head.len())
-        .map(|column| rows.iter().filter_map(|row| row.get(column)).map(|it| it.chars().count()).max())
-        .map(Option::unwrap_or_default)
-        .collect();
-    rows.iter()
-        .map(|row| {
-            let cells = row.iter().zip(&widths).skip(usize::from(!of_fleet));
-            let cells = cells.map(|(cell, width)| format!("{cell:<width$}"));
-            cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-        })
-        .collect()
+    rows.iter_mut().filter(|_| !of_fleet).for_each(|row| drop(row.remove(0)));
+    table::table(&rows)
 }
 
 fn csv(reboot: &Reboot) -> String {
@@ -201,16 +227,6 @@ fn csv(reboot: &Reboot) -> String {
         text(&reboot.boot_after),
     ];
     cells.map(|cell| quoted(&words(&cell, usize::MAX))).join(",")
-}
-
-/// RFC 4180; and nothing that a spreadsheet would take for a formula.
-fn quoted(cell: &str) -> String {
-    let harmless = if cell.starts_with(['=', '+', '-', '@']) { format!("'{cell}") } else { cell.to_owned() };
-    if harmless.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", harmless.replace('"', "\"\""))
-    } else {
-        harmless
-    }
 }
 
 /// The file is the daemon's, but whoever becomes that user may write it.
@@ -254,7 +270,5 @@ mod tests {
             "{line}"
         );
         assert!(line.ends_with(",86370,27,40,,133,libc6=2.36-9>2.36-10,b,a"), "{line}");
-        assert_eq!(quoted("=1+1"), "'=1+1");
-        assert_eq!(quoted("a\"b"), "\"a\"\"b\"");
     }
 }

@@ -75,6 +75,9 @@ fn lines(status: &status::Status) -> Vec<String> {
     for (number, request) in status.requests.iter().enumerate() {
         tell(if number == 0 { "request" } else { "" }, &request.reason);
     }
+    for (number, update) in status.not_live.iter().flatten().enumerate() {
+        tell(if number == 0 { "not live" } else { "" }, &update.in_words());
+    }
     if !status.slots.is_empty() {
         tell("holds", &status.slots.join(", "));
     }

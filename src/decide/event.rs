@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{
     AfterReadings, Answer, Budget, Confinement, CredentialState, Effect, EvictionOutcome, Hook, HookUnit,
     How, Inhibitor, Kernel, KubeletLease, Names, NodeView, Others, PodKey, PodView, Reads, ScheduledShutdown,
-    SlotView, Source,
+    SlotView, Source, Update,
 };
 
 /// The object that a write is sent to, by uid.
@@ -68,6 +68,8 @@ pub enum Event {
     Hold(Result<Option<String>, String>),
     /// Which kernel runs, and which is installed, was read.
     Kernel(Result<Kernel, String>),
+    /// Which updates are installed and not live was read; `None` if nobody has worked it out in this boot.
+    Updates(Option<Vec<Update>>),
     /// What dpkg has left half done was read.
     Packages(Result<Names, String>),
     /// The agent tried to keep its memory in a file.

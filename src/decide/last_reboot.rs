@@ -60,6 +60,7 @@ pub(super) fn begun(world: &mut World) {
         why: slot.map(|slot| slot.claim.reason.clone()).unwrap_or_default(),
         requested_at: requested_at(world),
         packages: asking(world).flat_map(|it| it.packages.iter().cloned()).take(MOST_PACKAGES).collect(),
+        updates: host.updates.clone().unwrap_or_default(),
         up_since: Some(up_since(world)),
         claimed_at: slot.and_then(|slot| slot.claim.at).map(|claimed| wall_at(world, claimed)),
         cordoned_at: world.memory.cordoned_at,

@@ -41,6 +41,7 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
         Event::Requests(answers) => requests::read(world, answers),
         Event::Hold(result) => world.host.hold.take(result),
         Event::Kernel(result) => kernel_read(world, result),
+        Event::Updates(updates) => world.host.updates = updates,
         Event::Packages(result) => world.host.unfinished_packages.take(result),
         Event::Remembered(result) => world.host.memory_failure = result.err(),
         Event::Livepatch(result) => world.host.livepatched.take(result),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::Source;
+use super::{Source, Update};
 
 /// A reboot that we asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -28,6 +28,8 @@ pub struct LastReboot {
     pub requested_at: Option<Duration>,
     /// The packages that asked for it; not all if they are very many.
     pub packages: BTreeSet<String>,
+    /// The updates that were not live before it.
+    pub updates: Vec<Update>,
     /// When the boot that it was meant to end had begun: what was installed since is what it makes live.
     pub up_since: Option<Duration>,
     /// When the slot was claimed for it.

@@ -9,7 +9,7 @@ use super::reboot::LastReboot;
 use super::{
     AbortReason, AfterReadings, Budget, Confinement, CredentialState, Hook, HookRun, HookUnit, Inhibitor,
     Kernel, Names, NodeView, Now, Others, Parts, PodView, Reading, Request, ScheduledShutdown, SlotView,
-    Source, Target,
+    Source, Target, Update,
 };
 
 /// A write to a slot or the Node may rest on a look that ended at most this long ago.
@@ -57,6 +57,8 @@ pub struct Host {
     pub livepatched: Reading<bool>,
     /// Which kernel runs, and which would run after a reboot.
     pub kernel: Reading<Kernel>,
+    /// Which updates are installed and not live; `None` if nobody has worked it out. Only shown.
+    pub updates: Option<Vec<Update>>,
     /// Whether it is shutting down.
     pub going_down: Reading<bool>,
     /// The file that dpkg or apt holds a lock on, while either of them is at work.
@@ -317,6 +319,7 @@ impl World {
                 hold: Reading::default(),
                 livepatched: Reading::default(),
                 kernel: Reading::default(),
+                updates: None,
                 going_down: Reading::default(),
                 package_manager: Reading::default(),
                 inhibitors: Reading::default(),

@@ -22,6 +22,27 @@ pub fn read() -> Result<Kernel, String> {
     read_in(Path::new(BOOT), running.trim())
 }
 
+/// The version of the package that the running kernel is from, where it is Debian's or Ubuntu's.
+pub fn running_package() -> Option<String> {
+    let text = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let running = text(RUNNING);
+    package_version(&text("/proc/version_signature"), &text("/proc/version"), running.trim())
+}
+
+/// Ubuntu's kernel has a signature, `Ubuntu 6.8.0-45.45-generic 6.8.12`; Debian's tells it at the end of its banner, behind the
+/// number of the build, `#1 SMP PREEMPT_DYNAMIC Debian 6.1.176-1 (2026-07-11)`.
+fn package_version(signature: &str, banner: &str, running: &str) -> Option<String> {
+    let version = match signature.strip_prefix("Ubuntu ") {
+        Some(rest) => {
+            let version = rest.split(' ').next()?;
+            version.strip_suffix(&format!("-{}", flavour(running))).unwrap_or(version)
+        }
+        None => banner.rsplit_once(" #")?.1.split_once(" Debian ")?.1.split(' ').next()?,
+    };
+    let version = version.trim();
+    (!version.is_empty() && version.bytes().all(|byte| byte.is_ascii_graphic())).then(|| version.to_owned())
+}
+
 /// Whether a kernel is loaded for kexec. If that cannot be read, none is: a reboot through the firmware is always
 /// right.
 pub fn is_loaded_for_kexec() -> bool {
@@ -155,6 +176,17 @@ mod tests {
         std::fs::write(boot.join("vmlinuz-6.6.7-custom"), "x").unwrap();
         assert!(cannot("6.6.8-custom").unwrap().contains("6.6.8-custom is missing"));
         std::fs::remove_dir_all(&boot).unwrap();
+    }
+
+    #[test]
+    fn the_running_kernel_tells_the_version_of_its_package() {
+        let debian = "Linux version 6.1.0-50-cloud-amd64 (debian-kernel@lists.debian.org) (gcc-12 (Debian 12.2.0-14+deb12u1) \
+            12.2.0, GNU ld (GNU Binutils for Debian) 2.40) #1 SMP PREEMPT_DYNAMIC Debian 6.1.176-1 (2026-07-11)\n";
+        assert_eq!(package_version("", debian, "6.1.0-50-cloud-amd64").as_deref(), Some("6.1.176-1"));
+        let ubuntu = package_version("Ubuntu 6.8.0-45.45~22.04.1-generic 6.8.12\n", "", "6.8.0-45-generic");
+        assert_eq!(ubuntu.as_deref(), Some("6.8.0-45.45~22.04.1"));
+        let own = "Linux version 6.6.8 (me@here) (gcc (Debian 12.2.0) 12.2.0) #1 SMP PREEMPT_DYNAMIC @0\n";
+        assert_eq!(package_version("", own, "6.6.8"), None);
     }
 
     #[test]

@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::decide::{
     AbortReason, Ending, FirstStart, Hook, HookRun, Kernels, LastReboot, Memory, Setback, Source, Uncordoned,
-    Well,
+    Update, Well,
 };
+
 use crate::read::read;
 use crate::replace::replace;
 use crate::words::{NOTE, words};
@@ -140,6 +141,8 @@ struct StoredReboot {
     ended_at: Option<u64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     packages: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    updates: Vec<Update>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     led_to: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -195,6 +198,7 @@ fn reboot(stored: StoredReboot) -> LastReboot {
         drained_at: stored.drained_at.map(bounded),
         ended_at: stored.ended_at.map(bounded),
         packages: stored.packages.iter().map(|package| words(package, NOTE)).collect(),
+        updates: Update::bounded(stored.updates),
         led_to: stored.led_to,
         ending: stored.ending.as_deref().and_then(ending),
     }
@@ -216,6 +220,7 @@ fn stored_reboot(last: &LastReboot) -> StoredReboot {
         drained_at: seconds(last.drained_at),
         ended_at: seconds(last.ended_at),
         packages: last.packages.iter().cloned().collect(),
+        updates: last.updates.clone(),
         led_to: last.led_to.clone(),
         ending: last.ending.map(|ending| ending.word().to_owned()),
     }

@@ -1,5 +1,6 @@
 //! This host: adapters that read facts and carry out effects. They decide nothing.
 
+pub mod changelog;
 pub mod clock;
 pub mod command;
 pub mod credential;
@@ -10,6 +11,7 @@ pub mod hooks;
 pub mod identity;
 pub mod kernel;
 pub mod kubelet;
+pub mod live;
 pub mod livepatch;
 pub mod logind;
 pub mod memory;

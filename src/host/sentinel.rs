@@ -41,11 +41,16 @@ pub fn read(sentinel: &Path) -> Result<Option<Request>, String> {
     Ok(Some(Request { reason, packages, since: since.map(|time| Duration::from_secs(time.as_secs())) }))
 }
 
-/// The packages that ask, without duplicates; none if they are not listed.
-fn packages(sentinel: &Path) -> Result<Vec<String>, String> {
+/// The file that names the packages that ask.
+pub fn list(sentinel: &Path) -> PathBuf {
     let mut path = sentinel.as_os_str().to_owned();
     path.push(".pkgs");
-    let path = Path::new(&path);
+    path.into()
+}
+
+/// The packages that ask, without duplicates; none if they are not listed.
+fn packages(sentinel: &Path) -> Result<Vec<String>, String> {
+    let path = &list(sentinel);
     let content = match read::read(path, NOTICE) {
         Ok(content) => content,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),

@@ -1,10 +1,11 @@
-//! Which packages were installed or upgraded, and from which version: dpkg's log.
+//! Which packages were installed or upgraded, when, and from which version: dpkg's log.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
+use flate2::bufread::MultiGzDecoder;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
@@ -15,13 +16,26 @@ use crate::words::{NOTE, words};
 pub const LOG: &str = "/var/log/dpkg.log";
 /// The most bytes of it, from its end: many thousand upgrades.
 const MOST: u64 = 1 << 20;
+/// The most bytes of a log of which all is read.
+const LONGEST: u64 = 32 << 20;
 
-/// The versions of a package before and after what was done to it; `None` for one that was not there before.
-pub type Versions = (Option<String>, String);
+/// Rotated logs that are looked for: two years of them.
+const ROTATED: usize = 24;
+
+/// What was done to a package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upgrade {
+    /// The version before; `None` for a package that was not there.
+    pub before: Option<String>,
+    /// The version since.
+    pub after: String,
+    /// When that was installed: wall time since 1970.
+    pub at: Duration,
+}
 
 /// What was installed or upgraded from then to then (wall time since 1970), by the name of the package. What logrotate has
 /// moved away is not looked for.
-pub fn read(path: &Path, from: Duration, to: Duration) -> io::Result<BTreeMap<String, Versions>> {
+pub fn read(path: &Path, from: Duration, to: Duration) -> io::Result<BTreeMap<String, Upgrade>> {
     let mut file = open(path)?;
     let length = file.metadata()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(MOST)))?;
@@ -30,9 +44,40 @@ pub fn read(path: &Path, from: Duration, to: Duration) -> io::Result<BTreeMap<St
     Ok(upgrades(&String::from_utf8_lossy(&content), from, to, &TimeZone::system()))
 }
 
+/// The same since then, from a directory of logs, with those that logrotate has moved away. Without any, nothing was done.
+pub fn read_since(directory: &Path, from: Duration) -> io::Result<BTreeMap<String, Upgrade>> {
+    let mut texts = Vec::new();
+    for number in 0..ROTATED {
+        let name = match number {
+            0 => "dpkg.log".to_owned(),
+            1 => "dpkg.log.1".to_owned(),
+            _ => format!("dpkg.log.{number}.gz"),
+        };
+        let file = match open(&directory.join(&name)) {
+            Ok(file) => file,
+            // A log that was just rotated begins with the next installation.
+            Err(error) if error.kind() == ErrorKind::NotFound && number == 0 => continue,
+            Err(error) if error.kind() == ErrorKind::NotFound => break,
+            Err(error) => return Err(error),
+        };
+        let written = file.metadata()?.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+        if written < from {
+            break;
+        }
+        let mut content = Vec::new();
+        match name.ends_with(".gz") {
+            true => MultiGzDecoder::new(BufReader::new(file)).take(LONGEST).read_to_end(&mut content)?,
+            false => file.take(LONGEST).read_to_end(&mut content)?,
+        };
+        texts.push(String::from_utf8_lossy(&content).into_owned());
+    }
+    texts.reverse();
+    Ok(upgrades(&texts.concat(), from, Duration::MAX, &TimeZone::system()))
+}
+
 /// The log tells local time. A line that begins in the middle is none.
-fn upgrades(log: &str, from: Duration, to: Duration, zone: &TimeZone) -> BTreeMap<String, Versions> {
-    let mut found = BTreeMap::<String, Versions>::new();
+fn upgrades(log: &str, from: Duration, to: Duration, zone: &TimeZone) -> BTreeMap<String, Upgrade> {
+    let mut found = BTreeMap::<String, Upgrade>::new();
     for line in log.lines() {
         let fields: Vec<&str> = line.split(' ').collect();
         let [date, time, "install" | "upgrade", package, before, after] = fields[..] else { continue };
@@ -43,7 +88,8 @@ fn upgrades(log: &str, from: Duration, to: Duration, zone: &TimeZone) -> BTreeMa
         // The architecture is told only where several are installed side by side, and they have one version then.
         let name = words(package.split(':').next().unwrap_or(package), NOTE);
         let before = (before != "<none>").then(|| words(before, NOTE));
-        found.entry(name).or_insert((before, String::new())).1 = words(after, NOTE);
+        let upgrade = found.entry(name).or_insert(Upgrade { before, after: String::new(), at });
+        (upgrade.after, upgrade.at) = (words(after, NOTE), at);
     }
     found
 }
@@ -80,10 +126,17 @@ mod tests {
         let second = 1_795_850_540;
         let found = upgrades(log, at(second), at(second + 10), &zone);
         let expected = [
-            ("libc6", (Some("2.36-9".to_owned()), "2.36-11".to_owned())),
-            ("linux-image-6.1.0-45-amd64", (None, "6.1.140-1".to_owned())),
+            ("libc6", Some("2.36-9"), "2.36-11", second + 3),
+            ("linux-image-6.1.0-45-amd64", None, "6.1.140-1", second + 2),
         ];
-        assert_eq!(found, expected.map(|(name, versions)| (name.to_owned(), versions)).into());
+        let upgrade = |before: Option<&str>, after: &str, second| Upgrade {
+            before: before.map(str::to_owned),
+            after: after.to_owned(),
+            at: at(second),
+        };
+        let expected =
+            expected.map(|(name, before, after, at)| (name.to_owned(), upgrade(before, after, at)));
+        assert_eq!(found, expected.into());
     }
 
     #[test]
@@ -96,5 +149,29 @@ mod tests {
         let found = read(&path, at(0), at(2_000_000_000)).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert_eq!(found.into_keys().collect::<Vec<_>>(), ["last"]);
+    }
+
+    #[test]
+    fn logs_that_were_moved_away_are_read_as_far_back_as_the_boot() {
+        let directory = std::env::temp_dir().join(format!("rebootd-dpkg-logs-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let line = |month: u8, before: u8, after: u8| {
+            format!("2026-{month:02}-02 08:00:00 upgrade libc6:amd64 {before} {after}\n")
+        };
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut packed, line(8, 1, 2).as_bytes()).unwrap();
+        std::fs::write(directory.join("dpkg.log.2.gz"), packed.finish().unwrap()).unwrap();
+        std::fs::write(directory.join("dpkg.log.1"), line(9, 2, 3)).unwrap();
+        std::fs::write(directory.join("dpkg.log"), line(10, 3, 4)).unwrap();
+        let found = |from| {
+            let upgrade = read_since(&directory, at(from)).unwrap().remove("libc6").unwrap();
+            (upgrade.before.unwrap(), upgrade.after)
+        };
+        // July, and then the middle of August and September.
+        assert_eq!(found(1_783_000_000), ("1".to_owned(), "4".to_owned()));
+        assert_eq!(found(1_786_800_000), ("2".to_owned(), "4".to_owned()));
+        assert_eq!(found(1_789_500_000), ("3".to_owned(), "4".to_owned()));
+        std::fs::remove_dir_all(&directory).unwrap();
+        assert_eq!(read_since(&directory, at(0)).unwrap(), BTreeMap::new());
     }
 }

@@ -13,4 +13,4 @@ pub use id::plain_id;
 pub use names::{is_label_name, is_label_value, is_namespace, is_node_name};
 pub use selector::{LabelSelector, Operator, Requirement, Selector};
 pub use timespan::{TimeSpan, TimeSpanError, parse_time_span};
-pub use version::{flavour, newest};
+pub use version::{compare_versions, flavour, newest};

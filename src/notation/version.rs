@@ -1,4 +1,4 @@
-//! Kernels by name, as Debian and Ubuntu name them: which of the kernels of one flavour is newer.
+//! Kernels by name, as Debian and Ubuntu name them: which of the kernels of one flavour is newer. And versions of packages.
 
 use std::cmp::Ordering;
 
@@ -33,16 +33,26 @@ fn split(release: &str) -> (&str, &str) {
     (release, "")
 }
 
-/// Compares as dpkg does: first what is before the last dash, then what is after it. A candidate is older than its
-/// release.
+/// A candidate is older than its release.
 fn compare(one: &str, other: &str) -> Ordering {
-    let (one, other) = (one.replace("-rc", "~rc"), other.replace("-rc", "~rc"));
-    let parts = |version: &str| match version.rsplit_once('-') {
-        Some((upstream, revision)) => (upstream.to_owned(), revision.to_owned()),
-        None => (version.to_owned(), String::new()),
+    compare_without_epoch(&one.replace("-rc", "~rc"), &other.replace("-rc", "~rc"))
+}
+
+/// Compares versions of a package as dpkg does: deb-version(7).
+pub fn compare_versions(one: &str, other: &str) -> Ordering {
+    let parts = |version| match str::split_once(version, ':') {
+        Some((epoch, rest)) => (epoch.parse().unwrap_or(0_u32), rest),
+        None => (0, version),
     };
-    let ((one, one_revision), (other, other_revision)) = (parts(&one), parts(&other));
-    compare_part(&one, &other).then_with(|| compare_part(&one_revision, &other_revision))
+    let ((one_epoch, one), (other_epoch, other)) = (parts(one), parts(other));
+    one_epoch.cmp(&other_epoch).then_with(|| compare_without_epoch(one, other))
+}
+
+/// First what is before the last dash, then what is after it.
+fn compare_without_epoch(one: &str, other: &str) -> Ordering {
+    let parts = |version| str::rsplit_once(version, '-').unwrap_or((version, ""));
+    let ((one, one_revision), (other, other_revision)) = (parts(one), parts(other));
+    compare_part(one, other).then_with(|| compare_part(one_revision, other_revision))
 }
 
 /// deb-version(7): alternately the non-digits, letter by letter, and the digits, as a number.
@@ -167,5 +177,22 @@ mod tests {
         }
         assert_eq!(compare("6.01-0", "6.1"), Ordering::Equal);
         assert_eq!(compare("99999999999999999999-1", "100000000000000000000-1"), Ordering::Less);
+    }
+
+    #[test]
+    fn versions_of_packages_are_compared_as_dpkg_does() {
+        for (older, newer) in [
+            ("2.36-9+deb12u7", "2.36-9+deb12u14"),
+            ("6.8.0-45.45", "6.8.0-47.47"),
+            ("3.0.22-1~deb12u2", "3.0.22-1"),
+            ("9.9", "1:0.1"),
+            ("1:1.2-3", "1:1.2-3+b1"),
+            ("6.1.176-1", "6.1.192-2"),
+            ("1.0", "1.0-1"),
+        ] {
+            assert_eq!(compare_versions(older, newer), Ordering::Less, "{older} {newer}");
+            assert_eq!(compare_versions(newer, older), Ordering::Greater, "{older} {newer}");
+            assert_eq!(compare_versions(newer, newer), Ordering::Equal);
+        }
     }
 }

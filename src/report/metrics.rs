@@ -16,7 +16,7 @@ use crate::decide::{Confinement, Decision, Ending, Judgement, Phase, Verdict, Wo
 pub const PATH: &str = "/run/rebootd-metrics/rebootd.prom";
 
 /// Name after `rebootd_`, type and meaning of each. None is ever changed, new ones may come.
-pub const FAMILIES: [(&str, &str, &str); 26] = [
+pub const FAMILIES: [(&str, &str, &str); 30] = [
     ("build_info", "gauge", "The version of rebootd."),
     ("node_info", "gauge", "The Node, its pool, and whether rebootd acts or only observes."),
     ("phase", "gauge", "1 for the phase that this node is in."),
@@ -31,6 +31,17 @@ pub const FAMILIES: [(&str, &str, &str); 26] = [
         "live",
         "gauge",
         "Whether nothing installed waits for a reboot: no request, and the kernel that should run does.",
+    ),
+    ("updates_not_live", "gauge", "How many updates are installed and not live, as far as that is known."),
+    (
+        "cves_open",
+        "gauge",
+        "How many CVEs that leaves open, by the changelogs of these packages; more where one tells nothing.",
+    ),
+    (
+        "oldest_update_not_live_timestamp_seconds",
+        "gauge",
+        "When the first of the updates that are not live was installed.",
     ),
     ("window_open", "gauge", "Whether the calendar lets reboots start now."),
     ("window_next_open_timestamp_seconds", "gauge", "When the calendar lets reboots start the next time."),
@@ -50,6 +61,11 @@ pub const FAMILIES: [(&str, &str, &str); 26] = [
         "boot_proven_timestamp_seconds",
         "gauge",
         "When it was last proven that a reboot which rebootd asked for happened.",
+    ),
+    (
+        "installed_to_live_seconds",
+        "histogram",
+        "How long updates were installed until a reboot by rebootd made them live.",
     ),
     ("turns_total", "counter", "Turns by how they ended."),
     ("aborts_total", "counter", "Turns that were called off before the reboot."),
@@ -73,6 +89,32 @@ pub struct Counts {
     pub turns: BTreeMap<String, u64>,
     /// Turns that were called off.
     pub aborts: u64,
+    /// How long updates were installed until they were live.
+    pub to_live: Histogram,
+}
+
+/// An hour, six, a day, three, a week, two, a month, three.
+const BOUNDS: [u64; 8] = [3_600, 21_600, 86_400, 259_200, 604_800, 1_209_600, 2_592_000, 7_776_000];
+
+/// How often something took how long.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Histogram {
+    /// How many took no longer than each of [`BOUNDS`], and longer than the one before.
+    within: [u64; BOUNDS.len()],
+    count: u64,
+    /// In seconds.
+    sum: u64,
+}
+
+impl Histogram {
+    /// Counts one that took so many seconds.
+    pub fn add(&mut self, seconds: u64) {
+        let within = self.within.iter_mut().zip(BOUNDS).find(|(_, bound)| seconds <= *bound);
+        within.into_iter().for_each(|(count, _)| *count = count.saturating_add(1));
+        self.count = self.count.saturating_add(1);
+        self.sum = self.sum.saturating_add(seconds);
+    }
 }
 
 /// What is told besides what is known and decided now.
@@ -126,6 +168,14 @@ fn of_requests(page: &mut Page, world: &World, settings: &Settings, decision: &D
     }
     if decision.phase != Phase::Starting {
         page.one("live", &[], u8::from(is_live(world, settings, decision)));
+    }
+    if let Some(updates) = &world.host.updates {
+        page.one("updates_not_live", &[], updates.len());
+        let cves = updates.iter().filter_map(|it| it.cves.as_ref()).map(|it| it.count);
+        page.one("cves_open", &[], cves.fold(0, usize::saturating_add));
+        if let Some(first) = updates.iter().filter_map(|it| it.since).min() {
+            page.one("oldest_update_not_live_timestamp_seconds", &[], first);
+        }
     }
     let judgement = settings.policy.windows.as_ref().map(|windows| windows.judge(world.now.wall));
     page.one("window_open", &[], u8::from(matches!(judgement, Some(Judgement::Open { .. }))));
@@ -183,6 +233,7 @@ fn of_the_past(page: &mut Page, world: &World, counts: &Counts) {
             page.one("boot_proven_timestamp_seconds", &[], proven.as_secs());
         }
     }
+    page.histogram("installed_to_live_seconds", &counts.to_live);
     for ending in Ending::ALL.into_iter().filter(|it| *it != Ending::UnderWay) {
         let count = counts.turns.get(ending.word()).copied().unwrap_or_default();
         page.one("turns_total", &[("outcome", ending.word())], count);
@@ -221,6 +272,22 @@ struct Page(String);
 impl Page {
     /// One figure. Those of one family have to follow each other.
     fn one(&mut self, family: &str, labels: &[(&str, &str)], value: impl Display) {
+        self.part(family, "", labels, value);
+    }
+
+    fn histogram(&mut self, family: &str, histogram: &Histogram) {
+        let mut count = 0_u64;
+        for (bound, within) in BOUNDS.into_iter().zip(histogram.within) {
+            count = count.saturating_add(within);
+            self.part(family, "_bucket", &[("le", &bound.to_string())], count);
+        }
+        self.part(family, "_bucket", &[("le", "+Inf")], histogram.count);
+        self.part(family, "_sum", &[], histogram.sum);
+        self.part(family, "_count", &[], histogram.count);
+    }
+
+    /// One figure; those of a histogram have parts.
+    fn part(&mut self, family: &str, part: &str, labels: &[(&str, &str)], value: impl Display) {
         let known = FAMILIES.iter().find(|(name, ..)| *name == family);
         let help = format!("# HELP rebootd_{family} ");
         if let Some((_, kind, meaning)) = known.filter(|_| !self.0.contains(&help)) {
@@ -230,7 +297,7 @@ impl Page {
         let labels: Vec<String> =
             labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
         let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
-        self.line(&format!("rebootd_{family}{labels} {value}"));
+        self.line(&format!("rebootd_{family}{part}{labels} {value}"));
     }
 
     fn line(&mut self, line: &str) {
@@ -249,7 +316,7 @@ mod tests {
     use crate::config::Files;
     use crate::decide::Reason;
     use crate::decide::{
-        Claim, Event, LastReboot, Memory, Next, Now, Parts, Setback, SlotView, Source, observe,
+        Claim, Cves, Event, LastReboot, Memory, Next, Now, Parts, Setback, SlotView, Source, Update, observe,
     };
 
     fn at(boot: u64) -> Now {
@@ -297,6 +364,14 @@ mod tests {
             step_back: None,
         }]));
         world.cluster.confinement.take(Ok(Confinement::Tried { missing: vec![], manifests: None }));
+        let update = |since, cves: Option<usize>| Update {
+            package: "p".into(),
+            running: None,
+            installed: None,
+            since,
+            cves: cves.map(|count| Cves { count, ..Cves::default() }),
+        };
+        world.host.updates = Some(vec![update(Some(1_794_000_000), Some(7)), update(None, None)]);
         let mut settings = Files::read(&[]).unwrap().settings("n").unwrap();
         settings.node_name = "n\"1".into();
         settings.credential_ends = Some(Duration::from_secs(1_795_040_000));
@@ -307,8 +382,10 @@ mod tests {
             watched: Parts::NONE,
         };
         let turns = [("well".to_owned(), 3)].into();
+        let mut to_live = Histogram::default();
+        [60, 3_600, 90_000, 9_000_000].into_iter().for_each(|seconds| to_live.add(seconds));
         let besides = Besides {
-            counts: Counts { turns, aborts: 1 },
+            counts: Counts { turns, aborts: 1, to_live },
             traffic: Traffic { requests: 9, unanswered: 1, refused: 2, failed: 0 },
             looked: Some(Duration::from_secs(9)),
         };
@@ -326,6 +403,15 @@ mod tests {
             "rebootd_requests 1",
             "rebootd_request_since_timestamp_seconds{source=\"sentinel-file\"} 1794999900",
             "rebootd_live 0",
+            "rebootd_updates_not_live 2",
+            "rebootd_cves_open 7",
+            "rebootd_oldest_update_not_live_timestamp_seconds 1794000000",
+            "rebootd_installed_to_live_seconds_bucket{le=\"3600\"} 2",
+            "rebootd_installed_to_live_seconds_bucket{le=\"259200\"} 3",
+            "rebootd_installed_to_live_seconds_bucket{le=\"7776000\"} 3",
+            "rebootd_installed_to_live_seconds_bucket{le=\"+Inf\"} 4",
+            "rebootd_installed_to_live_seconds_sum 9093660",
+            "rebootd_installed_to_live_seconds_count 4",
             "rebootd_window_open 0",
             "rebootd_paused 0",
             "rebootd_slot_held{slot=\"worker-1\"} 1",
@@ -351,10 +437,12 @@ mod tests {
         let mut families: Vec<&str> = Vec::new();
         for line in page.lines().filter(|line| !line.starts_with('#')) {
             let name = line.split(['{', ' ']).next().unwrap().strip_prefix("rebootd_").unwrap();
-            let (_, kind, _) = FAMILIES.iter().find(|it| it.0 == name).unwrap();
+            let parts = ["_bucket", "_sum", "_count"];
+            let whole = parts.iter().find_map(|part| name.strip_suffix(part)).unwrap_or(name);
+            let (name, kind, _) = FAMILIES.iter().find(|it| [name, whole].contains(&it.0)).unwrap();
             assert_eq!(page.matches(&format!("# TYPE rebootd_{name} {kind}\n")).count(), 1);
-            if families.last() != Some(&name) {
-                assert!(!families.contains(&name), "{name} is in two pieces");
+            if families.last() != Some(name) {
+                assert!(!families.contains(name), "{name} is in two pieces");
                 families.push(name);
             }
         }

@@ -7,11 +7,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::decide::{Ending, LastReboot, World, span};
-use crate::host::upgrades::Versions;
+use crate::decide::{Cves, Ending, LastReboot, World, span};
+use crate::host::upgrades::Upgrade;
 
 /// The most packages in one record.
 const MOST_PACKAGES: usize = 100;
+/// The most packages that are shown on a Node, and CVEs of each.
+pub(super) const MOST_SHOWN: usize = 8;
+pub(super) const MOST_NAMED: usize = 5;
 
 /// A reboot whose turn has ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,6 +46,12 @@ pub(crate) struct Package {
     pub(crate) before: Option<String>,
     pub(crate) after: Option<String>,
     pub(crate) requested: bool,
+    /// When the version after was installed.
+    #[serde(default)]
+    pub(crate) installed: Option<Timestamp>,
+    /// What was open until the reboot; `None` if nothing tells.
+    #[serde(default)]
+    pub(crate) cves: Option<Cves>,
 }
 
 impl Reboot {
@@ -50,7 +59,7 @@ impl Reboot {
     pub fn ended(
         world: &World,
         (node, pool): (&str, &str),
-        upgrades: BTreeMap<String, Versions>,
+        upgrades: BTreeMap<String, Upgrade>,
     ) -> Option<Reboot> {
         let last = world.memory.last_reboot.as_ref()?;
         let ending = last.ending.filter(|ending| *ending != Ending::UnderWay)?;
@@ -92,10 +101,15 @@ impl Reboot {
         (&self.boot_before, self.down) == (&other.boot_before, other.down)
     }
 
-    /// The same, short enough to be shown on a Node.
-    pub(super) fn without_packages(self) -> Reboot {
-        let more_packages = self.more_packages + self.packages.len();
-        Reboot { packages: Vec::new(), more_packages, ..self }
+    /// The same, short enough to be shown on a Node: the packages that asked or were known not to be live, and the latest CVEs.
+    pub(super) fn shortened(mut self) -> Reboot {
+        let all = self.packages.len();
+        self.packages.retain(|it| it.requested || it.cves.is_some());
+        self.packages.truncate(MOST_SHOWN);
+        let cves = self.packages.iter_mut().filter_map(|it| it.cves.as_mut());
+        cves.for_each(|cves| cves.named.truncate(MOST_NAMED));
+        self.more_packages += all - self.packages.len();
+        self
     }
 
     /// How long its drain took: from the cordon until the last pod had left.
@@ -125,16 +139,34 @@ pub fn sentence(last: &LastReboot) -> String {
     }
 }
 
-/// Those that asked come first.
-fn packages(last: &LastReboot, mut upgrades: BTreeMap<String, Versions>) -> Vec<Package> {
-    let package = |name: String, versions: Option<Versions>, requested| {
-        let (before, after) = versions.map_or((None, None), |(before, after)| (before, Some(after)));
-        Package { name, before, after, requested }
+/// Those that asked come first, then those that were known not to be live.
+fn packages(last: &LastReboot, mut upgrades: BTreeMap<String, Upgrade>) -> Vec<Package> {
+    let updates = || last.updates.iter().filter(|it| it.installed.is_some());
+    let mut names: Vec<String> = Vec::new();
+    let not_live = updates().map(|it| &it.package);
+    for name in last.packages.iter().chain(not_live).chain(upgrades.keys()) {
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    let package = |name: String| {
+        let upgrade = upgrades.remove(&name);
+        let update = updates().find(|it| it.package == name);
+        let (before, after, at) = match upgrade {
+            Some(upgrade) => (upgrade.before, Some(upgrade.after), Some(upgrade.at)),
+            None => (None, None, None),
+        };
+        Package {
+            // A new kernel is a package that was not there before.
+            before: before.or_else(|| update?.running.clone()),
+            after: after.or_else(|| update?.installed.clone()),
+            requested: last.packages.contains(&name),
+            installed: time(at.or_else(|| update?.since.map(Duration::from_secs))),
+            cves: update.and_then(|it| it.cves.clone()),
+            name,
+        }
     };
-    let asked = last.packages.iter().map(|name| (name.clone(), upgrades.remove(name)));
-    let asked: Vec<Package> = asked.map(|(name, versions)| package(name, versions, true)).collect();
-    let others = upgrades.into_iter().map(|(name, versions)| package(name, Some(versions), false));
-    asked.into_iter().chain(others).collect()
+    names.into_iter().map(package).collect()
 }
 
 fn time(since_1970: Option<Duration>) -> Option<Timestamp> {
@@ -145,10 +177,15 @@ fn time(since_1970: Option<Duration>) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::{Kernels, Memory, Now};
+    use crate::decide::{Kernels, Memory, Now, Update};
 
     fn at(second: u64) -> Option<Duration> {
         Some(Duration::from_secs(1_795_662_720 + second))
+    }
+
+    fn update(package: &str, installed: Option<&str>, cves: Option<Cves>) -> Update {
+        let (package, installed) = (package.to_owned(), installed.map(str::to_owned));
+        Update { package, running: Some("6.1.0".into()), installed, since: None, cves }
     }
 
     fn last() -> LastReboot {
@@ -158,6 +195,15 @@ mod tests {
             why: "/run/reboot-required by libc6 and 1 more".into(),
             packages: ["libc6".to_owned(), "unheard-of".to_owned()].into(),
             requested_at: at(0).map(|at| at - Duration::from_secs(86_400)),
+            updates: vec![
+                update("linux-image-new", Some("6.1.1"), None),
+                update(
+                    "libc6",
+                    Some("2.36-10"),
+                    Some(Cves { count: 2, at_least: false, named: vec!["CVE-2026-0001".into()] }),
+                ),
+                update("cron.service", None, None),
+            ],
             claimed_at: at(0).map(|at| at - Duration::from_secs(30)),
             cordoned_at: at(0).map(|at| at - Duration::from_secs(29)),
             drained_at: at(0).map(|at| at - Duration::from_secs(2)),
@@ -170,7 +216,7 @@ mod tests {
         }
     }
 
-    fn record(last: LastReboot, here: &str, upgrades: BTreeMap<String, Versions>) -> Option<Reboot> {
+    fn record(last: LastReboot, here: &str, upgrades: BTreeMap<String, Upgrade>) -> Option<Reboot> {
         let kernels = Kernels { boot_id: here.into(), running: "new".into(), before: Some("old".into()) };
         let memory = Memory { last_reboot: Some(last), kernels: Some(kernels), ..Memory::default() };
         let now = Now { boot: Duration::from_secs(9), wall: Duration::from_secs(9) };
@@ -178,18 +224,25 @@ mod tests {
         Reboot::ended(&world, ("node1", "worker"), upgrades)
     }
 
+    fn upgrade(name: &str, before: Option<&str>, after: &str) -> (String, Upgrade) {
+        let at = at(0).unwrap() - Duration::from_secs(90_000);
+        (name.to_owned(), Upgrade { before: before.map(str::to_owned), after: after.to_owned(), at })
+    }
+
     #[test]
     fn the_fields_stay_what_they_are() {
         let upgrades = BTreeMap::from([
-            ("libc6".to_owned(), (Some("2.36-9".to_owned()), "2.36-10".to_owned())),
-            ("linux-image-new".to_owned(), (None, "6.1.1".to_owned())),
+            upgrade("libc6", Some("2.36-9"), "2.36-10"),
+            upgrade("linux-image-new", None, "6.1.1"),
         ]);
         let expected = concat!(
             r#"{"node":"node1","pool":"worker","outcome":"well","request":"/run/reboot-required by libc6 and 1 more","#,
             r#""boot_before":"before","boot_after":"after","kernel_before":"old","kernel_after":"new","#,
-            r#""packages":[{"name":"libc6","before":"2.36-9","after":"2.36-10","requested":true},"#,
-            r#"{"name":"unheard-of","before":null,"after":null,"requested":true},"#,
-            r#"{"name":"linux-image-new","before":null,"after":"6.1.1","requested":false}],"more_packages":0,"#,
+            r#""packages":[{"name":"libc6","before":"2.36-9","after":"2.36-10","requested":true,"#,
+            r#""installed":"2026-11-25T02:12:00Z","cves":{"count":2,"at_least":false,"named":["CVE-2026-0001"]}},"#,
+            r#"{"name":"unheard-of","before":null,"after":null,"requested":true,"installed":null,"cves":null},"#,
+            r#"{"name":"linux-image-new","before":"6.1.0","after":"6.1.1","requested":false,"#,
+            r#""installed":"2026-11-25T02:12:00Z","cves":null}],"more_packages":0,"#,
             r#""asked":"2026-11-25T03:12:00Z","claimed":"2026-11-26T03:11:30Z","cordoned":"2026-11-26T03:11:31Z","#,
             r#""drained":"2026-11-26T03:11:58Z","down":"2026-11-26T03:12:00Z","ready":"2026-11-26T03:12:40Z","#,
             r#""uncordoned":"2026-11-26T03:12:43Z","released":"2026-11-26T03:13:43Z"}"#,
@@ -214,9 +267,12 @@ mod tests {
 
     #[test]
     fn many_packages_are_counted() {
-        let upgrade = |number: usize| (format!("p{number:03}"), (None, "1".to_owned()));
-        let record = record(last(), "after", (0..150).map(upgrade).collect()).unwrap();
-        assert_eq!((record.packages.len(), record.more_packages), (100, 52));
+        let upgrades = (0..150).map(|number| upgrade(&format!("p{number:03}"), None, "1")).collect();
+        let record = record(last(), "after", upgrades).unwrap();
+        assert_eq!((record.packages.len(), record.more_packages), (100, 53));
         assert_eq!(record.packages[0].name, "libc6", "those that asked come first");
+        let shown = record.shortened();
+        let names: Vec<&str> = shown.packages.iter().map(|it| &*it.name).collect();
+        assert_eq!((names, shown.more_packages), (vec!["libc6", "unheard-of"], 151));
     }
 }

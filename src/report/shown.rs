@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::reboot::Reboot;
-use crate::cluster::{Condition, Heartbeat, time};
+use super::reboot::{MOST_NAMED, MOST_SHOWN, Reboot};
+use crate::cluster::{Condition, Heartbeat, NotLive, time};
 use crate::decide::settings::Settings;
 use crate::decide::{
-    Decision, Effect, Judgement, NodeChange, Phase, Reason, SlotChange, Source, World, requests,
+    Decision, Effect, Judgement, NodeChange, Phase, Reason, SlotChange, Source, Update, World, open_cves,
+    requests,
 };
 
 /// What asks is named up to here.
@@ -33,16 +34,24 @@ pub fn heartbeat(world: &World, settings: &Settings, decision: &Decision) -> Opt
         held: world.host.hold.last().cloned().flatten(),
         live: is_live(world, settings, decision),
         asking: asking(world, settings),
+        not_live: not_live(world),
         window_opens: opens,
         credential_ends: settings.credential_ends.and_then(time),
         last_reboot: last_reboot(world, settings),
     })
 }
 
-/// Its packages are in the record on the host: an annotation has no room for them.
+/// The first of the updates that are not live, or all.
+fn not_live(world: &World) -> Option<NotLive> {
+    let updates = world.host.updates.as_ref()?;
+    let shown = updates.iter().take(MOST_SHOWN).map(|update| update.clone().naming(MOST_NAMED));
+    Some(NotLive { count: updates.len(), cves: open_cves(updates), updates: shown.collect() })
+}
+
+/// All its packages are in the record on the host: an annotation has no room for them.
 fn last_reboot(world: &World, settings: &Settings) -> Option<Value> {
     let record = Reboot::ended(world, (&settings.node_name, &settings.pool), BTreeMap::new())?;
-    serde_json::to_value(record.without_packages()).ok()
+    serde_json::to_value(record.shortened()).ok()
 }
 
 /// Whether nothing that is installed waits for a reboot.
@@ -76,13 +85,23 @@ pub fn condition(world: &World, settings: &Settings, before: Option<&Condition>)
             format!(" ({first}{more})")
         }
     };
-    let message =
-        if is_required { reasons.join("; ") + &named } else { "nothing asks for a reboot".to_owned() };
+    let asks = if is_required { reasons.join("; ") + &named } else { "nothing asks for a reboot".to_owned() };
+    let message = match world.host.updates.as_deref() {
+        None | Some([]) => asks,
+        Some(updates) => format!("{asks}; installed and not live: {}", in_brief(updates)),
+    };
     let first = requests.iter().filter_map(|(_, request)| request.since).min();
     let known = before.filter(|before| before.is_required == is_required).map(|before| before.since);
     let since = first.or(known).unwrap_or(world.now.wall);
     let reason = requests.first().map_or("NothingAsks", |(source, _)| in_one_word(*source));
     Condition { is_required, reason, message, since }
+}
+
+/// `libc6 and 2 more, at least 14 CVEs`.
+fn in_brief(updates: &[Update]) -> String {
+    let first = updates.first().map_or("", |it| &it.package);
+    let more = if updates.len() > 1 { format!(" and {} more", updates.len() - 1) } else { String::new() };
+    format!("{first}{more}, {}", open_cves(updates))
 }
 
 fn in_one_word(source: Source) -> &'static str {

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::decide::settings::{Mode, Settings};
-use crate::decide::{Confinement, Decision, LastReboot, Next, Phase, World, requests};
+use crate::decide::{Confinement, Decision, LastReboot, Next, Phase, Update, World, requests};
 use crate::replace::replace;
 use crate::words::words;
 
@@ -35,6 +35,9 @@ pub struct Status {
     /// All requests.
     #[serde(default)]
     pub requests: Vec<StatusRequest>,
+    /// The updates that are installed and not live; nothing if that is not known.
+    #[serde(default)]
+    pub not_live: Option<Vec<Update>>,
     /// The slots that this node holds.
     pub slots: Vec<String>,
     /// The latest reboot that rebootd asked for, as far as it is remembered.
@@ -141,6 +144,7 @@ impl Status {
                 .collect(),
             request: requests.first().cloned(),
             requests,
+            not_live: world.host.updates.clone(),
             slots: slots
                 .filter(|slot| slot.holder.as_ref() == Some(node))
                 .map(|slot| slot.name.clone())
@@ -200,6 +204,7 @@ pub(crate) fn example() -> Status {
         reasons: vec![],
         request: None,
         requests: vec![],
+        not_live: None,
         slots: vec![],
         last_reboot: None,
         credential: None,

@@ -10,8 +10,9 @@ use serde::Serialize;
 use tokio::runtime::Runtime;
 
 use super::super::kubeconfig::Kubeconfig;
+use super::super::table::table as columns;
 use super::super::urgent;
-use crate::cluster::{Api, ApiError, FleetNode, HeldSlot};
+use crate::cluster::{Api, ApiError, FleetNode, HeldSlot, NotLive};
 use crate::config::FleetPolicy;
 use crate::decide::span;
 use crate::host::clock;
@@ -63,6 +64,10 @@ struct Summary {
     /// Nodes whose rebootd has said nothing for long.
     silent: usize,
     not_ready: usize,
+    /// Nodes on which updates are installed and not live.
+    not_live: usize,
+    /// The most CVEs that this leaves open on one of them.
+    most_cves: usize,
     slots: usize,
     free_slots: usize,
     /// The same for each pool.
@@ -98,6 +103,8 @@ struct Row {
     reason: Option<String>,
     /// Whether nothing that is installed waits for a reboot.
     live: Option<bool>,
+    /// What is installed and not live there; nothing if that is not known.
+    not_live: Option<NotLive>,
     /// The packages that ask, or else what asks.
     asking: Vec<String>,
     /// When its next window opens, in seconds since 1970, if none is open.
@@ -246,6 +253,7 @@ fn fleet(nodes: Vec<FleetNode>, slots: &[HeldSlot], said: Said, pool: Option<&st
     let count = |is: fn(&Row) -> bool| rows.iter().filter(|row| is(row)).count();
     let first = rows.iter().filter(|row| row.state == State::Waiting).filter_map(|row| row.since).min();
     let slots: Vec<&HeldSlot> = slots.iter().filter(|it| in_pool(it.slot.pool.as_deref())).collect();
+    let not_live = || rows.iter().filter_map(|row| row.not_live.as_ref()).filter(|it| it.count > 0);
     let summary = Summary {
         nodes: count(|row| row.status != "missing"),
         in_turn: count(|row| !row.slots.is_empty() && row.status != "missing"),
@@ -254,6 +262,8 @@ fn fleet(nodes: Vec<FleetNode>, slots: &[HeldSlot], said: Said, pool: Option<&st
         without_rebootd: count(|row| row.state == State::NoRebootd),
         silent: count(|row| row.state == State::Silent),
         not_ready: count(|row| row.status == "NotReady"),
+        not_live: not_live().count(),
+        most_cves: not_live().map(|it| it.cves.count).max().unwrap_or_default(),
         slots: slots.len(),
         free_slots: slots.iter().filter(|it| it.slot.holder.is_none()).count(),
         pools: by_pool(&slots),
@@ -317,6 +327,7 @@ fn row(node: FleetNode, held: &[&HeldSlot], now: u64) -> Row {
         kernel: node.kernel,
         seen,
         live: said.as_ref().map(|said| said.live),
+        not_live: said.as_ref().and_then(|said| said.not_live.clone()),
         window_opens: said.as_ref().and_then(|said| said.window_opens).and_then(seconds),
         version: said.as_ref().map(|said| said.version.clone()),
         reason: said.as_ref().and_then(|said| said.reason.clone()),
@@ -342,6 +353,7 @@ fn missing(holder: &str, held: &[&HeldSlot]) -> Row {
         seen: None,
         reason: None,
         live: None,
+        not_live: None,
         asking: Vec::new(),
         window_opens: None,
         waits_for: Vec::new(),
@@ -380,22 +392,7 @@ fn lines(fleet: &Fleet, now: u64) -> Vec<String> {
         let (since, seen, version) = (ago(row.since), ago(row.seen), or_none(&row.version));
         table.push([row.node.clone(), or_none(&row.pool), status, state, since, seen, version, why]);
     }
-    let width = |column: usize| {
-        table
-            .iter()
-            .filter_map(|row| row.get(column))
-            .map(|cell| cell.chars().count())
-            .max()
-            .unwrap_or_default()
-    };
-    let widths: Vec<usize> = (0..8).map(width).collect();
-    let mut lines: Vec<String> = table
-        .iter()
-        .map(|row| {
-            let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-            cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-        })
-        .collect();
+    let mut lines = columns(&table);
     lines.push(String::new());
     lines.push(in_words(&fleet.summary));
     lines.extend(next_steps(fleet));
@@ -415,6 +412,13 @@ fn next_steps(fleet: &Fleet) -> Vec<String> {
     }
     if fleet.nodes.iter().any(|row| row.state == State::InTurn) {
         lines.push(format!("What a node in its turn does and waits for: {EVENTS}"));
+    }
+    let Summary { not_live, most_cves, .. } = fleet.summary;
+    if not_live > 0 {
+        let most = if most_cves > 0 { format!(", with {most_cves} CVEs open on one") } else { String::new() };
+        lines.push(format!(
+            "Updates are installed and not live on {not_live} of the nodes{most}: rebootctl report --fleet --packages"
+        ));
     }
     if let Some(why) = &fleet.policy {
         lines.push(format!("No node starts, because the fleet's policy is not understood: {why}"));
@@ -449,6 +453,14 @@ fn why_in_words(row: &Row, is_paused: bool, now: u64) -> String {
         _ => String::new(),
     };
     let why = row.why.clone().unwrap_or_else(|| some(&row.asking));
+    let why = match row.not_live.as_ref().filter(|it| it.count > 0) {
+        Some(it) if row.state == State::Idle => {
+            let names: Vec<String> = it.updates.iter().map(|update| update.package.clone()).collect();
+            format!("not live: {} ({})", some(&names), it.cves)
+        }
+        Some(it) if row.state == State::Waiting && it.cves.count > 0 => format!("{why} ({})", it.cves),
+        _ => why,
+    };
     let parts = [row.slots.join(", "), waits, why];
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ")
 }
@@ -487,7 +499,7 @@ fn free_slots(summary: &Summary) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::{Claim, SlotView, Stamp};
+    use crate::decide::{Claim, Cves, SlotView, Stamp, Update, open_cves};
 
     fn node(name: &str, pool: Option<&str>, waiting: Option<&str>) -> FleetNode {
         FleetNode {
@@ -561,6 +573,18 @@ mod tests {
         (restoring.is_cordoned, restoring.is_cordoned_by_us) = (true, true);
         let mut held = node("n6", worker, Some("2026-11-20T0700Z"));
         held.hold = Some("I look at the disk (ann@a)".into());
+        let not_live = |asking: &[&str]| {
+            let update = |package: &&str| Update {
+                package: (*package).to_owned(),
+                running: Some("1".into()),
+                installed: Some("2".into()),
+                since: None,
+                cves: Some(Cves { count: 7, at_least: false, named: vec![] }),
+            };
+            let updates: Vec<Update> = asking.iter().take(2).map(update).collect();
+            let cves = Cves { at_least: asking.len() > 2, ..open_cves(&updates) };
+            NotLive { count: asking.len(), cves, updates }
+        };
         let said = |minutes: u64, reason: &str, asking: &[&str]| {
             let at = |seconds: u64| jiff::Timestamp::from_second(i64::try_from(seconds).unwrap()).unwrap();
             Some(crate::cluster::Heartbeat {
@@ -570,6 +594,7 @@ mod tests {
                 held: None,
                 reason: Some(reason.into()).filter(|reason: &String| !reason.is_empty()),
                 live: asking.is_empty(),
+                not_live: Some(not_live(asking)),
                 asking: asking.iter().map(|it| (*it).to_owned()).collect(),
                 window_opens: (reason == "window-closed").then(|| at(1_795_867_200 + 7200)),
                 credential_ends: None,
@@ -605,14 +630,15 @@ gone  worker  missing            missing     2min   -         -        worker-2:
 n8    worker  NotReady,cordoned  not ready   -      3min      0.1.0
 n9    worker  Ready,cordoned     restoring   -      3min      0.1.0
 n7    worker  Ready              silent      4d 4h  10h       0.1.0    no-free-slot 10h ago: libc6
-n3    worker  Ready              waiting     4d 4h  10min     0.1.0    my-turn-comes 10min ago: libc6
-n2    worker  Ready              waiting     3h     5min      0.1.0    window-closed 5min ago, the next window opens in 2h: libc6, libssl3t64, linux-image-6.8.0-51-generic and 1 more
+n3    worker  Ready              waiting     4d 4h  10min     0.1.0    my-turn-comes 10min ago: libc6 (7 CVEs)
+n2    worker  Ready              waiting     3h     5min      0.1.0    window-closed 5min ago, the next window opens in 2h: libc6, libssl3t64, linux-image-6.8.0-51-generic and 1 more (at least 14 CVEs)
 n6    worker  Ready              held        8d 5h  -         -        I look at the disk (ann@a)
 n4    -       Ready              no rebootd  -      -         -
 n1    worker  Ready              idle        -      1h 10min  0.1.0
 
 9 nodes: 1 in turn, 2 waiting (the longest for 4d 4h), 2 not Ready, 1 silent, 1 without rebootd. Free slots: 1 of 3 in pool worker.
 n5 went down in its turn and keeps worker-1, so that no other node falls. Look at that machine; if it is lost: rebootctl release n5
+Updates are installed and not live on 3 of the nodes, with 14 CVEs open on one: rebootctl report --fleet --packages
 Urgent: CVE-2026-1 (ann@a), until then. To end it: rebootctl urgent --end";
         assert_eq!(told.join("\n"), expected);
     }
@@ -629,6 +655,7 @@ Urgent: CVE-2026-1 (ann@a), until then. To end it: rebootctl urgent --end";
                 reason: Some(reason.into()),
                 held: None,
                 live: false,
+                not_live: None,
                 asking: vec!["libc6".into()],
                 window_opens: None,
                 credential_ends: None,

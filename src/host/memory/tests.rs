@@ -1,6 +1,7 @@
 //! What the state file survives.
 
 use super::*;
+use crate::decide::Cves;
 
 fn temporary(name: &str) -> std::path::PathBuf {
     let directory = std::env::temp_dir().join(format!("rebootd-memory-{}-{name}", std::process::id()));
@@ -28,6 +29,13 @@ fn everything() -> Memory {
             ready_at: Some(Duration::from_secs(1_700_000_040)),
             requested_at: Some(Duration::from_secs(1_699_900_000)),
             packages: BTreeSet::from(["libc6".to_owned()]),
+            updates: vec![Update {
+                package: "libc6".into(),
+                running: Some("1".into()),
+                installed: Some("2".into()),
+                since: Some(1_699_000_100),
+                cves: Some(Cves { count: 1, at_least: true, named: vec!["CVE-2026-0001".into()] }),
+            }],
             up_since: Some(Duration::from_secs(1_699_000_000)),
             claimed_at: Some(Duration::from_secs(1_699_999_980)),
             drained_at: Some(Duration::from_secs(1_699_999_995)),

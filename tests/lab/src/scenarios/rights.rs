@@ -158,6 +158,7 @@ async fn visible(stage: &Stage, cluster: &Cluster, api: &mut Api) -> Result<()> 
         phase: "waiting".into(),
         reason: None,
         live: false,
+        not_live: None,
         asking: vec!["libc6".into()],
         window_opens: None,
         credential_ends: None,

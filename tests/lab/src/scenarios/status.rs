@@ -18,6 +18,7 @@ pub(super) struct Status {
     pub(super) line: String,
     pub(super) reasons: Vec<Reason>,
     pub(super) request: Option<Request>,
+    pub(super) not_live: Option<Vec<serde_json::Value>>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

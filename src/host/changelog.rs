@@ -1,0 +1,170 @@
+//! Which CVEs a package's changelog names: `/usr/share/doc/PACKAGE/changelog*.gz`, Debian Policy 12.7.
+
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+
+use flate2::bufread::MultiGzDecoder;
+
+use crate::decide::Cves;
+use crate::notation::compare_versions;
+use crate::read::open;
+
+/// Where packages have their documents.
+pub const DOCUMENTS: &str = "/usr/share/doc";
+/// What is upstream's has the second name where there is also the first.
+const NAMES: [&str; 2] = ["changelog.Debian.gz", "changelog.gz"];
+/// The most bytes that are unpacked. The kernel's are 4 million.
+const MOST: u64 = 64 << 20;
+/// The most bytes of a line that are read.
+const LONGEST_LINE: u64 = 64 << 10;
+
+/// The CVEs that the changelog of an installed package names for the versions after this one. `None` if there is no changelog
+/// (documents may be left out, as in containers), or none that is understood.
+pub fn since(documents: &Path, package: &str, version: &str) -> Option<Cves> {
+    if !is_package(package) {
+        return None;
+    }
+    let file = NAMES.iter().find_map(|name| open(&documents.join(package).join(name)).ok())?;
+    cves(BufReader::new(MultiGzDecoder::new(BufReader::new(file)).take(MOST)), version).ok()?
+}
+
+/// A name becomes part of a path: Debian Policy 5.6.1.
+fn is_package(name: &str) -> bool {
+    let is_plain = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit();
+    name.starts_with(is_plain) && name.chars().all(|letter| is_plain(letter) || "+-.".contains(letter))
+}
+
+/// The latest version comes first.
+fn cves(mut changelog: impl BufRead, version: &str) -> io::Result<Option<Cves>> {
+    let (mut seen, mut named, mut line) = (BTreeSet::new(), Vec::new(), Vec::new());
+    let (mut has_entry, mut at_least) = (false, true);
+    loop {
+        line.clear();
+        if (&mut changelog).take(LONGEST_LINE).read_until(b'\n', &mut line)? == 0 {
+            break;
+        }
+        let text = String::from_utf8_lossy(&line);
+        if let Some(entry) = entry(&text) {
+            has_entry = true;
+            if compare_versions(&entry, version) != Ordering::Greater {
+                at_least = false;
+                break;
+            }
+        } else if has_entry {
+            let new = names(&text).filter(|name| seen.insert(name.clone()));
+            named.extend(new.collect::<Vec<_>>());
+        }
+    }
+    Ok(has_entry.then_some(Cves { count: named.len(), at_least, named }))
+}
+
+/// The version that an entry is about, by its first line: deb-changelog(5).
+fn entry(line: &str) -> Option<String> {
+    let (package, rest) = line.split_once(" (")?;
+    let (version, rest) = rest.split_once(") ")?;
+    let is_version = !version.is_empty() && version.chars().all(|letter| letter.is_ascii_graphic());
+    if !is_package(package) || !is_version || !rest.contains(';') {
+        return None;
+    }
+    // Debian's signed kernels: the package 6.1.192-2 comes from the source 6.1.192+2.
+    Some(match version.rsplit_once('+').filter(|_| package.starts_with("linux-signed-")) {
+        Some((upstream, revision)) => format!("{upstream}-{revision}"),
+        None => version.to_owned(),
+    })
+}
+
+/// Each `CVE-YEAR-NUMBER` in a line.
+fn names(line: &str) -> impl Iterator<Item = String> {
+    line.split("CVE-").skip(1).filter_map(|rest| {
+        let (year, rest) = rest.split_once('-')?;
+        let number: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        let is_year = year.len() == 4 && year.bytes().all(|digit| digit.is_ascii_digit());
+        (is_year && (4..=19).contains(&number.len())).then(|| format!("CVE-{year}-{number}"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(changelog: &str, version: &str) -> Option<(usize, bool, Vec<String>)> {
+        let found = cves(changelog.as_bytes(), version).unwrap();
+        found.map(|cves| (cves.count, cves.at_least, cves.named))
+    }
+
+    const DEBIAN: &str = "\
+glibc (2.36-9+deb12u14) bookworm; urgency=medium
+
+  * Fix an overflow (CVE-2026-0861).  Closes: #1125678.
+  * Fix a leak (CVE-2026-0915, CVE-2025-15281), see also CVE-2026-0861.
+
+ -- Somebody <a@b>  Fri, 05 Jun 2026 10:00:00 +0200
+
+glibc (2.36-9+deb12u13) bookworm; urgency=medium
+
+  * Fix (CVE-2025-8058)
+
+ -- Somebody <a@b>  Fri, 05 Jun 2025 10:00:00 +0200
+";
+
+    #[test]
+    fn what_came_after_the_running_version_is_open() {
+        let latest = ["CVE-2026-0861", "CVE-2026-0915", "CVE-2025-15281"].map(str::to_owned);
+        assert_eq!(of(DEBIAN, "2.36-9+deb12u13"), Some((3, false, latest.to_vec())));
+        assert_eq!(of(DEBIAN, "2.36-9+deb12u14"), Some((0, false, vec![])));
+        // Its changelog begins later.
+        assert_eq!(of(DEBIAN, "2.36-9+deb12u7").map(|it| (it.0, it.1)), Some((4, true)));
+    }
+
+    #[test]
+    fn both_kernels_are_understood() {
+        let signed = "\
+linux-signed-amd64 (6.1.192+2) bookworm-security; urgency=high
+
+  * Sign kernel from linux 6.1.192-2
+
+ -- A <a@b>  Mon, 16 Nov 2026 11:17:40 +0100
+
+linux (6.1.192-1) bookworm-security; urgency=high
+
+    - ext4: a fix (CVE-2026-31415)
+";
+        assert_eq!(of(signed, "6.1.192-2"), Some((0, false, vec![])));
+        assert_eq!(of(signed, "6.1.192-1"), Some((0, false, vec![])));
+        assert_eq!(of(signed, "6.1.190-1"), Some((1, true, vec!["CVE-2026-31415".into()])));
+        let ubuntu = "\
+linux (6.8.0-47.47) noble; urgency=medium
+
+  * noble/linux: 6.8.0-47.47 -proposed tracker (LP: #2082437)
+
+  * CVE-2024-45016
+    - netem: fix return value if duplicate enqueue fails
+
+ -- A <a@b>  Fri, 27 Sep 2024 17:12:30 +0200
+
+linux (6.8.0-45.45) noble; urgency=medium
+";
+        assert_eq!(of(ubuntu, "6.8.0-45.45"), Some((1, false, vec!["CVE-2024-45016".into()])));
+    }
+
+    #[test]
+    fn what_is_no_changelog_of_debian_tells_nothing() {
+        for text in ["", "Version 2.0\n\n* CVE-2026-0001 fixed\n", "  * CVE-2026-0001 (a) b;\n", "\u{0}\u{1}"]
+        {
+            assert_eq!(of(text, "1"), None, "{text}");
+        }
+        let odd = "a (2) b; c\nCVE-26-1 CVE-2026-123 CVE-2026- CVE- CVE-2026-99999999999999999999\nxCVE-2026-0001y\n";
+        assert_eq!(of(odd, "1"), Some((1, true, vec!["CVE-2026-0001".into()])));
+    }
+
+    #[test]
+    fn a_name_is_never_a_way_out_of_the_directory() {
+        for name in ["../../etc", "", ".", "a/b", "A", "-a"] {
+            assert!(!is_package(name), "{name}");
+        }
+        assert!(["libc6", "g++", "linux-image-6.1.0-56-cloud-amd64"].into_iter().all(is_package));
+        assert_eq!(since(Path::new(DOCUMENTS), "../doc/libc6", "1"), None);
+    }
+}
