@@ -19,8 +19,10 @@ use crate::network::{self, HostNetwork, LAB_ADDRESS};
 use crate::observer::{Observer, ObserverConfig};
 use crate::progress::say;
 use crate::proxy::{Proxy, ProxyConfig};
-use crate::{namespaces, prometheus, rebootd};
+use crate::{debian, namespaces, prometheus, rebootd};
 
+/// A package of which a scenario installs one version after the other.
+pub const UPDATED: &str = "libssl3";
 /// How long a host may take to boot and its Node to become Ready, on a slow machine.
 const READY_LIMIT: Duration = Duration::from_secs(180);
 
@@ -70,6 +72,7 @@ pub async fn prepare(config: &LabConfig) -> Result<()> {
     Binaries::find_or_build().await?;
     prometheus::fetch().await?;
     prometheus::fetch_exporter().await?;
+    debian::versions(UPDATED).await?;
     let mut images = JoinSet::new();
     for (suite, kind) in config.hosts.iter().map(|host| (host.suite, host.kind)).collect::<HashSet<_>>() {
         images.spawn(image(suite, kind));

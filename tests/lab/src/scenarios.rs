@@ -54,6 +54,7 @@ mod stopped;
 mod sweep;
 mod three_hosts;
 mod undone;
+mod updates;
 mod verdict;
 mod webhook;
 mod windows;
