@@ -11,6 +11,7 @@ use super::configuration::Configuration;
 use super::enrolment::Enrolment;
 use super::event_loop::Edge;
 use super::journal::{self, Journal};
+use super::measuring::Measuring;
 use super::metrics::Metrics;
 use super::sources::{Sources, sleep};
 use super::watches::Watches;
@@ -61,6 +62,7 @@ pub struct DaemonEdge {
     journal: Journal,
     metrics: Metrics,
     announcer: Announcer,
+    measuring: Measuring,
     api: Option<Api>,
     bus: Bus,
     watches: Watches,
@@ -97,6 +99,7 @@ impl DaemonEdge {
             journal: Journal::new(places.status, places.reboots, places.bus.then(Served::start)),
             metrics: Metrics::new(places.metrics, places.counts),
             announcer: Announcer::default(),
+            measuring: Measuring::default(),
             bus: Bus::default(),
             watches: Watches::default(),
             evictions: JoinSet::new(),
@@ -124,6 +127,7 @@ impl DaemonEdge {
         }
         events.push(Event::Hold(hold::read(&host.hold)));
         events.push(Event::Updates(live::read(Path::new(live::PATH))));
+        events.push(Event::Measured(self.measuring.now()));
         events
     }
 
@@ -326,6 +330,7 @@ impl Edge for DaemonEdge {
         if world.host.configuration.is_none() {
             self.configuration.keep();
         }
+        self.measuring.begin(world);
         if world.step_back {
             // The caller may be root, and root must not run what was meant for our own user.
             let mut host = self.settings().host.clone();
@@ -342,6 +347,7 @@ impl Edge for DaemonEdge {
         self.metrics.decided(world, &self.configuration.settings, decision);
         if let Some(api) = &mut self.api {
             self.announcer.decided(api, world, &self.configuration.settings, decision);
+            self.measuring.decided(api, world, &self.configuration.settings, decision);
         }
         // Whoever waits for the start to end finds a status.
         if !std::mem::replace(&mut self.is_ready, true) {
@@ -425,6 +431,7 @@ impl Edge for DaemonEdge {
         let Some(api) = &mut self.api else { return no_api() };
         if matches!(write.change, NodeChange::Cordon { .. }) {
             journal::tell_plan(world, &self.configuration.settings);
+            self.measuring.look_at_leaving(api, world, &self.configuration.settings);
         }
         let outcome = api.write_node(write).await;
         self.wrote(&Effect::WriteNode(write.clone()), &outcome, world);

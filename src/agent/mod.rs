@@ -6,6 +6,7 @@ mod edge;
 mod enrolment;
 mod event_loop;
 mod journal;
+mod measuring;
 mod metrics;
 mod sources;
 mod watches;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::objects::{Condition, Meta};
-use crate::decide::{Budget, Owner, PodKey, PodView};
+use crate::decide::{Budget, Owner, PodKey, PodView, Replica};
 use crate::notation::{LabelSelector, Selector};
 use crate::words::name;
 
@@ -114,17 +114,44 @@ fn kept_without_node(tolerations: &[Toleration]) -> Option<Duration> {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 struct PodStatus {
     phase: String,
     /// Go sometimes writes an empty list as `null`.
     conditions: Option<Vec<Condition>>,
+    container_statuses: Option<Vec<ContainerStatus>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct ContainerStatus {
+    restart_count: Number,
 }
 
 impl Pod {
     pub(super) fn node(&self) -> &str {
         &self.spec.node_name
     }
+}
+
+impl From<Pod> for Replica {
+    fn from(pod: Pod) -> Replica {
+        let Pod { metadata, status, .. } = pod;
+        let leaving = metadata.deletion_timestamp.is_some();
+        let statuses = status.container_statuses.iter().flatten();
+        let restarts = statuses.filter_map(|it| it.restart_count.0).map(|it| it.max(0).unsigned_abs());
+        Replica {
+            uid: metadata.uid,
+            ready: !leaving && is_ready(&status.conditions),
+            leaving,
+            pending: status.phase == "Pending",
+            restarts: restarts.fold(0, u64::saturating_add),
+        }
+    }
+}
+
+fn is_ready(conditions: &Option<Vec<Condition>>) -> bool {
+    conditions.iter().flatten().any(|it| it.kind == "Ready" && it.status == "True")
 }
 
 impl From<Pod> for PodView {
@@ -155,7 +182,7 @@ impl From<Pod> for PodView {
             controller_uid,
             labels: metadata.labels,
             annotations: metadata.annotations.into_iter().map(bounded).collect(),
-            ready: status.conditions.iter().flatten().any(|it| it.kind == "Ready" && it.status == "True"),
+            ready: is_ready(&status.conditions),
             running: status.phase == "Running",
             finished: status.phase == "Succeeded" || status.phase == "Failed",
             terminating: metadata.deletion_timestamp.is_some(),

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::kubeconfig::Kubeconfig;
 use super::table::{self, quoted};
 use super::updates::{self, Row};
-use crate::decide::span;
+use crate::decide::{Impact, span};
 use crate::host::clock::now;
 use crate::host::identity::host_name;
 use crate::host::live;
@@ -21,7 +21,7 @@ use crate::report::reboot::Reboot;
 use crate::words::{NOTE, words};
 
 /// The columns of `--csv`, as the fields of a record; packages are `NAME=BEFORE>AFTER`, and times of the parts in seconds.
-const COLUMNS: [&str; 22] = [
+const COLUMNS: [&str; 24] = [
     "node",
     "pool",
     "outcome",
@@ -44,6 +44,8 @@ const COLUMNS: [&str; 22] = [
     "packages",
     "boot_before",
     "boot_after",
+    "waited_for",
+    "workloads",
 ];
 
 /// Show the last reboots of this node, or of the fleet, and how long each part took
@@ -100,6 +102,7 @@ impl Report {
             println!("No reboot of this node is on record ({}).", kept::PATH);
         } else {
             table(reboots, self.fleet).iter().for_each(|line| println!("{line}"));
+            measured(reboots, self.fleet).iter().for_each(|line| println!("{line}"));
         }
         Ok(())
     }
@@ -225,8 +228,56 @@ fn csv(reboot: &Reboot) -> String {
         packages.collect::<Vec<_>>().join(" "),
         reboot.boot_before.clone(),
         text(&reboot.boot_after),
+        waited_for(reboot, |seconds| seconds.as_secs().to_string()),
+        reboot.measured.workloads.iter().map(impact_cell).collect::<Vec<_>>().join(" "),
     ];
     cells.map(|cell| quoted(&words(&cell, usize::MAX))).join(",")
+}
+
+/// What it waited for, and what became of the workloads: of the last reboot of a host; of a fleet, of those where a workload was short.
+fn measured(reboots: &[Reboot], of_fleet: bool) -> Vec<String> {
+    let last = if of_fleet { reboots } else { reboots.last().map_or(&[][..], std::slice::from_ref) };
+    last.iter().flat_map(|reboot| told(reboot, of_fleet)).collect()
+}
+
+fn told(reboot: &Reboot, only_short: bool) -> Vec<String> {
+    let measured = &reboot.measured;
+    let is_told = |it: &&Impact| !only_short || it.below > 0 || it.pending > 0 || it.restarts > 0;
+    let impacts: Vec<&Impact> = measured.workloads.iter().filter(is_told).collect();
+    if impacts.is_empty() && (only_short || measured.waited.is_empty()) {
+        return Vec::new();
+    }
+    let at = reboot.down.map(|at| format!(" at {at}")).unwrap_or_default();
+    let mut lines = vec![String::new(), format!("{}{at}:", clean(&reboot.node))];
+    if !measured.waited.is_empty() {
+        lines.push(format!("  waited for {}", clean(&waited_for(reboot, span))));
+    }
+    lines.extend(impacts.iter().map(|impact| format!("  {}", words(&impact.to_string(), usize::MAX))));
+    if measured.more_workloads > 0 {
+        lines.push(format!("  and {} more workloads, which are not told of", measured.more_workloads));
+    }
+    if let Some(unseen) = measured.unseen.filter(|_| !impacts.is_empty()) {
+        lines.push(format!(
+            "  Nobody looked for {}, while the machine was down.",
+            span(Duration::from_secs(unseen))
+        ));
+    }
+    lines
+}
+
+fn waited_for(reboot: &Reboot, told: impl Fn(Duration) -> String) -> String {
+    let mut waited: Vec<(&String, &u64)> =
+        reboot.measured.waited.iter().filter(|(_, seconds)| **seconds > 0).collect();
+    waited.sort_by_key(|(_, seconds)| std::cmp::Reverse(**seconds));
+    let each =
+        waited.iter().map(|(reason, seconds)| format!("{reason} {}", told(Duration::from_secs(**seconds))));
+    each.collect::<Vec<_>>().join(", ")
+}
+
+/// `NAMESPACE/WORKLOAD=FEWEST/BEFORE:SECONDS`: how few of how many were ready, and for how long they were fewer.
+fn impact_cell(impact: &Impact) -> String {
+    let before = impact.ready_before.map(|before| before.to_string()).unwrap_or_default();
+    format!("{}/{}={}/{before}:{}", impact.namespace, impact.workload, impact.fewest_ready, impact.below)
 }
 
 /// The file is the daemon's, but whoever becomes that user may write it.
@@ -269,6 +320,6 @@ mod tests {
             ),
             "{line}"
         );
-        assert!(line.ends_with(",86370,27,40,,133,libc6=2.36-9>2.36-10,b,a"), "{line}");
+        assert!(line.ends_with(",86370,27,40,,133,libc6=2.36-9>2.36-10,b,a,,"), "{line}");
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{
     AfterReadings, Answer, Budget, Confinement, CredentialState, Effect, EvictionOutcome, Hook, HookUnit,
-    How, Inhibitor, Kernel, KubeletLease, Names, NodeView, Others, PodKey, PodView, Reads, ScheduledShutdown,
-    SlotView, Source, Update,
+    How, Inhibitor, Kernel, KubeletLease, Measured, Names, NodeView, Others, PodKey, PodView, Reads,
+    ScheduledShutdown, SlotView, Source, Update,
 };
 
 /// The object that a write is sent to, by uid.
@@ -70,6 +70,8 @@ pub enum Event {
     Kernel(Result<Kernel, String>),
     /// Which updates are installed and not live was read; `None` if nobody has worked it out in this boot.
     Updates(Option<Vec<Update>>),
+    /// What was measured of this turn so far.
+    Measured(Measured),
     /// What dpkg has left half done was read.
     Packages(Result<Names, String>),
     /// The agent tried to keep its memory in a file.

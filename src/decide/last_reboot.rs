@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::reboot::{Ending, LastReboot};
 use super::world::World;
-use super::{AbortReason, Reading, Request, SlotView, Source};
+use super::{AbortReason, Measured, Reading, Request, SlotView, Source};
 
 /// In which `max_reboots_per_day` counts.
 pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -31,6 +31,16 @@ pub(super) fn uncordoned(world: &mut World) {
     if let Some(last) = world.memory.last_reboot.as_mut().filter(its_own) {
         last.uncordoned_at = Some(now);
     }
+}
+
+/// What was measured of a turn goes with the reboot, also what is measured after it.
+pub(super) fn measured(world: &mut World, measured: Measured) {
+    let here = &world.host.boot_id;
+    let last = under_way(&mut world.memory.last_reboot).filter(|last| last.boot_id != *here);
+    if let Some(last) = last {
+        last.measured = measured.clone();
+    }
+    world.host.measured = measured;
 }
 
 /// The reboot is asked for, possibly not for the first time.
@@ -61,6 +71,7 @@ pub(super) fn begun(world: &mut World) {
         requested_at: requested_at(world),
         packages: asking(world).flat_map(|it| it.packages.iter().cloned()).take(MOST_PACKAGES).collect(),
         updates: host.updates.clone().unwrap_or_default(),
+        measured: host.measured.clone(),
         up_since: Some(up_since(world)),
         claimed_at: slot.and_then(|slot| slot.claim.at).map(|claimed| wall_at(world, claimed)),
         cordoned_at: world.memory.cordoned_at,

@@ -42,6 +42,7 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
         Event::Hold(result) => world.host.hold.take(result),
         Event::Kernel(result) => kernel_read(world, result),
         Event::Updates(updates) => world.host.updates = updates,
+        Event::Measured(measured) => last_reboot::measured(world, measured),
         Event::Packages(result) => world.host.unfinished_packages.take(result),
         Event::Remembered(result) => world.host.memory_failure = result.err(),
         Event::Livepatch(result) => world.host.livepatched.take(result),

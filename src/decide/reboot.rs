@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Source, Update};
+use super::{Measured, Source, Update};
 
 /// A reboot that we asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -30,6 +30,8 @@ pub struct LastReboot {
     pub packages: BTreeSet<String>,
     /// The updates that were not live before it.
     pub updates: Vec<Update>,
+    /// What was measured of its turn.
+    pub measured: Measured,
     /// When the boot that it was meant to end had begun: what was installed since is what it makes live.
     pub up_since: Option<Duration>,
     /// When the slot was claimed for it.

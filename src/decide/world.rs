@@ -8,8 +8,8 @@ use super::health::Health;
 use super::reboot::LastReboot;
 use super::{
     AbortReason, AfterReadings, Budget, Confinement, CredentialState, Hook, HookRun, HookUnit, Inhibitor,
-    Kernel, Names, NodeView, Now, Others, Parts, PodView, Reading, Request, ScheduledShutdown, SlotView,
-    Source, Target, Update,
+    Kernel, Measured, Names, NodeView, Now, Others, Parts, PodView, Reading, Request, ScheduledShutdown,
+    SlotView, Source, Target, Update,
 };
 
 /// A write to a slot or the Node may rest on a look that ended at most this long ago.
@@ -59,6 +59,8 @@ pub struct Host {
     pub kernel: Reading<Kernel>,
     /// Which updates are installed and not live; `None` if nobody has worked it out. Only shown.
     pub updates: Option<Vec<Update>>,
+    /// What was measured of this turn so far. Only told.
+    pub measured: Measured,
     /// Whether it is shutting down.
     pub going_down: Reading<bool>,
     /// The file that dpkg or apt holds a lock on, while either of them is at work.
@@ -320,6 +322,7 @@ impl World {
                 livepatched: Reading::default(),
                 kernel: Reading::default(),
                 updates: None,
+                measured: Measured::default(),
                 going_down: Reading::default(),
                 package_manager: Reading::default(),
                 inhibitors: Reading::default(),

@@ -10,8 +10,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::decide::{
-    AbortReason, Ending, FirstStart, Hook, HookRun, Kernels, LastReboot, Memory, Setback, Source, Uncordoned,
-    Update, Well,
+    AbortReason, Ending, FirstStart, Hook, HookRun, Kernels, LastReboot, Measured, Memory, Setback, Source,
+    Uncordoned, Update, Well,
 };
 
 use crate::read::read;
@@ -143,6 +143,8 @@ struct StoredReboot {
     packages: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     updates: Vec<Update>,
+    #[serde(default)]
+    measured: Measured,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     led_to: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -199,6 +201,7 @@ fn reboot(stored: StoredReboot) -> LastReboot {
         ended_at: stored.ended_at.map(bounded),
         packages: stored.packages.iter().map(|package| words(package, NOTE)).collect(),
         updates: Update::bounded(stored.updates),
+        measured: stored.measured.bounded(),
         led_to: stored.led_to,
         ending: stored.ending.as_deref().and_then(ending),
     }
@@ -221,6 +224,7 @@ fn stored_reboot(last: &LastReboot) -> StoredReboot {
         ended_at: seconds(last.ended_at),
         packages: last.packages.iter().cloned().collect(),
         updates: last.updates.clone(),
+        measured: last.measured.clone(),
         led_to: last.led_to.clone(),
         ending: last.ending.map(|ending| ending.word().to_owned()),
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::decide::{Cves, Ending, LastReboot, World, span};
+use crate::decide::{Cves, Ending, LastReboot, Measured, World, span};
 use crate::host::upgrades::Upgrade;
 
 /// The most packages in one record.
@@ -37,6 +37,8 @@ pub struct Reboot {
     pub(crate) ready: Option<Timestamp>,
     pub(crate) uncordoned: Option<Timestamp>,
     pub(crate) released: Option<Timestamp>,
+    #[serde(flatten)]
+    pub(crate) measured: Measured,
 }
 
 /// A package that a reboot made live.
@@ -93,6 +95,7 @@ impl Reboot {
             ready: time(last.ready_at),
             uncordoned: time(last.uncordoned_at),
             released: time(last.ended_at.filter(|_| ending != Ending::SlotLost)),
+            measured: last.measured.clone(),
         })
     }
 
@@ -109,6 +112,7 @@ impl Reboot {
         let cves = self.packages.iter_mut().filter_map(|it| it.cves.as_mut());
         cves.for_each(|cves| cves.named.truncate(MOST_NAMED));
         self.more_packages += all - self.packages.len();
+        self.measured.keep_worst(MOST_SHOWN);
         self
     }
 
@@ -177,7 +181,7 @@ fn time(since_1970: Option<Duration>) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::{Kernels, Memory, Now, Update};
+    use crate::decide::{Impact, Kernels, Memory, Now, Update};
 
     fn at(second: u64) -> Option<Duration> {
         Some(Duration::from_secs(1_795_662_720 + second))
@@ -204,6 +208,21 @@ mod tests {
                 ),
                 update("cron.service", None, None),
             ],
+            measured: Measured {
+                waited: BTreeMap::from([("no-free-slot".to_owned(), 60)]),
+                workloads: vec![Impact {
+                    namespace: "shop".into(),
+                    workload: "api".into(),
+                    pods: "app=api".into(),
+                    ready_before: Some(3),
+                    fewest_ready: 2,
+                    below: 10,
+                    recovered: true,
+                    ..Impact::default()
+                }],
+                more_workloads: 1,
+                unseen: Some(40),
+            },
             claimed_at: at(0).map(|at| at - Duration::from_secs(30)),
             cordoned_at: at(0).map(|at| at - Duration::from_secs(29)),
             drained_at: at(0).map(|at| at - Duration::from_secs(2)),
@@ -245,7 +264,10 @@ mod tests {
             r#""installed":"2026-11-25T02:12:00Z","cves":null}],"more_packages":0,"#,
             r#""asked":"2026-11-25T03:12:00Z","claimed":"2026-11-26T03:11:30Z","cordoned":"2026-11-26T03:11:31Z","#,
             r#""drained":"2026-11-26T03:11:58Z","down":"2026-11-26T03:12:00Z","ready":"2026-11-26T03:12:40Z","#,
-            r#""uncordoned":"2026-11-26T03:12:43Z","released":"2026-11-26T03:13:43Z"}"#,
+            r#""uncordoned":"2026-11-26T03:12:43Z","released":"2026-11-26T03:13:43Z","#,
+            r#""waited_seconds":{"no-free-slot":60},"workloads":[{"namespace":"shop","workload":"api","pods":"app=api","#,
+            r#""ready_before":3,"fewest_ready":2,"below_seconds":10,"pending_seconds":0,"restarts":0,"recovered":true}],"#,
+            r#""more_workloads":1,"unseen_seconds":40}"#,
         );
         assert_eq!(record(last(), "after", upgrades).unwrap().json(), expected);
         assert_eq!(

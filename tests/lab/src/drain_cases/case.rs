@@ -14,7 +14,7 @@ use super::objects::collection;
 use crate::audit::{self, AuditedRequest};
 use crate::lab::Lab;
 use crate::observer::{Observer, PodState, State};
-use crate::proxy::Proxy;
+use crate::proxy::{Proxy, RequestRecord};
 use crate::simulated::client::Client;
 use crate::simulated::{AGENT, Ground, Machine, Name, Site};
 
@@ -70,6 +70,11 @@ pub(super) struct Case {
     pub(super) namespaces: Mutex<Vec<String>>,
     story: Mutex<Vec<String>>,
     began: Instant,
+}
+
+/// Whether a request only looks at a workload, to measure what the drain does to it.
+pub(super) fn only_measures(request: &RequestRecord) -> bool {
+    request.resource == "pods" && request.path.contains("labelSelector=")
 }
 
 /// A pod that was created.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rebootd::report::{dbus, messages};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -133,6 +133,23 @@ async fn explained(host: &Host) -> Result<()> {
     Ok(())
 }
 
+/// The record says what became of the Deployment whose pods left.
+fn measured(host: &Host, record: &Value) -> Result<()> {
+    let workloads = record["workloads"].as_array().context("no workloads")?;
+    let [web] = &workloads[..] else { bail!("{}: not one workload: {record}", host.name()) };
+    let number = |field: &str| web[field].as_u64().unwrap_or_default();
+    let [before, fewest] = ["ready_before", "fewest_ready"].map(number);
+    // A dip may come and go between two looks.
+    let is_right = web["pods"] == "app=web"
+        && before == u64::from(PODS)
+        && (u64::from(MIN_AVAILABLE)..=before).contains(&fewest)
+        && (number("below_seconds") > 0) == (fewest < before)
+        && web["recovered"] == true
+        && record["unseen_seconds"].is_u64();
+    ensure!(is_right, "{}: {record}", host.name());
+    Ok(())
+}
+
 /// The journal has one record of the reboot, with what it made live and the times in their order.
 async fn recorded(host: &Host, real: &Option<Real>) -> Result<()> {
     let id = format!("MESSAGE_ID={}", messages::REBOOT_ENDED);
@@ -143,6 +160,7 @@ async fn recorded(host: &Host, real: &Option<Real>) -> Result<()> {
     say(format!("{} has recorded: {record}", host.name()));
     ensure!(record["outcome"] == "well" && record["boot_before"] != record["boot_after"], "{record}");
     made_live(host, real, &record["packages"])?;
+    measured(host, &record)?;
     let steps = ["asked", "claimed", "cordoned", "drained", "down", "ready", "uncordoned", "released"];
     let times: Vec<(&str, &str)> =
         steps.iter().filter_map(|step| Some((*step, record[*step].as_str()?))).collect();

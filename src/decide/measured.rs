@@ -1,0 +1,290 @@
+//! What is measured of a turn, for its record. Nothing is decided by it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Display, Formatter};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Owner, PodKey, PodView, span};
+use crate::words::{NOTE, words};
+
+/// The most workloads that are looked at.
+const MOST: usize = 20;
+/// The most kinds of reasons: there are not that many.
+const MOST_REASONS: usize = 100;
+/// The most bytes of a selector.
+const LONGEST_SELECTOR: usize = 1000;
+/// Labels that are another one's in each pod, or in each version of a workload: replacements have others.
+const OF_ONE: [&str; 7] = [
+    "pod-template-hash",
+    "controller-revision-hash",
+    "pod-template-generation",
+    "statefulset.kubernetes.io/pod-name",
+    "apps.kubernetes.io/pod-index",
+    "batch.kubernetes.io/job-completion-index",
+    "job-completion-index",
+];
+
+/// What was measured of a turn.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Measured {
+    /// For how long the node had waited for what, in seconds: by the kind of the reason that came first.
+    #[serde(rename = "waited_seconds")]
+    pub waited: BTreeMap<String, u64>,
+    /// What became of the workloads whose pods had to leave.
+    pub workloads: Vec<Impact>,
+    /// How many more there were.
+    pub more_workloads: usize,
+    /// For how long nobody could look at them, while the machine was down: seconds.
+    #[serde(rename = "unseen_seconds")]
+    pub unseen: Option<u64>,
+}
+
+/// What became of the pods of a workload while pods of it left this node.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Impact {
+    /// Its namespace.
+    pub namespace: String,
+    /// The controller of the pods that left.
+    pub workload: String,
+    /// Its pods, by their labels, as a selector.
+    pub pods: String,
+    /// How many were ready before; `None` until somebody has looked.
+    pub ready_before: Option<usize>,
+    /// The fewest that were ready at the same time.
+    pub fewest_ready: usize,
+    /// For how long fewer were ready than before: seconds.
+    #[serde(rename = "below_seconds")]
+    pub below: u64,
+    /// For how long one of its pods waited to be started: seconds.
+    #[serde(rename = "pending_seconds")]
+    pub pending: u64,
+    /// How often containers of it were restarted.
+    pub restarts: u64,
+    /// As many were ready as before when somebody looked last.
+    pub recovered: bool,
+}
+
+/// A pod of a workload, wherever it runs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Replica {
+    /// Its uid.
+    pub uid: String,
+    /// It is ready, and nobody has asked it to leave.
+    pub ready: bool,
+    /// It was ready until it was asked to leave.
+    pub leaving: bool,
+    /// It has not been started yet.
+    pub pending: bool,
+    /// How often its containers were restarted.
+    pub restarts: u64,
+}
+
+/// How often the containers of each pod had been restarted.
+pub type Restarts = BTreeMap<String, u64>;
+
+impl Measured {
+    /// The workloads of these pods, which leave; gives back their uids: they were there before.
+    pub fn begin(&mut self, leaving: &[&PodView]) -> BTreeSet<String> {
+        let mut left = BTreeSet::new();
+        let mut found: BTreeMap<(String, String), Impact> = BTreeMap::new();
+        let mut without = BTreeSet::new();
+        for pod in leaving.iter().filter(|pod| pod.owner == Owner::Controller) {
+            let PodKey { namespace, uid, .. } = &pod.key;
+            let Some(pods) = selector(&pod.labels) else {
+                without.insert((namespace, &pod.controller));
+                continue;
+            };
+            left.insert(uid.clone());
+            found.entry((namespace.clone(), pods.clone())).or_insert_with(|| Impact {
+                namespace: namespace.clone(),
+                workload: pod.controller.clone(),
+                pods,
+                ..Impact::default()
+            });
+        }
+        self.more_workloads = without.len() + found.len().saturating_sub(MOST);
+        self.workloads = found.into_values().take(MOST).collect();
+        left
+    }
+
+    /// Leaves so many workloads, those that were short for longest.
+    pub fn keep_worst(&mut self, most: usize) {
+        let worst =
+            |it: &Impact| (it.fewest_ready > 0, std::cmp::Reverse((it.below, it.pending, it.restarts)));
+        self.workloads.sort_by_key(worst);
+        self.more_workloads += self.workloads.len().saturating_sub(most);
+        self.workloads.truncate(most);
+    }
+
+    /// What somebody else has written, clean and not too much of it.
+    pub fn bounded(self) -> Measured {
+        let clean = |text: String| words(&text, NOTE);
+        let waited = self.waited.into_iter().take(MOST_REASONS);
+        let workloads = self.workloads.into_iter().take(MOST).map(|it| Impact {
+            namespace: clean(it.namespace),
+            workload: clean(it.workload),
+            pods: words(&it.pods, LONGEST_SELECTOR),
+            ..it
+        });
+        Measured {
+            waited: waited.map(|(reason, seconds)| (clean(reason), seconds)).collect(),
+            workloads: workloads.collect(),
+            ..self
+        }
+    }
+}
+
+impl Impact {
+    /// Somebody has looked, this many seconds after the last time. At the first time, `left` still counts as ready.
+    pub fn seen(
+        &mut self,
+        replicas: &[Replica],
+        left: &BTreeSet<String>,
+        restarts: &mut Option<Restarts>,
+        seconds: u64,
+    ) {
+        let ready = replicas.iter().filter(|it| it.ready).count();
+        let before = *self.ready_before.get_or_insert_with(|| {
+            let already = replicas.iter().filter(|it| it.leaving && left.contains(&it.uid));
+            self.fewest_ready = ready + already.count();
+            self.fewest_ready
+        });
+        self.fewest_ready = self.fewest_ready.min(ready);
+        self.recovered = ready >= before;
+        let add = |sum: &mut u64, is_so: bool| *sum = sum.saturating_add(if is_so { seconds } else { 0 });
+        add(&mut self.below, ready < before);
+        add(&mut self.pending, replicas.iter().any(|it| it.pending));
+        let now: Restarts = replicas.iter().map(|it| (it.uid.clone(), it.restarts)).collect();
+        if let Some(last) = restarts.as_ref() {
+            let more = |(uid, count): (&String, &u64)| {
+                count.saturating_sub(last.get(uid).copied().unwrap_or_default())
+            };
+            self.restarts = self.restarts.saturating_add(now.iter().map(more).sum());
+        }
+        *restarts = Some(now);
+    }
+}
+
+/// In one line, for people.
+impl Display for Impact {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let seconds = |seconds: u64| span(Duration::from_secs(seconds));
+        write!(f, "{}/{} ({}): ", self.namespace, self.workload, self.pods)?;
+        match self.ready_before {
+            None => write!(f, "not seen")?,
+            Some(before) if self.below == 0 => write!(f, "{before} ready all the time")?,
+            Some(before) => {
+                write!(
+                    f,
+                    "{} of {before} ready, fewer than before for {}",
+                    self.fewest_ready,
+                    seconds(self.below)
+                )?;
+            }
+        }
+        if self.pending > 0 {
+            write!(f, ", pods pending for {}", seconds(self.pending))?;
+        }
+        if self.restarts > 0 {
+            write!(f, ", {} restarts", self.restarts)?;
+        }
+        let is_short = self.ready_before.is_some() && !self.recovered;
+        if is_short { write!(f, "; still fewer when last seen") } else { Ok(()) }
+    }
+}
+
+/// By all labels that its replacement will have as well.
+fn selector(labels: &BTreeMap<String, String>) -> Option<String> {
+    // In the place of a value that is too long stands what is none.
+    let selects = |(key, value): &(&String, &String)| {
+        !OF_ONE.contains(&key.as_str()) && !value.contains(['(', ',', ' ']) && !key.contains([',', ' '])
+    };
+    let each = labels.iter().filter(selects).map(|(key, value)| format!("{key}={value}"));
+    let all = each.collect::<Vec<_>>().join(",");
+    (!all.is_empty() && all.len() <= LONGEST_SELECTOR).then_some(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replica(uid: &str, state: &str, restarts: u64) -> Replica {
+        Replica {
+            uid: uid.into(),
+            ready: state == "ready",
+            leaving: state == "leaving",
+            pending: state == "pending",
+            restarts,
+        }
+    }
+
+    #[test]
+    fn a_dip_is_as_deep_and_as_long_as_it_was_seen() {
+        let (mut impact, mut restarts) = (Impact::default(), None);
+        let left = BTreeSet::from(["a".to_owned()]);
+        let looks = [
+            // Its pod was asked to leave before the first look.
+            (vec![replica("a", "leaving", 7), replica("b", "ready", 1), replica("c", "ready", 0)], 0),
+            (vec![replica("a", "leaving", 7), replica("b", "ready", 1), replica("d", "pending", 0)], 5),
+            (vec![replica("b", "ready", 2), replica("c", "ready", 0), replica("d", "pending", 0)], 5),
+            (vec![replica("b", "ready", 2), replica("c", "ready", 0), replica("d", "ready", 1)], 6),
+        ];
+        for (replicas, seconds) in looks {
+            impact.seen(&replicas, &left, &mut restarts, seconds);
+        }
+        assert_eq!((impact.ready_before, impact.fewest_ready), (Some(3), 1));
+        assert_eq!((impact.below, impact.pending, impact.restarts), (10, 10, 2));
+        assert!(impact.recovered);
+        impact =
+            Impact { namespace: "shop".into(), workload: "api".into(), pods: "app=api".into(), ..impact };
+        assert_eq!(
+            impact.to_string(),
+            "shop/api (app=api): 1 of 3 ready, fewer than before for 10s, pods pending for 10s, 2 restarts"
+        );
+        let unseen = Impact::default();
+        assert!(unseen.to_string().ends_with(": not seen"), "{unseen}");
+    }
+
+    #[test]
+    fn a_workload_is_what_its_next_pods_have_in_common() {
+        let pod = |name: &str, labels: &[(&str, &str)]| PodView {
+            key: PodKey { namespace: "shop".into(), name: name.into(), uid: name.into() },
+            owner: Owner::Controller,
+            controller: "api-5d9c".into(),
+            labels: labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+            ..PodView::default()
+        };
+        let pods = [
+            pod("one", &[("app", "api"), ("pod-template-hash", "5d9c")]),
+            pod("two", &[("app", "api"), ("pod-template-hash", "7aaa")]),
+            pod("unlabelled", &[("pod-template-hash", "5d9c")]),
+            pod("odd", &[("app", "(too long)")]),
+            PodView { owner: Owner::Nobody, ..pod("bare", &[("app", "bare")]) },
+        ];
+        let leaving: Vec<&PodView> = pods.iter().collect();
+        let mut measured = Measured::default();
+        let left = measured.begin(&leaving);
+        assert_eq!(left, BTreeSet::from(["one".to_owned(), "two".to_owned()]));
+        let found: Vec<&str> = measured.workloads.iter().map(|it| it.pods.as_str()).collect();
+        assert_eq!((found, measured.more_workloads), (vec!["app=api"], 1));
+    }
+
+    #[test]
+    fn what_a_file_says_is_bounded() {
+        let many = Measured {
+            waited: BTreeMap::from([("a\nb".to_owned(), 1)]),
+            workloads: vec![Impact { workload: "\u{1b}[31m".into(), ..Impact::default() }; 30],
+            ..Measured::default()
+        };
+        let bounded = many.bounded();
+        assert_eq!(
+            (bounded.workloads.len(), bounded.waited.keys().next().map(String::as_str)),
+            (20, Some("a b"))
+        );
+        assert!(!bounded.workloads[0].workload.contains('\u{1b}'));
+    }
+}
