@@ -126,7 +126,7 @@ impl Api {
         self.mind(result)
     }
 
-    async fn write(
+    pub(super) async fn write(
         &mut self,
         path: Result<String, ApiError>,
         content_type: &'static str,

@@ -1,6 +1,7 @@
 //! The cluster: adapters between the Kubernetes API and the core's facts and effects. They decide nothing.
 
 mod api;
+mod asked;
 mod checks;
 mod client;
 mod confinement;

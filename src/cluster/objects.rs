@@ -140,7 +140,7 @@ struct SpecFields {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 pub(super) struct Node {
-    metadata: Meta,
+    pub(super) metadata: Meta,
     spec: NodeSpec,
     status: NodeStatus,
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 
 use self::list::Wanted;
-pub(super) use self::list::is_silent;
+pub(super) use self::list::{BY_CALENDAR, EVENTS, holders, is_of_another_time, is_silent};
 use super::kubeconfig::Kubeconfig;
 use crate::cli::parse_reason;
 use crate::cluster::ApiError;

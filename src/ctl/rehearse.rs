@@ -3,6 +3,8 @@
 mod baseline;
 mod node;
 mod read;
+mod reboot;
+mod watched;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,6 +14,7 @@ use clap::Args;
 use serde::Serialize;
 
 use self::baseline::Baseline;
+use self::reboot::{Ending, Supervised};
 use super::kubeconfig::Kubeconfig;
 use super::slots::parse_name;
 use crate::cluster::Api;
@@ -31,8 +34,12 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// numbers, and says so. A finding that is meant to be so is accepted by an annotation of the workload, such as
 /// rebootd.io/accept: "single-replica until 2027-06: closed at night".
 ///
+/// With --reboot it then has the node reboot in its turn, once a person has confirmed it, tells what the node does, and
+/// shows the report.
+///
 /// Exits with 0 if nobody notices anything, 1 if somebody may (2 with --strict), 2 if a node would not reboot, 3 if it
-/// could not be told, and 64 if the command line was wrong.
+/// could not be told, and 64 if the command line was wrong. With --reboot: 0 if the reboot ended well, 2 if it did not or the
+/// node would not reboot, 1 if nobody said yes, the request was withdrawn, or Ctrl-C ended the watching.
 #[derive(Debug, Args)]
 pub(super) struct Rehearse {
     /// The node, instead of a namespace: its gates, its drain, and every workload that has a pod there
@@ -56,6 +63,12 @@ pub(super) struct Rehearse {
     /// Print JSON, for programs
     #[arg(long)]
     json: bool,
+    /// Then have the node reboot in its turn, and watch it until its report is there
+    #[arg(long, requires = "node", conflicts_with = "json")]
+    reboot: bool,
+    /// Do not ask for confirmation of --reboot
+    #[arg(long, requires = "reboot")]
+    yes: bool,
     #[command(flatten)]
     kubeconfig: Kubeconfig,
 }
@@ -110,7 +123,38 @@ impl Rehearse {
                 rehearsal.not_looked_at().iter().for_each(|line| println!("Not looked at: {line}"));
             }
         }
-        Ok(self.exit_code(rehearsal.verdict))
+        match self.reboot {
+            true => runtime.block_on(self.reboot(&mut api, name, rehearsal.verdict)),
+            false => Ok(self.exit_code(rehearsal.verdict)),
+        }
+    }
+
+    /// After a rehearsal that has found nothing against it.
+    async fn reboot(&self, api: &mut Api, node: &str, verdict: Verdict) -> anyhow::Result<ExitCode> {
+        println!("");
+        if let Some(what) = self.against(verdict) {
+            println!("{node} is not asked to reboot: {what}.");
+            return Ok(self.exit_code(verdict));
+        }
+        let supervised = Supervised { node, yes: self.yes, kubeconfig: &self.kubeconfig };
+        Ok(ExitCode::from(match supervised.run(api).await? {
+            Ending::Well => 0,
+            Ending::Stopped => 1,
+            Ending::NotWell => 2,
+            Ending::NobodyToAsk => USAGE,
+        }))
+    }
+
+    /// What has to be mended before it reboots under a person's eyes.
+    fn against(&self, verdict: Verdict) -> Option<&'static str> {
+        match verdict {
+            Verdict::Blocks => Some("its drain would not end; mend what blocks, then rehearse it again"),
+            Verdict::CouldNotTell => Some("not everything that decides it is known; see above what that is"),
+            Verdict::Warns if self.strict => {
+                Some("somebody may notice it; accept or mend what is found, or leave --strict out")
+            }
+            Verdict::Warns | Verdict::NobodyNotices => None,
+        }
     }
 
     fn namespace(&self, namespace: &str) -> anyhow::Result<ExitCode> {

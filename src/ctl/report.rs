@@ -170,7 +170,7 @@ impl Parts {
 }
 
 /// With the node's name where they are of several.
-fn table(reboots: &[Reboot], of_fleet: bool) -> Vec<String> {
+pub(super) fn table(reboots: &[Reboot], of_fleet: bool) -> Vec<String> {
     let head = ["NODE", "REBOOTED", "OUTCOME", "WAITED", "DRAINED", "DOWN", "CORDONED", "PACKAGES", "WHY"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for reboot in reboots {

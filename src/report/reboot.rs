@@ -100,7 +100,7 @@ impl Reboot {
     }
 
     /// Whether both are of one call of logind.
-    pub(super) fn is_same(&self, other: &Reboot) -> bool {
+    pub(crate) fn is_same(&self, other: &Reboot) -> bool {
         (&self.boot_before, self.down) == (&other.boot_before, other.down)
     }
 

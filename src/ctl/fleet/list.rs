@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 use super::super::kubeconfig::Kubeconfig;
 use super::super::table::table as columns;
 use super::super::urgent;
-use crate::cluster::{Api, ApiError, FleetNode, HeldSlot, NotLive};
+use crate::cluster::{Api, ApiError, FleetNode, Heartbeat, HeldSlot, NotLive};
 use crate::config::FleetPolicy;
 use crate::decide::span;
 use crate::host::clock;
@@ -31,9 +31,10 @@ const MOST_STEPS: usize = 3;
 /// That many pools are told one by one.
 const MOST_POOLS: usize = 5;
 /// Each step of a turn is an Event, also a budget that refuses.
-const EVENTS: &str = "kubectl get events -A --field-selector reportingComponent=rebootd.io/rebootd";
+pub(in crate::ctl) const EVENTS: &str =
+    "kubectl get events -A --field-selector reportingComponent=rebootd.io/rebootd";
 /// The reasons that end when a window opens.
-const BY_CALENDAR: [&str; 2] = ["window-closed", "frozen"];
+pub(in crate::ctl) const BY_CALENDAR: [&str; 2] = ["window-closed", "frozen"];
 /// Clears a terminal.
 const CLEAR: &str = "\x1b[2J\x1b[H";
 
@@ -283,15 +284,20 @@ fn by_pool(slots: &[&HeldSlot]) -> BTreeMap<String, Slots> {
 }
 
 /// Who holds the slots of a pool, if all are held.
-fn holders(slots: &[HeldSlot], pool: Option<&str>) -> Vec<String> {
+pub(in crate::ctl) fn holders(slots: &[HeldSlot], pool: Option<&str>) -> Vec<String> {
     let of_pool = slots.iter().filter(|it| it.slot.pool.as_deref() == pool);
     of_pool.map(|it| it.slot.holder.clone()).collect::<Option<_>>().unwrap_or_default()
 }
 
 /// Its rebootd has said nothing for long; or what it says is not understood, or of another time than now.
 pub(in crate::ctl) fn is_silent(node: &FleetNode, now: u64) -> bool {
-    let said = node.heartbeat.as_ref().map(|said| u64::try_from(said.at.as_second()).unwrap_or_default());
-    node.is_garbled || said.is_some_and(|said| now.saturating_sub(said) > SILENT || said > now + AHEAD)
+    node.is_garbled || node.heartbeat.as_ref().is_some_and(|said| is_of_another_time(said, now))
+}
+
+/// It was said long ago, or in the future.
+pub(in crate::ctl) fn is_of_another_time(said: &Heartbeat, now: u64) -> bool {
+    let said = u64::try_from(said.at.as_second()).unwrap_or_default();
+    now.saturating_sub(said) > SILENT || said > now + AHEAD
 }
 
 fn row(node: FleetNode, held: &[&HeldSlot], now: u64) -> Row {
