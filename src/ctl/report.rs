@@ -235,7 +235,7 @@ fn csv(reboot: &Reboot) -> String {
 }
 
 /// What it waited for, and what became of the workloads: of the last reboot of a host; of a fleet, of those where a workload was short.
-fn measured(reboots: &[Reboot], of_fleet: bool) -> Vec<String> {
+pub(super) fn measured(reboots: &[Reboot], of_fleet: bool) -> Vec<String> {
     let last = if of_fleet { reboots } else { reboots.last().map_or(&[][..], std::slice::from_ref) };
     last.iter().flat_map(|reboot| told(reboot, of_fleet)).collect()
 }

@@ -180,8 +180,10 @@ impl Supervised<'_> {
 
 fn reported(record: Reboot) -> Ending {
     let is_well = record.outcome == "well";
-    println!("");
-    report::table(&[record], true).iter().for_each(|line| println!("{line}"));
+    println!();
+    let record = [record];
+    let lines = report::table(&record, true).into_iter().chain(report::measured(&record, false));
+    lines.for_each(|line| println!("{line}"));
     if is_well { Ending::Well } else { Ending::NotWell }
 }
 
