@@ -12,10 +12,12 @@ pub mod objects;
 mod operators;
 mod places;
 mod replicas;
+mod room;
 mod show;
 mod workload;
 
 pub use finding::{Finding, Remedy, Severity};
 pub use judge::{Judged, Verdict, judge, to_ask};
 pub use namespace::{Answer, Namespace, Read};
+pub use room::{AskingPod, Room, RoomyNode};
 pub use show::lines;

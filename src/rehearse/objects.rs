@@ -10,7 +10,9 @@ use serde::{Deserialize, Deserializer};
 use crate::notation::LabelSelector;
 
 /// `null`, as Go sometimes writes an empty list or map, is an empty one.
-fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(from: D) -> Result<T, D::Error> {
+pub(super) fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    from: D,
+) -> Result<T, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
@@ -447,4 +449,6 @@ pub struct NodeSpec {
 pub struct NodeStatus {
     #[serde(deserialize_with = "or_default")]
     pub conditions: Vec<Condition>,
+    #[serde(deserialize_with = "or_default")]
+    pub allocatable: BTreeMap<String, String>,
 }

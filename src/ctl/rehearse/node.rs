@@ -9,14 +9,14 @@ use serde::Serialize;
 
 use super::super::status;
 use super::read;
-use crate::cluster::{Api, FleetNode, HeldSlot};
+use crate::cluster::{Api, FleetNode, HeldSlot, Kind};
 use crate::config::{DEFAULT_DIRECTORIES, Files, FleetPolicy};
 use crate::decide::{
     self, Judgement, Memory, Now, Owner, Planned, PodView, Settings, World, budget_namespaces,
     is_control_plane, span,
 };
 use crate::host::{clock, identity, kernel};
-use crate::rehearse::{Judged, Namespace, Verdict, judge};
+use crate::rehearse::{AskingPod, Judged, Namespace, Room, RoomyNode, Verdict, judge};
 use crate::report::kept;
 use crate::report::status::Status;
 
@@ -40,6 +40,8 @@ pub(super) struct NodeRehearsal {
     is_control_plane: bool,
     /// The kernel that would start; on the node itself.
     kernel: Option<String>,
+    /// Nothing where it could not be read.
+    room: Option<Room>,
     workloads: Vec<Judged>,
     not_looked_at: Vec<String>,
 }
@@ -73,6 +75,8 @@ pub(super) async fn rehearse(api: &mut Api, name: &str) -> anyhow::Result<NodeRe
     let planned = decide::plan(&world, &settings).unwrap_or_default();
     let workloads = workloads(api, name, &planned, settings.drain.timeout).await?;
     let leaving: Vec<&PodView> = planned.iter().filter(|it| leaves(it)).map(|it| it.pod).collect();
+    let uids: Vec<&str> = leaving.iter().map(|pod| pod.key.uid.as_str()).collect();
+    let room = room(api, name, &uids).await;
     let in_the_way = planned.iter().any(|it| matches!(it.verdict, decide::Verdict::Refuse(_)));
     let worst = workloads.iter().map(|it| it.verdict).max().unwrap_or(Verdict::NobodyNotices);
     let slots = api.held_slots().await.context("cannot read the slots")?;
@@ -92,7 +96,12 @@ pub(super) async fn rehearse(api: &mut Api, name: &str) -> anyhow::Result<NodeRe
         is_control_plane: is_control_plane(&view.labels, &[]),
         kernel: here.as_ref().map(|_| starts()),
         pods: planned.iter().map(pod).collect(),
-        not_looked_at: not_looked_at(here.is_some(), name).into_iter().chain(unread).collect(),
+        not_looked_at: not_looked_at(here.is_some(), name)
+            .into_iter()
+            .chain(unread)
+            .chain(room.as_ref().err().cloned())
+            .collect(),
+        room: room.ok(),
         workloads,
     })
 }
@@ -130,6 +139,15 @@ async fn world(api: &mut Api, pods: Vec<PodView>, settings: &Settings) -> World 
     // The kubelet's graceful shutdown, which would end bare pods: named among what is not looked at.
     world.host.inhibitors.take(Ok(Vec::new()));
     world
+}
+
+/// Reads what all pods request: a page at a time, and only that.
+async fn room(api: &mut Api, node: &str, leaving: &[&str]) -> Result<Room, String> {
+    let kind = |name| Kind { api: "/api/v1", name };
+    let told = |error| format!("whether other nodes have room for the pods that leave: {error}");
+    let nodes: Vec<RoomyNode> = api.list(kind("nodes"), "").await.map_err(told)?;
+    let pods: Vec<AskingPod> = api.list(kind("pods"), "").await.map_err(told)?;
+    Ok(Room::elsewhere(node, leaving, &nodes, &pods))
 }
 
 /// The workloads that have a pod there which leaves or stands in the way, each judged as its developers would.
@@ -266,7 +284,6 @@ fn starts() -> String {
 
 fn not_looked_at(here: bool, node: &str) -> Vec<String> {
     let mut missing = vec![
-        "whether other nodes have room for the pods that leave".to_owned(),
         "whether a graceful shutdown of the kubelet would end pods that stay (rebootctl check there)"
             .to_owned(),
     ];
@@ -298,6 +315,7 @@ impl NodeRehearsal {
         }
         lines.push(String::new());
         lines.push(self.drain());
+        lines.extend(self.room.as_ref().map(Room::in_words));
         let shown = self
             .pods
             .iter()

@@ -180,7 +180,7 @@ impl Supervised<'_> {
 
 fn reported(record: Reboot) -> Ending {
     let is_well = record.outcome == "well";
-    println!();
+    println!("");
     let record = [record];
     let lines = report::table(&record, true).into_iter().chain(report::measured(&record, false));
     lines.for_each(|line| println!("{line}"));
