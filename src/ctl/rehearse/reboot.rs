@@ -162,7 +162,7 @@ impl Supervised<'_> {
     fn over(&self, over: Over) -> Ending {
         let node = self.node;
         match over {
-            Over::Reported(record) => return reported(Reboot { node: node.to_owned(), ..*record }),
+            Over::Reported(record) => reported(Reboot { node: node.to_owned(), ..*record }),
             Over::Unrecorded => {
                 println!(
                     "{node} has had its turn, and has no record of it: its memory was lost, or it was rebooted by hand. See there: \

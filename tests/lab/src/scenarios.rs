@@ -294,7 +294,7 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "requests",
-        expects: "a command in the daemon's sandbox asks, and a kernel; one that is not live is told, and asks no more",
+        expects: "a supervised reboot is told to its end; a command in the daemon's sandbox asks, and a kernel; one that is not live is told, and asks no more",
         hosts: hollow(1),
         usual: 99,
         limit: minutes(6),

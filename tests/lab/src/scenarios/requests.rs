@@ -2,11 +2,14 @@
 //!
 //! The hosts share this machine's kernel, so no reboot ever makes another one live: just what has to be told.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use tokio::time::timeout;
 
 use super::stage::{CONFIG, CYCLE, SOON, Stage, is_absent, slot_of};
 use super::status::{Status, wait_phase, wait_status};
 use super::verdict;
+use crate::host::Host;
+use crate::observer::State;
 use crate::progress::say;
 
 const HOST: &str = "[host]\nsentinel_command = [\"/usr/local/bin/needs-reboot\", \"firmware\"]\n\
@@ -24,8 +27,8 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     stage.install_alone(host, &format!("{CONFIG}{HOST}")).await?;
     wait_phase(host, "idle", SOON).await?;
 
-    stage.lab.kubectl(&["annotate", "node", host.name(), "rebootd.io/request=new firmware"]).await?;
-    host.wait_boot_number(2, CYCLE).await?;
+    supervised(stage, host).await?;
+    host.wait_boot_number(2, SOON).await?;
     verdict::settled(stage, host).await?;
     let request = "jsonpath={.metadata.annotations.rebootd\\.io/request}";
     let left = stage.lab.kubectl(&["get", "node", host.name(), "-o", request]).await?;
@@ -57,4 +60,27 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     let slot = slot_of(host);
     ensure!(stage.observer.state().holder(&slot).is_none(), "the slot is kept");
     verdict::booted(host, 4)
+}
+
+/// A person rehearses, has the host reboot by the annotation, and is told how it goes and how it ended.
+async fn supervised(stage: &Stage, host: &Host) -> Result<()> {
+    let name = host.name();
+    let own = name.to_owned();
+    let is_heard = move |state: &State| {
+        state.node(&own).is_some_and(|node| node.annotation("rebootd.io/agent").is_some())
+    };
+    stage.wait_for("rebootd says something about itself", is_heard, SOON).await?;
+    let program = host.root().join("usr/bin/rebootctl");
+    let unasked = stage.lab.control_plane.rebootctl_output(&program, &["rehearse", "--reboot", name]).await?;
+    ensure!(unasked.status.code() == Some(64), "nobody said yes, and yet: {unasked:?}");
+    let arguments = ["rehearse", "--reboot", "--yes", name];
+    let told = timeout(CYCLE, stage.lab.control_plane.rebootctl(&program, &arguments)).await;
+    let told = told.context("rebootctl rehearse --reboot does not end")??;
+    say(format!("rebootctl rehearse --reboot:\n{told}"));
+    let steps =
+        ["is asked to reboot in its turn", "is cordoned", "has rebooted", "  well  ", "rehearse --reboot ("];
+    for step in steps {
+        ensure!(told.contains(step), "{step:?} is not in what it told");
+    }
+    Ok(())
 }
