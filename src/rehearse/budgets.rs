@@ -134,7 +134,7 @@ fn judge(budget: &Budget, workload: &Workload<'_>, namespace: &Namespace) -> Opt
         status.conditions.iter().find(|it| it.kind == "DisruptionAllowed" && it.reason == "SyncFailed");
     if let Some(broken) = broken {
         let found = format!("budget {} lets no pod go: {}", budget.metadata.name, broken.message);
-        let yaml = "spec:\n  minAvailable: 1   # a number counts pods of any owner; a share and maxUnavailable do not\n";
+        let yaml = number(budget, selected(budget, workload).len().saturating_sub(1).min(1));
         let finding = Finding::new("budget-broken", Severity::Blocks, found).about(key(budget));
         return Some(finding.remedy("have it count pods", key(budget), yaml));
     }
@@ -203,7 +203,7 @@ fn never(allows: &Allows<'_>, workload: &Workload<'_>) -> Finding {
     Finding::new("budget-never", Severity::Blocks, found).about(key(budget)).remedy(
         what,
         key(budget),
-        one_may_go(budget),
+        one_may_go(budget, workload, *expected),
     )
 }
 
@@ -250,13 +250,28 @@ fn at_minimum(allows: &Allows<'_>, workload: &Workload<'_>) -> Option<Finding> {
         scaler.metadata.name
     );
     let finding = Finding::new("budget-never-at-minimum", Severity::Warns, found).about(key(budget));
-    Some(finding.remedy("let one go at a time, however many there are", key(budget), one_may_go(budget)))
+    Some(finding.remedy(
+        "let one go at a time, however many there are",
+        key(budget),
+        one_may_go(budget, workload, least),
+    ))
 }
 
-/// A budget has one of the two.
-fn one_may_go(budget: &Budget) -> String {
+/// A budget has one of the two. Only a number counts pods of an owner that has no scale, such as a Job.
+fn one_may_go(budget: &Budget, workload: &Workload<'_>, expected: i64) -> String {
+    if workload.ends() {
+        return number(budget, usize::try_from(expected.saturating_sub(1)).unwrap_or(0));
+    }
     let without = if budget.spec.max_unavailable.is_none() { "  minAvailable: null\n" } else { "" };
     format!("spec:\n{without}  maxUnavailable: 1\n")
+}
+
+/// It counts pods of any owner.
+fn number(budget: &Budget, least: usize) -> String {
+    let without = if budget.spec.max_unavailable.is_some() { "  maxUnavailable: null\n" } else { "" };
+    format!(
+        "spec:\n{without}  minAvailable: {least}   # a number counts pods of any owner; a share and maxUnavailable do not\n"
+    )
 }
 
 /// What the API server said to dry runs: evidence of what budgets say, and what others say.
@@ -267,9 +282,12 @@ pub(super) fn answers(workload: &Workload<'_>, namespace: &Namespace) -> Vec<Fin
         Answer::ByOthers(why) => Some((pod, why)),
         _ => None,
     });
+    let by_numbers = of_workload(workload, namespace);
+    // An operator's budget refuses on purpose, which is only worth knowing.
+    let explained = by_numbers.iter().any(|it| it.severity >= Severity::Unknown || it.id == "operator");
     // What its budgets say by their numbers may leave something out; the API server has the last word.
     let by_budget = asked().find_map(|(pod, answer)| match answer {
-        Answer::ByBudget(why) if !tell(workload, namespace) => Some((pod, why)),
+        Answer::ByBudget(why) if !explained => Some((pod, why)),
         _ => None,
     });
     let refused = by_others.or(by_budget).map(|(pod, why)| {

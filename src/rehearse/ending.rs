@@ -92,7 +92,7 @@ pub(super) fn grace(workload: &Workload<'_>, namespace: &Namespace) -> Vec<Findi
     vec![Finding::new("grace-too-long", Severity::Blocks, found).remedy(
         "end sooner; or have the administrators give a drain more time (`timeout` in [drain])",
         workload.to_change(),
-        yaml,
+        workload.in_template(&yaml),
     )]
 }
 
@@ -117,6 +117,6 @@ pub(super) fn killed(workload: &Workload<'_>, _: &Namespace) -> Vec<Finding> {
     vec![Finding::new("killed", Severity::Warns, found).seen(seen).remedy(
         "end on SIGTERM, and within the grace period",
         workload.to_change(),
-        yaml,
+        workload.in_template(yaml),
     )]
 }

@@ -135,6 +135,6 @@ pub(super) fn readiness(workload: &Workload<'_>, namespace: &Namespace) -> Vec<F
     vec![Finding::new("no-readiness", Severity::Warns, found).about(format!("service/{service}")).remedy(
         "say when it is ready",
         workload.to_change(),
-        yaml,
+        workload.in_template(&yaml),
     )]
 }

@@ -41,6 +41,12 @@ impl<'a> Workload<'a> {
         }
     }
 
+    /// YAML to paste into its template, or nothing where that is not to be changed: a Job's never, an operator's by him, and
+    /// a pod of its own has none.
+    pub(super) fn in_template<'yaml>(&self, yaml: &'yaml str) -> &'yaml str {
+        if self.operated.is_some() || self.ends() || self.is_bare { "" } else { yaml }
+    }
+
     /// How many replicas there should be now.
     pub(super) fn specified(&self) -> Option<i64> {
         let object = self.object.filter(|_| !self.ends() && !self.stays())?;

@@ -122,6 +122,20 @@ pub const CASES: &[Case] = &[
             "message": "found no controllers for pod \"runner-0\""
         }]);
     }),
+    case("a budget that counts a Job's pods by what they have not", Is(Blocks, &["budget-broken"]), |shop| {
+        shop.add("jobs", json!({"metadata": {"name": "import"}, "spec": {"backoffLimit": 6}}));
+        shop.pods("import", ("batch/v1", "Job", "import"), &["n1"]);
+        shop.budget("import", json!({"maxUnavailable": 1}), (0, 0, 0));
+        *at(shop.get("poddisruptionbudgets", "import"), "status.conditions") = json!([{
+            "type": "DisruptionAllowed", "status": "False", "reason": "SyncFailed",
+            "message": "jobs.batch does not implement the scale subresource"
+        }]);
+    }),
+    case("a budget that wants all pods of a Job", Is(Blocks, &["budget-never"]), |shop| {
+        shop.add("jobs", json!({"metadata": {"name": "import"}, "spec": {"backoffLimit": 6}}));
+        shop.pods("import", ("batch/v1", "Job", "import"), &["n1", "n2", "n3"]);
+        shop.budget("import", json!({"minAvailable": "100%"}), (3, 3, 3));
+    }),
     case("a budget without pods", Is(Warns, &["budget-without-pods"]), |shop| {
         shop.deployment("api", &["n1", "n2"]);
         shop.budget("apii", json!({"maxUnavailable": 1}), (0, 0, 0));
@@ -438,6 +452,25 @@ pub const CASES: &[Case] = &[
         *at(shop.get("deployments", "web"), "spec.template.spec.nodeName") = json!("n1");
     }),
     // Others that look after pods.
+    case("CloudNativePG's primary, as the API server refuses it", Silence, |shop| {
+        let owner = ("postgresql.cnpg.io/v1", "Cluster", "pg");
+        shop.pods("pg", owner, &["n1"]);
+        shop.pods("replica", owner, &["n2"]);
+        shop.budget("pg", json!({"minAvailable": 1}), (1, 1, 1));
+        let why = "The disruption budget pg needs 1 healthy pods and has 1 currently";
+        shop.answers.insert("pg-0".into(), Answer::ByBudget(why.into()));
+        shop.answers.insert("replica-0".into(), Answer::Granted);
+    }),
+    case(
+        "an operator's pods that do not say when they are ready",
+        Is(Warns, &["killed", "no-readiness"]),
+        |shop| {
+            shop.pods("pg", ("postgresql.cnpg.io/v1", "Cluster", "pg"), &["n1", "n2"]);
+            shop.service("pg");
+            shop.each_spec("pg", |spec| spec["containers"] = json!([{"name": "postgres"}]));
+            *at(shop.get("pods", "pg-0"), "status.containerStatuses") = json!([{"name": "postgres", "lastState": {"terminated": {"exitCode": 137, "reason": "Error"}}}]);
+        },
+    ),
     case("CloudNativePG's primary under its budget", Silence, |shop| {
         shop.pods("pg", ("postgresql.cnpg.io/v1", "Cluster", "pg"), &["n1", "n2", "n3"]);
         shop.budget("pg", json!({"minAvailable": 1}), (1, 1, 1));
