@@ -45,6 +45,7 @@ mod restart_in_drain;
 mod restless;
 pub(crate) mod rights;
 pub mod runner;
+mod shop;
 mod signs;
 mod soft_reboot;
 pub mod stage;
@@ -372,6 +373,15 @@ pub const ALL: &[Scenario] = &[
         limit: minutes(6),
         long: false,
         run: |stage| Box::pin(kured::run(stage)),
+    },
+    Scenario {
+        name: "shop",
+        expects: "a rehearsal finds one fault of each kind in a made shop, each remedy helps, and false alarms stay silent",
+        hosts: hollow(0),
+        usual: 45,
+        limit: minutes(8),
+        long: false,
+        run: |stage| Box::pin(shop::run(stage)),
     },
     Scenario {
         name: "alerts",
