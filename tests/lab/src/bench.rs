@@ -4,6 +4,7 @@ pub mod drain;
 pub mod faults;
 pub mod fleet;
 pub mod idle;
+pub mod rehearse;
 pub mod rights;
 pub mod rollout;
 

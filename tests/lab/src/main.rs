@@ -70,6 +70,8 @@ enum Benchmark {
     Rights(bench::rights::Options),
     /// How long `rebootctl fleet` takes in a large cluster.
     Fleet(bench::fleet::Options),
+    /// Whether a rehearsal agrees with what then happens.
+    Rehearse,
     /// Whether the promises hold while a thousand things go wrong.
     Faults(bench::faults::Options),
 }
@@ -195,6 +197,7 @@ async fn inside(cli: Cli) -> Result<ExitCode> {
                 Benchmark::Drain(options) => return bench::drain::run(&package, &options).await,
                 Benchmark::Rights(options) => bench::rights::run(&options).await?,
                 Benchmark::Fleet(options) => bench::fleet::run(&package, &options).await?,
+                Benchmark::Rehearse => return bench::rehearse::run(&package).await,
                 Benchmark::Faults(options) => return bench::faults::run(package, &options).await,
             };
             println!("{figures}");
