@@ -115,7 +115,8 @@ pub(super) fn of_workload(workload: &Workload<'_>, namespace: &Namespace) -> Vec
             Severity::Blocks,
             format!("budgets {names} cover the same pod, and the API server evicts no such pod"),
         );
-        let what = "keep one of them, or narrow the selector of the other";
+        let what = "keep one of them, and then change it in any way (an annotation will do): only then is it counted again; or narrow the \
+                    selector of the other";
         return vec![finding.about(key(second)).remedy(what, key(second), "")];
     }
     let said = refusals(workload, namespace);
@@ -223,8 +224,16 @@ fn not_now(budget: &Budget, workload: &Workload<'_>) -> Finding {
         return finding.seen("a rollout is under way; ask again when it is over");
     }
     let always = budget.spec.unhealthy_pod_eviction_policy.as_deref() == Some("AlwaysAllow");
-    let sick = selected(budget, workload).into_iter().find(|pod| !pod.is_ready());
-    match sick {
+    let (ready, sick): (Vec<&Pod>, Vec<&Pod>) =
+        selected(budget, workload).into_iter().partition(|pod| pod.is_ready());
+    let is_old = i64::try_from(ready.len()).is_ok_and(|ready| ready > status.current_healthy);
+    match sick.first() {
+        // The disruption controller forgets a budget whose pods another one covered, also once that is gone.
+        None if is_old => finding.seen(format!("{} are Ready: its count is old", ready.len())).remedy(
+            "have it counted again, by any change of it",
+            key(budget),
+            "metadata:\n  annotations:\n    rebootd.io/counted: again\n",
+        ),
         None => finding,
         Some(pod) if always => finding.seen(format!("pod {} is not Ready", pod.metadata.name)),
         Some(pod) => finding.seen(format!("pod {} is not Ready", pod.metadata.name)).remedy(

@@ -13,6 +13,9 @@ use crate::decide::span;
 const DEFAULT_GRACE: i64 = 30;
 /// The exit code of a process that was killed (128 + SIGKILL).
 const KILLED: i32 = 137;
+/// Reasons that go with it without a grace period: no memory, or a container that was gone when the kubelet looked, as after a
+/// reboot.
+const OTHERWISE: [&str; 2] = ["OOMKilled", "ContainerStatusUnknown"];
 
 /// A pod that nothing looks after stays through the drain, and starts again with the node.
 pub(super) fn bare(workload: &Workload<'_>, namespace: &Namespace) -> Vec<Finding> {
@@ -101,7 +104,7 @@ pub(super) fn killed(workload: &Workload<'_>, _: &Namespace) -> Vec<Finding> {
     let killed = |pod: &&Pod| {
         pod.status.container_statuses.iter().find_map(|it| {
             let ended = it.last_state.terminated.as_ref()?;
-            let is_killed = ended.exit_code == KILLED && ended.reason != "OOMKilled";
+            let is_killed = ended.exit_code == KILLED && !OTHERWISE.contains(&ended.reason.as_str());
             let at = if ended.finished_at.is_empty() {
                 String::new()
             } else {

@@ -242,7 +242,10 @@ pub struct ContainerState {
 #[serde(rename_all = "camelCase", default)]
 pub struct Terminated {
     pub exit_code: i32,
+    #[serde(deserialize_with = "or_default")]
     pub reason: String,
+    /// `null` where nobody saw its end, as after a reboot.
+    #[serde(deserialize_with = "or_default")]
     pub finished_at: String,
 }
 

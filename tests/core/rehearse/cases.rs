@@ -136,6 +136,10 @@ pub const CASES: &[Case] = &[
         shop.pods("import", ("batch/v1", "Job", "import"), &["n1", "n2", "n3"]);
         shop.budget("import", json!({"minAvailable": "100%"}), (3, 3, 3));
     }),
+    case("a budget whose count is old", Is(Blocks, &["budget-not-now"]), |shop| {
+        shop.deployment("api", &["n1", "n2"]);
+        shop.budget("api", json!({"maxUnavailable": 1}), (1, 1, 2));
+    }),
     case("a budget without pods", Is(Warns, &["budget-without-pods"]), |shop| {
         shop.deployment("api", &["n1", "n2"]);
         shop.budget("apii", json!({"maxUnavailable": 1}), (0, 0, 0));
@@ -305,6 +309,13 @@ pub const CASES: &[Case] = &[
     case("a container that ran out of memory", Silence, |shop| {
         shop.deployment("web", &["n1", "n2"]);
         let ended = json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}});
+        *at(shop.get("pods", "web-0"), "status.containerStatuses") =
+            json!([{"name": "main", "lastState": ended}]);
+    }),
+    case("a container whose end nobody saw, as after a reboot", Silence, |shop| {
+        shop.deployment("web", &["n1", "n2"]);
+        let ended =
+            json!({"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown", "finishedAt": null}});
         *at(shop.get("pods", "web-0"), "status.containerStatuses") =
             json!([{"name": "main", "lastState": ended}]);
     }),
