@@ -1,12 +1,13 @@
 //! What the daemon reports to systemd, in `status.json` and in the journal. Nothing is reported twice.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::decide::{
-    Cves, Decision, Effect, Ending, EvictionOutcome, LastReboot, Next, NodeChange, Outcome, Phase, Planned,
-    PodKey, Reason, Settings, SlotChange, Verdict, World, open_cves, plan, pods_have, requests_in_words,
+    Decision, Effect, Ending, EvictionOutcome, LastReboot, Next, NodeChange, Outcome, Phase, Planned, PodKey,
+    Reason, Settings, SlotChange, Update, Verdict, World, plan, pods_have, requests_in_words,
 };
 use crate::host::upgrades;
 use crate::replace::remove;
@@ -46,8 +47,8 @@ struct Reported {
     kinds: Vec<&'static str>,
     requests: Vec<String>,
     credential_ends: Option<Duration>,
-    /// How many updates are not live, and which CVEs that leaves open.
-    not_live: Option<(usize, Cves)>,
+    /// Which updates are not live, as a hash.
+    not_live: Option<u64>,
 }
 
 impl Journal {
@@ -131,7 +132,7 @@ impl Journal {
                 .map(|it| it.reason.clone())
                 .collect(),
             credential_ends: settings.credential_ends,
-            not_live: world.host.updates.as_ref().map(|it| (it.len(), open_cves(it))),
+            not_live: world.host.updates.as_ref().map(hash),
         };
         if self.is_old(world, decision) {
             return;
@@ -275,6 +276,12 @@ pub(super) fn tell_plan(world: &World, settings: &Settings) {
         }
     }
     tracing::info!("{} to leave, {stay} stay", pods_have(plan.len() - stay));
+}
+
+fn hash(updates: &Vec<Update>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    updates.hash(&mut hasher);
+    hasher.finish()
 }
 
 pub(super) fn tell_write(effect: &Effect, outcome: &Outcome) {

@@ -7,7 +7,7 @@ use tokio::sync::watch::{self, Receiver, Sender};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::cluster::{Api, Replicas};
+use crate::cluster::{Api, ApiError, Replicas};
 use crate::decide::{
     Decision, Ending, Impact, Measured, Phase, Planned, PodView, Reason, Restarts, Settings, Verdict, World,
     plan,
@@ -16,30 +16,42 @@ use crate::host::clock;
 
 /// Often enough to see a dip, and a few requests for a node that is in its turn.
 const EVERY: Duration = Duration::from_secs(5);
+/// A turn that takes longer than this is looked at less often: a budget may hold a drain up for days.
+const OFTEN: Duration = Duration::from_secs(10 * 60);
+const LATER: Duration = Duration::from_secs(60);
 /// An API server that is overloaded or away is left alone by what only measures.
 const AFTER_FAILURE: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
 pub(super) struct Measuring {
     measured: Measured,
+    /// Pods that were there before: those that are asked to leave before the first look were ready.
+    left: BTreeSet<String>,
     /// What it waits for, and since when that is not counted yet, in time since boot.
     waits: Option<(&'static str, Duration)>,
     looks: Option<Looks>,
+    /// When to look again after a look that failed, in time since boot.
+    again: Duration,
+    /// The turn of a reboot is under way after it.
+    was_after_reboot: bool,
 }
 
-/// Looks at workloads until it is dropped.
+/// Looks at workloads until it is dropped, or a look fails.
 struct Looks {
     seen: Receiver<Vec<Impact>>,
-    _task: JoinSet<()>,
+    task: JoinSet<()>,
+}
+
+/// Whether the latest reboot has happened, and its turn has not ended.
+fn is_after_reboot(world: &World) -> bool {
+    let last = world.memory.last_reboot.as_ref();
+    last.is_some_and(|it| it.ending == Some(Ending::UnderWay) && it.boot_id != world.host.boot_id)
 }
 
 impl Measuring {
     /// What was measured before the reboot goes on after it.
     pub(super) fn begin(&mut self, world: &World) {
-        let last = world.memory.last_reboot.as_ref();
-        let is_after =
-            last.filter(|it| it.ending == Some(Ending::UnderWay) && it.boot_id != world.host.boot_id);
-        if let Some(last) = is_after {
+        if let Some(last) = world.memory.last_reboot.as_ref().filter(|_| is_after_reboot(world)) {
             self.measured = last.measured.clone();
         }
     }
@@ -54,8 +66,34 @@ impl Measuring {
     }
 
     pub(super) fn decided(&mut self, api: &mut Api, world: &World, settings: &Settings, decision: &Decision) {
-        let now = world.now.boot;
-        let waits = decision.reasons.first().filter(|_| decision.phase == Phase::Waiting).map(Reason::kind);
+        let is_after = is_after_reboot(world);
+        if std::mem::replace(&mut self.was_after_reboot, is_after) && !is_after {
+            // Its record has all of it: the next turn begins with nothing, also where no idle moment is between them.
+            *self = Measuring::default();
+        }
+        self.count_wait(world.now.boot, decision, is_after);
+        if self.looks.as_mut().is_some_and(|looks| looks.task.try_join_next().is_some()) {
+            self.stop_looking();
+            self.again = world.now.boot + AFTER_FAILURE;
+        }
+        match decision.phase {
+            Phase::Idle => *self = Measuring::default(),
+            Phase::Draining => self.look_at_leaving(api, world, settings),
+            Phase::Returning => self.look_again(api, world),
+            Phase::Cordoning | Phase::Rebooting | Phase::Aborting => {}
+            _ => self.stop_looking(),
+        }
+        if decision.phase == Phase::Waiting && !is_after {
+            // What an earlier turn has measured, which was called off.
+            self.measured =
+                Measured { waited: std::mem::take(&mut self.measured.waited), ..Measured::default() };
+        }
+    }
+
+    /// Before the turn only.
+    fn count_wait(&mut self, now: Duration, decision: &Decision, is_after: bool) {
+        let is_waiting = decision.phase == Phase::Waiting && !is_after;
+        let waits = decision.reasons.first().filter(|_| is_waiting).map(Reason::kind);
         if let Some((reason, since)) = self.waits.take()
             && let seconds @ 1.. = now.as_secs().saturating_sub(since.as_secs())
         {
@@ -63,57 +101,60 @@ impl Measuring {
             *sum = sum.saturating_add(seconds);
         }
         self.waits = waits.map(|reason| (reason, now));
-        match decision.phase {
-            Phase::Idle => *self = Measuring::default(),
-            Phase::Waiting | Phase::Restoring => self.looks = None,
-            Phase::Draining => self.look_at_leaving(api, world, settings),
-            Phase::Returning => self.look_again(api, world),
-            _ => {}
-        }
     }
 
     /// Looks at the workloads whose pods are about to leave, if nobody does yet.
     pub(super) fn look_at_leaving(&mut self, api: &mut Api, world: &World, settings: &Settings) {
-        if self.looks.is_some() {
+        if self.looks.is_some() || world.now.boot < self.again {
             return;
         }
-        let Some(plan) = plan(world, settings) else { return };
-        let leaves = |it: &&Planned<'_>| !matches!(it.verdict, Verdict::Leave(_) | Verdict::Refuse(_));
-        let leaving: Vec<&PodView> = plan.iter().filter(leaves).map(|it| it.pod).collect();
-        let left = self.measured.begin(&leaving);
-        self.look(api, left);
+        if self.measured.workloads.is_empty() {
+            let Some(plan) = plan(world, settings) else { return };
+            let leaves = |it: &&Planned<'_>| !matches!(it.verdict, Verdict::Leave(_) | Verdict::Refuse(_));
+            let leaving: Vec<&PodView> = plan.iter().filter(leaves).map(|it| it.pod).collect();
+            self.left = self.measured.begin(&leaving);
+        }
+        self.look(api);
     }
 
     /// The same ones, after the reboot.
     fn look_again(&mut self, api: &mut Api, world: &World) {
-        let Some(last) = world.memory.last_reboot.as_ref().filter(|_| self.looks.is_none()) else { return };
-        if !self.measured.workloads.is_empty() {
+        let Some(last) = world.memory.last_reboot.as_ref() else { return };
+        if self.looks.is_none() && world.now.boot >= self.again && !self.measured.workloads.is_empty() {
             let down = world.now.wall.saturating_sub(last.at).as_secs();
             self.measured.unseen.get_or_insert(down);
-            self.look(api, BTreeSet::new());
+            self.look(api);
         }
     }
 
-    fn look(&mut self, api: &mut Api, left: BTreeSet<String>) {
+    fn look(&mut self, api: &mut Api) {
         // Without a credential nothing else works, either; the next decision tries again.
         let Ok(replicas) = api.replicas() else { return };
         let (told, seen) = watch::channel(self.measured.workloads.clone());
         let mut task = JoinSet::new();
-        task.spawn(look(replicas, left, told));
-        self.looks = Some(Looks { seen, _task: task });
+        task.spawn(look(replicas, self.left.clone(), told));
+        self.looks = Some(Looks { seen, task });
+    }
+
+    fn stop_looking(&mut self) {
+        if let Some(looks) = self.looks.take() {
+            self.measured.workloads.clone_from(&looks.seen.borrow());
+        }
     }
 }
 
-/// One request at a time. A look that fails says nothing.
+/// One request at a time, until one fails: whoever goes on then has a new connection, and counts nothing of the gap.
 async fn look(replicas: Replicas, left: BTreeSet<String>, told: Sender<Vec<Impact>>) {
+    let began = clock::now().boot;
     let mut last: BTreeMap<usize, (u64, Option<Restarts>)> = BTreeMap::new();
     loop {
         let workloads = told.borrow().clone();
-        let mut pause = EVERY;
         for (number, mut impact) in workloads.into_iter().enumerate() {
-            let Ok(found) = replicas.read(&impact.namespace, &impact.pods).await else {
-                pause = AFTER_FAILURE;
-                break;
+            let found = match replicas.read(&impact.namespace, &impact.pods).await {
+                Ok(found) => found,
+                // Very many pods: this one is not looked at, and the others are.
+                Err(ApiError::Garbled(_)) => continue,
+                Err(_) => return,
             };
             let now = clock::now().boot.as_secs();
             let (since, mut restarts) = last.remove(&number).unwrap_or((now, None));
@@ -121,6 +162,7 @@ async fn look(replicas: Replicas, left: BTreeSet<String>, told: Sender<Vec<Impac
             last.insert(number, (now, restarts));
             told.send_modify(|all| all.iter_mut().skip(number).take(1).for_each(|it| it.clone_from(&impact)));
         }
-        sleep(pause).await;
+        let is_long = clock::now().boot.saturating_sub(began) > OFTEN;
+        sleep(if is_long { LATER } else { EVERY }).await;
     }
 }

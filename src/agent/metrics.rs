@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cluster::Traffic;
-use crate::decide::{Decision, Ending, Next, Phase, Settings, World};
+use crate::decide::{Decision, Ending, Next, Phase, Settings, Update, World};
 use crate::read::read;
 use crate::replace::replace;
 use crate::report::metrics::{self, Besides, Counts};
+use crate::report::reboot::made_live;
 
 /// Written again when something is decided after this long.
 const OLD: Duration = Duration::from_secs(60 * 60);
@@ -76,7 +77,9 @@ impl Metrics {
             if let Some(reboot) = world.memory.last_reboot.as_ref().filter(|_| ending == Ending::Well) {
                 // It was live as soon as the machine was up again.
                 let live = reboot.ready_at.unwrap_or(reboot.at).as_secs();
-                let packages = reboot.updates.iter().filter(|it| it.installed.is_some());
+                let runs = world.memory.kernels.as_ref().map(|it| it.running.as_str());
+                let is_live = |it: &&Update| it.installed.is_some() && made_live(&it.package, runs);
+                let packages = reboot.updates.iter().filter(is_live);
                 packages.filter_map(|it| live.checked_sub(it.since?)).for_each(|took| to_live.add(took));
             }
         }

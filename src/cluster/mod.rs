@@ -35,7 +35,7 @@ pub use fleet::FleetNode;
 pub use inventory::{Kured, POLICIES, PolicyState, TokenPods};
 pub use listed::Kind;
 pub use replicas::Replicas;
-pub use shown::{Condition, Heartbeat, NotLive, time};
+pub use shown::{Condition, Heartbeat, NotLive, ROOM, time};
 pub use traffic::Traffic;
 pub use watch::Watch;
 pub use webhook::send_to_webhook;

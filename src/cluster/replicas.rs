@@ -1,14 +1,16 @@
 //! The pods of a workload, wherever they run: beside everything else that is asked, so it holds nothing up.
 
-use reqwest::Method;
-
 use super::api::Api;
 use super::client::Client;
 use super::error::ApiError;
 use super::objects::List;
 use super::paths::{self, with};
 use super::pods::Pod;
+use super::traffic;
 use crate::decide::Replica;
+
+/// The most bytes of an answer: some hundred pods.
+const LONGEST: usize = 4 << 20;
 
 /// Reads pods by their labels.
 #[derive(Debug, Clone)]
@@ -26,7 +28,12 @@ impl Replicas {
     pub async fn read(&self, namespace: &str, selector: &str) -> Result<Vec<Replica>, ApiError> {
         let path = paths::listed("/api/v1", namespace, "pods")?;
         let path = with(&path, &[("labelSelector", selector), ("resourceVersion", "0")]);
-        let list: List<Pod> = self.0.json(Method::GET, &path, None, None).await?;
+        traffic::sent();
+        let (code, body) = self.0.whole(&path, LONGEST).await?;
+        if code != 200 {
+            return Err(ApiError::status(code, "the pods of a workload cannot be read"));
+        }
+        let list: List<Pod> = serde_json::from_slice(&body).map_err(ApiError::garbled)?;
         Ok(list.items.into_iter().flatten().map(Replica::from).collect())
     }
 }

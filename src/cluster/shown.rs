@@ -20,8 +20,10 @@ use crate::words::{NOTE, words};
 const STRATEGIC_MERGE_PATCH: &str = "application/strategic-merge-patch+json";
 /// The type of the condition.
 const CONDITION: &str = "RebootRequired";
-/// The most bytes of an annotation that is read: our own have a thousand or two.
-const LONGEST: usize = 8 << 10;
+/// The most bytes of an annotation that is read: our own have [`ROOM`] at most.
+const LONGEST: usize = 64 << 10;
+/// The most bytes of the record and the updates in a heartbeat together.
+pub const ROOM: usize = 6 << 10;
 
 /// The annotation `rebootd.io/agent`, as JSON. Fields are added, never changed or removed; docs/status.md describes them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

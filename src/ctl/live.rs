@@ -13,7 +13,7 @@ use clap::Args;
 use super::status::time;
 use super::table::table;
 use crate::config::{DEFAULT_DIRECTORIES, Files};
-use crate::decide::{Update, open_cves};
+use crate::decide::{Request, Update, open_cves};
 use crate::host::live::{self, Known, Live};
 use crate::host::{clock, dpkg, identity, kernel, needrestart, packages, sentinel};
 use crate::replace::{remove, replace};
@@ -88,13 +88,18 @@ fn work_out(sentinel: &Path) -> anyhow::Result<Vec<Update>> {
         needrestart::read(Path::new(needrestart::PATH)).transpose().map_err(|error| anyhow!(error))?;
     let now = clock::now();
     let known = Known {
-        asking: asks.map(|request| request.packages).unwrap_or_default(),
-        services: outdated.flatten().map(|request| request.packages).unwrap_or_default(),
+        asking: asks.map(named).unwrap_or_default(),
+        services: outdated.flatten().map(named).unwrap_or_default(),
         kernel: kernel::read().map_err(|error| anyhow!(error))?,
         running: kernel::running_package(),
         booted: now.wall.saturating_sub(now.boot),
     };
     live::work_out(&known).map_err(|error| anyhow!(error))
+}
+
+/// What a request names; if nothing, it asks all the same.
+fn named(request: Request) -> Vec<String> {
+    if request.packages.is_empty() { vec![request.reason] } else { request.packages }
 }
 
 fn lines(updates: &[Update]) -> Vec<String> {

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::table::{quoted, table};
 use crate::decide::{Cves, Update};
-use crate::report::reboot::{Package, Reboot};
+use crate::report::reboot::{Package, Reboot, made_live};
 use crate::words::{NOTE, words};
 
 /// As the fields of a row; all names of CVEs that are known in one cell.
@@ -53,7 +53,7 @@ impl Row {
             cves: package.cves.clone(),
             installed: package.installed,
             asked: reboot.asked,
-            live: Some(live),
+            live: Some(live).filter(|_| made_live(&package.name, reboot.kernel_after.as_deref())),
         };
         reboot.packages.iter().map(row).collect()
     }

@@ -26,6 +26,9 @@ const OF_ONE: [&str; 7] = [
     "job-completion-index",
 ];
 
+/// Labels of the pods of a Job, which end and are never ready again.
+const OF_JOBS: [&str; 2] = ["batch.kubernetes.io/job-name", "job-name"];
+
 /// What was measured of a turn.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -92,7 +95,7 @@ impl Measured {
         let mut left = BTreeSet::new();
         let mut found: BTreeMap<(String, String), Impact> = BTreeMap::new();
         let mut without = BTreeSet::new();
-        for pod in leaving.iter().filter(|pod| pod.owner == Owner::Controller) {
+        for pod in leaving.iter().filter(|pod| pod.owner == Owner::Controller && !is_of_job(pod)) {
             let PodKey { namespace, uid, .. } = &pod.key;
             let Some(pods) = selector(&pod.labels) else {
                 without.insert((namespace, &pod.controller));
@@ -197,6 +200,10 @@ impl Display for Impact {
     }
 }
 
+fn is_of_job(pod: &PodView) -> bool {
+    OF_JOBS.iter().any(|label| pod.labels.contains_key(*label))
+}
+
 /// By all labels that its replacement will have as well.
 fn selector(labels: &BTreeMap<String, String>) -> Option<String> {
     // In the place of a value that is too long stands what is none.
@@ -263,6 +270,7 @@ mod tests {
             pod("two", &[("app", "api"), ("pod-template-hash", "7aaa")]),
             pod("unlabelled", &[("pod-template-hash", "5d9c")]),
             pod("odd", &[("app", "(too long)")]),
+            pod("job", &[("app", "import"), ("job-name", "import")]),
             PodView { owner: Owner::Nobody, ..pod("bare", &[("app", "bare")]) },
         ];
         let leaving: Vec<&PodView> = pods.iter().collect();

@@ -22,12 +22,12 @@ const LONGEST_LINE: u64 = 64 << 10;
 
 /// The CVEs that the changelog of an installed package names for the versions after this one. `None` if there is no changelog
 /// (documents may be left out, as in containers), or none that is understood.
-pub fn since(documents: &Path, package: &str, version: &str) -> Option<Cves> {
+pub fn since(documents: &Path, package: &str, version: &str, installed: &str) -> Option<Cves> {
     if !is_package(package) {
         return None;
     }
     let file = NAMES.iter().find_map(|name| open(&documents.join(package).join(name)).ok())?;
-    cves(BufReader::new(MultiGzDecoder::new(BufReader::new(file)).take(MOST)), version).ok()?
+    cves(BufReader::new(MultiGzDecoder::new(BufReader::new(file)).take(MOST)), version, installed).ok()?
 }
 
 /// A name becomes part of a path: Debian Policy 5.6.1.
@@ -37,7 +37,7 @@ fn is_package(name: &str) -> bool {
 }
 
 /// The latest version comes first.
-fn cves(mut changelog: impl BufRead, version: &str) -> io::Result<Option<Cves>> {
+fn cves(mut changelog: impl BufRead, version: &str, installed: &str) -> io::Result<Option<Cves>> {
     let (mut seen, mut named, mut line) = (BTreeSet::new(), Vec::new(), Vec::new());
     let (mut has_entry, mut at_least) = (false, true);
     loop {
@@ -47,6 +47,10 @@ fn cves(mut changelog: impl BufRead, version: &str) -> io::Result<Option<Cves>> 
         }
         let text = String::from_utf8_lossy(&line);
         if let Some(entry) = entry(&text) {
+            // A package may count in other versions than its source, of which the changelog tells: nothing follows then.
+            if !has_entry && entry != without_rebuild(installed) {
+                return Ok(None);
+            }
             has_entry = true;
             if compare_versions(&entry, version) != Ordering::Greater {
                 at_least = false;
@@ -69,10 +73,18 @@ fn entry(line: &str) -> Option<String> {
         return None;
     }
     // Debian's signed kernels: the package 6.1.192-2 comes from the source 6.1.192+2.
-    Some(match version.rsplit_once('+').filter(|_| package.starts_with("linux-signed-")) {
+    Some(match version.split_once('+').filter(|_| package.starts_with("linux-signed-")) {
         Some((upstream, revision)) => format!("{upstream}-{revision}"),
         None => version.to_owned(),
     })
+}
+
+/// The version of the source that was only built again: `2.36-9+b1` is of `2.36-9`.
+fn without_rebuild(version: &str) -> &str {
+    match version.rsplit_once("+b") {
+        Some((source, count)) if count.bytes().all(|digit| digit.is_ascii_digit()) => source,
+        _ => version,
+    }
 }
 
 /// Each `CVE-YEAR-NUMBER` in a line.
@@ -90,7 +102,8 @@ mod tests {
     use super::*;
 
     fn of(changelog: &str, version: &str) -> Option<(usize, bool, Vec<String>)> {
-        let found = cves(changelog.as_bytes(), version).unwrap();
+        let latest = changelog.lines().find_map(entry).unwrap_or_default();
+        let found = cves(changelog.as_bytes(), version, &latest).unwrap();
         found.map(|cves| (cves.count, cves.at_least, cves.named))
     }
 
@@ -116,6 +129,14 @@ glibc (2.36-9+deb12u13) bookworm; urgency=medium
         assert_eq!(of(DEBIAN, "2.36-9+deb12u14"), Some((0, false, vec![])));
         // Its changelog begins later.
         assert_eq!(of(DEBIAN, "2.36-9+deb12u7").map(|it| (it.0, it.1)), Some((4, true)));
+    }
+
+    #[test]
+    fn a_package_with_other_versions_than_its_source_is_not_known() {
+        let lvm = "lvm2 (2.03.16-2) bookworm; urgency=medium\n\n  * Fix CVE-2026-0001\n";
+        assert_eq!(cves(lvm.as_bytes(), "2:1.02.185-1", "2:1.02.185-2").unwrap(), None);
+        assert_eq!(cves(lvm.as_bytes(), "2.03.16-1", "2.03.16-2+b1").unwrap().map(|it| it.count), Some(1));
+        assert_eq!(without_rebuild("2.36-9+deb12u7"), "2.36-9+deb12u7");
     }
 
     #[test]
@@ -165,6 +186,6 @@ linux (6.8.0-45.45) noble; urgency=medium
             assert!(!is_package(name), "{name}");
         }
         assert!(["libc6", "g++", "linux-image-6.1.0-56-cloud-amd64"].into_iter().all(is_package));
-        assert_eq!(since(Path::new(DOCUMENTS), "../doc/libc6", "1"), None);
+        assert_eq!(since(Path::new(DOCUMENTS), "../doc/libc6", "1", "2"), None);
     }
 }

@@ -72,8 +72,11 @@ fn work_out_in(root: &Path, known: &Known) -> Result<Vec<Update>, String> {
         // Where the modules have a package of their own, its changelog is the kernel's, and that of the image only says that it
         // was signed.
         let package = if installed.contains_key(&modules) { &modules } else { &image };
-        let runs = known.running.as_deref();
-        Update { cves: runs.and_then(|runs| changelog::since(&documents, package, runs)), ..update }
+        let versions = known.running.as_deref().zip(installed.get(package));
+        Update {
+            cves: versions.and_then(|(runs, new)| changelog::since(&documents, package, runs, new)),
+            ..update
+        }
     });
     // What stands for the kernel: other releases of it, the package that depends on the latest, and what Ubuntu names besides.
     let own = flavour(release);
@@ -84,10 +87,12 @@ fn work_out_in(root: &Path, known: &Known) -> Result<Vec<Update>, String> {
     let asking = known.asking.iter().filter(|name| !is_kernel(name)).map(|name| {
         let upgrade = upgrades.get(name);
         let running = upgrade.and_then(|it| it.before.clone());
+        let new = installed.get(name).or(upgrade.map(|it| &it.after)).cloned();
+        let versions = running.as_ref().zip(new.as_ref());
         Update {
-            cves: running.as_ref().and_then(|runs| changelog::since(&documents, name, runs)),
+            cves: versions.and_then(|(runs, new)| changelog::since(&documents, name, runs, new)),
             running,
-            installed: upgrade.map(|it| &it.after).or(installed.get(name)).cloned(),
+            installed: new,
             since: upgrade.map(|it| it.at.as_secs()),
             package: name.clone(),
         }

@@ -32,12 +32,16 @@ struct AskingSpec {
     #[serde(deserialize_with = "or_default")]
     containers: Vec<AskingContainer>,
     #[serde(deserialize_with = "or_default")]
+    init_containers: Vec<AskingContainer>,
+    #[serde(deserialize_with = "or_default")]
     overhead: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 struct AskingContainer {
+    /// `Always` of an init container: a sidecar, which runs beside the others.
+    restart_policy: String,
     #[serde(deserialize_with = "or_default")]
     resources: Resources,
 }
@@ -88,6 +92,20 @@ impl Amount {
         self.pods += other.pods * times;
     }
 
+    fn plus(mut self, other: Amount) -> Amount {
+        self.add(other, 1.0);
+        self
+    }
+
+    fn max(self, other: Amount) -> Amount {
+        let Amount { cpus, memory_bytes, pods } = other;
+        Amount {
+            cpus: self.cpus.max(cpus),
+            memory_bytes: self.memory_bytes.max(memory_bytes),
+            pods: self.pods.max(pods),
+        }
+    }
+
     fn fits(&self, room: &Amount) -> bool {
         self.cpus <= room.cpus && self.memory_bytes <= room.memory_bytes && self.pods <= room.pods
     }
@@ -99,9 +117,16 @@ impl Amount {
 
 impl AskingPod {
     fn asks(&self) -> Amount {
-        let mut all = Amount { pods: 1.0, ..Amount::of(&self.spec.overhead) };
-        self.spec.containers.iter().for_each(|it| all.add(Amount::of(&it.resources.requests), 1.0));
-        all
+        let (mut beside, mut most) = (Amount::default(), Amount::default());
+        for it in &self.spec.init_containers {
+            let asks = Amount::of(&it.resources.requests);
+            match it.restart_policy == "Always" {
+                true => beside.add(asks, 1.0),
+                false => most = most.max(beside.plus(asks)),
+            }
+        }
+        self.spec.containers.iter().for_each(|it| beside.add(Amount::of(&it.resources.requests), 1.0));
+        Amount { pods: 1.0, ..most.max(beside).plus(Amount::of(&self.spec.overhead)) }
     }
 }
 
@@ -149,7 +174,7 @@ impl Room {
             count => format!("the {count} other nodes that are open have"),
         };
         format!(
-            "Room elsewhere, an estimate by requests: the pods that leave ask for {}, and {nodes} {} left: {fit}.",
+            "Room elsewhere, an estimate by requests, without taints and affinity: the pods that leave ask for {}, and {nodes} {} left: {fit}.",
             self.leaving.in_words(),
             self.left.in_words()
         )
@@ -233,9 +258,14 @@ mod tests {
         assert_eq!((room.nodes, room.without), (1, 1));
         assert_eq!(
             room.in_words(),
-            "Room elsewhere, an estimate by requests: the pods that leave ask for 1.5 CPUs and 2.0 GiB, and the other node that is open has 1.0 CPUs \
+            "Room elsewhere, an estimate by requests, without taints and affinity: the pods that leave ask for 1.5 CPUs and 2.0 GiB, and the other node that is open has 1.0 CPUs \
              and 3.0 GiB left: 1 of them would find no node with room."
         );
+        let asks = |cpu: &str| json!({"resources": {"requests": {"cpu": cpu}}});
+        let sidecar = json!({"restartPolicy": "Always", "resources": {"requests": {"cpu": "1"}}});
+        let spec = json!({"containers": [asks("1")], "initContainers": [sidecar, asks("4")]});
+        let with_init: AskingPod = from_value(json!({"spec": spec})).unwrap();
+        assert_eq!(with_init.asks(), Amount { cpus: 5.0, memory_bytes: 0.0, pods: 1.0 });
         assert_eq!(Room::elsewhere("n1", &["a"], &nodes, &pods).without, 0);
     }
 }

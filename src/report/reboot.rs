@@ -104,8 +104,8 @@ impl Reboot {
         (&self.boot_before, self.down) == (&other.boot_before, other.down)
     }
 
-    /// The same, short enough to be shown on a Node: the packages that asked or were known not to be live, and the latest CVEs.
-    pub(super) fn shortened(mut self) -> Reboot {
+    /// The same in so many bytes, or little more, to be shown on a Node: the packages that asked or were known not to be live, and the latest CVEs.
+    pub(super) fn shortened(mut self, room: usize) -> Reboot {
         let all = self.packages.len();
         self.packages.retain(|it| it.requested || it.cves.is_some());
         self.packages.truncate(MOST_SHOWN);
@@ -113,7 +113,19 @@ impl Reboot {
         cves.for_each(|cves| cves.named.truncate(MOST_NAMED));
         self.more_packages += all - self.packages.len();
         self.measured.keep_worst(MOST_SHOWN);
+        while self.json().len() > room && self.leave_out_one() {}
         self
+    }
+
+    /// The same with a workload or a package less, if there is one.
+    fn leave_out_one(&mut self) -> bool {
+        let Measured { workloads, more_workloads, .. } = &mut self.measured;
+        let left_out = if workloads.len() >= self.packages.len() {
+            workloads.pop().map(|_| more_workloads)
+        } else {
+            self.packages.pop().map(|_| &mut self.more_packages)
+        };
+        left_out.map(|count| *count += 1).is_some()
     }
 
     /// How long its drain took: from the cordon until the last pod had left.
@@ -125,6 +137,13 @@ impl Reboot {
     pub fn json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
+}
+
+/// Whether a reboot made this package live, as far as the kernel tells that runs after it: a boot loader may start another one.
+pub(crate) fn made_live(package: &str, kernel_after: Option<&str>) -> bool {
+    let release = ["linux-image-", "linux-modules-"].iter().find_map(|it| package.strip_prefix(it));
+    let release = release.filter(|it| it.starts_with(|letter: char| letter.is_ascii_digit()));
+    release.zip(kernel_after).is_none_or(|(release, runs)| release == runs)
 }
 
 /// In one sentence, for people.
@@ -288,12 +307,36 @@ mod tests {
     }
 
     #[test]
+    fn what_a_node_shows_has_room_there() {
+        let mut last = last();
+        let long = Impact { pods: "k=v,".repeat(250), ..last.measured.workloads[0].clone() };
+        last.measured.workloads = vec![long; 20];
+        let record = record(last, "after", BTreeMap::new()).unwrap();
+        let shown = record.shortened(4096);
+        assert!(shown.json().len() <= 4096 && !shown.packages.is_empty(), "{}", shown.json().len());
+        assert_eq!(shown.measured.workloads.len() + shown.measured.more_workloads, 21);
+    }
+
+    #[test]
+    fn a_kernel_that_the_boot_loader_did_not_start_is_not_live() {
+        for (package, expected) in [
+            ("linux-image-6.1.0-56-amd64", false),
+            ("linux-modules-6.1.0-50-amd64", true),
+            ("linux-image-amd64", true),
+            ("libc6", true),
+        ] {
+            assert_eq!(made_live(package, Some("6.1.0-50-amd64")), expected, "{package}");
+            assert!(made_live(package, None));
+        }
+    }
+
+    #[test]
     fn many_packages_are_counted() {
         let upgrades = (0..150).map(|number| upgrade(&format!("p{number:03}"), None, "1")).collect();
         let record = record(last(), "after", upgrades).unwrap();
         assert_eq!((record.packages.len(), record.more_packages), (100, 53));
         assert_eq!(record.packages[0].name, "libc6", "those that asked come first");
-        let shown = record.shortened();
+        let shown = record.shortened(4096);
         let names: Vec<&str> = shown.packages.iter().map(|it| &*it.name).collect();
         assert_eq!((names, shown.more_packages), (vec!["libc6", "unheard-of"], 151));
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::reboot::{MOST_NAMED, MOST_SHOWN, Reboot};
-use crate::cluster::{Condition, Heartbeat, NotLive, time};
+use crate::cluster::{Condition, Heartbeat, NotLive, ROOM, time};
 use crate::decide::settings::Settings;
 use crate::decide::{
     Decision, Effect, Judgement, NodeChange, Phase, Reason, SlotChange, Source, Update, World, open_cves,
@@ -45,13 +45,15 @@ pub fn heartbeat(world: &World, settings: &Settings, decision: &Decision) -> Opt
 fn not_live(world: &World) -> Option<NotLive> {
     let updates = world.host.updates.as_ref()?;
     let shown = updates.iter().take(MOST_SHOWN).map(|update| update.clone().naming(MOST_NAMED));
-    Some(NotLive { count: updates.len(), cves: open_cves(updates), updates: shown.collect() })
+    let mut shown: Vec<Update> = shown.collect();
+    while serde_json::to_string(&shown).is_ok_and(|text| text.len() > ROOM / 3) && shown.pop().is_some() {}
+    Some(NotLive { count: updates.len(), cves: open_cves(updates), updates: shown })
 }
 
 /// All its packages are in the record on the host: an annotation has no room for them.
 fn last_reboot(world: &World, settings: &Settings) -> Option<Value> {
     let record = Reboot::ended(world, (&settings.node_name, &settings.pool), BTreeMap::new())?;
-    serde_json::to_value(record.shortened()).ok()
+    serde_json::to_value(record.shortened(2 * ROOM / 3)).ok()
 }
 
 /// Whether nothing that is installed waits for a reboot.

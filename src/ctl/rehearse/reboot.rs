@@ -50,7 +50,7 @@ impl Supervised<'_> {
         }
         // From here on Ctrl-C must not end this without a word about the request.
         let mut interrupt = signal(SignalKind::interrupt())?;
-        self.ask(api).await?;
+        let before = self.ask(api).await?;
         println!("Ctrl-C ends the watching only. Each step is an Event as well: {EVENTS}");
         self.watch(api, Watched::new(&before), &mut interrupt).await
     }
@@ -75,23 +75,23 @@ impl Supervised<'_> {
         Ok(Some(Ending::Stopped))
     }
 
-    /// Asks, unless something does so already.
-    async fn ask(&self, api: &mut Api) -> anyhow::Result<()> {
+    /// Asks, unless something does so already; gives back what was seen before.
+    async fn ask(&self, api: &mut Api) -> anyhow::Result<Seen> {
         let node = self.node;
         let why = format!("rebootctl rehearse --reboot ({})", identity::person());
         for _ in 0..TRIES {
             let seen = look(api, node).await?;
             if let Some(already) = seen.asks() {
                 println!("{node} is asked to reboot already, and is only watched: {already}.");
-                return Ok(());
+                return Ok(seen);
             }
-            let view = seen.node.with_context(|| format!("there is no Node {node} any more"))?;
-            match api.ask_for_reboot(node, &view, &why).await {
+            let view = seen.node.as_ref().with_context(|| format!("there is no Node {node} any more"))?;
+            match api.ask_for_reboot(node, view, &why).await {
                 Outcome::Answered => {
                     println!(
                         "{node} is asked to reboot in its turn. Windows, budgets and all other gates hold."
                     );
-                    return Ok(());
+                    return Ok(seen);
                 }
                 Outcome::Refused { conflict: true, .. } => {}
                 Outcome::Refused { failure, .. } => bail!("{node} is not asked: {}", failure.message),

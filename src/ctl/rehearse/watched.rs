@@ -138,7 +138,12 @@ impl Watched {
     }
 
     fn over(&self, seen: &Seen) -> Option<Over> {
-        let is_new = |it: &Reboot| !self.record.as_ref().is_some_and(|before| before.is_same(it));
+        // Of this boot, or of the reboot that led to it, which was under way already.
+        let boots = |it: &Reboot| [Some(&it.boot_before), it.boot_after.as_ref()].contains(&Some(&self.boot));
+        let is_new = |it: &Reboot| {
+            let is_here = self.boot.is_empty() || boots(it);
+            is_here && !self.record.as_ref().is_some_and(|before| before.is_same(it))
+        };
         if let Some(record) = seen.record().filter(is_new) {
             return Some(Over::Reported(Box::new(record)));
         }
