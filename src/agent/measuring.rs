@@ -120,14 +120,20 @@ impl Measuring {
     /// The same ones, after the reboot.
     fn look_again(&mut self, api: &mut Api, world: &World) {
         let Some(last) = world.memory.last_reboot.as_ref() else { return };
-        if self.looks.is_none() && world.now.boot >= self.again && !self.measured.workloads.is_empty() {
-            let down = world.now.wall.saturating_sub(last.at).as_secs();
-            self.measured.unseen.get_or_insert(down);
+        if self.looks.is_none() && world.now.boot >= self.again {
             self.look(api);
+            let down = world.now.wall.saturating_sub(last.at).as_secs();
+            if self.looks.is_some() {
+                self.measured.unseen.get_or_insert(down);
+            }
         }
     }
 
     fn look(&mut self, api: &mut Api) {
+        // A node that nothing leaves is not woken for it.
+        if self.measured.workloads.is_empty() {
+            return;
+        }
         // Without a credential nothing else works, either; the next decision tries again.
         let Ok(replicas) = api.replicas() else { return };
         let (told, seen) = watch::channel(self.measured.workloads.clone());

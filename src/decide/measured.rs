@@ -216,6 +216,28 @@ fn selector(labels: &BTreeMap<String, String>) -> Option<String> {
 }
 
 #[cfg(test)]
+impl Measured {
+    /// One with something in each field.
+    pub(crate) fn sample() -> Measured {
+        Measured {
+            waited: BTreeMap::from([("no-free-slot".to_owned(), 60)]),
+            workloads: vec![Impact {
+                namespace: "shop".into(),
+                workload: "api".into(),
+                pods: "app=api".into(),
+                ready_before: Some(3),
+                fewest_ready: 2,
+                below: 10,
+                recovered: true,
+                ..Impact::default()
+            }],
+            more_workloads: 1,
+            unseen: Some(40),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

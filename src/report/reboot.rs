@@ -227,21 +227,7 @@ mod tests {
                 ),
                 update("cron.service", None, None),
             ],
-            measured: Measured {
-                waited: BTreeMap::from([("no-free-slot".to_owned(), 60)]),
-                workloads: vec![Impact {
-                    namespace: "shop".into(),
-                    workload: "api".into(),
-                    pods: "app=api".into(),
-                    ready_before: Some(3),
-                    fewest_ready: 2,
-                    below: 10,
-                    recovered: true,
-                    ..Impact::default()
-                }],
-                more_workloads: 1,
-                unseen: Some(40),
-            },
+            measured: Measured::sample(),
             claimed_at: at(0).map(|at| at - Duration::from_secs(30)),
             cordoned_at: at(0).map(|at| at - Duration::from_secs(29)),
             drained_at: at(0).map(|at| at - Duration::from_secs(2)),

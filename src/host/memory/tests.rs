@@ -1,7 +1,7 @@
 //! What the state file survives.
 
 use super::*;
-use crate::decide::{Cves, Impact};
+use crate::decide::Cves;
 
 fn temporary(name: &str) -> std::path::PathBuf {
     let directory = std::env::temp_dir().join(format!("rebootd-memory-{}-{name}", std::process::id()));
@@ -36,21 +36,7 @@ fn everything() -> Memory {
                 since: Some(1_699_000_100),
                 cves: Some(Cves { count: 1, at_least: true, named: vec!["CVE-2026-0001".into()] }),
             }],
-            measured: Measured {
-                waited: BTreeMap::from([("no-free-slot".to_owned(), 60)]),
-                workloads: vec![Impact {
-                    namespace: "shop".into(),
-                    workload: "api".into(),
-                    pods: "app=api".into(),
-                    ready_before: Some(3),
-                    fewest_ready: 2,
-                    below: 10,
-                    recovered: true,
-                    ..Impact::default()
-                }],
-                more_workloads: 1,
-                unseen: Some(40),
-            },
+            measured: Measured::sample(),
             up_since: Some(Duration::from_secs(1_699_000_000)),
             claimed_at: Some(Duration::from_secs(1_699_999_980)),
             drained_at: Some(Duration::from_secs(1_699_999_995)),
