@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::api::{Api, MERGE_PATCH};
 use super::error::ApiError;
-use super::objects::{AGENT, Node, REQUEST};
+use super::objects::{Node, REQUEST};
 use super::paths;
 use super::shown::Heartbeat;
 use crate::decide::{NodeView, Outcome};
@@ -18,7 +18,7 @@ impl Api {
     ) -> Result<Option<(NodeView, Option<Heartbeat>)>, ApiError> {
         match self.get::<Node>(&paths::node(name)?).await {
             Ok(node) => {
-                let said = node.metadata.annotations.get(AGENT).and_then(|text| Heartbeat::parse(text));
+                let said = Heartbeat::of(&node.metadata.annotations);
                 Ok(Some((NodeView::from(node), said)))
             }
             Err(ApiError::Status { code: 404, .. }) => Ok(None),

@@ -73,8 +73,7 @@ impl Api {
 }
 
 fn node(name: &str, state: NodeState, status: &str, kernel: &str, metadata: &Metadata) -> FleetNode {
-    let said = metadata.annotations.get(AGENT);
-    let heartbeat = said.and_then(|text| Heartbeat::parse(text));
+    let heartbeat = Heartbeat::of(&metadata.annotations);
     let text = |map: &BTreeMap<String, String>, key: &str| map.get(key).map(|text| words(text, NOTE));
     FleetNode {
         name: words(name, NOTE),
@@ -86,7 +85,7 @@ fn node(name: &str, state: NodeState, status: &str, kernel: &str, metadata: &Met
         request: text(&metadata.annotations, REQUEST),
         hold: text(&metadata.annotations, HOLD),
         kernel: words(kernel, NOTE),
-        is_garbled: said.is_some() && heartbeat.is_none(),
+        is_garbled: metadata.annotations.contains_key(AGENT) && heartbeat.is_none(),
         heartbeat,
     }
 }

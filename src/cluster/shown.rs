@@ -1,6 +1,7 @@
 //! What the own Node shows to others about its rebootd: an annotation with a heartbeat, and the condition `RebootRequired`.
 //! Nothing rests on either, so no write of this kind is conditional, and none is repeated.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -73,7 +74,11 @@ pub struct NotLive {
 }
 
 impl Heartbeat {
-    /// Reads an annotation; `None` if nobody's rebootd can have written it. Every text is fit for people.
+    /// Reads it from the annotations of a Node; `None` if nobody's rebootd can have written it. Every text is fit for people.
+    pub fn of(annotations: &BTreeMap<String, String>) -> Option<Heartbeat> {
+        Heartbeat::parse(annotations.get(AGENT)?)
+    }
+
     pub(super) fn parse(text: &str) -> Option<Heartbeat> {
         let heartbeat: Heartbeat = serde_json::from_str(text.get(..LONGEST.min(text.len()))?).ok()?;
         let clean = |text: String| words(&text, NOTE);

@@ -172,31 +172,46 @@ impl Impact {
     }
 }
 
+impl Impact {
+    /// What became of its pods, for people.
+    pub fn in_words(&self) -> String {
+        let seconds = |seconds: u64| span(Duration::from_secs(seconds));
+        let mut text = match self.ready_before {
+            None => "not seen".to_owned(),
+            Some(before) if self.below == 0 => format!("{before} ready all the time"),
+            Some(before) => {
+                let (fewest, below) = (self.fewest_ready, seconds(self.below));
+                format!("{fewest} of {before} ready, fewer than before for {below}")
+            }
+        };
+        if self.pending > 0 {
+            text += &format!(", pods pending for {}", seconds(self.pending));
+        }
+        if self.restarts > 0 {
+            text += &format!(", {} restarts", self.restarts);
+        }
+        if self.ready_before.is_some() && !self.recovered {
+            text += "; still fewer when last seen";
+        }
+        text
+    }
+
+    /// Whether a pod of this namespace with these labels, whose controller is this workload or was made by it, is one of
+    /// its pods.
+    pub fn is_of(&self, namespace: &str, workload: &str, labels: &BTreeMap<String, String>) -> bool {
+        // A Deployment's ReplicaSets have its name and a hash.
+        let name = self.workload.strip_prefix(workload);
+        let is_its = name.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+        let has = |(key, value): (&str, &str)| labels.get(key).is_some_and(|it| it == value);
+        let selects = self.pods.split(',').all(|each| each.split_once('=').is_some_and(has));
+        self.namespace == namespace && is_its && selects
+    }
+}
+
 /// In one line, for people.
 impl Display for Impact {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let seconds = |seconds: u64| span(Duration::from_secs(seconds));
-        write!(f, "{}/{} ({}): ", self.namespace, self.workload, self.pods)?;
-        match self.ready_before {
-            None => write!(f, "not seen")?,
-            Some(before) if self.below == 0 => write!(f, "{before} ready all the time")?,
-            Some(before) => {
-                write!(
-                    f,
-                    "{} of {before} ready, fewer than before for {}",
-                    self.fewest_ready,
-                    seconds(self.below)
-                )?;
-            }
-        }
-        if self.pending > 0 {
-            write!(f, ", pods pending for {}", seconds(self.pending))?;
-        }
-        if self.restarts > 0 {
-            write!(f, ", {} restarts", self.restarts)?;
-        }
-        let is_short = self.ready_before.is_some() && !self.recovered;
-        if is_short { write!(f, "; still fewer when last seen") } else { Ok(()) }
+        write!(f, "{}/{} ({}): {}", self.namespace, self.workload, self.pods, self.in_words())
     }
 }
 

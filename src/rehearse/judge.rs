@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::finding::Remedy;
+use super::last_time::{LastTime, last_time};
 use super::namespace::{Answer, Namespace, Read};
 use super::objects::Pod;
 use super::workload::{Workload, workloads};
@@ -62,6 +63,8 @@ pub struct Judged {
     pub ready: usize,
     /// The nodes that its pods are on.
     pub nodes: BTreeSet<String>,
+    /// How it went last time; nothing where no node tells of it.
+    pub last_time: Option<LastTime>,
     /// What was found, the worst first.
     pub findings: Vec<Finding>,
     /// What was not looked at, and why.
@@ -100,6 +103,7 @@ pub fn judge(namespace: &Namespace) -> Vec<Judged> {
             replicas: None,
             ready: 0,
             nodes: BTreeSet::new(),
+            last_time: None,
             findings: left,
             not_looked_at: Vec::new(),
         });
@@ -119,6 +123,7 @@ fn one(workload: &Workload<'_>, namespace: &Namespace) -> Judged {
         replicas: workload.specified(),
         ready: workload.ready().count(),
         nodes: workload.pods.iter().map(|pod| words(&pod.spec.node_name, MESSAGE)).collect(),
+        last_time: last_time(workload, namespace),
         findings,
         not_looked_at: not_asked(workload, namespace).into_iter().chain(not_looked_at(namespace)).collect(),
     }
@@ -171,7 +176,10 @@ fn not_looked_at(namespace: &Namespace) -> Vec<String> {
         why("Services, and with them readiness", &namespace.services),
         why("HorizontalPodAutoscalers", &namespace.autoscalers),
         why("PersistentVolumeClaims", &namespace.claims),
-        why("whether other nodes would take its pods", &namespace.nodes),
+        why(
+            "Nodes, and with them whether others would take its pods, and how it went last time",
+            &namespace.nodes,
+        ),
     ]
     .into_iter()
     .flatten()

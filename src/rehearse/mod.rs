@@ -6,6 +6,7 @@ mod budgets;
 mod ending;
 mod finding;
 mod judge;
+mod last_time;
 mod namespace;
 #[allow(missing_docs, reason = "the fields have the names of the API")]
 pub mod objects;
@@ -18,6 +19,7 @@ mod workload;
 
 pub use finding::{Finding, Remedy, Severity};
 pub use judge::{Judged, Verdict, judge, to_ask};
+pub use last_time::LastTime;
 pub use namespace::{Answer, Namespace, Read};
 pub use room::{AskingPod, Room, RoomyNode};
 pub use show::lines;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::civil::Date;
 
+use super::last_time::LastTime;
 use super::objects::{Autoscaler, Budget, Claim, Controller, Node, Pod, Service};
 
 /// What could be read, or why it could not.
@@ -37,6 +38,8 @@ pub struct Namespace {
     pub claims: Read<Claim>,
     /// The Nodes of the cluster.
     pub nodes: Read<Node>,
+    /// What became of workloads in the last reboots of the Nodes, as far as these tell.
+    pub last_times: Vec<LastTime>,
     /// How long a drain may take, where it is known; by default long enough for each grace period.
     pub deadline: Option<Duration>,
     /// What the API server answered when it was asked for the eviction of a pod as a dry run, by the pod's uid.

@@ -13,6 +13,7 @@ pub fn lines(of: &str, workloads: &[Judged], is_known: impl Fn(&str, &Finding) -
     let mut lines = Vec::new();
     for judged in workloads {
         lines.push(head(judged));
+        lines.extend(judged.last_time.as_ref().map(|it| format!("  {}", it.in_words())));
         for finding in &judged.findings {
             lines.extend(told(finding, is_known(&judged.workload, finding)));
         }

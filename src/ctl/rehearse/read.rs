@@ -9,11 +9,12 @@ use jiff::tz::TimeZone;
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
-use crate::cluster::{Api, ApiError, Kind};
+use crate::cluster::{Api, ApiError, Heartbeat, Kind};
 use crate::decide::{EvictionOutcome, How, PodKey, Refuser};
 use crate::host::clock;
-use crate::rehearse::objects::Pod;
-use crate::rehearse::{Answer, Namespace, Read, to_ask};
+use crate::rehearse::objects::{Node, Pod};
+use crate::rehearse::{Answer, LastTime, Namespace, Read, to_ask};
+use crate::report::reboot::Reboot;
 
 const CORE: &str = "/api/v1";
 const APPS: &str = "/apis/apps/v1";
@@ -37,9 +38,12 @@ pub(super) async fn namespace(api: &mut Api, name: &str, node: Option<&str>) -> 
         autoscalers: read(api, kind("/apis/autoscaling/v2", "horizontalpodautoscalers"), name).await,
         claims: read(api, kind(CORE, "persistentvolumeclaims"), name).await,
         nodes: read(api, kind(CORE, "nodes"), "").await,
+        last_times: Vec::new(),
         deadline: None,
         answers: BTreeMap::new(),
     };
+    let nodes = namespace.nodes.iter().flatten();
+    namespace.last_times = nodes.flat_map(last_times).collect();
     namespace.answers = ask(api, name, &to_ask(&namespace, node)).await;
     Ok(namespace)
 }
@@ -49,6 +53,15 @@ async fn read<T: DeserializeOwned>(api: &mut Api, kind: Kind, namespace: &str) -
         ApiError::Status { code: 403, .. } => format!("no right to list {}", kind.name),
         error => error.to_string(),
     })
+}
+
+/// What a Node tells of its last reboot, fit for people.
+fn last_times(node: &Node) -> Vec<LastTime> {
+    let said = Heartbeat::of(&node.metadata.annotations).and_then(|it| it.last_reboot);
+    let record: Option<Reboot> = said.and_then(|record| serde_json::from_value(record).ok());
+    let Some((record, at)) = record.and_then(|it| it.down.map(|at| (it, at))) else { return Vec::new() };
+    let told = record.measured.bounded().workloads.into_iter();
+    told.map(|impact| LastTime { node: node.metadata.name.clone(), at, impact }).collect()
 }
 
 /// Asks for evictions as dry runs: nothing is evicted, and no budget counts them.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use rebootd::rehearse::{Answer, Verdict};
+use rebootd::decide::Impact;
+use rebootd::rehearse::{Answer, LastTime, Verdict};
 use serde_json::{Value, json};
 
 use super::shop::Shop;
@@ -424,6 +425,30 @@ pub const CASES: &[Case] = &[
         shop.deployment("web", &["n1", "n2"]);
         shop.unread.insert("nodes", "no right to list nodes");
         shop.answers.insert("web-0".into(), Answer::None("no right to create pods/eviction".into()));
+    }),
+    case("how it went last time, of which several nodes tell", Silence, |shop| {
+        shop.deployment("web", &["n1", "n2"]);
+        shop.deployment("web-admin", &["n1", "n2"]);
+        let impact = |workload: &str, pods: &str, below| Impact {
+            namespace: "shop".into(),
+            workload: workload.into(),
+            pods: pods.into(),
+            ready_before: Some(2),
+            fewest_ready: 1,
+            below,
+            recovered: true,
+            ..Impact::default()
+        };
+        for (node, day, impact) in [
+            ("n1", "26", impact("web-5d9c", "app=web", 3)),
+            ("n2", "27", impact("web-77aa", "app=web", 12)),
+            ("n3", "25", impact("web-5d9c", "app=web", 50)),
+            ("n3", "28", impact("web-5d9c", "app=other", 50)),
+            ("n3", "28", Impact { namespace: "elsewhere".into(), ..impact("web-5d9c", "app=web", 50) }),
+        ] {
+            let at = format!("2026-11-{day}T03:12:00Z").parse().unwrap();
+            shop.last_times.push(LastTime { node: node.into(), at, impact });
+        }
     }),
     case("a local volume", Is(Warns, &["local-volume", "single-replica"]), |shop| {
         shop.stateful_set("db", &["n1"]);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rebootd::rehearse::{Answer, Namespace};
+use rebootd::rehearse::{Answer, LastTime, Namespace};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -12,6 +12,7 @@ pub struct Shop {
     /// What must not be read, and why.
     pub unread: BTreeMap<&'static str, &'static str>,
     pub answers: BTreeMap<String, Answer>,
+    pub last_times: Vec<LastTime>,
     pub deadline: Option<std::time::Duration>,
 }
 
@@ -22,6 +23,7 @@ impl Shop {
             objects: BTreeMap::new(),
             unread: BTreeMap::new(),
             answers: BTreeMap::new(),
+            last_times: Vec::new(),
             deadline: None,
         };
         for name in ["n1", "n2", "n3"] {
@@ -145,6 +147,7 @@ impl Shop {
             autoscalers: self.read("horizontalpodautoscalers"),
             claims: self.read("persistentvolumeclaims"),
             nodes: self.read("nodes"),
+            last_times: self.last_times.clone(),
             deadline: self.deadline,
             answers: self.answers.clone(),
         }

@@ -27,9 +27,10 @@ mount -t ext4 /dev/vda /root
 exec switch_root /root /sbin/init
 ";
 
-/// Arguments: what was unpacked, a directory to work in, the root file system, kubemark.
+/// Arguments: what was unpacked, a directory to work in, the root file system, kubemark, and each kernel with its version: the
+/// older one, which boots, and the newer one, which is installed once the machine is up.
 const BUILD: &str = r#"
-unpacked=$1 work=$2 root=$3 kubemark=$4 older=$5
+unpacked=$1 work=$2 root=$3 kubemark=$4 older=$5 newer=$7
 mkdir -p "$work/initrd/bin" "$work/initrd/proc" "$work/initrd/sys" "$work/initrd/dev" "$work/initrd/root"
 cp "$unpacked/bin/busybox" "$work/initrd/bin/"
 for module in $(cd "$unpacked" && find lib/modules -name 'virtio*.ko*' -o -name '*failover.ko*'); do
@@ -43,7 +44,31 @@ chmod 755 "$work/initrd/init"
 cp "$unpacked/boot/vmlinuz-$older" "$work/vmlinuz"
 mkdir -p "$root/boot"
 cp "$work/initrd.img" "$root/boot/"
-cp "$unpacked/boot/vmlinuz-"* "$root/boot/"
+cp "$unpacked/boot/vmlinuz-$older" "$root/boot/"
+cp -r "$unpacked/usr/share/doc/"linux-image-* "$root/usr/share/doc/"
+stanza() {
+    printf 'Package: linux-image-%s\nStatus: install ok installed\nArchitecture: amd64\nMaintainer: Debian\nVersion: %s\nDescription: a kernel\n\n' "$@"
+}
+stanza "$older" "$6" >>"$root/var/lib/dpkg/status"
+# What the newer one's installation will leave: its file, its entry in dpkg's database, and a line in dpkg's log.
+mkdir "$root/var/tmp/newer"
+cp -p "$unpacked/boot/vmlinuz-$newer" "$root/var/tmp/newer/"
+stanza "$newer" "$8" >"$root/var/tmp/newer/stanza"
+cat >"$root/var/tmp/newer/install" <<END
+cd /var/tmp/newer
+cat /var/lib/dpkg/status stanza >status
+cp -p vmlinuz-$newer /boot/
+echo "\$(date '+%Y-%m-%d %H:%M:%S') install linux-image-$newer:amd64 <none> $8" >>/var/log/dpkg.log
+mv status /var/lib/dpkg/status
+END
+cat >"$root/etc/systemd/system/lab-install.service" <<END
+[Unit]
+ConditionPathExists=!/boot/vmlinuz-$newer
+After=rebootd.service rebootd-live.path
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -e /var/tmp/newer/install
+END
 install -m 755 "$kubemark" "$root/usr/local/bin/kubemark"
 cat >"$root/etc/systemd/system/lab-network.service" <<END
 [Unit]
@@ -60,7 +85,7 @@ ExecStart=/bin/sh -c 'while sleep 5; do { printf "status "; rebootctl status --j
 [Install]
 WantedBy=multi-user.target
 END
-for unit in network status; do
+for unit in network status install; do
     ln -sf ../lab-$unit.service "$root/etc/systemd/system/multi-user.target.wants/"
 done
 truncate -s 3G "$work/disk.img"
@@ -74,6 +99,15 @@ pub struct Kernels {
     pub older: String,
     /// That of the other.
     pub newer: String,
+    /// The versions of their packages.
+    pub versions: [String; 2],
+}
+
+impl Kernels {
+    /// The changelog of the newer one's package.
+    pub fn changelog(&self) -> PathBuf {
+        self.unpacked.join(format!("usr/share/doc/linux-image-{}/changelog.gz", self.newer))
+    }
 }
 
 /// Downloads them; needs the network, so before the lab's namespaces hide it.
@@ -96,7 +130,15 @@ pub async fn fetch() -> Result<Kernels> {
         &[&packages[0], &packages[1], "busybox-static"],
     )
     .await?;
-    Ok(Kernels { unpacked, older: older.to_owned(), newer: newer.to_owned() })
+    let versions = [version(&packages[0]).await?, version(&packages[1]).await?];
+    Ok(Kernels { unpacked, older: older.to_owned(), newer: newer.to_owned(), versions })
+}
+
+/// The version of a package that this machine's apt would install.
+async fn version(package: &str) -> Result<String> {
+    let known = command::run("apt-cache", &["show", "--no-all-versions", package]).await?;
+    let version = known.lines().find_map(|line| line.strip_prefix("Version: "));
+    Ok(version.with_context(|| format!("apt knows no version of {package}"))?.to_owned())
 }
 
 /// A virtual machine. It is switched off when this is dropped.
@@ -106,8 +148,8 @@ pub struct VirtualMachine {
 }
 
 impl VirtualMachine {
-    /// Boots the older kernel with what is on the disk of a host that is off, and `line` as a word of its command line. Both
-    /// kernels are in /boot, and an initrd.img for either.
+    /// Boots the older kernel with what is on the disk of a host that is off, and `line` as a word of its command line. The
+    /// newer one is installed then. In /boot is an initrd.img for either.
     ///
     /// Emulated, which works everywhere; where its firmware is asked for a reboot it switches itself off.
     pub async fn boot(host: &Host, kernels: &Kernels, server: &str, work: &Path, line: &str) -> Result<Self> {
@@ -119,7 +161,9 @@ impl VirtualMachine {
         let kubemark = Binaries::find_or_build().await?.path("kubemark");
         let paths = [&kernels.unpacked, work, &host.root(), &kubemark].map(|path| path.display().to_string());
         let arguments = ["-ec", BUILD, "build"].into_iter().chain(paths.iter().map(String::as_str));
-        let arguments: Vec<&str> = arguments.chain([kernels.older.as_str()]).collect();
+        let [older, newer] = &kernels.versions;
+        let both = [&kernels.older, older, &kernels.newer, newer].map(String::as_str);
+        let arguments: Vec<&str> = arguments.chain(both).collect();
         command::run("sh", &arguments).await?;
         let console = work.join("console.log");
         let process = Command::new("qemu-system-x86_64")
@@ -155,12 +199,14 @@ impl VirtualMachine {
         Ok(self.process.try_wait()?.is_none())
     }
 
-    /// The latest status that rebootd has shown, in JSON.
-    pub fn status(&self) -> Result<Option<Value>> {
+    /// Each status that rebootd has shown, in JSON, the latest last.
+    pub fn statuses(&self) -> Result<Vec<Value>> {
         let console = fs::read(&self.console)?;
         let console = String::from_utf8_lossy(&console);
         let statuses = console.lines().filter_map(|line| line.split_once("status {"));
-        Ok(statuses.rev().find_map(|(_, text)| serde_json::from_str(&format!("{{{}", text.trim())).ok()))
+        Ok(statuses
+            .filter_map(|(_, text)| serde_json::from_str(&format!("{{{}", text.trim())).ok())
+            .collect())
     }
 
     /// The kernels that have started, in their order.

@@ -143,6 +143,8 @@ impl Workshop {
         let sources = self.directory.join("src");
         copy(&crate_directory().join("src"), &sources)?;
         copy(&crate_directory().join("../../src/decide"), &sources.join("decide"))?;
+        // What the core uses of the daemon and the daemon keeps to itself.
+        fs::copy(crate_directory().join("../../src/words.rs"), sources.join("words.rs"))?;
         // The mutant's own core in the place of the daemon's.
         for file in ["agent.rs", "views.rs"] {
             let path = sources.join(file);
@@ -152,7 +154,7 @@ impl Workshop {
         replace(
             &sources.join("main.rs"),
             "mod agent;",
-            "#[allow(warnings)]\nmod decide;\nuse rebootd::{access, notation};\nmod agent;",
+            "#[allow(warnings)]\nmod decide;\n#[allow(warnings)]\nmod words;\nuse rebootd::{access, notation};\nmod agent;",
         )
     }
 

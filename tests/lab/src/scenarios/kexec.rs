@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use tokio::time::{Instant, sleep};
 
 use super::stage::{CONFIG, SLOT, SOON, Stage};
+use crate::command;
 use crate::observer::State;
 use crate::progress::say;
-use crate::virtual_machine::{self, VirtualMachine};
+use crate::virtual_machine::{self, Kernels, VirtualMachine};
 
 /// An emulated processor is slow.
 const EMULATED: Duration = Duration::from_secs(300);
@@ -62,15 +63,41 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     say(format!("two kernels, and no firmware between them: {started:?}"));
     let deadline = Instant::now() + SOON;
     loop {
-        let status = machine.status()?.unwrap_or_default();
-        if status["phase"] == "idle" && status["reasons"].as_array().is_some_and(Vec::is_empty) {
+        let status = machine.statuses()?.pop().unwrap_or_default();
+        let is_idle = status["phase"] == "idle" && status["reasons"].as_array().is_some_and(Vec::is_empty);
+        if is_idle && status["not_live"].as_array().is_some_and(Vec::is_empty) {
             break;
         }
         ensure!(Instant::now() < deadline, "it is not idle, with nothing to say: {status:#}");
         sleep(Duration::from_secs(1)).await;
     }
+    was_not_live(&machine, &kernels).await?;
     let evicted = stage.observer.history().pod_deletions();
     ensure!(evicted.iter().any(|it| it.pod.labels.get("app") == Some(&pods.name)), "nothing was drained");
     std::fs::remove_file(work.join("disk.img"))?;
+    Ok(())
+}
+
+/// Until then it has told of the newer kernel, with the CVEs that its changelog names, read by other means than ours.
+async fn was_not_live(machine: &VirtualMachine, kernels: &Kernels) -> Result<()> {
+    let [older, newer] = &kernels.versions;
+    let package = format!("linux-image-{}", kernels.newer);
+    let statuses = machine.statuses()?;
+    let told = statuses.iter().filter_map(|status| status["not_live"].as_array()?.first());
+    let told = told.last().context("it has told of nothing that is not live")?;
+    let is_right = told["package"] == package && told["running"] == *older && told["installed"] == *newer;
+    ensure!(is_right, "{package}, {older} and {newer}: {told:#}");
+    let changelog = kernels.changelog().display().to_string();
+    // What the older version's own source has mended comes from its entry on.
+    let newer_ones = format!(
+        "zcat {changelog} | sed '/^linux ({older})/,$d' | grep --only-matching 'CVE-[0-9]*-[0-9]*' | sort -u | wc -l"
+    );
+    let expected: usize = command::run("sh", &["-c", &newer_ones]).await?.trim().parse()?;
+    let cves = &told["cves"];
+    ensure!(
+        expected > 0 && cves["count"] == expected && cves["at_least"] == false,
+        "{expected} CVEs: {cves}"
+    );
+    say(format!("{package} {newer} mends {expected} CVEs of {older}, which were open until the reboot"));
     Ok(())
 }
