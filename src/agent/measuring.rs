@@ -7,10 +7,11 @@ use tokio::sync::watch::{self, Receiver, Sender};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::cluster::{Api, ApiError, Replicas};
+use crate::cluster::{Api, ApiError, Measurer};
+use crate::decide::settings::Query;
 use crate::decide::{
-    Decision, Ending, Impact, Measured, Phase, Planned, PodView, Reason, Restarts, Settings, Verdict, World,
-    plan,
+    Decision, Ending, Figure, Impact, Measured, Phase, Planned, PodView, Reason, Restarts, Settings, Verdict,
+    World, plan,
 };
 use crate::host::clock;
 
@@ -38,8 +39,21 @@ pub(super) struct Measuring {
 
 /// Looks at workloads until it is dropped, or a look fails.
 struct Looks {
-    seen: Receiver<Vec<Impact>>,
+    seen: Receiver<Seen>,
     task: JoinSet<()>,
+}
+
+/// What is looked at.
+#[derive(Clone)]
+struct Seen {
+    workloads: Vec<Impact>,
+    figure: Option<Figure>,
+}
+
+impl Seen {
+    fn note(self, measured: &mut Measured) {
+        (measured.workloads, measured.figure) = (self.workloads, self.figure);
+    }
 }
 
 /// Whether the latest reboot has happened, and its turn has not ended.
@@ -60,7 +74,7 @@ impl Measuring {
     pub(super) fn now(&self) -> Measured {
         let mut measured = self.measured.clone();
         if let Some(looks) = &self.looks {
-            measured.workloads.clone_from(&looks.seen.borrow());
+            looks.seen.borrow().clone().note(&mut measured);
         }
         measured
     }
@@ -79,7 +93,7 @@ impl Measuring {
         match decision.phase {
             Phase::Idle => *self = Measuring::default(),
             Phase::Draining => self.look_at_leaving(api, world, settings),
-            Phase::Returning => self.look_again(api, world),
+            Phase::Returning => self.look_again(api, world, settings),
             Phase::Cordoning | Phase::Rebooting | Phase::Aborting => {}
             _ => self.stop_looking(),
         }
@@ -114,14 +128,14 @@ impl Measuring {
             let leaving: Vec<&PodView> = plan.iter().filter(leaves).map(|it| it.pod).collect();
             self.left = self.measured.begin(&leaving);
         }
-        self.look(api);
+        self.look(api, settings);
     }
 
     /// The same ones, after the reboot.
-    fn look_again(&mut self, api: &mut Api, world: &World) {
+    fn look_again(&mut self, api: &mut Api, world: &World, settings: &Settings) {
         let Some(last) = world.memory.last_reboot.as_ref() else { return };
         if self.looks.is_none() && world.now.boot >= self.again {
-            self.look(api);
+            self.look(api, settings);
             let down = world.now.wall.saturating_sub(last.at).as_secs();
             if self.looks.is_some() {
                 self.measured.unseen.get_or_insert(down);
@@ -129,34 +143,41 @@ impl Measuring {
         }
     }
 
-    fn look(&mut self, api: &mut Api) {
+    fn look(&mut self, api: &mut Api, settings: &Settings) {
         // A node that nothing leaves is not woken for it.
-        if self.measured.workloads.is_empty() {
+        if self.measured.workloads.is_empty() && settings.measure.is_none() {
             return;
         }
         // Without a credential nothing else works, either; the next decision tries again.
-        let Ok(replicas) = api.replicas() else { return };
-        let (told, seen) = watch::channel(self.measured.workloads.clone());
+        let Ok(measurer) = api.measurer() else { return };
+        let figure = settings.measure.is_some().then(|| self.measured.figure.take().unwrap_or_default());
+        let (told, seen) = watch::channel(Seen { workloads: self.measured.workloads.clone(), figure });
         let mut task = JoinSet::new();
-        task.spawn(look(replicas, self.left.clone(), told));
+        task.spawn(look(measurer, self.left.clone(), settings.measure.clone(), told));
         self.looks = Some(Looks { seen, task });
     }
 
     fn stop_looking(&mut self) {
         if let Some(looks) = self.looks.take() {
-            self.measured.workloads.clone_from(&looks.seen.borrow());
+            looks.seen.borrow().clone().note(&mut self.measured);
         }
     }
 }
 
 /// One request at a time, until one fails: whoever goes on then has a new connection, and counts nothing of the gap.
-async fn look(replicas: Replicas, left: BTreeSet<String>, told: Sender<Vec<Impact>>) {
+async fn look(measurer: Measurer, left: BTreeSet<String>, query: Option<Query>, told: Sender<Seen>) {
     let began = clock::now().boot;
     let mut last: BTreeMap<usize, (u64, Option<Restarts>)> = BTreeMap::new();
     loop {
-        let workloads = told.borrow().clone();
+        // Whatever becomes of Prometheus, the workloads are looked at.
+        let number = match &query {
+            Some(query) => measurer.number(query).await.ok().flatten(),
+            None => None,
+        };
+        told.send_modify(|all| all.figure.iter_mut().for_each(|it| it.seen(number)));
+        let workloads = told.borrow().workloads.clone();
         for (number, mut impact) in workloads.into_iter().enumerate() {
-            let found = match replicas.read(&impact.namespace, &impact.pods).await {
+            let found = match measurer.replicas(&impact.namespace, &impact.pods).await {
                 Ok(found) => found,
                 // Very many pods: this one is not looked at, and the others are.
                 Err(ApiError::Garbled(_)) => continue,
@@ -166,7 +187,9 @@ async fn look(replicas: Replicas, left: BTreeSet<String>, told: Sender<Vec<Impac
             let (since, mut restarts) = last.remove(&number).unwrap_or((now, None));
             impact.seen(&found, &left, &mut restarts, now.saturating_sub(since));
             last.insert(number, (now, restarts));
-            told.send_modify(|all| all.iter_mut().skip(number).take(1).for_each(|it| it.clone_from(&impact)));
+            told.send_modify(|all| {
+                all.workloads.iter_mut().skip(number).take(1).for_each(|it| it.clone_from(&impact));
+            });
         }
         let is_long = clock::now().boot.saturating_sub(began) > OFTEN;
         sleep(if is_long { LATER } else { EVERY }).await;

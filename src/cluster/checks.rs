@@ -24,18 +24,10 @@ const TIMEOUT: &str = "10s";
 impl Api {
     /// Asks Prometheus; returns the series that it finds.
     pub async fn query(&mut self, query: &Query) -> Result<Names, ApiError> {
-        let parameters = [("query", query.expression.as_str()), ("timeout", TIMEOUT)];
-        let path = paths::with("/api/v1/query", &parameters);
-        let (code, body) = match &query.server {
-            // Created each time: it is needed seldom, and this way it reads a token that was replaced.
-            Prometheus::Url { url, token_file, certificate_authority } => {
-                let client = Client::for_url(url, token_file.as_deref(), certificate_authority)?;
-                client.whole(&path, LONGEST_ANSWER).await?
-            }
-            Prometheus::Service { namespace, port } => {
-                let path = paths::service(namespace, port)? + &path;
-                self.whole(&path, LONGEST_ANSWER).await?
-            }
+        let (client, path) = question(query)?;
+        let (code, body) = match client {
+            Some(client) => client.whole(&path, LONGEST_ANSWER).await?,
+            None => self.whole(&path, LONGEST_ANSWER).await?,
         };
         found(code, &body)
     }
@@ -55,6 +47,37 @@ impl Api {
     async fn whole(&mut self, path: &str, most: usize) -> Result<(u16, Vec<u8>), ApiError> {
         let result = self.client()?.whole(path, most).await;
         self.mind(result)
+    }
+}
+
+/// Whom to ask, where it is not the API server, and what for.
+fn question(query: &Query) -> Result<(Option<Client>, String), ApiError> {
+    let parameters = [("query", query.expression.as_str()), ("timeout", TIMEOUT)];
+    let path = paths::with("/api/v1/query", &parameters);
+    match &query.server {
+        // Created each time: it is needed seldom, and this way it reads a token that was replaced.
+        Prometheus::Url { url, token_file, certificate_authority } => {
+            Ok((Some(Client::for_url(url, token_file.as_deref(), certificate_authority)?), path))
+        }
+        Prometheus::Service { namespace, port } => Ok((None, paths::service(namespace, port)? + &path)),
+    }
+}
+
+/// Asks Prometheus for one number, by way of the API server where it is a Service; `None` if there is none now, as of a rate
+/// of nothing.
+pub(super) async fn number(api: &Client, query: &Query) -> Result<Option<f64>, ApiError> {
+    let (client, path) = question(query)?;
+    let (code, body) = client.as_ref().unwrap_or(api).whole(&path, LONGEST_ANSWER).await?;
+    let found = series(code, &body)?;
+    match found.as_slice() {
+        [] => Ok(None),
+        [Series { value: Some((_, value)), .. }] => {
+            let value: f64 = value.parse().map_err(ApiError::garbled)?;
+            Ok(Some(value).filter(|it| it.is_finite()))
+        }
+        several => {
+            Err(ApiError::garbled(format!("one number is wanted, and it gives {} series", several.len())))
+        }
     }
 }
 
@@ -119,8 +142,15 @@ struct Series {
     value: Option<(IgnoredAny, String)>,
 }
 
-/// The series in an answer. Anything but a whole, successful answer to an instant query is an error.
+/// The series in an answer, for people.
 pub(super) fn found(code: u16, body: &[u8]) -> Result<Names, ApiError> {
+    let mut found = Names::default();
+    series(code, body)?.into_iter().for_each(|series| found.push(told(series)));
+    Ok(found)
+}
+
+/// The series in an answer. Anything but a whole, successful answer to an instant query is an error.
+fn series(code: u16, body: &[u8]) -> Result<Vec<Series>, ApiError> {
     let Ok(head) = serde_json::from_slice::<Head>(body) else { return Err(status_in(code, body)) };
     if code != 200 || head.status != "success" {
         let told = !head.error.is_empty();
@@ -138,9 +168,7 @@ pub(super) fn found(code: u16, body: &[u8]) -> Result<Names, ApiError> {
         None => return Err(ApiError::garbled("it holds no data")),
     }
     let answer: Answer = serde_json::from_slice(body).map_err(ApiError::garbled)?;
-    let mut found = Names::default();
-    answer.data.result.into_iter().for_each(|series| found.push(told(series)));
-    Ok(found)
+    Ok(answer.data.result)
 }
 
 /// A series as PromQL writes it, with its value; for an alert, only its name and labels.

@@ -2,16 +2,19 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use reqwest::Method;
+use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::json;
 
 use super::api::{Api, JSON};
 use super::error::ApiError;
+use super::listed::Kind;
 use super::patches::micro_time;
 use super::paths;
 use crate::decide::PodKey;
-use crate::words::words;
+use crate::words::{MESSAGE, NOTE, words};
 
 /// Who reports; the policy rebootd-events allows no other name.
 const CONTROLLER: &str = "rebootd.io/rebootd";
@@ -35,7 +38,57 @@ pub struct ClusterEvent {
     pub at: Duration,
 }
 
+/// An Event of a rebootd about its Node. Every text is fit for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeEvent {
+    /// The Node, which may be gone.
+    pub node: String,
+    /// When it happened, by that host's clock.
+    pub at: Timestamp,
+    /// A word.
+    pub reason: String,
+    /// In a sentence.
+    pub note: String,
+}
+
+/// `core/v1`: a list of this kind can be chosen from by who reports.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WrittenEvent {
+    involved_object: Involved,
+    event_time: Timestamp,
+    #[serde(default)]
+    reason: String,
+    #[serde(default)]
+    message: String,
+}
+
+#[derive(Deserialize)]
+struct Involved {
+    kind: String,
+    name: String,
+}
+
 impl Api {
+    /// Reads what rebootds have told of their Nodes, the latest last: that of the last hour, unless the API server keeps
+    /// Events for longer (`--event-ttl`).
+    pub async fn events_of_nodes(&mut self) -> Result<Vec<NodeEvent>, ApiError> {
+        let kind = Kind { api: "/api/v1", name: "events" };
+        let by_us = format!("reportingComponent={CONTROLLER}");
+        let written: Vec<WrittenEvent> = self.list_where(kind, NAMESPACE_OF_NODES, &by_us).await?;
+        let of_nodes = written.into_iter().filter(|it| it.involved_object.kind == "Node");
+        let mut events: Vec<NodeEvent> = of_nodes
+            .map(|it| NodeEvent {
+                node: words(&it.involved_object.name, NOTE),
+                at: it.event_time,
+                reason: words(&it.reason, NOTE),
+                note: words(&it.message, MESSAGE),
+            })
+            .collect();
+        events.sort_by_key(|it| it.at);
+        Ok(events)
+    }
+
     /// Prepares an Event; `node_uid` is that of the own Node.
     pub fn tell(
         &mut self,

@@ -26,10 +26,21 @@ impl Api {
         kind: Kind,
         namespace: &str,
     ) -> Result<Vec<T>, ApiError> {
+        self.list_where(kind, namespace, "").await
+    }
+
+    /// The same, of those whose fields are so.
+    pub(super) async fn list_where<T: DeserializeOwned>(
+        &mut self,
+        kind: Kind,
+        namespace: &str,
+        fields: &str,
+    ) -> Result<Vec<T>, ApiError> {
         let path = paths::listed(kind.api, namespace, kind.name)?;
         let (mut all, mut next) = (Vec::new(), String::new());
         loop {
             let mut parameters = vec![("limit", PAGE)];
+            parameters.extend(Some(("fieldSelector", fields)).filter(|_| !fields.is_empty()));
             parameters.extend(Some(("continue", next.as_str())).filter(|_| !next.is_empty()));
             let page: List<T> = self.get(&with(&path, &parameters)).await?;
             all.extend(page.items.into_iter().flatten());

@@ -59,7 +59,7 @@ pub(super) fn check(merged: &Merged, administrators: &Path) -> Result<(), Config
 fn without_host(merged: &Merged, administrators: &Path, mistakes: &mut Mistakes) -> Settings {
     let TopKeys { mode } = mistakes.note(merged.read(""));
     let NodeKeys { name, pool: written, .. } = mistakes.note(merged.read("node"));
-    let (gates, after) = mistakes.note(questions(merged));
+    let (gates, after, measure) = mistakes.note(questions(merged));
     let name_is_written = name.is_some();
     Settings {
         node_name: name.map(|name| name.0).unwrap_or_default(),
@@ -77,6 +77,7 @@ fn without_host(merged: &Merged, administrators: &Path, mistakes: &mut Mistakes)
         signs: mistakes.note(merged.read("node")),
         gates,
         after,
+        measure,
         hooks: mistakes.note(hooks(merged)),
         notify: mistakes.note(merged.read("notify")),
         sources: Vec::new(),

@@ -89,6 +89,7 @@ pub(super) struct AfterKeys {
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct PrometheusKeys {
+    pub(super) measure: Option<Expression>,
     pub(super) url: Option<PrometheusUrl>,
     pub(super) service: Option<ServicePort>,
     #[serde(deserialize_with = "absolute_path")]

@@ -11,16 +11,21 @@ const SYSTEMS_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// Both fire all the time: the one to show that alerting works, the other to silence others.
 const ALWAYS_FIRING: [&str; 2] = ["Watchdog", "InfoInhibitor"];
 
-/// What is asked before and after a reboot.
-pub(super) fn questions(merged: &Merged) -> Result<(GatesSettings, AfterSettings), ConfigError> {
+/// What is asked before and after a reboot, and what is measured meanwhile.
+pub(super) fn questions(
+    merged: &Merged,
+) -> Result<(GatesSettings, AfterSettings, Option<Query>), ConfigError> {
     let (mut gates, mut after): (GatesSettings, AfterSettings) =
         (merged.read("gates")?, merged.read("after")?);
     let asked_after: AfterKeys = merged.read("after")?;
     after.objects = asked_after.object.0;
 
     let mut mistakes = Mistakes::default();
+    let mut measured = None;
     let before = mistakes.note(before(merged));
     let after_query = asked_after.query.zip(merged.place(&["after.query"]));
+    let PrometheusKeys { measure, .. } = merged.read("prometheus")?;
+    let measure = measure.zip(merged.place(&["prometheus.measure"]));
     match prometheus(merged) {
         Ok(server) => {
             let mut ask = |question: Option<(Expression, Place)>| {
@@ -30,11 +35,11 @@ pub(super) fn questions(merged: &Merged) -> Result<(GatesSettings, AfterSettings
                 }
                 Some(Query { expression, server: server.clone()? })
             };
-            (gates.query, after.query) = (ask(before), ask(after_query));
+            (gates.query, after.query, measured) = (ask(before), ask(after_query), ask(measure));
         }
         Err(error) => mistakes.note(Err(error)),
     }
-    mistakes.end((gates, after))
+    mistakes.end((gates, after, measured))
 }
 
 /// The query that must find nothing before a reboot, and where it is written.

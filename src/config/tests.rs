@@ -131,6 +131,7 @@ fn nothing_configured_gives_the_defaults() {
             require_synchronized_clock: true,
         },
         after: AfterSettings::default(),
+        measure: None,
         hooks: HooksSettings::default(),
         notify: NotifySettings::default(),
         sources: vec![],

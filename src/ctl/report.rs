@@ -1,5 +1,8 @@
 //! `rebootctl report`: the last reboots of this host, and how long each part of them took.
 
+mod gone;
+
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,7 +11,9 @@ use anyhow::Context;
 use clap::Args;
 use jiff::Timestamp;
 
+use self::gone::{Gone, gone};
 use super::kubeconfig::Kubeconfig;
+use super::slots::parse_name;
 use super::table::{self, quoted};
 use super::updates::{self, Row};
 use crate::decide::{Impact, span};
@@ -21,7 +26,7 @@ use crate::report::reboot::Reboot;
 use crate::words::{NOTE, words};
 
 /// The columns of `--csv`, as the fields of a record; packages are `NAME=BEFORE>AFTER`, and times of the parts in seconds.
-const COLUMNS: [&str; 24] = [
+const COLUMNS: [&str; 28] = [
     "node",
     "pool",
     "outcome",
@@ -46,16 +51,24 @@ const COLUMNS: [&str; 24] = [
     "boot_after",
     "waited_for",
     "workloads",
+    "measured_before",
+    "measured_lowest",
+    "measured_highest",
+    "measured_after",
 ];
 
 /// Show the last reboots of this node, or of the fleet, and how long each part took
 ///
-/// The last 50 whose turn has ended; with --fleet the last one of each node. WAITED is from the request to the claim of a slot, DRAINED from the
+/// The last 50 whose turn has ended; with NODE or --fleet the last one of that node or of each, as the Node shows it. Of a
+/// node that is gone it tells what the cluster still knows: slots that are held under its name, and Events. WAITED is from the request to the claim of a slot, DRAINED from the
 /// cordon until the last pod had left, DOWN from the call of logind until the Node was Ready again, and
 /// CORDONED from the cordon to the uncordon.
 #[derive(Debug, Args)]
-#[command(mut_arg("path", |path| path.requires("fleet")))]
+#[command(mut_arg("path", |path| path.requires("of_cluster")))]
 pub(super) struct Report {
+    /// The node, instead of this one: its last reboot, as its Node tells it
+    #[arg(value_parser = parse_name, group = "of_cluster")]
+    node: Option<String>,
     /// Only those of this long until now, for example 90d
     #[arg(long, value_name = "SPAN", value_parser = parse_time_span)]
     since: Option<Duration>,
@@ -66,7 +79,7 @@ pub(super) struct Report {
     #[arg(long)]
     csv: bool,
     /// Show the last reboot of each node of the cluster, as the Nodes tell it
-    #[arg(long)]
+    #[arg(long, group = "of_cluster")]
     fleet: bool,
     /// Show each package that a reboot made live or that still waits for one, and which CVEs that leaves open
     #[arg(long)]
@@ -77,7 +90,8 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        let (mut reboots, open) = if self.fleet { self.of_fleet()? } else { of_host()? };
+        let is_of_cluster = self.fleet || self.node.is_some();
+        let (mut reboots, open) = if is_of_cluster { self.of_cluster()? } else { of_host()? };
         if let Some(since) = self.since {
             let first = i64::try_from(now().wall.saturating_sub(since).as_secs())?;
             let first = Timestamp::from_second(first)?;
@@ -98,6 +112,8 @@ impl Report {
             reboots.iter().for_each(|reboot| println!("{}", csv(reboot)));
         } else if reboots.is_empty() && self.fleet {
             println!("No Node tells of a reboot.");
+        } else if let Some(node) = self.node.as_ref().filter(|_| reboots.is_empty()) {
+            println!("{node} tells of no reboot.");
         } else if reboots.is_empty() {
             println!("No reboot of this node is on record ({}).", kept::PATH);
         } else {
@@ -120,10 +136,16 @@ impl Report {
         Ok(())
     }
 
-    /// The last one of each node, the latest last; and what is not live there.
-    fn of_fleet(&self) -> anyhow::Result<(Vec<Reboot>, Vec<Row>)> {
+    /// The last one of each node, or of one, the latest last; and what is not live there.
+    fn of_cluster(&self) -> anyhow::Result<(Vec<Reboot>, Vec<Row>)> {
         let (mut api, runtime) = self.kubeconfig.connect()?;
-        let nodes = runtime.block_on(api.fleet("")).context("cannot read the Nodes")?;
+        let mut nodes = runtime.block_on(api.fleet("")).context("cannot read the Nodes")?;
+        let names = nodes.iter().map(|node| node.name.clone()).collect();
+        let is_wanted = |name: &str| self.node.as_ref().is_none_or(|node| node == name);
+        nodes.retain(|node| is_wanted(&node.name));
+        if self.fleet || nodes.is_empty() {
+            self.tell_of_gone(runtime.block_on(gone(&mut api, &names)))?;
+        }
         let (mut reboots, mut open) = (Vec::new(), Vec::new());
         for (node, said) in nodes.into_iter().filter_map(|node| Some((node.name, node.heartbeat?))) {
             open.extend(said.not_live.iter().flat_map(|it| Row::open(&node, &it.updates)));
@@ -133,6 +155,23 @@ impl Report {
         }
         reboots.sort_by_key(|reboot| reboot.down);
         Ok((reboots, open))
+    }
+
+    /// To people, and beside what programs read.
+    fn tell_of_gone(&self, gone: anyhow::Result<BTreeMap<String, Gone>>) -> anyhow::Result<()> {
+        let Some(node) = &self.node else {
+            match gone {
+                Ok(gone) => gone.iter().for_each(|(node, gone)| eprintln!("{}", gone.line(node))),
+                Err(error) => eprintln!("rebootctl: of nodes that are gone nothing is told: {error:#}"),
+            }
+            return Ok(());
+        };
+        let gone = gone.with_context(|| format!("there is no Node {node}"))?;
+        let known = gone.get(node).with_context(|| {
+            format!("there is no Node {node}, and the cluster knows of no reboot of one (Events are kept for an hour)")
+        })?;
+        known.lines(node).iter().for_each(|line| eprintln!("{line}"));
+        Ok(())
     }
 }
 
@@ -205,6 +244,7 @@ fn csv(reboot: &Reboot) -> String {
             it.after.as_deref().unwrap_or_default()
         )
     });
+    let figure = reboot.measured.figure.clone().unwrap_or_default();
     let cells: [String; COLUMNS.len()] = [
         reboot.node.clone(),
         reboot.pool.clone(),
@@ -230,6 +270,10 @@ fn csv(reboot: &Reboot) -> String {
         text(&reboot.boot_after),
         waited_for(reboot, |seconds| seconds.as_secs().to_string()),
         reboot.measured.workloads.iter().map(impact_cell).collect::<Vec<_>>().join(" "),
+        figure.before.unwrap_or_default(),
+        figure.lowest.unwrap_or_default(),
+        figure.highest.unwrap_or_default(),
+        figure.after.unwrap_or_default(),
     ];
     cells.map(|cell| quoted(&words(&cell, usize::MAX))).join(",")
 }
@@ -244,7 +288,7 @@ fn told(reboot: &Reboot, only_short: bool) -> Vec<String> {
     let measured = &reboot.measured;
     let is_told = |it: &&Impact| !only_short || it.below > 0 || it.pending > 0 || it.restarts > 0;
     let impacts: Vec<&Impact> = measured.workloads.iter().filter(is_told).collect();
-    if impacts.is_empty() && (only_short || measured.waited.is_empty()) {
+    if impacts.is_empty() && measured.figure.is_none() && (only_short || measured.waited.is_empty()) {
         return Vec::new();
     }
     let at = reboot.down.map(|at| format!(" at {at}")).unwrap_or_default();
@@ -253,6 +297,7 @@ fn told(reboot: &Reboot, only_short: bool) -> Vec<String> {
         lines.push(format!("  waited for {}", clean(&waited_for(reboot, span))));
     }
     lines.extend(impacts.iter().map(|impact| format!("  {}", words(&impact.to_string(), usize::MAX))));
+    lines.extend(measured.figure.as_ref().map(|it| format!("  measured: {}", clean(&it.to_string()))));
     if measured.more_workloads > 0 {
         lines.push(format!("  and {} more workloads, which are not told of", measured.more_workloads));
     }
@@ -320,6 +365,6 @@ mod tests {
             ),
             "{line}"
         );
-        assert!(line.ends_with(",86370,27,40,,133,libc6=2.36-9>2.36-10,b,a,,"), "{line}");
+        assert!(line.ends_with(",86370,27,40,,133,libc6=2.36-9>2.36-10,b,a,,,,,,"), "{line}");
     }
 }

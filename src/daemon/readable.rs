@@ -25,7 +25,7 @@ fn files(settings: &Settings) -> BTreeSet<PathBuf> {
     let mut files: BTreeSet<PathBuf> = settings.sources.iter().cloned().collect();
     files.extend(settings.api.iter().flat_map(of_access));
     files.extend(settings.notify.webhook_file.clone());
-    for query in settings.gates.query.iter().chain(&settings.after.query) {
+    for query in settings.gates.query.iter().chain(&settings.after.query).chain(&settings.measure) {
         if let Prometheus::Url { url, token_file, certificate_authority } = &query.server {
             files.extend(token_file.clone());
             files.extend(url.starts_with("https:").then(|| certificate_authority.clone()));

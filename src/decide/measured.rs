@@ -43,6 +43,23 @@ pub struct Measured {
     /// For how long nobody could look at them, while the machine was down: seconds.
     #[serde(rename = "unseen_seconds")]
     pub unseen: Option<u64>,
+    /// What the administrator's expression gave, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub figure: Option<Figure>,
+}
+
+/// What an expression in PromQL gave before, during and after: numbers as Prometheus writes them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Figure {
+    /// At the first look, as the first pod leaves; none if Prometheus gave no number then, or later.
+    pub before: Option<String>,
+    /// The lowest of all looks.
+    pub lowest: Option<String>,
+    /// The highest.
+    pub highest: Option<String>,
+    /// At the last look.
+    pub after: Option<String>,
 }
 
 /// What became of the pods of a workload while pods of it left this node.
@@ -133,10 +150,46 @@ impl Measured {
             pods: words(&it.pods, LONGEST_SELECTOR),
             ..it
         });
+        let figure = self.figure.map(|it| Figure {
+            before: it.before.map(clean),
+            lowest: it.lowest.map(clean),
+            highest: it.highest.map(clean),
+            after: it.after.map(clean),
+        });
         Measured {
+            figure,
             waited: waited.map(|(reason, seconds)| (clean(reason), seconds)).collect(),
             workloads: workloads.collect(),
             ..self
+        }
+    }
+}
+
+impl Figure {
+    /// Prometheus has given this number, or none.
+    pub fn seen(&mut self, number: Option<f64>) {
+        let Some(number) = number else { return };
+        let text = number.to_string();
+        let known = |it: &Option<String>| it.as_ref().and_then(|text| text.parse::<f64>().ok());
+        if known(&self.lowest).is_none_or(|lowest| number < lowest) {
+            self.lowest = Some(text.clone());
+        }
+        if known(&self.highest).is_none_or(|highest| number > highest) {
+            self.highest = Some(text.clone());
+        }
+        self.before.get_or_insert_with(|| text.clone());
+        self.after = Some(text);
+    }
+}
+
+/// In one line, for people.
+impl Display for Figure {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match (&self.before, &self.lowest, &self.highest, &self.after) {
+            (Some(before), Some(lowest), Some(highest), Some(after)) => {
+                write!(f, "{before} before, {lowest} to {highest} meanwhile, {after} when last seen")
+            }
+            _ => f.write_str("no number was seen"),
         }
     }
 }
@@ -178,7 +231,7 @@ impl Impact {
         let seconds = |seconds: u64| span(Duration::from_secs(seconds));
         let mut text = match self.ready_before {
             None => "not seen".to_owned(),
-            Some(before) if self.below == 0 => format!("{before} ready all the time"),
+            Some(before) if self.below == 0 => format!("{before} ready at each look"),
             Some(before) => {
                 let (fewest, below) = (self.fewest_ready, seconds(self.below));
                 format!("{fewest} of {before} ready, fewer than before for {below}")
@@ -248,6 +301,7 @@ impl Measured {
             }],
             more_workloads: 1,
             unseen: Some(40),
+            figure: None,
         }
     }
 }
@@ -316,6 +370,16 @@ mod tests {
         assert_eq!(left, BTreeSet::from(["one".to_owned(), "two".to_owned()]));
         let found: Vec<&str> = measured.workloads.iter().map(|it| it.pods.as_str()).collect();
         assert_eq!((found, measured.more_workloads), (vec!["app=api"], 1));
+    }
+
+    #[test]
+    fn a_figure_is_what_was_first_and_last_and_between() {
+        let mut figure = Figure::default();
+        assert_eq!(figure.to_string(), "no number was seen");
+        for number in [None, Some(0.25), Some(-1.0), Some(10.0), None, Some(2.5)] {
+            figure.seen(number);
+        }
+        assert_eq!(figure.to_string(), "0.25 before, -1 to 10 meanwhile, 2.5 when last seen");
     }
 
     #[test]

@@ -68,7 +68,7 @@ pub use gates::{GATES, Gate, MidTurn, Moment};
 pub use health::Health;
 pub use hook::{Hook, HookRun, HookUnit, UnitState};
 pub(crate) use jitter::jitter;
-pub use measured::{Impact, Measured, Replica, Restarts};
+pub use measured::{Figure, Impact, Measured, Replica, Restarts};
 pub use members::{ETCD, control_plane_labels, is_control_plane};
 pub use observe::observe;
 pub use parts::{Part, Parts};

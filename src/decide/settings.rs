@@ -56,6 +56,8 @@ pub struct Settings {
     pub gates: GatesSettings,
     /// What must be well again after a reboot.
     pub after: AfterSettings,
+    /// What the administrator wants to see measured around a reboot.
+    pub measure: Option<Query>,
     /// The administrator's own steps.
     pub hooks: HooksSettings,
     /// Whom to tell.

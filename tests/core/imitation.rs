@@ -44,6 +44,7 @@ pub fn settings(name: &str) -> Settings {
         signs: SignsSettings { waiting_label: false, ..SignsSettings::default() },
         gates: GatesSettings { require_synchronized_clock: false, ..GatesSettings::default() },
         after: AfterSettings::default(),
+        measure: None,
         hooks: HooksSettings::default(),
         notify: NotifySettings::default(),
         sources: vec![],

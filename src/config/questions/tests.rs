@@ -11,7 +11,7 @@ fn both(text: &str) -> Result<(Option<Query>, AfterSettings), ConfigError> {
     let document = Document::parse(Path::new("f"), text, &tables())?;
     let mut merged = Merged::default();
     merged.add(&document);
-    questions(&merged).map(|(gates, after)| (gates.query, after))
+    questions(&merged).map(|(gates, after, _)| (gates.query, after))
 }
 
 #[test]
@@ -43,6 +43,7 @@ fn one_object_or_several_with_one_value_or_several() {
 fn what_cannot_be_meant_is_an_error_with_its_place() {
     for (text, message) in [
         ("[gates]\nalerts = true", "f:2:10: this needs [prometheus], with \"url\" or \"service\""),
+        ("[prometheus]\nmeasure = 'up'", "f:2:11: this needs [prometheus], with \"url\" or \"service\""),
         ("[after]\nquery = 'up'", "f:2:9: this needs [prometheus], with \"url\" or \"service\""),
         ("[gates]\nignore_alerts = ['x']", "f:2:17: \"ignore_alerts\" has no effect without \"alerts\""),
         (

@@ -754,6 +754,7 @@ fn settings(pool: &str, search: &Search) -> Settings {
             ignore_taints: vec![IGNORED_TAINT.to_owned()],
             ..AfterSettings::default()
         },
+        measure: None,
         hooks: HooksSettings::default(),
         notify: NotifySettings::default(),
         sources: Vec::new(),
