@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::upgrades::Upgrade;
+use super::upgrades::{Logged, Upgrade};
 use super::{changelog, packages, upgrades};
 use crate::decide::{Kernel, Update};
 use crate::notation::flavour;
@@ -59,7 +59,7 @@ pub fn work_out(known: &Known) -> Result<Vec<Update>, String> {
 fn work_out_in(root: &Path, known: &Known) -> Result<Vec<Update>, String> {
     let below = |path: &str| root.join(path.trim_start_matches('/'));
     let log = below(LOGS);
-    let upgrades = upgrades::read_since(&log, known.booted)
+    let Logged { upgrades, reach_back } = upgrades::read_since(&log, known.booted)
         .map_err(|error| format!("dpkg's log in {}: {error}", log.display()))?;
     let release = known.kernel.newer.as_ref().map_or(&known.kernel.running, |newer| &newer.release);
     let (image, modules) = (format!("linux-image-{release}"), format!("linux-modules-{release}"));
@@ -86,7 +86,8 @@ fn work_out_in(root: &Path, known: &Known) -> Result<Vec<Update>, String> {
     };
     let asking = known.asking.iter().filter(|name| !is_kernel(name)).map(|name| {
         let upgrade = upgrades.get(name);
-        let running = upgrade.and_then(|it| it.before.clone());
+        // What was there before the first upgrade runs only if there was no earlier one since the boot.
+        let running = upgrade.filter(|_| reach_back).and_then(|it| it.before.clone());
         let new = installed.get(name).or(upgrade.map(|it| &it.after)).cloned();
         let versions = running.as_ref().zip(new.as_ref());
         Update {
@@ -260,6 +261,19 @@ mod tests {
             root.found(&before),
             ["linux-image-6.1.0-56-amd64 (6.1.192-1 runs, 6.1.192-2 is installed, 2 CVEs)"]
         );
+    }
+
+    #[test]
+    fn what_runs_is_not_known_where_the_logs_do_not_go_back_to_the_boot() {
+        let root = Root::new("logs");
+        root.write("var/log/dpkg.log", b"2026-10-02 08:00:00 upgrade libc6:amd64 2 3\n");
+        root.write("var/lib/dpkg/status", b"Package: libc6\nStatus: install ok installed\nVersion: 3\n");
+        root.changelog("libc6", "glibc (3) a; b\n\n  * CVE-2026-0003\n\nglibc (2) a; b\n");
+        let known = Known { asking: vec!["libc6".into()], ..known("6.1.0-56-amd64", None) };
+        assert_eq!(root.found(&known), ["libc6 (2 runs, 3 is installed, 1 CVE)"]);
+        // Something between the boot and October that cannot be read.
+        root.write("var/log/dpkg.log.1.gz", b"broken");
+        assert_eq!(root.found(&known), ["libc6 (3 is installed, CVEs not known)"]);
     }
 
     #[test]
