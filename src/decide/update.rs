@@ -19,7 +19,7 @@ pub struct Update {
     pub running: Option<String>,
     /// The version that is installed; none of a service.
     pub installed: Option<String>,
-    /// Since when: seconds since 1970.
+    /// Since when: seconds since 1970. Of several updates that are not live, since the first.
     pub since: Option<u64>,
     /// The CVEs that this leaves open; `None` if nothing tells, which never means that there are none.
     pub cves: Option<Cves>,

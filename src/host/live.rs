@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::upgrades::{Logged, Upgrade};
 use super::{changelog, packages, upgrades};
 use crate::decide::{Kernel, Update};
-use crate::notation::flavour;
+use crate::notation::{flavour, newest};
 use crate::read;
 
 /// Where `rebootd-live.service` stores it. It is gone after a reboot, as what it tells of is.
@@ -68,7 +68,7 @@ fn work_out_in(root: &Path, known: &Known) -> Result<Vec<Update>, String> {
     let installed =
         versions(&database, &wanted).map_err(|error| format!("{}: {error}", database.display()))?;
     let documents = below(changelog::DOCUMENTS);
-    let kernel = kernel(known, &image, installed.get(&image), upgrades.get(&image)).map(|update| {
+    let kernel = kernel(known, &image, installed.get(&image), &upgrades).map(|update| {
         // Where the modules have a package of their own, its changelog is the kernel's, and that of the image only says that it
         // was signed.
         let package = if installed.contains_key(&modules) { &modules } else { &image };
@@ -94,7 +94,7 @@ fn work_out_in(root: &Path, known: &Known) -> Result<Vec<Update>, String> {
             cves: versions.and_then(|(runs, new)| changelog::since(&documents, name, runs, new)),
             running,
             installed: new,
-            since: upgrade.map(|it| it.at.as_secs()),
+            since: upgrade.map(|it| it.first.as_secs()),
             package: name.clone(),
         }
     });
@@ -114,15 +114,22 @@ fn kernel(
     known: &Known,
     image: &str,
     installed: Option<&String>,
-    upgrade: Option<&Upgrade>,
+    upgrades: &BTreeMap<String, Upgrade>,
 ) -> Option<Update> {
-    let newer = known.kernel.newer.as_ref();
+    let (runs, newer) = (&*known.kernel.running, known.kernel.newer.as_ref());
     let is_built_again =
         known.running.as_ref().zip(installed).is_some_and(|(runs, installed)| runs != installed);
     if newer.is_none() && !is_built_again {
         return None;
     }
-    let since = upgrade.map(|it| it.at).or(newer.and_then(|newer| newer.since));
+    // A later one does not make what runs any younger. Other packages of this name have no release in theirs.
+    let is_not_live = |name: &String| {
+        let release =
+            name.strip_prefix("linux-image-").filter(|it| it.starts_with(|c: char| c.is_ascii_digit()));
+        release.is_some_and(|it| it == runs || newest(runs, [it]).is_some())
+    };
+    let first = upgrades.iter().filter(|(name, _)| is_not_live(name)).map(|(_, upgrade)| upgrade.first).min();
+    let since = first.or(newer.and_then(|newer| newer.since));
     Some(Update {
         package: image.to_owned(),
         running: Some(known.running.clone().unwrap_or_else(|| known.kernel.running.clone())),
@@ -261,6 +268,30 @@ mod tests {
             root.found(&before),
             ["linux-image-6.1.0-56-amd64 (6.1.192-1 runs, 6.1.192-2 is installed, 2 CVEs)"]
         );
+    }
+
+    #[test]
+    fn what_is_updated_again_and_again_grows_old() {
+        let root = Root::new("again");
+        let lines = [
+            "2026-10-01 08:00:00 upgrade linux-image-cloud-amd64:amd64 6.1.176-1 6.1.180-1",
+            "2026-10-02 08:00:00 install linux-image-6.1.0-52-amd64:amd64 <none> 6.1.180-1",
+            "2026-10-03 08:00:00 upgrade openssl:amd64 1 2",
+            "2026-10-10 08:00:00 install linux-image-6.1.0-53-amd64:amd64 <none> 6.1.181-1",
+            "2026-10-10 08:00:00 upgrade openssl:amd64 2 3",
+        ];
+        root.write("var/log/dpkg.log", lines.join("\n").as_bytes());
+        let known =
+            Known { asking: vec!["openssl".into()], ..known("6.1.0-50-amd64", newer("6.1.0-53-amd64")) };
+        let logged = upgrades::read_since(&root.0.join("var/log"), known.booted).unwrap().upgrades;
+        let first = |name: &str| Some(logged[name].first.as_secs());
+        let since: Vec<_> = work_out_in(&root.0, &known).unwrap().iter().map(|it| it.since).collect();
+        assert_eq!(since, [first("linux-image-6.1.0-52-amd64"), first("openssl")]);
+        assert!(logged["openssl"].first < logged["openssl"].at);
+        // The release that runs, built again.
+        let lines = lines.map(|line| line.replace("6.1.0-52", "6.1.0-50"));
+        root.write("var/log/dpkg.log", lines.join("\n").as_bytes());
+        assert_eq!(work_out_in(&root.0, &known).unwrap()[0].since, first("linux-image-6.1.0-52-amd64"));
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub struct Upgrade {
     pub after: String,
     /// When that was installed: wall time since 1970.
     pub at: Duration,
+    /// When the first of the versions after [`before`](Self::before) was installed.
+    pub first: Duration,
 }
 
 /// What was installed or upgraded from then to then (wall time since 1970), by the name of the package. What logrotate has
@@ -167,7 +169,7 @@ fn upgrades<'log>(
         // The architecture is told only where several are installed side by side, and they have one version then.
         let name = words(package.split(':').next().unwrap_or(package), NOTE);
         let before = (before != "<none>").then(|| words(before, NOTE));
-        let upgrade = found.entry(name).or_insert(Upgrade { before, after: String::new(), at });
+        let upgrade = found.entry(name).or_insert(Upgrade { before, after: String::new(), at, first: at });
         (upgrade.after, upgrade.at) = (words(after, NOTE), at);
     }
     found
@@ -205,16 +207,17 @@ mod tests {
         let second = 1_795_850_540;
         let found = upgrades(log.lines(), at(second), at(second + 10), &zone);
         let expected = [
-            ("libc6", Some("2.36-9"), "2.36-11", second + 3),
-            ("linux-image-6.1.0-45-amd64", None, "6.1.140-1", second + 2),
+            ("libc6", Some("2.36-9"), "2.36-11", second + 3, second),
+            ("linux-image-6.1.0-45-amd64", None, "6.1.140-1", second + 2, second + 2),
         ];
-        let upgrade = |before: Option<&str>, after: &str, second| Upgrade {
+        let upgrade = |before: Option<&str>, after: &str, second, first| Upgrade {
             before: before.map(str::to_owned),
             after: after.to_owned(),
             at: at(second),
+            first: at(first),
         };
-        let expected =
-            expected.map(|(name, before, after, at)| (name.to_owned(), upgrade(before, after, at)));
+        let expected = expected
+            .map(|(name, before, after, at, first)| (name.to_owned(), upgrade(before, after, at, first)));
         assert_eq!(found, expected.into());
     }
 

@@ -250,7 +250,10 @@ mod tests {
 
     fn upgrade(name: &str, before: Option<&str>, after: &str) -> (String, Upgrade) {
         let at = at(0).unwrap() - Duration::from_secs(90_000);
-        (name.to_owned(), Upgrade { before: before.map(str::to_owned), after: after.to_owned(), at })
+        (
+            name.to_owned(),
+            Upgrade { before: before.map(str::to_owned), after: after.to_owned(), at, first: at },
+        )
     }
 
     #[test]
