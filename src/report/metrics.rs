@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::shown::is_live;
 use crate::cluster::Traffic;
 use crate::decide::settings::{Mode, Settings};
-use crate::decide::{Confinement, Decision, Ending, Judgement, Phase, Verdict, World, plan, requests};
+use crate::decide::{
+    Confinement, Decision, Ending, Judgement, Phase, Update, Verdict, World, open_cves, plan, requests,
+};
 
 /// Where the daemon writes them. In memory, and not removed when the daemon ends: a file that is old tells more than none.
 pub const PATH: &str = "/run/rebootd-metrics/rebootd.prom";
@@ -171,8 +173,9 @@ fn of_requests(page: &mut Page, world: &World, settings: &Settings, decision: &D
     }
     if let Some(updates) = &world.host.updates {
         page.one("updates_not_live", &[], updates.len());
-        let cves = updates.iter().filter_map(|it| it.cves.as_ref()).map(|it| it.count);
-        page.one("cves_open", &[], cves.fold(0, usize::saturating_add));
+        if let Some(open) = known_to_be_open(updates) {
+            page.one("cves_open", &[], open);
+        }
         if let Some(first) = updates.iter().filter_map(|it| it.since).min() {
             page.one("oldest_update_not_live_timestamp_seconds", &[], first);
         }
@@ -185,6 +188,12 @@ fn of_requests(page: &mut Page, world: &World, settings: &Settings, decision: &D
     if world.cluster.slots.last().is_some() {
         page.one("paused", &[], u8::from(world.cluster.pause.is_some()));
     }
+}
+
+/// None at all is known only if nothing is left open by what is not known.
+fn known_to_be_open(updates: &[Update]) -> Option<usize> {
+    let all = open_cves(updates);
+    (all.count > 0 || !all.at_least).then_some(all.count)
 }
 
 fn of_the_turn(page: &mut Page, world: &World, settings: &Settings, decision: &Decision) {
@@ -316,11 +325,16 @@ mod tests {
     use crate::config::Files;
     use crate::decide::Reason;
     use crate::decide::{
-        Claim, Cves, Event, LastReboot, Memory, Next, Now, Parts, Setback, SlotView, Source, Update, observe,
+        Claim, Cves, Event, LastReboot, Memory, Next, Now, Parts, Setback, SlotView, Source, observe,
     };
 
     fn at(boot: u64) -> Now {
         Now { boot: Duration::from_secs(boot), wall: Duration::from_secs(1_795_000_000 + boot) }
+    }
+
+    fn update(since: Option<u64>, cves: Option<usize>) -> Update {
+        let cves = cves.map(|count| Cves { count, ..Cves::default() });
+        Update { package: "p".into(), running: None, installed: None, since, cves }
     }
 
     /// All figures of a node in its turn, besides those of a drain.
@@ -364,13 +378,6 @@ mod tests {
             step_back: None,
         }]));
         world.cluster.confinement.take(Ok(Confinement::Tried { missing: vec![], manifests: None }));
-        let update = |since, cves: Option<usize>| Update {
-            package: "p".into(),
-            running: None,
-            installed: None,
-            since,
-            cves: cves.map(|count| Cves { count, ..Cves::default() }),
-        };
         world.host.updates = Some(vec![update(Some(1_794_000_000), Some(7)), update(None, None)]);
         let mut settings = Files::read(&[]).unwrap().settings("n").unwrap();
         settings.node_name = "n\"1".into();
@@ -390,6 +397,16 @@ mod tests {
             looked: Some(Duration::from_secs(9)),
         };
         written(&text(&world, &settings, &decision, &besides), at(12).wall)
+    }
+
+    #[test]
+    fn cves_that_are_not_known_are_not_none() {
+        let [unknown, none, some] = [None, Some(0), Some(7)].map(|cves| update(None, cves));
+        assert_eq!(known_to_be_open(&[]), Some(0));
+        assert_eq!(known_to_be_open(&[none.clone()]), Some(0));
+        assert_eq!(known_to_be_open(&[unknown.clone(), some]), Some(7));
+        assert_eq!(known_to_be_open(&[unknown.clone(), none]), None);
+        assert_eq!(known_to_be_open(&[unknown]), None);
     }
 
     #[test]
