@@ -36,7 +36,7 @@ pub fn since(documents: &Path, package: &str, version: &str, installed: &str) ->
 }
 
 /// A name becomes part of a path: Debian Policy 5.6.1.
-fn is_package(name: &str) -> bool {
+pub(super) fn is_package(name: &str) -> bool {
     let is_plain = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit();
     name.starts_with(is_plain) && name.chars().all(|letter| is_plain(letter) || "+-.".contains(letter))
 }

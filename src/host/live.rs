@@ -84,7 +84,10 @@ fn work_out_in(root: &Path, known: &Known) -> Result<Vec<Update>, String> {
         let image = name.strip_prefix("linux-image-");
         kernel.is_some() && (name == "linux-base" || image.is_some_and(|it| it == own || flavour(it) == own))
     };
-    let asking = known.asking.iter().filter(|name| !is_kernel(name)).map(|name| {
+    // A name that dpkg does not have is of a package that is gone, or never was. What asks without one still asks.
+    let has_dpkg = database.is_file();
+    let is_there = |name: &str| !has_dpkg || installed.contains_key(name) || !changelog::is_package(name);
+    let asking = known.asking.iter().filter(|name| is_there(name) && !is_kernel(name)).map(|name| {
         let upgrade = upgrades.get(name);
         // What was there before the first upgrade runs only if there was no earlier one since the boot.
         let running = upgrade.filter(|_| reach_back).and_then(|it| it.before.clone());
@@ -225,6 +228,8 @@ mod tests {
             "var/lib/dpkg/status",
             b"Package: libc6\nStatus: install ok installed\nVersion: 2.36-10\n\n\
               Package: gone\nStatus: deinstall ok config-files\nVersion: 1\n\n\
+              Package: linux-base\nStatus: install ok installed\nVersion: 4\n\n\
+              Package: linux-image-amd64\nStatus: install ok installed\nVersion: 6.1.192-2\n\n\
               Package: linux-image-6.1.0-56-amd64\nStatus: install ok installed\nVersion: 6.1.192-2\n",
         );
         let entry = |package: &str, version: &str, fixed: &str| {
@@ -238,7 +243,7 @@ mod tests {
             &(entry("glibc", "2.36-10", "nothing") + &entry("glibc", "2.36-9", "CVE-2025-0002")),
         );
         let mut known = Known {
-            asking: ["libc6", "gone", "linux-base", "linux-image-6.1.0-55-amd64", "linux-image-amd64"]
+            asking: ["/run/asks", "libc6", "gone", "never-was", "linux-base", "linux-image-amd64"]
                 .map(str::to_owned)
                 .to_vec(),
             services: vec!["cron.service".into()],
@@ -247,8 +252,8 @@ mod tests {
         };
         let expected = [
             "linux-image-6.1.0-56-amd64 (6.1.176-1 runs, 6.1.192-2 is installed, 2 CVEs)",
+            "/run/asks (CVEs not known)",
             "libc6 (2.36-9 runs, 2.36-10 is installed, no CVE named)",
-            "gone (CVEs not known)",
             "cron.service (CVEs not known)",
         ];
         assert_eq!(root.found(&known), expected);
