@@ -18,7 +18,7 @@ use crate::host::live::{self, Known, Live};
 use crate::host::{clock, dpkg, identity, kernel, needrestart, packages, sentinel};
 use crate::replace::{remove, replace};
 
-/// Between two looks at whether apt is still at work.
+/// Between two looks: at whether apt is still at work, and at whether what was stored is still so.
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// Show which installed updates are not live on this host, and which CVEs that leaves open
@@ -53,18 +53,37 @@ impl LiveUpdates {
     }
 }
 
-/// systemd tells nothing of what changes while this runs, so it looks again until nothing has.
 fn store(path: &Path) -> anyhow::Result<()> {
     let sentinel = sentinel_file()?;
-    loop {
+    let look = || {
         while dpkg::held_lock().map_err(|error| anyhow!(error))?.is_some() {
             sleep(AGAIN);
         }
         let before = state(&sentinel);
-        let live = Live { updates: work_out(&sentinel)? };
-        let content = serde_json::to_vec(&live)?;
-        if state(&sentinel) == before {
-            return replace(path, &content, 0o644).with_context(|| path.display().to_string());
+        // Whoever reads it remembers no more.
+        let live = Live { updates: Update::bounded(work_out(&sentinel)?) };
+        Ok((before, serde_json::to_vec(&live)?))
+    };
+    let keep = |content: Vec<u8>| replace(path, &content, 0o644).with_context(|| path.display().to_string());
+    until_quiet(|| state(&sentinel), look, keep, || sleep(AGAIN))
+}
+
+/// systemd tells nothing of what changes while this runs, so it looks again until nothing has, also not for a while after: one
+/// change follows another, and none may fall between the last look and systemd's watch.
+fn until_quiet<State: PartialEq, Found>(
+    state: impl Fn() -> State,
+    look: impl Fn() -> anyhow::Result<(State, Found)>,
+    keep: impl Fn(Found) -> anyhow::Result<()>,
+    stay: impl Fn(),
+) -> anyhow::Result<()> {
+    loop {
+        let (before, found) = look()?;
+        if state() == before {
+            keep(found)?;
+            stay();
+            if state() == before {
+                return Ok(());
+            }
         }
     }
 }
@@ -120,8 +139,34 @@ fn lines(updates: &[Update]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::{Cell, RefCell};
+
     use super::*;
     use crate::decide::Cves;
+
+    #[test]
+    fn what_changes_while_it_looks_or_soon_after_is_looked_at_again() {
+        let (state, looks, kept) = (Cell::new("old"), Cell::new(0), RefCell::new(Vec::new()));
+        let look = || {
+            let before = state.get();
+            looks.set(looks.get() + 1);
+            if looks.get() == 1 {
+                state.set("changed meanwhile");
+            }
+            Ok((before, before))
+        };
+        let keep = |found| {
+            kept.borrow_mut().push(found);
+            Ok(())
+        };
+        let stay = || {
+            if looks.get() == 2 {
+                state.set("changed after");
+            }
+        };
+        until_quiet(|| state.get(), look, keep, stay).unwrap();
+        assert_eq!(kept.into_inner(), ["changed meanwhile", "changed after"]);
+    }
 
     #[test]
     fn each_update_has_a_line_and_all_have_a_sum() {
