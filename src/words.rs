@@ -46,6 +46,21 @@ pub(crate) fn name(text: String) -> String {
     if clean == text { text } else { format!("\"{clean}\"") }
 }
 
+/// JSON without what a terminal would obey or not show: it stands there as `\u009b`, which means the same.
+pub(crate) fn escaped(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    for letter in json.chars() {
+        // What is left of control characters are the line ends between fields.
+        if letter == '\n' || !(letter.is_control() || is_invisible(letter)) {
+            escaped.push(letter);
+            continue;
+        }
+        let mut units = [0; 2];
+        letter.encode_utf16(&mut units).iter().for_each(|unit| escaped.push_str(&format!("\\u{unit:04x}")));
+    }
+    escaped
+}
+
 /// Unicode's format characters, and letters that are displayed as nothing.
 fn is_invisible(letter: char) -> bool {
     matches!(letter,
@@ -59,6 +74,14 @@ fn is_invisible(letter: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_keeps_its_meaning_and_obeys_no_terminal() {
+        let text = "é\u{9b}31m\u{202e}\u{e0001}\u{7f}";
+        let escaped = escaped(&serde_json::to_string_pretty(&[text]).unwrap());
+        assert_eq!(escaped, "[\n  \"é\\u009b31m\\u202e\\udb40\\udc01\\u007f\"\n]");
+        assert_eq!(serde_json::from_str::<Vec<String>>(&escaped).unwrap(), [text]);
+    }
 
     #[test]
     fn what_a_terminal_would_obey_is_gone_and_words_stay_apart() {

@@ -31,6 +31,10 @@ pub(super) struct Measuring {
     /// What it waits for, and since when that is not counted yet, in time since boot.
     waits: Option<(&'static str, Duration)>,
     looks: Option<Looks>,
+    /// Until when it was looked, in time since boot, where the looks have stopped.
+    seen_until: Option<Duration>,
+    /// A phase before the drain was seen.
+    was_before_drain: bool,
     /// When to look again after a look that failed, in time since boot.
     again: Duration,
     /// The turn of a reboot is under way after it.
@@ -48,6 +52,8 @@ struct Looks {
 struct Seen {
     workloads: Vec<Impact>,
     figure: Option<Figure>,
+    /// When each of them was looked at last, in time since boot.
+    at: Duration,
 }
 
 impl Seen {
@@ -83,21 +89,23 @@ impl Measuring {
         let is_after = is_after_reboot(world);
         if std::mem::replace(&mut self.was_after_reboot, is_after) && !is_after {
             // Its record has all of it: the next turn begins with nothing, also where no idle moment is between them.
-            *self = Measuring::default();
+            *self = Measuring { was_before_drain: true, ..Measuring::default() };
         }
+        self.was_before_drain |= !matches!(decision.phase, Phase::Draining | Phase::Starting);
         self.count_wait(world.now.boot, decision, is_after);
         if self.looks.as_mut().is_some_and(|looks| looks.task.try_join_next().is_some()) {
             self.stop_looking();
             self.again = world.now.boot + AFTER_FAILURE;
         }
         match decision.phase {
-            Phase::Idle => *self = Measuring::default(),
+            Phase::Idle => *self = Measuring { was_before_drain: true, ..Measuring::default() },
             Phase::Draining => self.look_at_leaving(api, world, settings),
             Phase::Returning => self.look_again(api, world, settings),
             Phase::Cordoning | Phase::Rebooting | Phase::Aborting => {}
             _ => self.stop_looking(),
         }
         if decision.phase == Phase::Waiting && !is_after {
+            self.seen_until = None;
             // What an earlier turn has measured, which was called off.
             self.measured =
                 Measured { waited: std::mem::take(&mut self.measured.waited), ..Measured::default() };
@@ -127,6 +135,7 @@ impl Measuring {
             let leaves = |it: &&Planned<'_>| !matches!(it.verdict, Verdict::Leave(_) | Verdict::Refuse(_));
             let leaving: Vec<&PodView> = plan.iter().filter(leaves).map(|it| it.pod).collect();
             self.left = self.measured.begin(&leaving);
+            self.measured.began_late = !self.was_before_drain;
         }
         self.look(api, settings);
     }
@@ -151,7 +160,15 @@ impl Measuring {
         // Without a credential nothing else works, either; the next decision tries again.
         let Ok(measurer) = api.measurer() else { return };
         let figure = settings.measure.is_some().then(|| self.measured.figure.take().unwrap_or_default());
-        let (told, seen) = watch::channel(Seen { workloads: self.measured.workloads.clone(), figure });
+        let (told, seen) = watch::channel(Seen {
+            workloads: self.measured.workloads.clone(),
+            figure,
+            at: clock::now().boot,
+        });
+        if let Some(until) = self.seen_until.take() {
+            let gap = seen.borrow().at.saturating_sub(until).as_secs();
+            self.measured.unanswered = self.measured.unanswered.saturating_add(gap);
+        }
         let mut task = JoinSet::new();
         task.spawn(look(measurer, self.left.clone(), settings.measure.clone(), told));
         self.looks = Some(Looks { seen, task });
@@ -159,7 +176,9 @@ impl Measuring {
 
     fn stop_looking(&mut self) {
         if let Some(looks) = self.looks.take() {
-            looks.seen.borrow().clone().note(&mut self.measured);
+            let seen = looks.seen.borrow().clone();
+            self.seen_until = Some(seen.at);
+            seen.note(&mut self.measured);
         }
     }
 }
@@ -169,6 +188,7 @@ async fn look(measurer: Measurer, left: BTreeSet<String>, query: Option<Query>, 
     let began = clock::now().boot;
     let mut last: BTreeMap<usize, (u64, Option<Restarts>)> = BTreeMap::new();
     loop {
+        let round = clock::now().boot;
         // Whatever becomes of Prometheus, the workloads are looked at.
         let number = match &query {
             Some(query) => measurer.number(query).await.ok().flatten(),
@@ -191,7 +211,10 @@ async fn look(measurer: Measurer, left: BTreeSet<String>, query: Option<Query>, 
                 all.workloads.iter_mut().skip(number).take(1).for_each(|it| it.clone_from(&impact));
             });
         }
-        let is_long = clock::now().boot.saturating_sub(began) > OFTEN;
-        sleep(if is_long { LATER } else { EVERY }).await;
+        let now = clock::now().boot;
+        told.send_modify(|all| all.at = now);
+        let pause = if now.saturating_sub(began) > OFTEN { LATER } else { EVERY };
+        // Many workloads with many pods must not keep an API server busy.
+        sleep(pause.max(now.saturating_sub(round) * 10)).await;
     }
 }

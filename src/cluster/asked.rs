@@ -6,20 +6,29 @@ use super::api::{Api, MERGE_PATCH};
 use super::error::ApiError;
 use super::objects::{Node, REQUEST};
 use super::paths;
-use super::shown::Heartbeat;
+use super::shown::{CONDITION, Heartbeat};
 use crate::decide::{NodeView, Outcome};
+
+/// A Node that is asked for a reboot.
+#[derive(Debug)]
+pub struct AskedNode {
+    /// The Node.
+    pub node: NodeView,
+    /// What its rebootd last said about itself.
+    pub said: Option<Heartbeat>,
+    /// Whether its condition says that a reboot is required. It changes at once, which labels and heartbeats do not.
+    pub required: Option<bool>,
+}
 
 impl Api {
     /// Reads the Node of this name without resourceVersion, and what its rebootd last said about itself, as far as that
     /// is understood.
-    pub async fn node_and_heartbeat(
-        &mut self,
-        name: &str,
-    ) -> Result<Option<(NodeView, Option<Heartbeat>)>, ApiError> {
+    pub async fn asked_node(&mut self, name: &str) -> Result<Option<AskedNode>, ApiError> {
         match self.get::<Node>(&paths::node(name)?).await {
             Ok(node) => {
                 let said = Heartbeat::of(&node.metadata.annotations);
-                Ok(Some((NodeView::from(node), said)))
+                let required = node.is(CONDITION);
+                Ok(Some(AskedNode { said, required, node: NodeView::from(node) }))
             }
             Err(ApiError::Status { code: 404, .. }) => Ok(None),
             Err(error) => Err(error),

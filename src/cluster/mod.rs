@@ -13,6 +13,7 @@ mod fleet;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod inventory;
+mod kubelet;
 mod listed;
 mod measurer;
 mod objects;
@@ -28,6 +29,7 @@ mod watch;
 mod webhook;
 
 pub use api::{Api, HeldSlot, PolicyMap};
+pub use asked::AskedNode;
 pub use enrolment::{BoundNode, Issued, Untaken};
 pub use error::ApiError;
 pub use events::{ClusterEvent, NodeEvent};

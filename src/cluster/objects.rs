@@ -188,6 +188,14 @@ struct NodeInfo {
     machine_id: String,
 }
 
+impl Node {
+    /// Whether this condition says so; `None` where there is none.
+    pub(super) fn is(&self, kind: &str) -> Option<bool> {
+        let condition = self.status.conditions.iter().find(|it| it.kind == kind);
+        condition.map(|it| it.status == "True")
+    }
+}
+
 impl From<Node> for NodeView {
     fn from(mut node: Node) -> NodeView {
         let conditions = &node.status.conditions;

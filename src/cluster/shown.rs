@@ -20,7 +20,7 @@ use crate::words::{NOTE, words};
 /// The only kind of patch that changes one condition and leaves the others (`patchMergeKey` of NodeStatus).
 const STRATEGIC_MERGE_PATCH: &str = "application/strategic-merge-patch+json";
 /// The type of the condition.
-const CONDITION: &str = "RebootRequired";
+pub(super) const CONDITION: &str = "RebootRequired";
 /// The most bytes of an annotation that is read: our own have [`ROOM`], and some two thousand for the rest.
 const LONGEST: usize = 64 << 10;
 /// The most bytes of the record and the updates in a heartbeat together.

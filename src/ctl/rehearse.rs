@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use serde::Serialize;
 
 use self::baseline::Baseline;
@@ -41,12 +41,13 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// could not be told, and 64 if the command line was wrong. With --reboot: 0 if the reboot ended well, 2 if it did not or the
 /// node would not reboot, 1 if nobody said yes, the request was withdrawn, or Ctrl-C ended the watching.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("what").required(true).args(["node", "namespace"]))]
 pub(super) struct Rehearse {
     /// The node, instead of a namespace: its gates, its drain, and every workload that has a pod there
-    #[arg(value_parser = parse_name, conflicts_with_all = ["namespace", "workload", "baseline"])]
+    #[arg(value_parser = parse_name, conflicts_with_all = ["workload", "baseline"])]
     node: Option<String>,
     /// The namespace of the applications
-    #[arg(long, short, value_name = "NAMESPACE", value_parser = parse_namespace, required_unless_present = "node")]
+    #[arg(long, short, value_name = "NAMESPACE", value_parser = parse_namespace)]
     namespace: Option<String>,
     /// Only this workload, as kubectl names it: deployment/api, or api
     #[arg(long, value_name = "NAME")]
@@ -64,7 +65,7 @@ pub(super) struct Rehearse {
     #[arg(long)]
     json: bool,
     /// Then have the node reboot in its turn, and watch it until its report is there
-    #[arg(long, requires = "node", conflicts_with = "json")]
+    #[arg(long, requires = "node", conflicts_with_all = ["json", "namespace"])]
     reboot: bool,
     /// Do not ask for confirmation of --reboot
     #[arg(long, requires = "reboot")]
@@ -158,7 +159,7 @@ impl Rehearse {
     }
 
     fn namespace(&self, namespace: &str) -> anyhow::Result<ExitCode> {
-        let baseline = self.baseline.as_deref().map(Baseline::read).transpose()?;
+        let baseline = self.baseline.as_deref().map(|path| Baseline::read(path, namespace)).transpose()?;
         let (mut api, runtime) = self.kubeconfig.connect()?;
         let mut workloads = runtime.block_on(self.judged(&mut api, namespace))?;
         workloads.retain(|it| self.is_wanted(&it.workload));
@@ -169,6 +170,7 @@ impl Rehearse {
                 namespace
             );
         }
+        let is_compared = baseline.is_some();
         let known = baseline.unwrap_or_default();
         let verdict = workloads.iter().map(|it| known.verdict(it)).max().unwrap_or(Verdict::NobodyNotices);
         let rehearsal = Rehearsal { namespace: namespace.to_owned(), verdict, workloads };
@@ -178,6 +180,13 @@ impl Rehearse {
                 let of = format!("Namespace {namespace}");
                 let lines = lines(&of, &rehearsal.workloads, |workload, it| known.has(workload, it));
                 lines.iter().for_each(|line| println!("{line}"));
+                if is_compared {
+                    let new: usize = rehearsal.workloads.iter().map(|it| known.new(it)).sum();
+                    println!(
+                        "Against the baseline: {new} new, and only what is new counts: {}.",
+                        verdict.words()
+                    );
+                }
             }
         }
         Ok(self.exit_code(verdict))

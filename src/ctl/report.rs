@@ -23,7 +23,7 @@ use crate::host::live;
 use crate::notation::parse_time_span;
 use crate::report::kept;
 use crate::report::reboot::Reboot;
-use crate::words::{NOTE, words};
+use crate::words::{NOTE, escaped, words};
 
 /// The columns of `--csv`, as the fields of a record; packages are `NAME=BEFORE>AFTER`, and times of the parts in seconds.
 const COLUMNS: [&str; 28] = [
@@ -92,6 +92,7 @@ impl Report {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         let is_of_cluster = self.fleet || self.node.is_some();
         let (mut reboots, open) = if is_of_cluster { self.of_cluster()? } else { of_host()? };
+        let on_record = reboots.len();
         if let Some(since) = self.since {
             let first = i64::try_from(now().wall.saturating_sub(since).as_secs())?;
             let first = Timestamp::from_second(first)?;
@@ -99,6 +100,9 @@ impl Report {
         }
         match self.packages {
             true => self.print_packages(reboots.iter().flat_map(Row::of_reboot).chain(open).collect())?,
+            false if reboots.is_empty() && on_record > 0 && !self.json && !self.csv => {
+                println!("None of the {on_record} reboots on record is that late.");
+            }
             false => self.print(&reboots)?,
         }
         Ok(ExitCode::SUCCESS)
@@ -106,7 +110,7 @@ impl Report {
 
     fn print(&self, reboots: &[Reboot]) -> anyhow::Result<()> {
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&reboots)?);
+            println!("{}", escaped(&serde_json::to_string_pretty(&reboots)?));
         } else if self.csv {
             println!("{}", COLUMNS.join(","));
             reboots.iter().for_each(|reboot| println!("{}", csv(reboot)));
@@ -125,7 +129,7 @@ impl Report {
 
     fn print_packages(&self, rows: Vec<Row>) -> anyhow::Result<()> {
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&rows)?);
+            println!("{}", escaped(&serde_json::to_string_pretty(&rows)?));
         } else if self.csv {
             updates::csv(&rows).iter().for_each(|line| println!("{line}"));
         } else if rows.is_empty() {
@@ -223,7 +227,7 @@ pub(super) fn table(reboots: &[Reboot], of_fleet: bool) -> Vec<String> {
             told(parts.drained),
             told(parts.down),
             told(parts.cordoned),
-            (reboot.packages.len() + reboot.more_packages).to_string(),
+            reboot.packages.len().saturating_add(reboot.more_packages).to_string(),
             clean(&reboot.request),
         ]);
     }
@@ -300,6 +304,13 @@ fn told(reboot: &Reboot, only_short: bool) -> Vec<String> {
     lines.extend(measured.figure.as_ref().map(|it| format!("  measured: {}", clean(&it.to_string()))));
     if measured.more_workloads > 0 {
         lines.push(format!("  and {} more workloads, which are not told of", measured.more_workloads));
+    }
+    if measured.unanswered > 0 && !impacts.is_empty() {
+        let unanswered = span(Duration::from_secs(measured.unanswered));
+        lines.push(format!("  Nobody looked for {unanswered}, as the API server did not answer."));
+    }
+    if measured.began_late {
+        lines.push("  The daemon was started while pods left: what was before that is not in it.".to_owned());
     }
     if let Some(unseen) = measured.unseen.filter(|_| !impacts.is_empty()) {
         lines.push(format!(

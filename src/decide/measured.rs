@@ -43,6 +43,11 @@ pub struct Measured {
     /// For how long nobody could look at them, while the machine was down: seconds.
     #[serde(rename = "unseen_seconds")]
     pub unseen: Option<u64>,
+    /// For how long nobody looked because the API server did not answer: seconds.
+    #[serde(rename = "unanswered_seconds")]
+    pub unanswered: u64,
+    /// The daemon was started while pods left: what was before that is not in it.
+    pub began_late: bool,
     /// What the administrator's expression gave, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub figure: Option<Figure>,
@@ -72,6 +77,8 @@ pub struct Impact {
     pub workload: String,
     /// Its pods, by their labels, as a selector.
     pub pods: String,
+    /// How many of them were on this node and had to leave.
+    pub left: usize,
     /// How many were ready before; `None` until somebody has looked.
     pub ready_before: Option<usize>,
     /// The fewest that were ready at the same time.
@@ -119,12 +126,13 @@ impl Measured {
                 continue;
             };
             left.insert(uid.clone());
-            found.entry((namespace.clone(), pods.clone())).or_insert_with(|| Impact {
+            let impact = found.entry((namespace.clone(), pods.clone())).or_insert_with(|| Impact {
                 namespace: namespace.clone(),
                 workload: pod.controller.clone(),
                 pods,
                 ..Impact::default()
             });
+            impact.left += 1;
         }
         self.more_workloads = without.len() + found.len().saturating_sub(MOST);
         self.workloads = found.into_values().take(MOST).collect();
@@ -212,7 +220,10 @@ impl Impact {
         self.fewest_ready = self.fewest_ready.min(ready);
         self.recovered = ready >= before;
         let add = |sum: &mut u64, is_so: bool| *sum = sum.saturating_add(if is_so { seconds } else { 0 });
-        add(&mut self.below, ready < before);
+        if ready < before {
+            // Nobody knows for how long at the first look, but it was so.
+            self.below = self.below.saturating_add(seconds.max(1));
+        }
         add(&mut self.pending, replicas.iter().any(|it| it.pending));
         let now: Restarts = replicas.iter().map(|it| (it.uid.clone(), it.restarts)).collect();
         if let Some(last) = restarts.as_ref() {
@@ -231,7 +242,9 @@ impl Impact {
         let seconds = |seconds: u64| span(Duration::from_secs(seconds));
         let mut text = match self.ready_before {
             None => "not seen".to_owned(),
-            Some(before) if self.below == 0 => format!("{before} ready at each look"),
+            Some(before) if self.below == 0 => {
+                format!("{before} ready at each look, and {} of them had to leave", self.left)
+            }
             Some(before) => {
                 let (fewest, below) = (self.fewest_ready, seconds(self.below));
                 format!("{fewest} of {before} ready, fewer than before for {below}")
@@ -293,6 +306,7 @@ impl Measured {
                 namespace: "shop".into(),
                 workload: "api".into(),
                 pods: "app=api".into(),
+                left: 1,
                 ready_before: Some(3),
                 fewest_ready: 2,
                 below: 10,
@@ -301,6 +315,8 @@ impl Measured {
             }],
             more_workloads: 1,
             unseen: Some(40),
+            unanswered: 0,
+            began_late: false,
             figure: None,
         }
     }
@@ -325,7 +341,7 @@ mod tests {
         let (mut impact, mut restarts) = (Impact::default(), None);
         let left = BTreeSet::from(["a".to_owned()]);
         let looks = [
-            // Its pod was asked to leave before the first look.
+            // Its pod was asked to leave before the first look, which is a dip already.
             (vec![replica("a", "leaving", 7), replica("b", "ready", 1), replica("c", "ready", 0)], 0),
             (vec![replica("a", "leaving", 7), replica("b", "ready", 1), replica("d", "pending", 0)], 5),
             (vec![replica("b", "ready", 2), replica("c", "ready", 0), replica("d", "pending", 0)], 5),
@@ -335,13 +351,13 @@ mod tests {
             impact.seen(&replicas, &left, &mut restarts, seconds);
         }
         assert_eq!((impact.ready_before, impact.fewest_ready), (Some(3), 1));
-        assert_eq!((impact.below, impact.pending, impact.restarts), (10, 10, 2));
+        assert_eq!((impact.below, impact.pending, impact.restarts), (11, 10, 2));
         assert!(impact.recovered);
         impact =
             Impact { namespace: "shop".into(), workload: "api".into(), pods: "app=api".into(), ..impact };
         assert_eq!(
             impact.to_string(),
-            "shop/api (app=api): 1 of 3 ready, fewer than before for 10s, pods pending for 10s, 2 restarts"
+            "shop/api (app=api): 1 of 3 ready, fewer than before for 11s, pods pending for 10s, 2 restarts"
         );
         let unseen = Impact::default();
         assert!(unseen.to_string().ends_with(": not seen"), "{unseen}");

@@ -40,7 +40,22 @@ pub(super) fn bare(workload: &Workload<'_>, namespace: &Namespace) -> Vec<Findin
             "",
         )];
     }
-    let found = "nothing looks after it: it is down as long as its node, and starts again there";
+    if namespace.graceful == Some(true) {
+        let found = "nothing looks after it, so it would stay through the reboot; but the kubelet's graceful shutdown \
+                     (shutdownGracePeriod) would end it for good: the node waits for a person";
+        return vec![Finding::new("bare-ends", Severity::Blocks, found).remedy(
+            recreate,
+            format!("pod/{name}"),
+            "",
+        )];
+    }
+    let found = match namespace.graceful {
+        Some(_) => "nothing looks after it: it is down as long as its node, and starts again there",
+        None => {
+            "nothing looks after it: it is down as long as its node, and starts again there; unless the kubelet shuts down gracefully \
+             (shutdownGracePeriod), which would end it for good: then the node waits for a person"
+        }
+    };
     vec![Finding::new("bare", Severity::Warns, found).remedy(recreate, format!("pod/{name}"), "")]
 }
 

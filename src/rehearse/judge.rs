@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::finding::Remedy;
-use super::last_time::{LastTime, last_time};
+use super::last_time::LastTime;
 use super::namespace::{Answer, Namespace, Read};
 use super::objects::Pod;
 use super::workload::{Workload, workloads};
@@ -76,7 +76,7 @@ const MOST_ASKED: usize = 20;
 
 /// What is found out about a workload.
 type Check = fn(&Workload<'_>, &Namespace) -> Vec<Finding>;
-const CHECKS: [Check; 12] = [
+const CHECKS: [Check; 13] = [
     budgets::of_workload,
     budgets::answers,
     ending::bare,
@@ -84,6 +84,7 @@ const CHECKS: [Check; 12] = [
     ending::grace,
     ending::killed,
     replicas::few,
+    replicas::no_budget,
     replicas::not_ready,
     replicas::readiness,
     places::elsewhere,
@@ -127,6 +128,14 @@ fn one(workload: &Workload<'_>, namespace: &Namespace) -> Judged {
         findings,
         not_looked_at: not_asked(workload, namespace).into_iter().chain(not_looked_at(namespace)).collect(),
     }
+}
+
+/// The latest of a workload, if a node tells of one.
+fn last_time(workload: &Workload<'_>, namespace: &Namespace) -> Option<LastTime> {
+    let labels = workload.labels()?;
+    let of_it =
+        namespace.last_times.iter().filter(|it| it.impact.is_of(&namespace.name, workload.name, labels));
+    of_it.max_by_key(|it| it.at).cloned()
 }
 
 /// Without dry runs, it is arithmetic on budgets.

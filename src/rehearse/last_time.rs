@@ -3,8 +3,6 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::namespace::Namespace;
-use super::workload::Workload;
 use crate::decide::Impact;
 use crate::words::{MESSAGE, NOTE, words};
 
@@ -18,14 +16,6 @@ pub struct LastTime {
     /// What became of its pods.
     #[serde(flatten)]
     pub impact: Impact,
-}
-
-/// The latest of a workload, if a node tells of one.
-pub(super) fn last_time(workload: &Workload<'_>, namespace: &Namespace) -> Option<LastTime> {
-    let labels = workload.labels()?;
-    let of_it =
-        namespace.last_times.iter().filter(|it| it.impact.is_of(&namespace.name, workload.name, labels));
-    of_it.max_by_key(|it| it.at).cloned()
 }
 
 impl LastTime {

@@ -42,6 +42,9 @@ pub struct Namespace {
     pub last_times: Vec<LastTime>,
     /// How long a drain may take, where it is known; by default long enough for each grace period.
     pub deadline: Option<Duration>,
+    /// Whether the kubelet of the node in question shuts down gracefully, which ends pods that stay for good; `None` where
+    /// that is not known.
+    pub graceful: Option<bool>,
     /// What the API server answered when it was asked for the eviction of a pod as a dry run, by the pod's uid.
     pub answers: BTreeMap<String, Answer>,
 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::budgets;
 use super::finding::{Finding, Severity};
 use super::namespace::Namespace;
 use super::workload::{Workload, known};
+use super::{budgets, places};
 use crate::notation::is_node_name;
 
 /// Everything of it leaves at the same time.
@@ -65,24 +65,54 @@ fn one_node(workload: &Workload<'_>, namespace: &Namespace) -> Vec<Finding> {
     let found = format!(
         "all its {count} pods are on node {node}, and no budget keeps them from leaving at the same time"
     );
-    let labels = workload.labels().into_iter().flatten();
-    let labels = labels.filter(|(name, _)| !name.ends_with("-hash") && !name.contains("pod-"));
-    let selector: String = labels.map(|(name, value)| format!("      {name}: {}\n", quoted(value))).collect();
-    let yaml = format!(
-        "apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata:\n  name: {}\nspec:\n  maxUnavailable: 1\n  selector:\n    matchLabels:\n{selector}",
-        workload.name
-    );
     let finding = Finding::new("one-node", Severity::Warns, found);
-    // A second budget over a pod would block it. And nobody has checked the name that a pod gives its owner.
-    if budgets::covers(workload, namespace) || !is_node_name(workload.name) {
+    // A second budget over a pod would block it, and so would one of pods that can go nowhere else. And nobody has checked the
+    // name that a pod gives its owner.
+    let is_stuck = places::elsewhere(workload, namespace).iter().any(|it| it.id == "nowhere-to-go");
+    if is_stuck || budgets::covers(workload, namespace) || !is_node_name(workload.name) {
         let what = "spread them over nodes (topologySpreadConstraints), or have a budget of their own keep some of them";
         return vec![finding.remedy(what, workload.to_change(), "")];
     }
     vec![finding.remedy(
         "have them leave one after the other, by a new budget; better, spread them over nodes as well (topologySpreadConstraints)",
         format!("poddisruptionbudget/{}", workload.name),
-        yaml,
+        new_budget(workload),
     )]
+}
+
+/// One that has them leave one after the other.
+fn new_budget(workload: &Workload<'_>) -> String {
+    let labels = workload.labels().into_iter().flatten();
+    let labels = labels.filter(|(name, _)| !name.ends_with("-hash") && !name.contains("pod-"));
+    let selector: String = labels.map(|(name, value)| format!("      {name}: {}\n", quoted(value))).collect();
+    format!(
+        "apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata:\n  name: {}\nspec:\n  maxUnavailable: 1\n  selector:\n    matchLabels:\n{selector}",
+        workload.name
+    )
+}
+
+/// One node after the other reboots, and the next drain asks budgets only whether the pods that left the last one are ready.
+pub(super) fn no_budget(workload: &Workload<'_>, namespace: &Namespace) -> Vec<Finding> {
+    let is_covered = namespace.budgets.is_err() || budgets::covers(workload, namespace);
+    let is_meant = workload.operated.is_none() && !workload.ends() && !workload.stays() && !workload.is_bare;
+    let is_named = is_node_name(workload.name);
+    let one_node = one_node(workload, namespace);
+    if is_covered
+        || !is_meant
+        || !is_named
+        || !one_node.is_empty()
+        || workload.wanted().is_none_or(|it| it < 2)
+    {
+        return Vec::new();
+    }
+    let found = "no budget covers it: when several nodes reboot in a row, the next one does not wait until the pods that left the last \
+                 one are ready";
+    let finding = Finding::new("no-budget", Severity::Note, found);
+    if places::elsewhere(workload, namespace).iter().any(|it| it.id == "nowhere-to-go") {
+        return vec![finding];
+    }
+    let object = format!("poddisruptionbudget/{}", workload.name);
+    vec![finding.remedy("have it wait, by a new budget", object, new_budget(workload))]
 }
 
 /// As YAML has a text that could be taken for a number or a word of its own.

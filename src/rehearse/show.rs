@@ -61,11 +61,12 @@ fn told(finding: &Finding, is_known: bool) -> Vec<String> {
 }
 
 fn summary(of: &str, workloads: &[Judged]) -> String {
-    let workloads = workloads.iter().filter(|it| !it.workload.starts_with("namespace/"));
-    let all: Vec<Verdict> = workloads.map(|it| it.verdict).collect();
+    let all: Vec<Verdict> = workloads.iter().map(|it| it.verdict).collect();
+    let own = workloads.iter().filter(|it| !it.workload.starts_with("namespace/")).count();
     let count = |verdict: Verdict| all.iter().filter(|it| **it == verdict).count();
     let verdicts = [Verdict::Blocks, Verdict::CouldNotTell, Verdict::Warns, Verdict::NobodyNotices];
     let counts = verdicts.map(|verdict| format!("{} {}", count(verdict), verdict.words()));
-    let workloads = if all.len() == 1 { "workload" } else { "workloads" };
-    format!("{}, {} {workloads}: {}.", words(of, NOTE), all.len(), counts.join(", "))
+    let workloads = if own == 1 { "workload" } else { "workloads" };
+    let besides = if own < all.len() { " and itself" } else { "" };
+    format!("{}, {own} {workloads}{besides}: {}.", words(of, NOTE), counts.join(", "))
 }

@@ -19,6 +19,8 @@ pub(super) struct Workload<'a> {
     pub(super) name: &'a str,
     /// The operator's object that it belongs to, if it is not of a built-in kind or not its own master.
     pub(super) operated: Option<(&'a str, &'a str, &'a str)>,
+    /// Its kind is of an API group that is not Kubernetes' own.
+    pub(super) is_foreign: bool,
     /// The object itself, where it is of a kind that is read.
     pub(super) object: Option<&'a Controller>,
     /// Those that run, or will.
@@ -87,7 +89,7 @@ impl<'a> Workload<'a> {
 
     /// Its pods are to end, and not to be there all the time.
     pub(super) fn ends(&self) -> bool {
-        matches!(self.kind, "Job" | "CronJob")
+        matches!(self.kind, "Job" | "CronJob") && !self.is_foreign
     }
 
     /// Its numbers of pods are on the way from one to another.
@@ -103,7 +105,12 @@ impl<'a> Workload<'a> {
         let by_hand = spec.paused
             || spec.update_strategy.kind == "OnDelete"
             || spec.update_strategy.rolling_update.partition.is_some_and(|it| it > 0);
-        is_behind && !by_hand && !status.conditions.iter().any(is_stuck)
+        // So does a Deployment whose first pods are not there yet.
+        let is_new = |it: &super::objects::Condition| {
+            it.kind == "Progressing" && it.status == "True" && it.reason != "NewReplicaSetAvailable"
+        };
+        let is_on_its_way = is_behind || self.kind == "Deployment" && status.conditions.iter().any(is_new);
+        is_on_its_way && !by_hand && !status.conditions.iter().any(is_stuck)
     }
 
     pub(super) fn operator(&self) -> Option<&'static str> {
@@ -140,7 +147,16 @@ pub(super) fn workloads(namespace: &Namespace) -> Vec<Workload<'_>> {
 }
 
 fn empty<'a>(kind: &'a str, name: &'a str) -> Workload<'a> {
-    Workload { kind, name, is_bare: false, operated: None, object: None, pods: Vec::new(), autoscaler: None }
+    Workload {
+        kind,
+        name,
+        is_bare: false,
+        operated: None,
+        is_foreign: false,
+        object: None,
+        pods: Vec::new(),
+        autoscaler: None,
+    }
 }
 
 fn of_object<'a>(kind: &'a str, object: &'a Controller) -> Workload<'a> {
@@ -160,12 +176,18 @@ pub(super) fn known<T>(read: &Read<T>) -> &[T] {
 /// A ReplicaSet counts for its Deployment, and a Job for its CronJob.
 fn of_owner<'a>(namespace: &'a Namespace, owner: &'a OwnerReference) -> Workload<'a> {
     let named = |read: &'a Read<Controller>| known(read).iter().find(|it| it.metadata.name == owner.name);
-    let object = match owner.kind.as_str() {
-        "ReplicaSet" => named(&namespace.replica_sets),
-        "StatefulSet" => named(&namespace.stateful_sets),
-        "Job" => named(&namespace.jobs),
-        "DaemonSet" | "ReplicationController" => return empty(&owner.kind, &owner.name),
-        _ => return Workload { operated: Some(operated(owner)), ..empty(&owner.kind, &owner.name) },
+    let group = owner.api_version.split_once('/').map_or("", |(group, _)| group);
+    // Other groups have kinds of the same names.
+    let object = match (group, owner.kind.as_str()) {
+        ("apps", "ReplicaSet") => named(&namespace.replica_sets),
+        ("apps", "StatefulSet") => named(&namespace.stateful_sets),
+        ("batch", "Job") => named(&namespace.jobs),
+        // The drain leaves those of any group, as they would come straight back.
+        (_, "DaemonSet") | ("", "ReplicationController") => return empty(&owner.kind, &owner.name),
+        _ => {
+            let operated = Some(operated(owner));
+            return Workload { operated, is_foreign: true, ..empty(&owner.kind, &owner.name) };
+        }
     };
     let Some(object) = object else { return empty(&owner.kind, &owner.name) };
     match (owner.kind.as_str(), object.metadata.controller()) {

@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use super::reboot::Reboot;
-use crate::read::read_text;
+use crate::read::read as bytes;
 use crate::replace::replace;
 
 /// Where the unit's `LogsDirectory=` has them. Everybody may read it.
@@ -42,10 +42,11 @@ pub fn read(path: &Path) -> io::Result<Vec<Reboot>> {
     Ok(text(path)?.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
 }
 
+/// Whatever is no text in it costs no other line.
 fn text(path: &Path) -> io::Result<String> {
-    match read_text(path, LONGEST as u64) {
+    match bytes(path, LONGEST as u64) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
-        result => result,
+        content => Ok(String::from_utf8_lossy(&content?).into_owned()),
     }
 }
 
@@ -69,7 +70,7 @@ mod tests {
         assert_eq!(read(&path).unwrap().len(), MOST);
         assert!(has(&path, &reboot(59, "r")).unwrap() && !has(&path, &reboot(58, "r")).unwrap());
         // What is no record costs no other one.
-        std::fs::write(&path, "\u{1b}[31m\n{}\n").unwrap();
+        std::fs::write(&path, b"\x1b[31m\n{}\n\xff\n").unwrap();
         keep(&path, &reboot(1, "r")).unwrap();
         assert_eq!(read(&path).unwrap(), [reboot(1, "r")]);
         (0..5).for_each(|number| keep(&path, &reboot(number, &"x".repeat(600_000))).unwrap());

@@ -273,9 +273,9 @@ mod tests {
             r#""asked":"2026-11-25T03:12:00Z","claimed":"2026-11-26T03:11:30Z","cordoned":"2026-11-26T03:11:31Z","#,
             r#""drained":"2026-11-26T03:11:58Z","down":"2026-11-26T03:12:00Z","ready":"2026-11-26T03:12:40Z","#,
             r#""uncordoned":"2026-11-26T03:12:43Z","released":"2026-11-26T03:13:43Z","#,
-            r#""waited_seconds":{"no-free-slot":60},"workloads":[{"namespace":"shop","workload":"api","pods":"app=api","#,
+            r#""waited_seconds":{"no-free-slot":60},"workloads":[{"namespace":"shop","workload":"api","pods":"app=api","left":1,"#,
             r#""ready_before":3,"fewest_ready":2,"below_seconds":10,"pending_seconds":0,"restarts":0,"recovered":true}],"#,
-            r#""more_workloads":1,"unseen_seconds":40}"#,
+            r#""more_workloads":1,"unseen_seconds":40,"unanswered_seconds":0,"began_late":false}"#,
         );
         assert_eq!(record(last(), "after", upgrades).unwrap().json(), expected);
         assert_eq!(

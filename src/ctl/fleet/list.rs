@@ -26,6 +26,8 @@ const SILENT: u64 = 9 * 60 * 60;
 const AHEAD: u64 = 60 * 60;
 /// Of what asks for a reboot, this many are named in a line.
 const MOST_ASKING: usize = 3;
+/// A node that is down for longer than a reboot takes, in seconds.
+const LONG_DOWN: u64 = 5 * 60;
 /// That many nodes that are down get a line with what to do.
 const MOST_STEPS: usize = 3;
 /// That many pools are told one by one.
@@ -308,7 +310,8 @@ fn row(node: FleetNode, held: &[&HeldSlot], now: u64) -> Row {
     let is_silent = is_silent(&node, now);
     let asks = node.asks();
     let is_stamped = held.iter().any(|it| it.slot.stamp.is_some());
-    let hold = node.hold.or_else(|| said.as_ref()?.held.clone());
+    // What its rebootd said before its turn is over by then.
+    let hold = node.hold.or_else(|| said.as_ref().filter(|_| held.is_empty())?.held.clone());
     let state = match held {
         [_, ..] if !node.is_ready => State::Down,
         [_, ..] if is_stamped => State::Rebooting,
@@ -401,14 +404,16 @@ fn lines(fleet: &Fleet, now: u64) -> Vec<String> {
     let mut lines = columns(&table);
     lines.push(String::new());
     lines.push(in_words(&fleet.summary));
-    lines.extend(next_steps(fleet));
+    lines.extend(next_steps(fleet, now));
     lines
 }
 
 /// What a person may want to do or look at now.
-fn next_steps(fleet: &Fleet) -> Vec<String> {
+fn next_steps(fleet: &Fleet, now: u64) -> Vec<String> {
     let mut lines = Vec::new();
-    for row in fleet.nodes.iter().filter(|row| row.state == State::Down).take(MOST_STEPS) {
+    let is_long = |row: &&Row| row.since.is_none_or(|since| now.saturating_sub(since) > LONG_DOWN);
+    let down = fleet.nodes.iter().filter(|row| row.state == State::Down);
+    for row in down.filter(is_long).take(MOST_STEPS) {
         lines.push(format!(
             "{node} went down in its turn and keeps {slots}, so that no other node falls. Look at that machine; if it is lost: \
              rebootctl release {node}",
@@ -643,10 +648,12 @@ n4    -       Ready              no rebootd  -      -         -
 n1    worker  Ready              idle        -      1h 10min  0.1.0
 
 9 nodes: 1 in turn, 2 waiting (the longest for 4d 4h), 2 not Ready, 1 silent, 1 without rebootd. Free slots: 1 of 3 in pool worker.
-n5 went down in its turn and keeps worker-1, so that no other node falls. Look at that machine; if it is lost: rebootctl release n5
 Updates are installed and not live on 3 of the nodes, with 14 CVEs open on one: rebootctl report --fleet --packages
 Urgent: CVE-2026-1 (ann@a), until then. To end it: rebootctl urgent --end";
         assert_eq!(told.join("\n"), expected);
+        // A reboot takes minutes.
+        let later = lines(&fleet, now + LONG_DOWN).join("\n");
+        assert!(later.contains("Look at that machine; if it is lost: rebootctl release n5"), "{later}");
     }
 
     /// What the node said before is not told as if it were true now.

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use serde::Deserialize;
 
 use crate::read::read_named;
 use crate::rehearse::{Finding, Judged, Severity, Verdict};
+use crate::words::{NOTE, words};
 
 /// The most bytes of the file.
 const MOST: u64 = 64 << 20;
@@ -21,6 +22,7 @@ pub(super) struct Baseline(BTreeMap<Key, Severity>);
 
 #[derive(Deserialize)]
 struct Earlier {
+    namespace: String,
     workloads: Vec<EarlierWorkload>,
 }
 
@@ -39,10 +41,13 @@ struct EarlierFinding {
 }
 
 impl Baseline {
-    pub(super) fn read(path: &Path) -> anyhow::Result<Baseline> {
+    /// Of this namespace: names in another one are of other workloads.
+    pub(super) fn read(path: &Path, namespace: &str) -> anyhow::Result<Baseline> {
         let text = read_named(path, MOST).with_context(|| path.display().to_string())?;
         let earlier: Earlier = serde_json::from_str(&text)
             .with_context(|| format!("{} is not what `rebootctl rehearse --json` prints", path.display()))?;
+        let other = words(&earlier.namespace, NOTE);
+        ensure!(other == namespace, "{} is of namespace {other}, and not of {namespace}", path.display());
         let keys = earlier.workloads.into_iter().flat_map(|it| {
             let workload = it.workload;
             let open = it.findings.into_iter().filter(|finding| finding.accepted.is_none());
@@ -57,10 +62,18 @@ impl Baseline {
         self.0.get(&key).is_some_and(|before| *before >= finding.severity)
     }
 
+    fn news<'a>(&'a self, judged: &'a Judged) -> impl Iterator<Item = &'a Finding> {
+        let counts = |it: &&Finding| it.accepted.is_none() && !self.has(&judged.workload, it);
+        judged.findings.iter().filter(counts)
+    }
+
+    /// How many findings are new that are more than worth knowing.
+    pub(super) fn new(&self, judged: &Judged) -> usize {
+        self.news(judged).filter(|it| it.severity != Severity::Note).count()
+    }
+
     /// The verdict by what is new.
     pub(super) fn verdict(&self, judged: &Judged) -> Verdict {
-        let counts = |it: &&Finding| it.accepted.is_none() && !self.has(&judged.workload, it);
-        let new = judged.findings.iter().filter(counts).map(|it| it.severity);
-        new.max().map_or(Verdict::NobodyNotices, Severity::verdict)
+        self.news(judged).map(|it| it.severity).max().map_or(Verdict::NobodyNotices, Severity::verdict)
     }
 }

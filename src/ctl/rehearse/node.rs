@@ -12,13 +12,20 @@ use super::read;
 use crate::cluster::{Api, FleetNode, HeldSlot, Kind};
 use crate::config::{DEFAULT_DIRECTORIES, Files, FleetPolicy};
 use crate::decide::{
-    self, Judgement, Memory, Now, Owner, Planned, PodView, Settings, World, budget_namespaces,
+    self, Inhibitor, Judgement, Memory, Now, Owner, Planned, PodView, Settings, World, budget_namespaces,
     is_control_plane, span,
 };
+use crate::host::logind::{self, Bus};
 use crate::host::{clock, identity, kernel};
 use crate::rehearse::{AskingPod, Judged, Namespace, Room, RoomyNode, Verdict, judge};
 use crate::report::kept;
 use crate::report::status::Status;
+
+/// The name under which a kubelet takes its inhibitor (`pkg/kubelet/nodeshutdown`).
+const KUBELET: &str = "kubelet";
+
+/// Stands in the place of a gate for what the daemon of the node itself says of all of them.
+const DAEMON: &str = "daemon";
 
 /// A node, as it would be rebooted. Fields are added, never changed or removed.
 #[derive(Debug, Serialize)]
@@ -71,14 +78,19 @@ pub(super) async fn rehearse(api: &mut Api, name: &str) -> anyhow::Result<NodeRe
     let here = status::read().ok().filter(|status| status.node == name);
     let (settings, unread) = settings(api, name, &view.labels, here.is_some()).await?;
     let pods = api.pods_of(name).await.context("cannot read its pods")?;
-    let world = world(api, pods, &settings).await;
+    let graceful = graceful(api, name, here.is_some()).await;
+    let world = world(api, pods, &settings, graceful.as_ref().is_ok_and(|it| *it)).await;
     let planned = decide::plan(&world, &settings).unwrap_or_default();
-    let workloads = workloads(api, name, &planned, settings.drain.timeout).await?;
+    let workloads =
+        workloads(api, name, &planned, (settings.drain.timeout, graceful.as_ref().ok().copied())).await?;
     let leaving: Vec<&PodView> = planned.iter().filter(|it| leaves(it)).map(|it| it.pod).collect();
     let uids: Vec<&str> = leaving.iter().map(|pod| pod.key.uid.as_str()).collect();
     let room = room(api, name, &uids).await;
     let in_the_way = planned.iter().any(|it| matches!(it.verdict, decide::Verdict::Refuse(_)));
+    let has_bare = planned.iter().any(|it| matches!(it.verdict, decide::Verdict::Leave(decide::Leave::Bare)));
+    let unsure = graceful.err().filter(|_| has_bare);
     let worst = workloads.iter().map(|it| it.verdict).max().unwrap_or(Verdict::NobodyNotices);
+    let worst = if unsure.is_some() { worst.max(Verdict::CouldNotTell) } else { worst };
     let slots = api.held_slots().await.context("cannot read the slots")?;
     let gates = gates(node, &nodes, &slots, api.paused().await.context("cannot read the pause")?, &settings);
     Ok(NodeRehearsal {
@@ -99,6 +111,7 @@ pub(super) async fn rehearse(api: &mut Api, name: &str) -> anyhow::Result<NodeRe
         not_looked_at: not_looked_at(here.is_some(), name)
             .into_iter()
             .chain(unread)
+            .chain(unsure)
             .chain(room.as_ref().err().cloned())
             .collect(),
         room: room.ok(),
@@ -129,16 +142,29 @@ async fn settings(
 }
 
 /// As far as the plan of a drain asks for it.
-async fn world(api: &mut Api, pods: Vec<PodView>, settings: &Settings) -> World {
+async fn world(api: &mut Api, pods: Vec<PodView>, settings: &Settings, graceful: bool) -> World {
     let now = Now { boot: Duration::ZERO, wall: clock::now().wall };
     let mut world = World::new(now, String::new(), String::new(), String::new(), Memory::default());
     world.cluster.pods.take(Ok(pods.into_iter().map(|pod| (pod.key.uid.clone(), pod)).collect()));
     let namespaces = budget_namespaces(&world, settings);
     let budgets = api.budgets(&namespaces).await.map_err(|error| error.to_string());
     world.cluster.budgets.take(budgets);
-    // The kubelet's graceful shutdown, which would end bare pods: named among what is not looked at.
-    world.host.inhibitors.take(Ok(Vec::new()));
+    let kubelets = Inhibitor { who: KUBELET.to_owned(), why: String::new(), delays: true };
+    world.host.inhibitors.take(Ok(Some(kubelets).filter(|_| graceful).into_iter().collect()));
     world
+}
+
+/// Whether the kubelet there delays a shutdown to end all pods: as logind has it, or as its configuration says; or why that is
+/// not known.
+async fn graceful(api: &mut Api, name: &str, here: bool) -> Result<bool, String> {
+    let told = |error: String| {
+        format!("whether a graceful shutdown of the kubelet would end pods without a controller: {error}")
+    };
+    if here {
+        let inhibitors = Bus::default().inhibitors().await.map_err(logind::told).map_err(told)?;
+        return Ok(inhibitors.iter().any(|it| it.delays && it.who == KUBELET));
+    }
+    api.shuts_down_gracefully(name).await.map_err(|error| told(error.to_string()))
 }
 
 /// Reads what all pods request: a page at a time, and only that.
@@ -155,13 +181,13 @@ async fn workloads(
     api: &mut Api,
     node: &str,
     planned: &[Planned<'_>],
-    deadline: Option<Duration>,
+    (deadline, graceful): (Option<Duration>, Option<bool>),
 ) -> anyhow::Result<Vec<Judged>> {
     let concerned = planned.iter().filter(|it| !matches!(it.verdict, decide::Verdict::Leave(_)));
     let namespaces: BTreeSet<&str> = concerned.map(|it| it.pod.key.namespace.as_str()).collect();
     let mut all = Vec::new();
     for name in namespaces {
-        let namespace = Namespace { deadline, ..read::namespace(api, name, Some(node)).await? };
+        let namespace = Namespace { deadline, graceful, ..read::namespace(api, name, Some(node)).await? };
         let mut judged = judge(&namespace);
         judged.retain(|it| it.nodes.contains(node) && !it.workload.starts_with("daemonset/"));
         judged.iter_mut().for_each(|it| it.workload = format!("{name}/{}", it.workload));
@@ -196,7 +222,9 @@ fn gates(
     let gate = |gate, open, found: String| Gate { gate, open, found };
     let has_slot = slots.iter().any(|it| it.slot.holder.as_ref() == Some(&node.name));
     let asks = has_slot || node.asks();
-    let hold = node.hold.clone().or_else(|| node.heartbeat.as_ref()?.held.clone());
+    // What its rebootd said before its turn is over by then.
+    let said = node.heartbeat.as_ref().filter(|_| !has_slot);
+    let hold = node.hold.clone().or_else(|| said?.held.clone());
     let sick: Vec<&str> = nodes
         .iter()
         .filter(|it| it.pool.as_ref() == Some(&settings.pool) && it.name != node.name && !it.is_ready)
@@ -263,7 +291,7 @@ fn window(settings: &Settings) -> Gate {
 
 /// What its own daemon says.
 fn own_word(status: &Status) -> Gate {
-    Gate { gate: "daemon", open: None, found: status.line.clone() }
+    Gate { gate: DAEMON, open: None, found: status.line.clone() }
 }
 
 fn last_drains() -> Vec<u64> {
@@ -282,17 +310,11 @@ fn starts() -> String {
     }
 }
 
-fn not_looked_at(here: bool, node: &str) -> Vec<String> {
-    let mut missing = vec![
-        "whether a graceful shutdown of the kubelet would end pods that stay (rebootctl check there)"
-            .to_owned(),
-    ];
-    if !here {
-        missing.push(format!(
-            "what only the node knows: its own configuration, packages, kernel, the last drains (sudo rebootctl check, and this command, on {node})"
-        ));
-    }
-    missing
+fn not_looked_at(here: bool, node: &str) -> Option<String> {
+    let elsewhere = format!(
+        "what only the node knows: its own configuration, packages, kernel, the last drains (sudo rebootctl check, and this command, on {node})"
+    );
+    Some(elsewhere).filter(|_| !here)
 }
 
 impl NodeRehearsal {
@@ -309,6 +331,7 @@ impl NodeRehearsal {
             let state = match gate.open {
                 Some(true) => "open",
                 Some(false) => "closed",
+                None if gate.gate == DAEMON => "says",
                 None => "?",
             };
             lines.push(format!("  {state:<6}  {:<11}  {}", gate.gate, gate.found));

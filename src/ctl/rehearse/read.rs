@@ -40,6 +40,7 @@ pub(super) async fn namespace(api: &mut Api, name: &str, node: Option<&str>) -> 
         nodes: read(api, kind(CORE, "nodes"), "").await,
         last_times: Vec::new(),
         deadline: None,
+        graceful: None,
         answers: BTreeMap::new(),
     };
     let nodes = namespace.nodes.iter().flatten();

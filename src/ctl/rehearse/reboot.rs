@@ -51,7 +51,10 @@ impl Supervised<'_> {
         // From here on Ctrl-C must not end this without a word about the request.
         let mut interrupt = signal(SignalKind::interrupt())?;
         let before = self.ask(api).await?;
-        println!("Ctrl-C ends the watching only. Each step is an Event as well: {EVENTS}");
+        println!(
+            "Ctrl-C ends the watching only. What it waits for, in a sentence: rebootctl status there. Each step is an Event as well: \
+             {EVENTS}"
+        );
         self.watch(api, Watched::new(&before), &mut interrupt).await
     }
 
@@ -170,6 +173,12 @@ impl Supervised<'_> {
                 );
                 Ending::NotWell
             }
+            Over::Deleted => {
+                println!(
+                    "The Node {node} was deleted, and the request with it. Its slot, if it had one: rebootctl fleet"
+                );
+                Ending::NotWell
+            }
             Over::Withdrawn => {
                 println!("Nothing asks {node} for a reboot any more: somebody has withdrawn the request.");
                 Ending::Stopped
@@ -200,12 +209,15 @@ fn no_rebootd(seen: &Seen, now: u64) -> Option<String> {
 
 /// The own Node before the slots, so that a slot that is gone is never older than the Node.
 async fn look(api: &mut Api, name: &str) -> anyhow::Result<Seen> {
-    let node = api.node_and_heartbeat(name).await.context("cannot read the Node")?;
+    let asked = api.asked_node(name).await.context("cannot read the Node")?;
     let slots = api.held_slots().await.context("cannot read the slots")?;
     let paused = api.paused().await.context("cannot read whether the fleet is paused")?;
-    let (node, said) = node.unzip();
+    let (mut node, mut said, mut required) = (None, None, None);
+    if let Some(asked) = asked {
+        (node, said, required) = (Some(asked.node), asked.said, asked.required);
+    }
     let pool = node.as_ref().and_then(|node| node.pool_label.as_deref());
     let holders = holders(&slots, pool);
     let held = slots.into_iter().map(|held| held.slot).filter(|slot| slot.holder.as_deref() == Some(name));
-    Ok(Seen { said: said.flatten(), held: held.collect(), holders, paused, node })
+    Ok(Seen { node, said, required, held: held.collect(), holders, paused })
 }

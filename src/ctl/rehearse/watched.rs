@@ -7,12 +7,17 @@ use crate::cluster::Heartbeat;
 use crate::decide::{NodeView, Phase, SlotView, Stamp, WAITING};
 use crate::report::reboot::Reboot;
 
+/// A Node may be deleted while its machine is down, and registered again after the boot: in seconds.
+const LONG_GONE: i64 = 15 * 60;
+
 /// What one look at the cluster shows.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Seen {
     pub(super) node: Option<NodeView>,
     /// What its rebootd last said about itself.
     pub(super) said: Option<Heartbeat>,
+    /// Whether its condition says that a reboot is required.
+    pub(super) required: Option<bool>,
     /// The slots that it holds.
     pub(super) held: Vec<SlotView>,
     /// Who holds the slots of its pool, if all are held.
@@ -35,12 +40,17 @@ impl Seen {
     }
 
     fn waits(&self) -> bool {
+        // The label and the heartbeat stay for a while when a request is withdrawn.
         let is_shown = self.node.as_ref().is_some_and(|node| node.labels.contains_key(WAITING));
-        is_shown || self.says(Phase::Waiting)
+        self.required != Some(false) && (is_shown || self.says(Phase::Waiting))
     }
 
     fn says(&self, phase: Phase) -> bool {
         self.said.as_ref().is_some_and(|said| said.phase == phase.word())
+    }
+
+    fn uid(&self) -> &str {
+        self.node.as_ref().map(|node| node.uid.as_str()).unwrap_or_default()
     }
 
     fn boot(&self) -> &str {
@@ -74,6 +84,8 @@ pub(super) enum Over {
     Unrecorded,
     /// Nothing asks any more, and it has not rebooted.
     Withdrawn,
+    /// The Node was deleted, and the request with it.
+    Deleted,
 }
 
 /// What is remembered from one look to the next.
@@ -83,6 +95,10 @@ pub(super) struct Watched {
     record: Option<Reboot>,
     /// The boot from which it is to reboot; empty if the kubelet tells none.
     boot: String,
+    /// The Node's uid.
+    uid: String,
+    /// Since when there is no Node.
+    gone_since: Option<Timestamp>,
     /// When its rebootd last said something before the reboot.
     said_at: Option<Timestamp>,
     was_stamped: bool,
@@ -98,6 +114,8 @@ impl Watched {
         Watched {
             record: before.record(),
             boot: before.boot().to_owned(),
+            uid: before.uid().to_owned(),
+            gone_since: None,
             said_at: before.said.as_ref().map(|said| said.at),
             was_stamped: false,
             has_rebooted: false,
@@ -107,14 +125,15 @@ impl Watched {
     }
 
     pub(super) fn look(&mut self, seen: &Seen, now: Timestamp) -> Step {
-        self.remember(seen);
-        match self.over(seen) {
+        self.remember(seen, now);
+        match self.over(seen, now) {
             Some(over) => Step::Over(over),
             None => Step::Goes(self.line(seen, now)),
         }
     }
 
-    fn remember(&mut self, seen: &Seen) {
+    fn remember(&mut self, seen: &Seen, now: Timestamp) {
+        self.gone_since = seen.node.is_none().then(|| self.gone_since.unwrap_or(now));
         self.was_stamped |= seen.stamp().is_some();
         let is_other = !self.boot.is_empty() && !seen.boot().is_empty() && self.boot != seen.boot();
         // Only a reboot in its turn takes the annotation away; after one by somebody else's hand it asks further.
@@ -137,21 +156,29 @@ impl Watched {
         self.was_stamped || self.has_rebooted
     }
 
-    fn over(&self, seen: &Seen) -> Option<Over> {
+    fn over(&self, seen: &Seen, now: Timestamp) -> Option<Over> {
         // Of this boot, or of the reboot that led to it, which was under way already.
         let boots = |it: &Reboot| [Some(&it.boot_before), it.boot_after.as_ref()].contains(&Some(&self.boot));
         let is_new = |it: &Reboot| {
             let is_here = self.boot.is_empty() || boots(it);
             is_here && !self.record.as_ref().is_some_and(|before| before.is_same(it))
         };
-        if let Some(record) = seen.record().filter(is_new) {
+        // The kubelet must say so as well: whoever has only the credential of that rebootd can write a record.
+        let is_other = seen.boot().is_empty() || self.boot.is_empty() || seen.boot() != self.boot;
+        let has_happened = |it: &Reboot| is_other || it.outcome == "stayed-up" || it.boot_before != self.boot;
+        if let Some(record) = seen.record().filter(is_new).filter(has_happened) {
             return Some(Over::Reported(Box::new(record)));
         }
-        if seen.node.is_none() || seen.asks().is_some() {
+        if let Some(since) = self.gone_since {
+            let is_long = now.duration_since(since) > jiff::SignedDuration::from_secs(LONG_GONE);
+            return is_long.then_some(Over::Deleted);
+        }
+        if seen.asks().is_some() {
             return None;
         }
         if !self.is_past_return() {
-            return Some(Over::Withdrawn);
+            let is_same = self.uid == seen.uid();
+            return Some(if is_same { Over::Withdrawn } else { Over::Deleted });
         }
         // The record comes with the first word after the turn, unless the host's memory was lost.
         let is_later = seen.said.as_ref().is_some_and(|said| Some(said.at) != self.said_at);

@@ -265,6 +265,13 @@ pub const CASES: &[Case] = &[
         sick(shop, "web-1");
         *at(shop.get("deployments", "web"), "status.observedGeneration") = json!(1);
     }),
+    case("the first pods of a Deployment under a budget", Is(CouldNotTell, &["budget-not-now"]), |shop| {
+        shop.deployment("web", &["n1", "n2"]);
+        shop.budget("web", json!({"maxUnavailable": 1}), (0, 1, 2));
+        ["web-0", "web-1"].iter().for_each(|pod| sick(shop, pod));
+        *at(shop.get("deployments", "web"), "status.conditions") =
+            json!([{"type": "Progressing", "status": "True", "reason": "ReplicaSetUpdated"}]);
+    }),
     case("a rollout that is stuck", Is(Warns, &["not-ready"]), |shop| {
         shop.deployment("web", &["n1", "n2", "n3"]);
         sick(shop, "web-1");
@@ -333,6 +340,18 @@ pub const CASES: &[Case] = &[
         shop.pods("tool", ("", "", ""), &["n1"]);
         *at(shop.get("pods", "tool-0"), "metadata.ownerReferences") = json!([]);
         *at(shop.get("pods", "tool-0"), "spec.restartPolicy") = json!("Never");
+    }),
+    case("a pod of its own at a graceful shutdown", Is(Blocks, &["bare-ends"]), |shop| {
+        shop.pods("once", ("", "", ""), &["n1"]);
+        *at(shop.get("pods", "once-0"), "metadata.ownerReferences") = json!([]);
+        shop.graceful = Some(true);
+    }),
+    case("a Job of another API group", Is(Warns, &["single-replica"]), |shop| {
+        shop.pods("fake", ("batch.volcano.sh/v1alpha1", "Job", "fake"), &["n1"]);
+    }),
+    case("two that may run on one node only", Is(Warns, &["nowhere-to-go", "one-node"]), |shop| {
+        shop.deployment("pinned", &["n1", "n1"]);
+        shop.each_spec("pinned", |spec| spec["nodeSelector"] = json!({"kubernetes.io/hostname": "n1"}));
     }),
     case("a pod of its own under a budget", Is(Blocks, &["bare-under-budget"]), |shop| {
         shop.pods("tool", ("", "", ""), &["n1"]);

@@ -14,6 +14,7 @@ pub struct Shop {
     pub answers: BTreeMap<String, Answer>,
     pub last_times: Vec<LastTime>,
     pub deadline: Option<std::time::Duration>,
+    pub graceful: Option<bool>,
 }
 
 impl Shop {
@@ -25,6 +26,7 @@ impl Shop {
             answers: BTreeMap::new(),
             last_times: Vec::new(),
             deadline: None,
+            graceful: Some(false),
         };
         for name in ["n1", "n2", "n3"] {
             shop.add(
@@ -149,6 +151,7 @@ impl Shop {
             nodes: self.read("nodes"),
             last_times: self.last_times.clone(),
             deadline: self.deadline,
+            graceful: self.graceful,
             answers: self.answers.clone(),
         }
     }
