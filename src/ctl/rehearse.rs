@@ -181,7 +181,7 @@ impl Rehearse {
                 let lines = lines(&of, &rehearsal.workloads, |workload, it| known.has(workload, it));
                 lines.iter().for_each(|line| println!("{line}"));
                 if is_compared {
-                    let new: usize = rehearsal.workloads.iter().map(|it| known.new(it)).sum();
+                    let new: usize = rehearsal.workloads.iter().map(|it| known.count_new(it)).sum();
                     println!(
                         "Against the baseline: {new} new, and only what is new counts: {}.",
                         verdict.words()

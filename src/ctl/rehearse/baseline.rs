@@ -62,18 +62,21 @@ impl Baseline {
         self.0.get(&key).is_some_and(|before| *before >= finding.severity)
     }
 
-    fn news<'a>(&'a self, judged: &'a Judged) -> impl Iterator<Item = &'a Finding> {
+    fn new_findings<'a>(&'a self, judged: &'a Judged) -> impl Iterator<Item = &'a Finding> {
         let counts = |it: &&Finding| it.accepted.is_none() && !self.has(&judged.workload, it);
         judged.findings.iter().filter(counts)
     }
 
     /// How many findings are new that are more than worth knowing.
-    pub(super) fn new(&self, judged: &Judged) -> usize {
-        self.news(judged).filter(|it| it.severity != Severity::Note).count()
+    pub(super) fn count_new(&self, judged: &Judged) -> usize {
+        self.new_findings(judged).filter(|it| it.severity != Severity::Note).count()
     }
 
     /// The verdict by what is new.
     pub(super) fn verdict(&self, judged: &Judged) -> Verdict {
-        self.news(judged).map(|it| it.severity).max().map_or(Verdict::NobodyNotices, Severity::verdict)
+        self.new_findings(judged)
+            .map(|it| it.severity)
+            .max()
+            .map_or(Verdict::NobodyNotices, Severity::verdict)
     }
 }

@@ -83,8 +83,8 @@ async fn was_not_live(machine: &VirtualMachine, kernels: &Kernels) -> Result<()>
     let [older, newer] = &kernels.versions;
     let package = format!("linux-image-{}", kernels.newer);
     let statuses = machine.statuses()?;
-    let told = statuses.iter().filter_map(|status| status["not_live"].as_array()?.first());
-    let told = told.last().context("it has told of nothing that is not live")?;
+    let mut told = statuses.iter().filter_map(|status| status["not_live"].as_array()?.first());
+    let told = told.next_back().context("it has told of nothing that is not live")?;
     let is_right = told["package"] == package && told["running"] == *older && told["installed"] == *newer;
     ensure!(is_right, "{package}, {older} and {newer}: {told:#}");
     let changelog = kernels.changelog().display().to_string();
