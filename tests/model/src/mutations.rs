@@ -33,7 +33,7 @@ pub struct Mutation {
     #[serde(default)]
     and_to: String,
     search: String,
-    /// Takes a minute or more, and is left out of `model mutations --short`.
+    /// Takes a minute or more, or is much like another one; it is left out of `model mutations --short`.
     #[serde(default)]
     pub long: bool,
 }
