@@ -54,11 +54,15 @@ struct Seen {
     figure: Option<Figure>,
     /// When each of them was looked at last, in time since boot.
     at: Duration,
+    /// When the next look begins.
+    due: Duration,
 }
 
 impl Seen {
     fn note(self, measured: &mut Measured) {
-        (measured.workloads, measured.figure) = (self.workloads, self.figure);
+        measured.workloads = self.workloads;
+        // A key that was taken out meanwhile takes nothing away.
+        measured.figure = self.figure.or(measured.figure.take());
     }
 }
 
@@ -66,6 +70,15 @@ impl Seen {
 fn is_after_reboot(world: &World) -> bool {
     let last = world.memory.last_reboot.as_ref();
     last.is_some_and(|it| it.ending == Some(Ending::UnderWay) && it.boot_id != world.host.boot_id)
+}
+
+/// Whether nothing has left in this phase. A daemon that is started in a drain confirms its cordon first.
+fn is_before_drain(phase: Phase, is_cordoned: bool) -> bool {
+    match phase {
+        Phase::Starting | Phase::Draining | Phase::Rebooting => false,
+        Phase::Cordoning => !is_cordoned,
+        _ => true,
+    }
 }
 
 impl Measuring {
@@ -82,7 +95,17 @@ impl Measuring {
         if let Some(looks) = &self.looks {
             looks.seen.borrow().clone().note(&mut measured);
         }
+        measured.unanswered = measured.unanswered.saturating_add(self.gap());
         measured
+    }
+
+    /// For how long a look is overdue, in seconds: as long as this lasts, nobody knows what happens.
+    fn gap(&self) -> u64 {
+        let due = match &self.looks {
+            Some(looks) => Some(looks.seen.borrow().due + EVERY),
+            None => self.seen_until,
+        };
+        due.map_or(0, |due| clock::now().boot.saturating_sub(due).as_secs())
     }
 
     pub(super) fn decided(&mut self, api: &mut Api, world: &World, settings: &Settings, decision: &Decision) {
@@ -91,7 +114,8 @@ impl Measuring {
             // Its record has all of it: the next turn begins with nothing, also where no idle moment is between them.
             *self = Measuring { was_before_drain: true, ..Measuring::default() };
         }
-        self.was_before_drain |= !matches!(decision.phase, Phase::Draining | Phase::Starting);
+        let node = world.cluster.node.last().and_then(Option::as_ref);
+        self.was_before_drain |= is_before_drain(decision.phase, node.is_some_and(|it| it.unschedulable));
         self.count_wait(world.now.boot, decision, is_after);
         if self.looks.as_mut().is_some_and(|looks| looks.task.try_join_next().is_some()) {
             self.stop_looking();
@@ -101,7 +125,8 @@ impl Measuring {
             Phase::Idle => *self = Measuring { was_before_drain: true, ..Measuring::default() },
             Phase::Draining => self.look_at_leaving(api, world, settings),
             Phase::Returning => self.look_again(api, world, settings),
-            Phase::Cordoning | Phase::Rebooting | Phase::Aborting => {}
+            Phase::Rebooting => self.measured.began_late |= !self.was_before_drain && !is_after,
+            Phase::Cordoning | Phase::Aborting => {}
             _ => self.stop_looking(),
         }
         if decision.phase == Phase::Waiting && !is_after {
@@ -137,14 +162,14 @@ impl Measuring {
             self.left = self.measured.begin(&leaving);
             self.measured.began_late = !self.was_before_drain;
         }
-        self.look(api, settings);
+        self.look(api, settings, !self.measured.began_late);
     }
 
     /// The same ones, after the reboot.
     fn look_again(&mut self, api: &mut Api, world: &World, settings: &Settings) {
         let Some(last) = world.memory.last_reboot.as_ref() else { return };
         if self.looks.is_none() && world.now.boot >= self.again {
-            self.look(api, settings);
+            self.look(api, settings, false);
             let down = world.now.wall.saturating_sub(last.at).as_secs();
             if self.looks.is_some() {
                 self.measured.unseen.get_or_insert(down);
@@ -152,25 +177,25 @@ impl Measuring {
         }
     }
 
-    fn look(&mut self, api: &mut Api, settings: &Settings) {
+    fn look(&mut self, api: &mut Api, settings: &Settings, is_first: bool) {
         // A node that nothing leaves is not woken for it.
         if self.measured.workloads.is_empty() && settings.measure.is_none() {
             return;
         }
         // Without a credential nothing else works, either; the next decision tries again.
         let Ok(measurer) = api.measurer() else { return };
-        let figure = settings.measure.is_some().then(|| self.measured.figure.take().unwrap_or_default());
-        let (told, seen) = watch::channel(Seen {
-            workloads: self.measured.workloads.clone(),
-            figure,
-            at: clock::now().boot,
-        });
-        if let Some(until) = self.seen_until.take() {
-            let gap = seen.borrow().at.saturating_sub(until).as_secs();
-            self.measured.unanswered = self.measured.unanswered.saturating_add(gap);
-        }
+        let is_first = is_first && self.measured.figure.is_none();
+        let figure = settings.measure.is_some().then(|| self.measured.figure.clone().unwrap_or_default());
+        let now = clock::now().boot;
+        self.measured.unanswered = self.measured.unanswered.saturating_add(self.gap());
+        self.seen_until = None;
+        let workloads = self.measured.workloads.clone();
+        let (told, seen) = watch::channel(Seen { workloads, figure, at: now, due: now });
         let mut task = JoinSet::new();
-        task.spawn(look(measurer, self.left.clone(), settings.measure.clone(), told));
+        if let Some(query) = settings.measure.clone() {
+            task.spawn(ask(measurer.clone(), query, is_first, told.clone()));
+        }
+        task.spawn(look(measurer, self.left.clone(), told));
         self.looks = Some(Looks { seen, task });
     }
 
@@ -184,17 +209,11 @@ impl Measuring {
 }
 
 /// One request at a time, until one fails: whoever goes on then has a new connection, and counts nothing of the gap.
-async fn look(measurer: Measurer, left: BTreeSet<String>, query: Option<Query>, told: Sender<Seen>) {
+async fn look(measurer: Measurer, left: BTreeSet<String>, told: Sender<Seen>) {
     let began = clock::now().boot;
     let mut last: BTreeMap<usize, (u64, Option<Restarts>)> = BTreeMap::new();
     loop {
         let round = clock::now().boot;
-        // Whatever becomes of Prometheus, the workloads are looked at.
-        let number = match &query {
-            Some(query) => measurer.number(query).await.ok().flatten(),
-            None => None,
-        };
-        told.send_modify(|all| all.figure.iter_mut().for_each(|it| it.seen(number)));
         let workloads = told.borrow().workloads.clone();
         for (number, mut impact) in workloads.into_iter().enumerate() {
             let found = match measurer.replicas(&impact.namespace, &impact.pods).await {
@@ -212,9 +231,46 @@ async fn look(measurer: Measurer, left: BTreeSet<String>, query: Option<Query>, 
             });
         }
         let now = clock::now().boot;
-        told.send_modify(|all| all.at = now);
-        let pause = if now.saturating_sub(began) > OFTEN { LATER } else { EVERY };
         // Many workloads with many pods must not keep an API server busy.
-        sleep(pause.max(now.saturating_sub(round) * 10)).await;
+        let pause = pause(began).max(now.saturating_sub(round) * 10);
+        told.send_modify(|all| (all.at, all.due) = (now, now + pause));
+        sleep(pause).await;
+    }
+}
+
+fn pause(began: Duration) -> Duration {
+    if clock::now().boot.saturating_sub(began) > OFTEN { LATER } else { EVERY }
+}
+
+/// Asks Prometheus as often, whatever becomes of it, beside the looks: a slow one must not hold these up.
+async fn ask(measurer: Measurer, query: Query, mut is_first: bool, told: Sender<Seen>) {
+    let began = clock::now().boot;
+    let mut is_told = false;
+    loop {
+        match measurer.number(&query).await {
+            Ok(number) => {
+                told.send_modify(|all| all.figure.iter_mut().for_each(|it| it.seen(number, is_first)));
+            }
+            Err(error) if !is_told => {
+                tracing::warn!("what `measure` in [prometheus] asks for is not measured now: {error}");
+                is_told = true;
+            }
+            Err(_) => {}
+        }
+        is_first = false;
+        sleep(pause(began)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_that_is_started_in_a_drain_has_not_seen_what_was_before() {
+        // Its phases, with whether its Node is cordoned.
+        let restarted = [(Phase::Starting, true), (Phase::Cordoning, true), (Phase::Draining, true)];
+        assert!(!restarted.into_iter().any(|(phase, cordoned)| is_before_drain(phase, cordoned)));
+        assert!(is_before_drain(Phase::Cordoning, false) && is_before_drain(Phase::Waiting, true));
     }
 }

@@ -55,7 +55,7 @@ fn question(query: &Query) -> Result<(Option<Client>, String), ApiError> {
     let parameters = [("query", query.expression.as_str()), ("timeout", TIMEOUT)];
     let path = paths::with("/api/v1/query", &parameters);
     match &query.server {
-        // Created each time: it is needed seldom, and this way it reads a token that was replaced.
+        // Created each time: it is needed for minutes at most, and this way it reads a token that was replaced.
         Prometheus::Url { url, token_file, certificate_authority } => {
             Ok((Some(Client::for_url(url, token_file.as_deref(), certificate_authority)?), path))
         }

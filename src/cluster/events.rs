@@ -56,7 +56,7 @@ pub struct NodeEvent {
 #[serde(rename_all = "camelCase")]
 struct WrittenEvent {
     involved_object: Involved,
-    event_time: Timestamp,
+    event_time: Option<Timestamp>,
     #[serde(default)]
     reason: String,
     #[serde(default)]
@@ -78,11 +78,13 @@ impl Api {
         let written: Vec<WrittenEvent> = self.list_where(kind, NAMESPACE_OF_NODES, &by_us).await?;
         let of_nodes = written.into_iter().filter(|it| it.involved_object.kind == "Node");
         let mut events: Vec<NodeEvent> = of_nodes
-            .map(|it| NodeEvent {
-                node: words(&it.involved_object.name, NOTE),
-                at: it.event_time,
-                reason: words(&it.reason, NOTE),
-                note: words(&it.message, MESSAGE),
+            .filter_map(|it| {
+                Some(NodeEvent {
+                    node: words(&it.involved_object.name, NOTE),
+                    at: it.event_time?,
+                    reason: words(&it.reason, NOTE),
+                    note: words(&it.message, MESSAGE),
+                })
             })
             .collect();
         events.sort_by_key(|it| it.at);

@@ -25,6 +25,8 @@ use crate::report::kept;
 use crate::report::reboot::Reboot;
 use crate::words::{NOTE, escaped, words};
 
+/// That many nodes that are gone are told of.
+const MOST_GONE: usize = 20;
 /// The columns of `--csv`, as the fields of a record; packages are `NAME=BEFORE>AFTER`, and times of the parts in seconds.
 const COLUMNS: [&str; 28] = [
     "node",
@@ -117,7 +119,7 @@ impl Report {
         } else if reboots.is_empty() && self.fleet {
             println!("No Node tells of a reboot.");
         } else if let Some(node) = self.node.as_ref().filter(|_| reboots.is_empty()) {
-            println!("{node} tells of no reboot.");
+            println!("No Node {node} tells of a reboot.");
         } else if reboots.is_empty() {
             println!("No reboot of this node is on record ({}).", kept::PATH);
         } else {
@@ -165,7 +167,9 @@ impl Report {
     fn tell_of_gone(&self, gone: anyhow::Result<BTreeMap<String, Gone>>) -> anyhow::Result<()> {
         let Some(node) = &self.node else {
             match gone {
-                Ok(gone) => gone.iter().for_each(|(node, gone)| eprintln!("{}", gone.line(node))),
+                Ok(gone) => {
+                    gone.iter().take(MOST_GONE).for_each(|(node, gone)| eprintln!("{}", gone.line(node)))
+                }
                 Err(error) => eprintln!("rebootctl: of nodes that are gone nothing is told: {error:#}"),
             }
             return Ok(());

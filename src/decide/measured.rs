@@ -57,13 +57,13 @@ pub struct Measured {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Figure {
-    /// At the first look, as the first pod leaves; none if Prometheus gave no number then, or later.
+    /// As the drain began; none if Prometheus gave no number then.
     pub before: Option<String>,
-    /// The lowest of all looks.
+    /// The lowest of all.
     pub lowest: Option<String>,
     /// The highest.
     pub highest: Option<String>,
-    /// At the last look.
+    /// The last one.
     pub after: Option<String>,
 }
 
@@ -175,9 +175,10 @@ impl Measured {
 
 impl Figure {
     /// Prometheus has given this number, or none.
-    pub fn seen(&mut self, number: Option<f64>) {
+    pub fn seen(&mut self, number: Option<f64>, is_first: bool) {
         let Some(number) = number else { return };
-        let text = number.to_string();
+        let is_short = number == 0.0 || (1e-6..1e15).contains(&number.abs());
+        let text = if is_short { number.to_string() } else { format!("{number:e}") };
         let known = |it: &Option<String>| it.as_ref().and_then(|text| text.parse::<f64>().ok());
         if known(&self.lowest).is_none_or(|lowest| number < lowest) {
             self.lowest = Some(text.clone());
@@ -185,7 +186,9 @@ impl Figure {
         if known(&self.highest).is_none_or(|highest| number > highest) {
             self.highest = Some(text.clone());
         }
-        self.before.get_or_insert_with(|| text.clone());
+        if is_first {
+            self.before = Some(text.clone());
+        }
         self.after = Some(text);
     }
 }
@@ -194,7 +197,8 @@ impl Figure {
 impl Display for Figure {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match (&self.before, &self.lowest, &self.highest, &self.after) {
-            (Some(before), Some(lowest), Some(highest), Some(after)) => {
+            (before, Some(lowest), Some(highest), Some(after)) => {
+                let before = before.as_deref().unwrap_or("not known");
                 write!(f, "{before} before, {lowest} to {highest} meanwhile, {after} when last seen")
             }
             _ => f.write_str("no number was seen"),
@@ -392,10 +396,14 @@ mod tests {
     fn a_figure_is_what_was_first_and_last_and_between() {
         let mut figure = Figure::default();
         assert_eq!(figure.to_string(), "no number was seen");
-        for number in [None, Some(0.25), Some(-1.0), Some(10.0), None, Some(2.5)] {
-            figure.seen(number);
+        for (number, is_first) in [(0.25, true), (-1.0, false), (1e300, false), (2.5, false)] {
+            figure.seen(Some(number), is_first);
+            figure.seen(None, false);
         }
-        assert_eq!(figure.to_string(), "0.25 before, -1 to 10 meanwhile, 2.5 when last seen");
+        assert_eq!(figure.to_string(), "0.25 before, -1 to 1e300 meanwhile, 2.5 when last seen");
+        let mut late = Figure::default();
+        late.seen(Some(1.0), false);
+        assert_eq!(late.to_string(), "not known before, 1 to 1 meanwhile, 1 when last seen");
     }
 
     #[test]

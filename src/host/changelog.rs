@@ -61,14 +61,15 @@ fn cves(mut changelog: impl BufRead, version: &str, installed: &str) -> io::Resu
             if latest.is_none() && entry != without_rebuild(installed) {
                 return Ok(None);
             }
-            counts = compare_versions(&entry, version) == Ordering::Greater;
             let is_own = is_same(latest.get_or_insert_with(|| source.to_owned()), source);
-            if !counts && is_own {
+            let is_newer = compare_versions(&entry, version) == Ordering::Greater;
+            if !is_newer && is_own {
                 is_whole = true;
                 break;
             }
             // Another source, which this one has had in it or comes from, counts in versions of its own.
-            is_cut |= !counts;
+            counts = is_own;
+            is_cut |= !is_own;
         } else if counts {
             let new = names(&text).filter(|name| seen.insert(name.clone()));
             named.extend(new.collect::<Vec<_>>());
@@ -194,7 +195,7 @@ linux (6.8.0-45.45) noble; urgency=medium
 
     #[test]
     fn an_entry_of_another_source_ends_nothing_and_is_not_counted_by_its_own_versions() {
-        let changelog = "a (3) b; c\nCVE-2026-0003\nfoo (0-1) x; y\nCVE-2026-9999\na (2) b; c\nCVE-2026-0002\na (1) b; c\n";
+        let changelog = "a (3) b; c\nCVE-2026-0003\nfoo (0-1) x; y\nCVE-2026-9999\nfoo (9) x; y\nCVE-2026-9998\na (2) b; c\nCVE-2026-0002\na (1) b; c\n";
         let named = ["CVE-2026-0003", "CVE-2026-0002"].map(str::to_owned).to_vec();
         assert_eq!(of(changelog, "1"), Some((2, true, named)));
         // The source had another name when this was built.

@@ -218,9 +218,10 @@ fn not_now(budget: &Budget, workload: &Workload<'_>) -> Finding {
         status.expected_pods,
         status.desired_healthy
     );
-    let severity = if workload.is_rolling() { Severity::Unknown } else { Severity::Blocks };
+    let is_rolling = workload.is_rolling() || workload.is_unfinished();
+    let severity = if is_rolling { Severity::Unknown } else { Severity::Blocks };
     let finding = Finding::new("budget-not-now", severity, found).about(key(budget));
-    if workload.is_rolling() {
+    if is_rolling {
         return finding.seen("a rollout is under way; ask again when it is over");
     }
     let always = budget.spec.unhealthy_pod_eviction_policy.as_deref() == Some("AlwaysAllow");

@@ -80,11 +80,14 @@ fn one_node(workload: &Workload<'_>, namespace: &Namespace) -> Vec<Finding> {
     )]
 }
 
-/// One that has them leave one after the other.
+/// One that has them leave one after the other; nothing if they have no labels that last.
 fn new_budget(workload: &Workload<'_>) -> String {
     let labels = workload.labels().into_iter().flatten();
     let labels = labels.filter(|(name, _)| !name.ends_with("-hash") && !name.contains("pod-"));
     let selector: String = labels.map(|(name, value)| format!("      {name}: {}\n", quoted(value))).collect();
+    if selector.is_empty() {
+        return selector;
+    }
     format!(
         "apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata:\n  name: {}\nspec:\n  maxUnavailable: 1\n  selector:\n    matchLabels:\n{selector}",
         workload.name
@@ -131,7 +134,7 @@ pub(super) fn not_ready(workload: &Workload<'_>, namespace: &Namespace) -> Vec<F
         return Vec::new();
     }
     let found = format!("only {ready} of {wanted} replicas are Ready as it is");
-    let severity = if is_rolling { Severity::Unknown } else { Severity::Warns };
+    let severity = if is_rolling || workload.is_unfinished() { Severity::Unknown } else { Severity::Warns };
     let sick = workload.pods.iter().find(|pod| !pod.is_ready());
     let seen = sick.map(|pod| format!("pod {} is not Ready ({})", pod.metadata.name, pod.status.phase));
     let finding = Finding::new("not-ready", severity, found);

@@ -105,12 +105,15 @@ impl<'a> Workload<'a> {
         let by_hand = spec.paused
             || spec.update_strategy.kind == "OnDelete"
             || spec.update_strategy.rolling_update.partition.is_some_and(|it| it > 0);
-        // So does a Deployment whose first pods are not there yet.
-        let is_new = |it: &super::objects::Condition| {
+        is_behind && !by_hand && !status.conditions.iter().any(is_stuck)
+    }
+
+    /// Its latest version has never been complete: it has just been created, or its pods are never Ready for long.
+    pub(super) fn is_unfinished(&self) -> bool {
+        let Some(object) = self.object.filter(|_| self.kind == "Deployment") else { return false };
+        object.status.conditions.iter().any(|it| {
             it.kind == "Progressing" && it.status == "True" && it.reason != "NewReplicaSetAvailable"
-        };
-        let is_on_its_way = is_behind || self.kind == "Deployment" && status.conditions.iter().any(is_new);
-        is_on_its_way && !by_hand && !status.conditions.iter().any(is_stuck)
+        })
     }
 
     pub(super) fn operator(&self) -> Option<&'static str> {

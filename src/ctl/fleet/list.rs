@@ -114,6 +114,9 @@ struct Row {
     window_opens: Option<u64>,
     /// The nodes that hold all slots of its pool, while it waits for one.
     waits_for: Vec<String>,
+    /// When logind was asked for the reboot that is under way, in seconds since 1970.
+    #[serde(skip)]
+    asked: Option<u64>,
 }
 
 /// The more urgent come first.
@@ -342,7 +345,12 @@ fn row(node: FleetNode, held: &[&HeldSlot], now: u64) -> Row {
         reason: said.as_ref().and_then(|said| said.reason.clone()),
         asking: said.map(|said| said.asking).unwrap_or_default(),
         waits_for: Vec::new(),
+        asked: asked(held),
     }
+}
+
+fn asked(held: &[&HeldSlot]) -> Option<u64> {
+    held.iter().filter_map(|it| it.slot.stamp.as_ref()).map(|stamp| stamp.at.as_secs()).max()
 }
 
 /// A holder without a Node.
@@ -366,6 +374,7 @@ fn missing(holder: &str, held: &[&HeldSlot]) -> Row {
         asking: Vec::new(),
         window_opens: None,
         waits_for: Vec::new(),
+        asked: asked(held),
     }
 }
 
@@ -411,7 +420,7 @@ fn lines(fleet: &Fleet, now: u64) -> Vec<String> {
 /// What a person may want to do or look at now.
 fn next_steps(fleet: &Fleet, now: u64) -> Vec<String> {
     let mut lines = Vec::new();
-    let is_long = |row: &&Row| row.since.is_none_or(|since| now.saturating_sub(since) > LONG_DOWN);
+    let is_long = |row: &&Row| row.asked.is_none_or(|asked| now.saturating_sub(asked) > LONG_DOWN);
     let down = fleet.nodes.iter().filter(|row| row.state == State::Down);
     for row in down.filter(is_long).take(MOST_STEPS) {
         lines.push(format!(
@@ -545,7 +554,13 @@ mod tests {
 
     fn slot(name: &str, holder: Option<&str>, is_stamped: bool) -> HeldSlot {
         let (unready, request) = (Default::default(), None);
-        let stamp = Stamp { boot_id: "b".into(), attempt: 1, at: Duration::ZERO, unready, request };
+        let stamp = Stamp {
+            boot_id: "b".into(),
+            attempt: 1,
+            at: Duration::from_secs(1_795_867_200 - 120),
+            unready,
+            request,
+        };
         let slot = SlotView {
             name: name.into(),
             uid: "u".into(),

@@ -11,6 +11,7 @@ use super::super::status;
 use super::read;
 use crate::cluster::{Api, FleetNode, HeldSlot, Kind};
 use crate::config::{DEFAULT_DIRECTORIES, Files, FleetPolicy};
+use crate::decide::settings::BarePods;
 use crate::decide::{
     self, Inhibitor, Judgement, Memory, Now, Owner, Planned, PodView, Settings, World, budget_namespaces,
     is_control_plane, span,
@@ -81,8 +82,9 @@ pub(super) async fn rehearse(api: &mut Api, name: &str) -> anyhow::Result<NodeRe
     let graceful = graceful(api, name, here.is_some()).await;
     let world = world(api, pods, &settings, graceful.as_ref().is_ok_and(|it| *it)).await;
     let planned = decide::plan(&world, &settings).unwrap_or_default();
-    let workloads =
-        workloads(api, name, &planned, (settings.drain.timeout, graceful.as_ref().ok().copied())).await?;
+    // Where bare pods are evicted, it ends none.
+    let ends_bare = graceful.as_ref().ok().map(|it| *it && settings.drain.bare_pods == BarePods::Leave);
+    let workloads = workloads(api, name, &planned, (settings.drain.timeout, ends_bare)).await?;
     let leaving: Vec<&PodView> = planned.iter().filter(|it| leaves(it)).map(|it| it.pod).collect();
     let uids: Vec<&str> = leaving.iter().map(|pod| pod.key.uid.as_str()).collect();
     let room = room(api, name, &uids).await;

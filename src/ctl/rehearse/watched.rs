@@ -95,6 +95,8 @@ pub(super) struct Watched {
     record: Option<Reboot>,
     /// The boot from which it is to reboot; empty if the kubelet tells none.
     boot: String,
+    /// The reboot that led to this boot was not over.
+    was_under_way: bool,
     /// The Node's uid.
     uid: String,
     /// Since when there is no Node.
@@ -114,6 +116,7 @@ impl Watched {
         Watched {
             record: before.record(),
             boot: before.boot().to_owned(),
+            was_under_way: before.stamp().is_some_and(|stamp| stamp.boot_id != before.boot()),
             uid: before.uid().to_owned(),
             gone_since: None,
             said_at: before.said.as_ref().map(|said| said.at),
@@ -165,7 +168,10 @@ impl Watched {
         };
         // The kubelet must say so as well: whoever has only the credential of that rebootd can write a record.
         let is_other = seen.boot().is_empty() || self.boot.is_empty() || seen.boot() != self.boot;
-        let has_happened = |it: &Reboot| is_other || it.outcome == "stayed-up" || it.boot_before != self.boot;
+        let has_happened = |it: &Reboot| {
+            let led_here = self.was_under_way && it.boot_after.as_ref() == Some(&self.boot);
+            is_other || led_here || it.outcome == "stayed-up"
+        };
         if let Some(record) = seen.record().filter(is_new).filter(has_happened) {
             return Some(Over::Reported(Box::new(record)));
         }
@@ -175,6 +181,10 @@ impl Watched {
         }
         if seen.asks().is_some() {
             return None;
+        }
+        // Another machine under its name, where no rebootd is.
+        if self.uid != seen.uid() && seen.said.is_none() {
+            return Some(Over::Deleted);
         }
         if !self.is_past_return() {
             let is_same = self.uid == seen.uid();

@@ -1,6 +1,7 @@
 //! What is asked besides the nodes themselves: alerts before a reboot, and after it whatever has to be well again.
 
 use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
 
 use super::stage::{CONFIG, CYCLE, SLOT, SOON, Stage, request_reboot, slot_of};
 use super::status::{Status, wait_status};
@@ -10,6 +11,7 @@ use crate::progress::say;
 use crate::prometheus::{self, Prometheus};
 
 const AUTHORITY: &str = "/etc/rebootd/prometheus.pem";
+const MEASURE: &str = "measure = \"vector(42)\"\n";
 /// A ConfigMap stands for a storage system's own kind of object: a field of a text.
 const CONFIG_MAP: &str = "/api/v1/namespaces/default/configmaps/storage";
 const RIGHTS: &str = "
@@ -28,7 +30,7 @@ pub(super) async fn alerts(stage: &Stage) -> Result<()> {
     prometheus.start(&["Watchdog", "KnownForLong", "LabOnFire"], &[]).await?;
     let authority = std::fs::read_to_string(stage.lab.control_plane.pki.ca())?;
     let config = format!(
-        "{CONFIG}[prometheus]\nurl = \"{}\"\ncertificate_authority = \"{AUTHORITY}\"\n\
+        "{CONFIG}[prometheus]\nurl = \"{}\"\ncertificate_authority = \"{AUTHORITY}\"\n{MEASURE}\
          [gates]\nalerts = true\nignore_alerts = [\"KnownForLong\"]\n",
         prometheus::url()
     );
@@ -49,6 +51,8 @@ pub(super) async fn alerts(stage: &Stage) -> Result<()> {
     prometheus.start(&["Watchdog", "KnownForLong"], &[]).await?;
     host.wait_boot_number(2, CYCLE).await?;
     verdict::settled(stage, host).await?;
+    // Nothing had to leave, so the reboot may come before the first answer.
+    measured(host, &[json!("42"), json!(null)]).await?;
     verdict::booted(host, 2)
 }
 
@@ -61,7 +65,7 @@ pub(super) async fn after(stage: &Stage) -> Result<()> {
     prometheus::serve(cluster).await?;
     cluster.apply(&storage("HEALTH_WARN")).await?;
     let config = format!(
-        "{CONFIG}[prometheus]\nservice = \"monitoring/https:prometheus:web\"\n\
+        "{CONFIG}[prometheus]\nservice = \"monitoring/https:prometheus:web\"\n{MEASURE}\
          [after]\nsoak = \"3s\"\nquery = \"lab_degraded > 0\"\npods = [\"app=only-on-node1\"]\n\
          object = {{ path = \"{CONFIG_MAP}\", field = \"data.health\", equals = \"HEALTH_OK\" }}\n"
     );
@@ -108,7 +112,19 @@ pub(super) async fn after(stage: &Stage) -> Result<()> {
         verdict::settled(stage, host).await?;
         verdict::booted(host, 2)?;
     }
+    // Prometheus could be asked only after the reboot.
+    measured(first, &[json!(null)]).await?;
     verdict::one_at_a_time(&stage.observer.history())
+}
+
+/// The record of the reboot has what Prometheus gave.
+async fn measured(host: &Host, before: &[Value]) -> Result<()> {
+    let records = host.run_ok(&["rebootctl", "report", "--json"]).await?;
+    let records: Value = serde_json::from_str(&records)?;
+    let figure = &records[0]["figure"];
+    let is_right = ["lowest", "highest", "after"].iter().all(|it| figure[it] == "42");
+    ensure!(is_right && before.contains(&figure["before"]), "{}: {records:#}", host.name());
+    Ok(())
 }
 
 fn storage(health: &str) -> String {

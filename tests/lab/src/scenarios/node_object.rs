@@ -45,6 +45,7 @@ async fn while_down(stage: &Stage, host: &Host) -> Result<()> {
     host.wait_off(CYCLE).await?;
     stage.lab.kubectl(&["delete", "node", host.name()]).await?;
     say(format!("{} is deleted while its host is down", host.name()));
+    told_of_gone(stage, host).await?;
     host.boot();
     needs_token(host).await?;
     let (name, slot) = (host.name().to_owned(), slot_of(host));
@@ -55,6 +56,17 @@ async fn while_down(stage: &Stage, host: &Host) -> Result<()> {
     new_credential(stage, host).await?;
     verdict::settled(stage, host).await?;
     verdict::cordoned(&stage.observer.history(), host.name(), 1)
+}
+
+/// Of a Node that is gone, a report has what the cluster still knows.
+async fn told_of_gone(stage: &Stage, host: &Host) -> Result<()> {
+    let program = host.root().join("usr/bin/rebootctl");
+    let report = stage.lab.control_plane.rebootctl_output(&program, &["report", host.name()]).await?;
+    let told = String::from_utf8_lossy(&report.stderr);
+    say(told.to_string());
+    let is_told = told.contains(&format!("slot {} is held under its name", slot_of(host)));
+    ensure!(is_told && told.contains("Z  Reboot"), "rebootctl report {}: {told}", host.name());
+    Ok(())
 }
 
 /// The new Node is not cordoned: the slot is claimed again for it, then it is cordoned and drained.
