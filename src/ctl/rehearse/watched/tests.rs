@@ -188,3 +188,32 @@ fn what_asks_already_is_named() {
     let slot = Seen { held: vec![slot(None)], ..before() };
     assert_eq!(slot.asks().unwrap(), "it holds slot worker-1");
 }
+
+/// Whoever has the credential of that rebootd can write a record, but not what the kubelet says.
+#[test]
+fn a_record_without_another_boot_proves_nothing() {
+    let mut forged = record("x", "well");
+    forged["lastReboot"]["boot_after"] = json!("old");
+    for record in [record("old", "well"), forged] {
+        let seen = Seen { said: heartbeat("waiting", record), ..asked(json!({})) };
+        let mut watched = Watched::new(&before());
+        goes(&mut watched, &seen);
+    }
+    let stayed_up = Seen { said: heartbeat("idle", record("old", "stayed-up")), ..before() };
+    assert!(matches!(over(&mut Watched::new(&before()), &stayed_up), Over::Reported(_)));
+}
+
+#[test]
+fn a_node_that_is_deleted_takes_its_request_with_it() {
+    let mut watched = Watched::new(&before());
+    goes(&mut watched, &Seen::default());
+    let later = now() + jiff::SignedDuration::from_secs(LONG_GONE + 1);
+    assert_eq!(watched.look(&Seen::default(), later), Step::Over(Over::Deleted));
+    // It is registered again, and nothing asks that one.
+    let other = NodeView { uid: "another".into(), ..node("old", None) };
+    let again = Seen { node: Some(other), ..before() };
+    assert_eq!(over(&mut Watched::new(&before()), &again), Over::Deleted);
+    // A withdrawn request is seen by the condition before the label and the heartbeat tell of it.
+    let withdrawn = Seen { node: Some(node("old", None)), required: Some(false), ..asked(json!({})) };
+    assert_eq!(over(&mut Watched::new(&before()), &withdrawn), Over::Withdrawn);
+}

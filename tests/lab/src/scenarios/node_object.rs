@@ -63,7 +63,7 @@ async fn told_of_gone(stage: &Stage, host: &Host) -> Result<()> {
     let program = host.root().join("usr/bin/rebootctl");
     let report = stage.lab.control_plane.rebootctl_output(&program, &["report", host.name()]).await?;
     let told = String::from_utf8_lossy(&report.stderr);
-    say(told.to_string());
+    say(&told);
     let is_told = told.contains(&format!("slot {} is held under its name", slot_of(host)));
     ensure!(is_told && told.contains("Z  Reboot"), "rebootctl report {}: {told}", host.name());
     Ok(())
