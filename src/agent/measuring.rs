@@ -208,7 +208,7 @@ impl Measuring {
     }
 }
 
-/// One request at a time, until one fails: whoever goes on then has a new connection, and counts nothing of the gap.
+/// One request at a time, until one fails: whoever goes on then has a new connection, and the time between counts as unanswered.
 async fn look(measurer: Measurer, left: BTreeSet<String>, told: Sender<Seen>) {
     let began = clock::now().boot;
     let mut last: BTreeMap<usize, (u64, Option<Restarts>)> = BTreeMap::new();

@@ -28,7 +28,8 @@ struct OfPriority {
 }
 
 impl Api {
-    /// Whether the kubelet of a node shuts down gracefully: `shutdownGracePeriod` in its configuration is not nought, or that of a priority of pods is not.
+    /// Whether the kubelet of a node shuts down gracefully: `shutdownGracePeriod` in its configuration is not nought, or that
+    /// of a priority of pods is not.
     pub async fn shuts_down_gracefully(&mut self, node: &str) -> Result<bool, ApiError> {
         let path = format!("{}/proxy/configz", paths::node(node)?);
         let Answer { kubeletconfig } = self.get(&path).await?;

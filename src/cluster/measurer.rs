@@ -1,4 +1,5 @@
-//! The pods of a workload, wherever they run, and a number of Prometheus: beside everything else that is asked, so it holds nothing up.
+//! The pods of a workload, wherever they run, and a number of Prometheus: beside everything else that is asked, so it holds
+//! nothing up.
 
 use super::api::Api;
 use super::checks;
