@@ -46,7 +46,7 @@ pub(super) const BY: &str = "rebootd.io/by";
 /// On a slot: a person asks the holder to step back; the text says who.
 pub(super) const STEP_BACK: &str = "rebootd.io/step-back";
 /// Beside a stamp: the DaemonSets that were not ready then.
-pub(super) const UNREADY: &str = "rebootd.io/unready-daemonsets";
+pub(super) const DAEMON_SETS: &str = "rebootd.io/daemonsets";
 
 /// The fleet's policy: one ConfigMap, selected by its name.
 pub(super) const POLICY: &str = "metadata.name=policy";

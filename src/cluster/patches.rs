@@ -9,10 +9,10 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::objects::{
-    ALLOCATABLE, BOOT_ID, CLAIMED_AT, CORDON, HEARTBEAT, MACHINE_ID, NODE_UID, NONCE, POOL, REASON,
-    REBOOTING, RECLAIMED, REQUEST, STEP_BACK, TAINTS, UNREADY,
+    ALLOCATABLE, BOOT_ID, CLAIMED_AT, CORDON, DAEMON_SETS, HEARTBEAT, MACHINE_ID, NODE_UID, NONCE, POOL,
+    REASON, REBOOTING, RECLAIMED, REQUEST, STEP_BACK, TAINTS,
 };
-use super::slots::{format_quantities, format_seconds, format_stamp, format_taints, format_unready};
+use super::slots::{format_daemon_sets, format_quantities, format_seconds, format_stamp, format_taints};
 use crate::decide::{
     Claim, NodeChange, NodeWrite, SignsWrite, SlotChange, SlotView, SlotWrite, Taints, WAITING,
 };
@@ -27,7 +27,7 @@ const CLAIMED: [&str; 12] = [
     HEARTBEAT,
     REASON,
     REBOOTING,
-    UNREADY,
+    DAEMON_SETS,
     REQUEST,
     STEP_BACK,
 ];
@@ -46,10 +46,10 @@ pub(super) fn slot_patch(write: &SlotWrite, node: &str, transitions: Option<i32>
             (claim_annotations(claim), spec)
         }
         SlotChange::Stamp(stamp) => {
-            let unready = Some(format_unready(&stamp.unready)).filter(|text| !text.is_empty());
+            let daemon_sets = Some(format_daemon_sets(&stamp.daemon_sets)).filter(|text| !text.is_empty());
             let all = [
                 (REBOOTING, json!(format_stamp(stamp))),
-                (UNREADY, json!(unready)),
+                (DAEMON_SETS, json!(daemon_sets)),
                 (REQUEST, json!(stamp.request)),
             ];
             (Map::from_iter(all.map(|(name, value)| (name.to_owned(), value))), json!({}))
@@ -104,7 +104,7 @@ fn claim_annotations(claim: &Claim) -> Map<String, Value> {
         (REASON, json!(claim.reason)),
         (REBOOTING, Value::Null),
         (STEP_BACK, Value::Null),
-        (UNREADY, Value::Null),
+        (DAEMON_SETS, Value::Null),
         (REQUEST, Value::Null),
     ];
     all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()

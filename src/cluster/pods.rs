@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::objects::{Condition, Meta};
-use crate::decide::{Budget, Owner, PodKey, PodView, Replica};
+use crate::decide::{Budget, Owner, PodKey, PodView, Replica, hash};
 use crate::notation::{LabelSelector, Selector};
 use crate::words::name;
 
@@ -125,6 +125,8 @@ struct PodStatus {
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 struct ContainerStatus {
+    #[serde(rename = "containerID")]
+    container_id: String,
     restart_count: Number,
 }
 
@@ -148,6 +150,12 @@ impl From<Pod> for Replica {
             restarts: restarts.fold(0, u64::saturating_add),
         }
     }
+}
+
+/// A hash of the ids of all containers, if the kubelet tells any.
+fn instance(statuses: &[ContainerStatus]) -> Option<u64> {
+    let ids: Vec<&str> = statuses.iter().map(|it| it.container_id.as_str()).collect();
+    ids.iter().any(|id| !id.is_empty()).then(|| hash(&ids))
 }
 
 fn is_ready(conditions: &Option<Vec<Condition>>) -> bool {
@@ -184,6 +192,7 @@ impl From<Pod> for PodView {
             annotations: metadata.annotations.into_iter().map(bounded).collect(),
             ready: is_ready(&status.conditions),
             running: status.phase == "Running",
+            instance: instance(status.container_statuses.as_deref().unwrap_or_default()),
             finished: status.phase == "Succeeded" || status.phase == "Failed",
             terminating: metadata.deletion_timestamp.is_some(),
             grace: grace(spec.termination_grace_period_seconds),

@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::objects::{
-    ALLOCATABLE, BOOT_ID, CLAIMED_AT, HEARTBEAT, MACHINE_ID, Meta, NODE_UID, POOL, REASON, REBOOTING,
-    REQUEST, STEP_BACK, TAINTS, UNREADY, note, quantities,
+    ALLOCATABLE, BOOT_ID, CLAIMED_AT, DAEMON_SETS, HEARTBEAT, MACHINE_ID, Meta, NODE_UID, POOL, REASON,
+    REBOOTING, REQUEST, STEP_BACK, TAINTS, note, quantities,
 };
-use crate::decide::{Claim, KubeletLease, PAUSE, SlotView, Stamp};
+use crate::decide::{Before, Claim, KubeletLease, PAUSE, SlotView, Stamp};
 use crate::words::{MESSAGE, NOTE, name, words};
 
 #[derive(Deserialize, Default)]
@@ -76,8 +76,8 @@ impl From<Lease> for SlotView {
         };
         SlotView {
             stamp: take(REBOOTING).map(|text| {
-                let unready = take(UNREADY).unwrap_or_default();
-                Stamp { request: stamped_request, ..parse_stamp(&text, &unready) }
+                let daemon_sets = take(DAEMON_SETS).unwrap_or_default();
+                Stamp { request: stamped_request, ..parse_stamp(&text, &daemon_sets) }
             }),
             step_back,
             claim,
@@ -142,25 +142,43 @@ pub(super) fn format_stamp(stamp: &Stamp) -> String {
 
 /// A stamp that was changed by hand is still a stamp, but of no known boot, so that nobody takes the slot for
 /// unstamped.
-fn parse_stamp(text: &str, unready: &str) -> Stamp {
+fn parse_stamp(text: &str, daemon_sets: &str) -> Stamp {
     let mut words = text.split(' ');
     let parsed = (|| {
         let boot_id = name(words.next()?.to_owned());
         let (attempt, at) = (words.next()?.parse().ok()?, seconds(words.next()?)?);
-        let unready = unready.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
-        Some(Stamp { boot_id, attempt, at, unready, request: None })
+        Some(Stamp { boot_id, attempt, at, daemon_sets: parse_daemon_sets(daemon_sets), request: None })
     })();
     parsed.unwrap_or(Stamp {
         boot_id: String::new(),
         attempt: 0,
         at: Duration::ZERO,
-        unready: BTreeSet::new(),
+        daemon_sets: BTreeMap::new(),
         request: None,
     })
 }
 
-pub(super) fn format_unready(unready: &BTreeSet<String>) -> String {
-    list(unready.iter().cloned())
+/// `kube-system/cni=INSTANCE,default/logs=unready`; no name has such a sign.
+pub(super) fn format_daemon_sets(all: &BTreeMap<String, Before>) -> String {
+    list(all.iter().map(|(name, before)| match before {
+        Before::Unready => format!("{name}={UNREADY}"),
+        Before::Ready(Some(instance)) => format!("{name}={instance:x}"),
+        Before::Ready(None) => name.clone(),
+    }))
+}
+
+const UNREADY: &str = "unready";
+
+fn parse_daemon_sets(text: &str) -> BTreeMap<String, Before> {
+    let parse = |item: &str| {
+        let (named, before) = item.split_once('=').unwrap_or((item, ""));
+        let before = match before {
+            UNREADY => Before::Unready,
+            instance => Before::Ready(u64::from_str_radix(instance, 16).ok()),
+        };
+        (name(named.to_owned()), before)
+    };
+    text.split(',').filter(|item| !item.is_empty()).map(parse).collect()
 }
 
 #[cfg(test)]
@@ -169,14 +187,18 @@ mod tests {
 
     #[test]
     fn a_slot_reads_back_what_was_written() {
-        let unready = BTreeSet::from(["default/x".to_owned(), "kube-system/cni".to_owned()]);
+        let daemon_sets = BTreeMap::from([
+            ("default/x".to_owned(), Before::Unready),
+            ("kube-system/cni".to_owned(), Before::Ready(Some(0xfeed))),
+            ("kube-system/dns".to_owned(), Before::Ready(None)),
+        ]);
         let request = Some("a new kernel".to_owned());
         let at = Duration::from_millis(12_345);
-        let stamp = Stamp { boot_id: "b".repeat(32), attempt: 2, at, unready, request };
+        let stamp = Stamp { boot_id: "b".repeat(32), attempt: 2, at, daemon_sets, request };
         let quantities = BTreeMap::from([("cpu".to_owned(), "4".to_owned())]);
         let lease = serde_json::json!({
             "metadata": {"name": "worker-1", "labels": {"rebootd.io/pool": "worker"}, "annotations": {
-                REBOOTING: format_stamp(&stamp), UNREADY: format_unready(&stamp.unready), CLAIMED_AT: format_seconds(Duration::from_millis(99)),
+                REBOOTING: format_stamp(&stamp), DAEMON_SETS: format_daemon_sets(&stamp.daemon_sets), CLAIMED_AT: format_seconds(Duration::from_millis(99)),
                 REQUEST: "a new kernel", TAINTS: "dedicated:NoSchedule,x:NoExecute", ALLOCATABLE: format_quantities(&quantities), BOOT_ID: "c".repeat(32),
             }},
             "spec": {"holderIdentity": ""}
@@ -220,7 +242,7 @@ mod tests {
         let much = "x\n\x1b[2J".repeat(32 << 10);
         let annotations = serde_json::json!({
             REASON: much, STEP_BACK: much, REQUEST: much, REBOOTING: much,
-            ALLOCATABLE: format!("cpu=4\n,{much}=7"), UNREADY: "default/x",
+            ALLOCATABLE: format!("cpu=4\n,{much}=7"), DAEMON_SETS: "default/x",
         });
         let slot = slot("node-1", annotations);
         let fit = |text: &str| !text.contains(char::is_control) && text.chars().count() <= NOTE;

@@ -296,7 +296,7 @@ pub(super) mod tests {
             boot_id: "b".repeat(32),
             attempt: 1,
             at: Duration::ZERO,
-            unready: Default::default(),
+            daemon_sets: Default::default(),
             request: None,
         });
         held

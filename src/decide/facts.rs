@@ -231,11 +231,20 @@ pub struct Stamp {
     pub attempt: u32,
     /// When, in time since that boot.
     pub at: Duration,
-    /// The DaemonSets whose pods were not ready on this node at that time, and the static pods that were not, as
-    /// `namespace/name`; no more than fit into an annotation. The return does not wait for these.
-    pub unready: BTreeSet<String>,
+    /// The DaemonSets that had a pod on this node at that time, and the static pods, as `namespace/name`; no more than fit into an
+    /// annotation. The return waits for all that were ready.
+    pub daemon_sets: BTreeMap<String, Before>,
     /// What the Node's annotation that asks for a reboot said at that time: the reboot fulfils it.
     pub request: Option<String>,
+}
+
+/// The pod of a DaemonSet, or a static pod, before the reboot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Before {
+    /// It was not ready.
+    Unready,
+    /// It was, with these containers, see [`PodView::instance`].
+    Ready(Option<u64>),
 }
 
 /// The state of the other nodes, as far as it may stand in the way.
@@ -365,6 +374,8 @@ pub struct PodView {
     pub ready: bool,
     /// `status.phase` is `Running`: each of its containers has been started.
     pub running: bool,
+    /// Made of the ids of its containers: another one once they were started again. `None`: the kubelet tells no ids.
+    pub instance: Option<u64>,
     /// `status.phase` is `Succeeded` or `Failed`: none of its containers runs or will run again.
     pub finished: bool,
     /// `metadata.deletionTimestamp` is set.

@@ -1,17 +1,18 @@
-//! Healthy (docs/architecture.md, "Healthy"): proven, on this boot, without comparing the clocks of two hosts.
+//! Healthy (docs/architecture.md, "Healthy"): proven, on this boot, without comparing the clocks of two hosts. A node that is
+//! well is uncordoned; it keeps its slot until it has settled, too.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::settings::AfterSettings;
 use super::world::World;
-use super::{Claim, Names, NodeView, Owner, Part, PodView, Reason, Stamp, identity};
+use super::{Before, Claim, Names, NodeView, Owner, Part, PodView, Reason, Stamp, identity};
 
 /// A kubelet renews its Lease every 10 s, and one renewal may be late: below this, a living kubelet would look silent.
 const RENEWAL_IS_FRESH: Duration = Duration::from_secs(20);
 
-/// Judges whether the node is healthy in this boot. `claim` is what the slot recorded before the reboot.
-pub(super) fn healthy(
+/// Whether the node is well in this boot: the proof that an uncordon needs. `claim` is what the slot recorded before the reboot.
+pub(super) fn well(
     world: &World,
     node: &NodeView,
     settle: Duration,
@@ -38,10 +39,6 @@ pub(super) fn healthy(
             return Err(Reason::NoHeartbeat);
         }
     }
-    let Some(since) = health.ready_since else { return Err(not_ready(node)) };
-    if now < since + settle {
-        return Err(Reason::Settling { left: since + settle - now });
-    }
     if health.renewed_at.is_none_or(|at| at + (settle / 3).max(RENEWAL_IS_FRESH) < now) {
         return Err(Reason::KubeletNotRenewing);
     }
@@ -53,6 +50,13 @@ pub(super) fn healthy(
         Some((resource, before, after)) => Err(Reason::FewerResources { resource, before, after }),
         None => Ok(()),
     }
+}
+
+/// Whether a node that is well has been Ready for `settle` without a gap, so that a relapse shows before the next node goes down.
+pub(super) fn settled(world: &World, node: &NodeView, settle: Duration) -> Result<(), Reason> {
+    let Some(since) = world.cluster.health.ready_since else { return Err(not_ready(node)) };
+    let left = (since + settle).saturating_sub(world.now.boot);
+    if left.is_zero() { Ok(()) } else { Err(Reason::Settling { left }) }
 }
 
 pub(super) fn not_ready(node: &NodeView) -> Reason {
@@ -67,25 +71,67 @@ fn new_taint(claim: &Claim, node: &NodeView, ignored: &[String]) -> Option<Strin
     node.repelling_taints.iter().find(|taint| !before.contains(*taint) && !is_ignored(taint)).cloned()
 }
 
-/// How many DaemonSets a stamp records at most, and how many pods a reason names.
-const MOST_RECORDED: usize = 50;
+/// How many DaemonSets and static pods a stamp records at most, and how many pods a reason names.
+const MOST_RECORDED: usize = 200;
 const MOST_NAMED: usize = 3;
+/// A pod of a DaemonSet that has none here any more is waited for this long while the Node is Ready: its controller has to make
+/// it, and waits up to a minute after several reboots in a row. Then it is taken for one that is not to be here any more.
+const CREATION: Duration = Duration::from_secs(5 * 60);
 
-/// The pods of DaemonSets and the static pods of this node that are not ready again. Ask only about a node that is
-/// healthy otherwise, because pods are only known through a working kubelet. Those that were not ready at the stamp are
+/// What has to be ready on this node before it is uncordoned, and is not.
+pub(super) struct Awaited<'a> {
+    /// Pods of DaemonSets, and static pods.
+    pub(super) unready: Vec<&'a PodView>,
+    /// DaemonSets and static pods that had a pod here at the stamp and have none now, as `namespace/name`.
+    pub(super) missing: Vec<&'a str>,
+    /// When the passing of time next changes this.
+    pub(super) until: Option<Duration>,
+}
+
+impl Awaited<'_> {
+    /// Some by name, for a reason.
+    pub(super) fn named(&self) -> Names {
+        let mut names = named(&self.unready);
+        self.missing.iter().for_each(|name| names.push(format!("{name} (no pod yet)")));
+        names.shortened(MOST_NAMED)
+    }
+}
+
+/// The pods of DaemonSets and the static pods of this node that are not ready again, or not there again. Ask only about a node
+/// that is well otherwise, because pods are only known through a working kubelet. Those that were not ready at the stamp are
 /// not waited for, and neither are those that people named. A look that did not read the pods says nothing; the caller
 /// wants them read, so that happens first.
-pub(super) fn not_ready_again<'a>(
+///
+/// Right after a boot the status of a pod is a leftover of the boot before. It counts if its containers are others than at the
+/// stamp, or once the kubelet has been well for `settle`, in which it has reported them all.
+pub(super) fn awaited<'a>(
     world: &'a World,
+    settle: Duration,
     ignored: &[String],
-    stamp: Option<&Stamp>,
-) -> Vec<&'a PodView> {
+    stamp: Option<&'a Stamp>,
+) -> Awaited<'a> {
+    let ready_since = world.cluster.health.ready_since.unwrap_or(world.now.boot);
+    let (settled, given_up) = (ready_since + settle, ready_since + CREATION);
+    let has_settled = settled <= world.now.boot;
+    let until = [settled, given_up].into_iter().filter(|at| *at > world.now.boot).min();
     let read = world.cluster.look.is_some_and(|look| look.read.has(Part::Pods));
     let pods = world.cluster.pods.current().filter(|_| read);
-    let unready = pods.into_iter().flat_map(BTreeMap::values).filter_map(unready);
-    let counts =
-        |name: &String| !ignored.contains(name) && stamp.is_none_or(|stamp| !stamp.unready.contains(name));
-    unready.filter(|(name, _)| counts(name)).map(|(_, pod)| pod).collect()
+    let Some(pods) = pods else { return Awaited { unready: Vec::new(), missing: Vec::new(), until } };
+    let recorded = |name: &str| stamp.and_then(|stamp| stamp.daemon_sets.get(name).copied());
+    let counts = |name: &str| !ignored.iter().any(|it| it == name) && recorded(name) != Some(Before::Unready);
+    let is_new = |name: &str, pod: &PodView| match recorded(name) {
+        Some(Before::Ready(before)) => pod.instance.is_some() && pod.instance != before,
+        Some(Before::Unready) | None => false,
+    };
+    let is_back = |name: &str, pod: &PodView| pod.ready && (has_settled || is_new(name, pod));
+    let here: BTreeMap<String, &PodView> = of_this_node(pods).collect();
+    let unready =
+        of_this_node(pods).filter(|(name, pod)| counts(name) && !is_back(name, pod)).map(|(_, pod)| pod);
+    let before = stamp.into_iter().flat_map(|stamp| &stamp.daemon_sets);
+    let missing =
+        before.map(|(name, _)| name.as_str()).filter(|name| counts(name) && !here.contains_key(*name));
+    let missing = missing.filter(|_| world.now.boot < given_up).collect();
+    Awaited { unready: unready.collect(), missing, until }
 }
 
 /// Some pods by name, for a reason.
@@ -96,21 +142,33 @@ pub(super) fn named(pods: &[&PodView]) -> Names {
     names.shortened(MOST_NAMED)
 }
 
-/// What a stamp records: the DaemonSets whose pods on this node are not ready, and the static pods that are not.
-pub(super) fn unready_daemon_sets(world: &World) -> BTreeSet<String> {
-    let pods = world.cluster.pods.last().into_iter().flat_map(BTreeMap::values);
-    pods.filter_map(unready).map(|(daemon_set, _)| daemon_set).take(MOST_RECORDED).collect()
+/// What a stamp records: the DaemonSets that have a pod on this node, and the static pods, and whether they are ready.
+pub(super) fn daemon_sets(world: &World) -> BTreeMap<String, Before> {
+    let mut found = BTreeMap::new();
+    for (name, pod) in world.cluster.pods.last().into_iter().flat_map(of_this_node) {
+        let before = if pod.ready { Before::Ready(pod.instance) } else { Before::Unready };
+        let full = found.len() >= MOST_RECORDED;
+        // Of several pods, as during an update, one that is not ready counts.
+        match found.get(&name) {
+            None if full => {}
+            Some(Before::Unready) => {}
+            _ => drop(found.insert(name, before)),
+        }
+    }
+    found
 }
 
-/// The DaemonSet of a pod that is not ready, or the name of a static pod that is not, and the pod. A pod that is being
-/// deleted does not count: another one replaces it.
-fn unready(pod: &PodView) -> Option<(String, &PodView)> {
-    let name = match pod.owner {
-        Owner::DaemonSet => &pod.controller,
-        Owner::Kubelet => &pod.key.name,
-        Owner::Nobody | Owner::Controller => return None,
-    };
-    (!pod.ready && !pod.terminating).then(|| (format!("{}/{name}", pod.key.namespace), pod))
+/// The pods of DaemonSets, by their DaemonSet, and the static pods. One that is being deleted does not count: another one
+/// replaces it.
+fn of_this_node(pods: &BTreeMap<String, PodView>) -> impl Iterator<Item = (String, &PodView)> {
+    pods.values().filter(|pod| !pod.terminating).filter_map(|pod| {
+        let name = match pod.owner {
+            Owner::DaemonSet => &pod.controller,
+            Owner::Kubelet => &pod.key.name,
+            Owner::Nobody | Owner::Controller => return None,
+        };
+        Some((format!("{}/{name}", pod.key.namespace), pod))
+    })
 }
 
 /// What a claim records of a Node's allocatable resources: those that are the same after every healthy boot.

@@ -333,7 +333,7 @@ mod tests {
                 boot_id: "before".into(),
                 attempt: 1,
                 at: Duration::from_secs(1),
-                unready: Default::default(),
+                daemon_sets: Default::default(),
                 request: None,
             }),
             ..SlotView::default()

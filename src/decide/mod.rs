@@ -60,14 +60,14 @@ pub use drain::{
 pub use effect::{Effect, Eviction, How, NodeChange, NodeWrite, SlotChange, SlotWrite};
 pub use event::{Event, Failure, Outcome, Target};
 pub use facts::{
-    AfterReadings, Budget, Claim, CredentialState, Inhibitor, Kernel, KubeletLease, Names, NewerKernel,
-    NodeView, Now, Others, Owner, PAUSE, PodKey, PodView, Reading, Request, ScheduledShutdown, SlotView,
-    Stamp,
+    AfterReadings, Before, Budget, Claim, CredentialState, Inhibitor, Kernel, KubeletLease, Names,
+    NewerKernel, NodeView, Now, Others, Owner, PAUSE, PodKey, PodView, Reading, Request, ScheduledShutdown,
+    SlotView, Stamp,
 };
 pub use gates::{GATES, Gate, MidTurn, Moment};
 pub use health::Health;
 pub use hook::{Hook, HookRun, HookUnit, UnitState};
-pub(crate) use jitter::jitter;
+pub(crate) use jitter::{hash, jitter};
 pub use measured::{Figure, Impact, Measured, Replica, Restarts};
 pub use members::{ETCD, control_plane_labels, is_control_plane};
 pub use observe::observe;

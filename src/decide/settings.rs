@@ -143,7 +143,7 @@ table! {
         pub yielding: Vec<Yielding> = Vec::new(),
         /// Whether a kernel that is loaded for kexec is started without going through the firmware.
         pub kexec: bool = false,
-        /// How long the node must be healthy without interruption before it counts as back.
+        /// How long the node must be Ready without interruption before it gives its slot back.
         #[serde(with = "AtLeast::<1>")]
         pub settle: Duration = minutes(1),
         /// How long a reboot that was asked for may take to begin.

@@ -79,7 +79,7 @@ fn a_slot_is_claimed_stamped_and_released_by_compare_and_swap() {
             boot_id: "b".repeat(32),
             attempt: 1,
             at: std::time::Duration::from_secs(2),
-            unready: Default::default(),
+            daemon_sets: Default::default(),
             request: Some("firmware".into()),
         };
         let stamping = write(&held, "n-3", SlotChange::Stamp(stamp.clone()));

@@ -127,6 +127,10 @@ pub struct Host {
     pub kept: bool,
     /// Uids of pods that the next boot makes not ready.
     pub unready_after_boot: Vec<String>,
+    /// Uids of pods of which the kubelet has not said yet that they were started again.
+    pub leftover_after_boot: Vec<String>,
+    /// Uids of pods that the kubelet's graceful shutdown ends, and whose controller has not made others yet.
+    pub gone_after_boot: Vec<String>,
     pub renewals: u64,
     pub last: Option<Decision>,
     /// What it watched when it last decided.
@@ -502,6 +506,8 @@ impl Cluster {
                 finalizers: false,
                 kept: false,
                 unready_after_boot: vec![],
+                leftover_after_boot: vec![],
+                gone_after_boot: vec![],
                 renewals: 0,
                 last: None,
                 watched: Parts::NONE,
@@ -635,6 +641,7 @@ impl Cluster {
     pub fn pod(&mut self, number: usize, name: &str, owner: Owner) {
         let key = PodKey { namespace: "default".into(), name: name.into(), uid: format!("pod-{name}") };
         let pod = PodView {
+            instance: Some(self.time.as_millis() as u64),
             key: key.clone(),
             owner,
             controller: name.into(),
@@ -750,6 +757,13 @@ impl Cluster {
         host.sessions.clear();
         for unit in host.hooks.values_mut() {
             (unit.invocation, unit.state) = (String::new(), UnitState::Ended { failure: None });
+        }
+        let started = time.as_millis() as u64;
+        for pod in host.pods.values_mut().filter(|pod| !host.leftover_after_boot.contains(&pod.key.uid)) {
+            pod.instance = Some(started);
+        }
+        for uid in std::mem::take(&mut host.gone_after_boot) {
+            host.pods.remove(&uid);
         }
         for uid in std::mem::take(&mut host.unready_after_boot) {
             host.pods.get_mut(&uid).unwrap().ready = false;

@@ -33,7 +33,7 @@ fn stamp(cluster: &mut Cluster, boot_id: &str) {
         boot_id: boot_id.to_owned(),
         attempt: 1,
         at: Duration::ZERO,
-        unready: Default::default(),
+        daemon_sets: Default::default(),
         request: None,
     };
     cluster.slots[0].stamp = Some(stamp);

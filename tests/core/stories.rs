@@ -31,8 +31,9 @@ fn one_node_goes_the_whole_way() {
         "n1 calls Reboot",
         "n1 boots",
         "n1 starting nothing-read",
-        "n1 returning settling",
+        "n1 returning kubelet-not-renewing",
         "n1 uncordons",
+        "n1 returning settling",
         "n1 releases worker-1",
         "n1 idle",
     ];
@@ -314,7 +315,7 @@ fn a_garbled_slot_is_kept_and_only_our_own_cordon_under_it_is_removed() {
             boot_id: String::new(),
             attempt: 0,
             at: Duration::ZERO,
-            unready: Default::default(),
+            daemon_sets: Default::default(),
             request: None,
         });
         let node = &mut cluster.hosts[0].node;
@@ -599,11 +600,30 @@ fn a_return_that_takes_too_long_calls_for_a_person_and_keeps_the_slot() {
 }
 
 #[test]
+fn a_relapse_after_the_uncordon_keeps_the_slot() {
+    let mut cluster = Cluster::new(&["n1", "n2"], 1);
+    cluster.request(0);
+    cluster.request(1);
+    cluster.run(30);
+    assert!(told(&cluster, "n1 uncordons"), "{}", cluster.story.join("\n"));
+    cluster.change_node(0, |node| (node.ready, node.ready_since) = (false, "30".into()));
+    cluster.run(16 * 60);
+    assert!(cluster.slots[0].holder.as_deref() == Some("n1"), "{}", cluster.story.join("\n"));
+    assert!(told(&cluster, "n1 returning return-overdue not-ready"), "{}", cluster.story.join("\n"));
+    let well_again = cluster.time;
+    cluster.change_node(0, |node| (node.ready, node.ready_since) = (true, "990".into()));
+    cluster.run(59);
+    assert!(cluster.slots[0].holder.as_deref() == Some("n1"), "it has to settle again after {well_again:?}");
+    cluster.run(200);
+    assert!(cluster.is_clean(), "{}", cluster.story.join("\n"));
+}
+
+#[test]
 fn a_device_that_is_missing_after_the_reboot_calls_for_a_person() {
     let mut cluster = Cluster::new(&["n1"], 1);
     cluster.hosts[0].node.allocatable.insert("nvidia.com/gpu".into(), "8".into());
     cluster.request(0);
-    cluster.run(20);
+    cluster.run(5);
     cluster.hosts[0].node.allocatable.insert("nvidia.com/gpu".into(), "7".into());
     cluster.run(16 * 60);
     assert!(told(&cluster, "n1 returning return-overdue fewer-resources"), "{}", cluster.story.join("\n"));

@@ -507,7 +507,7 @@ fn writes_of_node(url: &str, node: &NodeView) {
         boot_id: "b".into(),
         attempt: 1,
         at: std::time::Duration::ZERO,
-        unready: Default::default(),
+        daemon_sets: Default::default(),
         request: node.request.clone(),
     };
     let cordon = NodeWrite {

@@ -343,8 +343,8 @@ fn a_slot_of_a_node_that_is_gone_is_told() {
     in_fleet(&[("holders Warning", "worker-2 is held by gone")], gone);
     in_fleet(&[("holders Problem", "about to reboot")], |facts| {
         gone(facts);
-        let (unready, request) = (Default::default(), None);
-        let stamp = Stamp { boot_id: "b".into(), attempt: 1, at: Duration::ZERO, unready, request };
+        let (daemon_sets, request) = (Default::default(), None);
+        let stamp = Stamp { boot_id: "b".into(), attempt: 1, at: Duration::ZERO, daemon_sets, request };
         facts.slots.as_mut().unwrap()[1].slot.stamp = Some(stamp);
     });
 }
@@ -352,8 +352,8 @@ fn a_slot_of_a_node_that_is_gone_is_told() {
 #[test]
 fn a_node_that_does_not_come_back_is_told() {
     let stamped = |facts: &mut Inventory, since: &str| {
-        let (unready, request) = (Default::default(), None);
-        let stamp = Stamp { boot_id: "b".into(), attempt: 1, at: Duration::ZERO, unready, request };
+        let (daemon_sets, request) = (Default::default(), None);
+        let stamp = Stamp { boot_id: "b".into(), attempt: 1, at: Duration::ZERO, daemon_sets, request };
         let slot = &mut facts.slots.as_mut().unwrap()[0];
         (slot.slot.stamp, slot.since) = (Some(stamp), Some(since.to_owned()));
         facts.nodes.as_mut().unwrap()[2].is_ready = false;

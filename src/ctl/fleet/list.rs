@@ -553,12 +553,12 @@ mod tests {
     }
 
     fn slot(name: &str, holder: Option<&str>, is_stamped: bool) -> HeldSlot {
-        let (unready, request) = (Default::default(), None);
+        let (daemon_sets, request) = (Default::default(), None);
         let stamp = Stamp {
             boot_id: "b".into(),
             attempt: 1,
             at: Duration::from_secs(1_795_867_200 - 120),
-            unready,
+            daemon_sets,
             request,
         };
         let slot = SlotView {

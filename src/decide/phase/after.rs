@@ -28,7 +28,7 @@ impl Situation<'_> {
     /// answered. If a person wants the slot back, or removes rebootd from this host, the slot is given back without
     /// them.
     pub(super) fn after(&self, slot: &SlotView) -> AfterGates {
-        let uncordoned = !self.cordon_is_ours() && self.world.is_settled(&self.node.uid);
+        let uncordoned = self.is_uncordoned();
         let after = &self.settings.after;
         let wanted_back = slot.step_back.is_some() || self.world.step_back;
         if !uncordoned || after.is_empty() || slot.stamp.is_none() || wanted_back {

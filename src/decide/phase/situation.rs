@@ -48,6 +48,11 @@ impl Situation<'_> {
         self.node.mark.is_some() && self.node.unschedulable && self.node.unschedulable_is_ours
     }
 
+    /// A write that left no cordon of ours was answered, so none can be applied any more.
+    pub(super) fn is_uncordoned(&self) -> bool {
+        !self.cordon_is_ours() && self.world.is_settled(&self.node.uid)
+    }
+
     /// The slot to act on; others that we hold come next once it is released.
     pub(in crate::decide) fn proven_slot(&self) -> Option<&Held<'_>> {
         let boot = &self.world.host.boot_id;
@@ -114,7 +119,7 @@ impl Situation<'_> {
             boot_id: self.world.host.boot_id.clone(),
             attempt,
             at: self.world.now.boot,
-            unready: healthy::unready_daemon_sets(self.world),
+            daemon_sets: healthy::daemon_sets(self.world),
             request: self.node.request.clone(),
         }
     }

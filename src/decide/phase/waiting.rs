@@ -105,8 +105,7 @@ impl Situation<'_> {
     }
 
     pub(in crate::decide) fn restoring(&self) -> Wish {
-        match healthy::healthy(self.world, self.node, self.settings.policy.settle, None, &self.settings.after)
-        {
+        match healthy::well(self.world, self.node, self.settings.policy.settle, None, &self.settings.after) {
             Err(reason) => self.wait_for_health(Phase::Restoring, reason),
             Ok(()) => {
                 // If the reboot took place, a person who freed the slot only ended the wait after it.

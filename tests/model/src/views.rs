@@ -89,7 +89,7 @@ fn slot_view(seen: &Seen, number: usize) -> Option<SlotView> {
         boot_id: boot.into(),
         attempt,
         at: if over { LONG_AGO } else { NOW },
-        unready: BTreeSet::new(),
+        daemon_sets: Default::default(),
         request: None,
     };
     match kind {

@@ -44,7 +44,7 @@ fn slot(stamp: Option<&str>) -> SlotView {
         boot_id: boot_id.into(),
         attempt: 1,
         at: Duration::ZERO,
-        unready: Default::default(),
+        daemon_sets: Default::default(),
         request: None,
     });
     SlotView { name: "worker-1".into(), holder: Some("n1".into()), stamp, ..SlotView::default() }

@@ -5,7 +5,7 @@ mod acts;
 pub(crate) mod cluster;
 mod in_force;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ::rebootd::access::{ApiAccess, Credential, PemSource, Secret};
@@ -117,7 +117,7 @@ async fn cycle(stage: &Stage, cluster: &Cluster) -> Result<()> {
             boot_id: "b".repeat(32),
             attempt: 1,
             at: Duration::from_secs(1),
-            unready: BTreeSet::new(),
+            daemon_sets: Default::default(),
             request: None,
         };
         agent.slot(slot, |_| SlotChange::Stamp(stamp.clone())).await?;

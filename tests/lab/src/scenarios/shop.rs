@@ -200,13 +200,13 @@ async fn unread(shop: &Shop<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Severity and name of each finding; of one that was accepted that instead. All that have no budget are told of that.
+/// Severity and name of each finding; of one that was accepted that instead.
 fn short(workload: &Value) -> Vec<String> {
     let one = |it: &Value| {
         let severity = if it["accepted"].is_null() { it["severity"].as_str() } else { Some("accepted") };
         format!("{} {}", severity.unwrap_or(""), it["id"].as_str().unwrap_or(""))
     };
-    findings(workload).filter(|it| it["id"] != "no-budget").map(one).collect()
+    findings(workload).map(one).collect()
 }
 
 /// The verdict that follows from such findings.
