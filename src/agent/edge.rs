@@ -19,7 +19,7 @@ use crate::cluster::{Api, ApiError};
 use crate::decide::settings::Mode;
 use crate::decide::{
     AfterReadings, Decision, Effect, Event, Eviction, EvictionOutcome, Failure, Hook, How, Memory,
-    NodeChange, NodeWrite, Now, Outcome, Part, Parts, PodKey, Settings, SlotView, SlotWrite, World,
+    NodeChange, NodeWrite, Now, Outcome, Part, Parts, PodKey, Settings, SlotView, SlotWrite, Waiters, World,
     budget_namespaces, clock_matters, holders, refusing_budgets, requests,
 };
 use crate::host::logind::{Bus, told};
@@ -140,6 +140,13 @@ impl DaemonEdge {
                 let labels = node.map(|node| node.labels.clone()).unwrap_or_default();
                 let added = &settings.gates.control_plane_labels;
                 vec![Event::Others(failed(api.others(&settings.pool, &labels, added).await))]
+            }
+            Part::Waiters => {
+                let read = api.waiters(&settings.pool).await;
+                vec![Event::Waiters(read.unwrap_or_else(|error| {
+                    tracing::debug!("cannot read which nodes wait, so none is named as the next: {error}");
+                    Waiters::default()
+                }))]
             }
             Part::Alerts => match &settings.gates.query {
                 Some(query) => vec![Event::Alerts(failed(api.query(query).await))],

@@ -184,7 +184,7 @@ impl<E: Edge> Agent<E> {
     async fn act(&mut self, effect: Effect) {
         match &effect {
             Effect::WriteSlot(write) => {
-                let leads_to_reboot = matches!(write.change, SlotChange::Claim(_) | SlotChange::Stamp(_));
+                let leads_to_reboot = matches!(write.change, SlotChange::Claim(_) | SlotChange::Stamp(..));
                 if leads_to_reboot && !self.can_remember_a_reboot() {
                     return;
                 }

@@ -235,7 +235,7 @@ fn step(effect: &Effect) -> Option<&'static str> {
     match effect {
         Effect::WriteSlot(write) => Some(match &write.change {
             SlotChange::Claim(_) => messages::CLAIM,
-            SlotChange::Stamp(_) => messages::STAMP,
+            SlotChange::Stamp(..) => messages::STAMP,
             SlotChange::Release { because: None } => messages::RELEASE,
             SlotChange::Release { because: Some(_) } => messages::ABORT,
             SlotChange::Free { .. } => messages::FREE,

@@ -31,6 +31,7 @@ pub(super) const LONGEST_TOKEN: u64 = 64 << 10;
 /// A list in one answer: several times what the largest node's pods are.
 const LONGEST_ANSWER: usize = 64 << 20;
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 
 /// The files that a client was created from, and when each was last changed.
 type Files = Vec<(PathBuf, Option<SystemTime>)>;
@@ -128,6 +129,12 @@ impl Client {
     /// Reads a list as `kubectl get` shows it: a few hundred bytes per object, however large the object is.
     pub(super) async fn table<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
         let request = self.request(Method::GET, path).header(ACCEPT, TABLE).timeout(REQUEST_TIMEOUT);
+        parse(answered(request).await?).await
+    }
+
+    /// Reads a list of which the server sends only the objects' metadata.
+    pub(super) async fn metadata_list<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
+        let request = self.request(Method::GET, path).header(ACCEPT, METADATA_LIST).timeout(REQUEST_TIMEOUT);
         parse(answered(request).await?).await
     }
 

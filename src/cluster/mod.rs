@@ -25,6 +25,7 @@ mod shown;
 mod slots;
 mod table;
 mod traffic;
+mod waiters;
 mod watch;
 mod webhook;
 

@@ -46,6 +46,8 @@ pub(super) const BY: &str = "rebootd.io/by";
 /// On a slot: a person asks the holder to step back; the text says who.
 pub(super) const STEP_BACK: &str = "rebootd.io/step-back";
 /// Beside a stamp: the DaemonSets that were not ready then.
+pub(super) const NEXT: &str = "rebootd.io/next";
+pub(super) const WAITING_NODES: &str = "rebootd.io/waiting-nodes";
 pub(super) const DAEMON_SETS: &str = "rebootd.io/daemonsets";
 
 /// The fleet's policy: one ConfigMap, selected by its name.

@@ -9,14 +9,15 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::objects::{
-    ALLOCATABLE, BOOT_ID, CLAIMED_AT, CORDON, DAEMON_SETS, HEARTBEAT, MACHINE_ID, NODE_UID, NONCE, POOL,
-    REASON, REBOOTING, RECLAIMED, REQUEST, STEP_BACK, TAINTS,
+    ALLOCATABLE, BOOT_ID, CLAIMED_AT, CORDON, DAEMON_SETS, HEARTBEAT, MACHINE_ID, NEXT, NODE_UID, NONCE,
+    POOL, REASON, REBOOTING, RECLAIMED, REQUEST, STEP_BACK, TAINTS, WAITING_NODES,
 };
 use super::slots::{format_daemon_sets, format_quantities, format_seconds, format_stamp, format_taints};
 use crate::decide::{
     Claim, NodeChange, NodeWrite, SignsWrite, SlotChange, SlotView, SlotWrite, Taints, WAITING,
 };
 
+/// Of a claim nothing is left once the slot is given back, but who may claim next.
 const CLAIMED: [&str; 12] = [
     MACHINE_ID,
     NODE_UID,
@@ -45,12 +46,14 @@ pub(super) fn slot_patch(write: &SlotWrite, node: &str, transitions: Option<i32>
             }
             (claim_annotations(claim), spec)
         }
-        SlotChange::Stamp(stamp) => {
+        SlotChange::Stamp(stamp, next) => {
             let daemon_sets = Some(format_daemon_sets(&stamp.daemon_sets)).filter(|text| !text.is_empty());
             let all = [
                 (REBOOTING, json!(format_stamp(stamp))),
                 (DAEMON_SETS, json!(daemon_sets)),
                 (REQUEST, json!(stamp.request)),
+                (NEXT, json!(Some(next.names.join(",")).filter(|names| !names.is_empty()))),
+                (WAITING_NODES, json!(next.waiting.to_string())),
             ];
             (Map::from_iter(all.map(|(name, value)| (name.to_owned(), value))), json!({}))
         }
@@ -106,6 +109,8 @@ fn claim_annotations(claim: &Claim) -> Map<String, Value> {
         (STEP_BACK, Value::Null),
         (DAEMON_SETS, Value::Null),
         (REQUEST, Value::Null),
+        (NEXT, Value::Null),
+        (WAITING_NODES, Value::Null),
     ];
     all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::objects::{
-    ALLOCATABLE, BOOT_ID, CLAIMED_AT, DAEMON_SETS, HEARTBEAT, MACHINE_ID, Meta, NODE_UID, POOL, REASON,
-    REBOOTING, REQUEST, STEP_BACK, TAINTS, note, quantities,
+    ALLOCATABLE, BOOT_ID, CLAIMED_AT, DAEMON_SETS, HEARTBEAT, MACHINE_ID, Meta, NEXT, NODE_UID, POOL, REASON,
+    REBOOTING, REQUEST, STEP_BACK, TAINTS, WAITING_NODES, note, quantities,
 };
-use crate::decide::{Before, Claim, KubeletLease, PAUSE, SlotView, Stamp};
+use crate::decide::{Before, Claim, KubeletLease, PAUSE, SlotView, Stamp, Successors};
 use crate::words::{MESSAGE, NOTE, name, words};
 
 #[derive(Deserialize, Default)]
@@ -79,6 +79,10 @@ impl From<Lease> for SlotView {
                 let daemon_sets = take(DAEMON_SETS).unwrap_or_default();
                 Stamp { request: stamped_request, ..parse_stamp(&text, &daemon_sets) }
             }),
+            next: Successors {
+                names: take(NEXT).map(|text| parse_names(&text)).unwrap_or_default(),
+                waiting: take(WAITING_NODES).and_then(|text| text.parse().ok()).unwrap_or_default(),
+            },
             step_back,
             claim,
             pool: lease.metadata.labels.remove(POOL),
@@ -165,6 +169,13 @@ pub(super) fn format_daemon_sets(all: &BTreeMap<String, Before>) -> String {
         Before::Ready(Some(instance)) => format!("{name}={instance:x}"),
         Before::Ready(None) => name.clone(),
     }))
+}
+
+/// A slot that a person wrote into may name any number.
+const MOST_NAMES: usize = 10;
+
+fn parse_names(text: &str) -> Vec<String> {
+    text.split(',').filter(|it| !it.is_empty()).take(MOST_NAMES).map(|it| name(it.to_owned())).collect()
 }
 
 const UNREADY: &str = "unready";

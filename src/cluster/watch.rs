@@ -151,7 +151,9 @@ fn word(part: Part) -> &'static str {
         Part::Kubelet => "the kubelet's Lease",
         Part::Policy => "the fleet's policy",
         Part::Annotations => "the Node's annotations",
-        Part::Others | Part::Alerts | Part::After | Part::Holders | Part::Budgets => "what is not watched",
+        Part::Others | Part::Waiters | Part::Alerts | Part::After | Part::Holders | Part::Budgets => {
+            "what is not watched"
+        }
     }
 }
 
@@ -169,7 +171,13 @@ fn path(part: Part, node: &str, versions: &Versions) -> Option<String> {
         Part::Policy if versions.policy.is_empty() => return None,
         Part::Policy => (paths::policy_maps(), Some(POLICY), Some(&versions.policy)),
         Part::Kubelet => (paths::kubelets(), Some(by_name.as_str()), None),
-        Part::Others | Part::Alerts | Part::After | Part::Holders | Part::Budgets | Part::Annotations => {
+        Part::Others
+        | Part::Waiters
+        | Part::Alerts
+        | Part::After
+        | Part::Holders
+        | Part::Budgets
+        | Part::Annotations => {
             return None;
         }
     };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{AbortReason, Claim, Hook, Names, PodKey, SignsWrite, Stamp};
+use super::{AbortReason, Claim, Hook, Names, PodKey, SignsWrite, Stamp, Successors};
 
 /// How many pods are named; each is told when it has left.
 const MOST_PODS: usize = 20;
@@ -39,7 +39,7 @@ impl std::fmt::Display for Effect {
         match self {
             Effect::WriteSlot(write) => match &write.change {
                 SlotChange::Claim(_) => write!(f, "claim slot {}", write.slot),
-                SlotChange::Stamp(stamp) => {
+                SlotChange::Stamp(stamp, _) => {
                     write!(f, "stamp slot {} and reboot (try {})", write.slot, stamp.attempt)
                 }
                 SlotChange::Release { because: None } => write!(f, "release slot {}", write.slot),
@@ -118,8 +118,8 @@ pub struct SlotWrite {
 pub enum SlotChange {
     /// Take it, or take it again to settle an earlier write.
     Claim(Claim),
-    /// Stamp it: the reboot follows immediately.
-    Stamp(Stamp),
+    /// Stamp it: the reboot follows immediately. Whoever is named may claim it afterwards.
+    Stamp(Stamp, Successors),
     /// Give it back.
     Release {
         /// Why, unless it was after a reboot.

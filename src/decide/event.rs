@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{
     AfterReadings, Answer, Budget, Confinement, CredentialState, Effect, EvictionOutcome, Hook, HookUnit,
     How, Inhibitor, Kernel, KubeletLease, Measured, Names, NodeView, Others, PodKey, PodView, Reads,
-    ScheduledShutdown, SlotView, Source, Update,
+    ScheduledShutdown, SlotView, Source, Update, Waiters,
 };
 
 /// The object that a write is sent to, by uid.
@@ -123,6 +123,8 @@ pub enum Event {
     },
     /// The other nodes were read.
     Others(Result<Others, Failure>),
+    /// The other nodes that wait were read, or not: then as if there were none.
+    Waiters(Waiters),
     /// The fleet's policy was read and now applies in the settings; or why it does not: it cannot be understood, or
     /// we may not read it.
     Policy(Result<(), String>),

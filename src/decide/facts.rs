@@ -199,6 +199,27 @@ pub struct SlotView {
     pub stamp: Option<Stamp>,
     /// Who asks the holder to step back before it reboots, if anybody does.
     pub step_back: Option<String>,
+    /// Who may claim first once it is free.
+    pub next: Successors,
+}
+
+/// Who may claim a slot first once it is free, as its holder saw it before its reboot. A wrong or stale name costs the others
+/// seconds, and nothing rests on one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Successors {
+    /// The nodes, in their order.
+    pub names: Vec<String>,
+    /// How many nodes of the pool were waiting.
+    pub waiting: u32,
+}
+
+/// The other nodes of the pool that say that they wait.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Waiters {
+    /// Those that have waited longest, by what they say themselves, the longest first; not all, if they are many.
+    pub first: Vec<String>,
+    /// How many there are.
+    pub count: u32,
 }
 
 /// What a claim records in the slot. Each claim overwrites every field.

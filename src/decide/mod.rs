@@ -62,7 +62,7 @@ pub use event::{Event, Failure, Outcome, Target};
 pub use facts::{
     AfterReadings, Before, Budget, Claim, CredentialState, Inhibitor, Kernel, KubeletLease, Names,
     NewerKernel, NodeView, Now, Others, Owner, PAUSE, PodKey, PodView, Reading, Request, ScheduledShutdown,
-    SlotView, Stamp,
+    SlotView, Stamp, Successors, Waiters,
 };
 pub use gates::{GATES, Gate, MidTurn, Moment};
 pub use health::Health;

@@ -1,12 +1,12 @@
 //! Folding: how each [`Event`] changes the [`World`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::drain;
 use super::jitter::jitter;
 use super::world::{
-    Cluster, FirstStart, Kernels, Look, Pending, SECOND_LOOK, Setback, Uncordoned, Well, World,
+    Cluster, FirstStart, Free, Kernels, Look, Pending, SECOND_LOOK, Setback, Uncordoned, Well, World,
 };
 use super::{
     AbortReason, Confinement, Effect, Event, Failure, Kernel, NodeChange, Now, Outcome, PAUSE, Part, Parts,
@@ -91,7 +91,7 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
             if let Ok(slots) = &mut result {
                 let pauses = slots.extract_if(.., |slot| slot.name == PAUSE);
                 cluster.pause = pauses.last().map(|pause| pause.holder.unwrap_or_default());
-                remember_free(&mut cluster.free, slots, now.boot);
+                remember_free(cluster, slots, now.boot);
                 reclaim::slots_read(cluster, slots);
             }
             take(world, result, |cluster| &mut cluster.slots);
@@ -107,6 +107,7 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
         }
         // Unlike a failed look: this closes a gate, but holds up neither evictions nor the undoing of a turn.
         Event::Others(result) => cluster.others.take(result.map_err(|failure| failure.message)),
+        Event::Waiters(waiters) => cluster.drain.waiters = Some(waiters),
         Event::Policy(result) => cluster.policy.take(result),
         Event::PolicyUnanswered(failure) => {
             // This look does not contain what was read before it.
@@ -299,14 +300,18 @@ fn back_off(world: &mut World, failures: u32, asked: Option<Duration>) {
     world.cluster.retry_at = Some(world.now.boot + delay);
 }
 
-fn remember_free(free: &mut BTreeMap<String, (String, Duration)>, slots: &[SlotView], now: Duration) {
-    let known = std::mem::take(free);
+fn remember_free(cluster: &mut Cluster, slots: &[SlotView], now: Duration) {
+    let known = std::mem::take(&mut cluster.free);
+    let before = cluster.slots.last();
     for slot in slots.iter().filter(|slot| slot.holder.is_none()) {
-        let since = match known.get(&slot.name) {
-            Some((version, since)) if *version == slot.resource_version => *since,
-            _ => now,
-        };
-        free.insert(slot.name.clone(), (slot.resource_version.clone(), since));
+        let was_held = |it: &SlotView| it.uid == slot.uid && it.holder.is_some();
+        let free = known.get(&slot.name).filter(|free| free.resource_version == slot.resource_version);
+        let free = free.cloned().unwrap_or_else(|| Free {
+            resource_version: slot.resource_version.clone(),
+            since: now,
+            seen_held: before.is_some_and(|before| before.iter().any(was_held)),
+        });
+        cluster.free.insert(slot.name.clone(), free);
     }
 }
 
@@ -354,7 +359,7 @@ fn is_known(world: &World, uid: &str, resource_version: &str) -> bool {
 
 fn write_ended(world: &mut World, effect: &Effect, sent: Duration, outcome: Outcome) {
     let pending = world.cluster.pending.take();
-    if let Effect::WriteSlot(SlotWrite { change: SlotChange::Stamp(_), .. }) = effect {
+    if let Effect::WriteSlot(SlotWrite { change: SlotChange::Stamp(..), .. }) = effect {
         // Even without an answer: a request that this process has not sent is not under way.
         world.cluster.stamped = true;
     }
@@ -389,7 +394,7 @@ fn write_ended(world: &mut World, effect: &Effect, sent: Duration, outcome: Outc
 fn applied(world: &mut World, effect: &Effect, sent: Duration, look: Option<Look>) {
     match effect {
         Effect::WriteSlot(write) => match &write.change {
-            SlotChange::Stamp(_) => {
+            SlotChange::Stamp(..) => {
                 world.cluster.may_call_until = Some(sent + STAMP_HOLDS);
                 // The host is read once more before the reboot is asked for.
                 world.host.read_at = None;

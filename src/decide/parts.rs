@@ -20,6 +20,8 @@ pub enum Part {
     Policy,
     /// The other nodes of the pool and, if this is a control plane node, the rest of the control plane.
     Others,
+    /// The other nodes of the pool that wait for a slot.
+    Waiters,
     /// Whatever Prometheus finds that keeps a reboot from starting.
     Alerts,
     /// What the gates after a reboot ask about.
@@ -42,9 +44,10 @@ pub enum Part {
 }
 
 impl Part {
-    const IN_ORDER: [Part; 11] = [
+    const IN_ORDER: [Part; 12] = [
         Part::Policy,
         Part::Others,
+        Part::Waiters,
         Part::Alerts,
         Part::After,
         Part::Node,

@@ -160,8 +160,8 @@ pub struct Cluster {
     pub retry_at: Option<Duration>,
     /// What logind answered to the latest call, if that was an error.
     pub reboot_failure: Option<String>,
-    /// Free slots by name: the resourceVersion in which the slot was seen free, and when that was first seen.
-    pub free: BTreeMap<String, (String, Duration)>,
+    /// Free slots by name.
+    pub free: BTreeMap<String, Free>,
     /// Held slots, by uid, whose holder's Node was missing when we last looked for it.
     pub missing: BTreeMap<String, Missing>,
 }
@@ -175,6 +175,17 @@ pub struct Pending {
     pub settled: bool,
     /// The look that it rests on.
     pub look: Option<Look>,
+}
+
+/// A slot that is free.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Free {
+    /// The resourceVersion in which it was seen free.
+    pub resource_version: String,
+    /// When that was first seen.
+    pub since: Duration,
+    /// It was seen held before: its last holder may have named who claims next.
+    pub seen_held: bool,
 }
 
 /// One complete look at the cluster.

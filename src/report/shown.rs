@@ -142,7 +142,7 @@ pub fn of_effect(effect: &Effect) -> Option<(&'static str, bool, String)> {
                 SlotChange::Claim(claim) => {
                     ("RebootSlotClaimed", false, format!("holds slot {slot} to reboot: {}", claim.reason))
                 }
-                SlotChange::Stamp(stamp) => {
+                SlotChange::Stamp(stamp, _) => {
                     ("Rebooting", false, format!("drained; about to reboot (try {})", stamp.attempt))
                 }
                 SlotChange::Release { because: None } => {

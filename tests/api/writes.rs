@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rebootd::cluster::Api;
 use rebootd::decide::{
-    Claim, NodeChange, NodeWrite, Outcome, SignsWrite, SlotChange, SlotView, SlotWrite, Stamp,
+    Claim, NodeChange, NodeWrite, Outcome, SignsWrite, SlotChange, SlotView, SlotWrite, Stamp, Successors,
 };
 use serde_json::json;
 
@@ -82,10 +82,11 @@ fn a_slot_is_claimed_stamped_and_released_by_compare_and_swap() {
             daemon_sets: Default::default(),
             request: Some("firmware".into()),
         };
-        let stamping = write(&held, "n-3", SlotChange::Stamp(stamp.clone()));
+        let next = Successors { names: vec!["n2".into(), "n3".into()], waiting: 12 };
+        let stamping = write(&held, "n-3", SlotChange::Stamp(stamp.clone(), next.clone()));
         assert_eq!(api.write_slot(&stamping, NOW).await, Outcome::Answered);
         let stamped = slot(&mut api, "write-1").await;
-        assert_eq!(stamped.stamp, Some(stamp));
+        assert_eq!((stamped.stamp.as_ref(), &stamped.next), (Some(&stamp), &next));
         assert_eq!(api.ask_to_step_back(&stamped, "root@admin").await, Outcome::Answered);
         assert!(is_conflict(api.ask_to_step_back(&stamped, "late").await));
         let asked = slot(&mut api, "write-1").await;
@@ -95,6 +96,7 @@ fn a_slot_is_claimed_stamped_and_released_by_compare_and_swap() {
         assert_eq!(api.write_slot(&releasing, NOW).await, Outcome::Answered);
         let released = slot(&mut api, "write-1").await;
         assert_eq!((released.holder, released.stamp, released.step_back), (None, None, None));
+        assert_eq!(released.next, next);
         assert_eq!(spec().await, json!({ "leaseTransitions": 1 }));
         assert_eq!((released.claim, released.pool.as_deref()), (Claim::default(), Some("writes")));
         server.delete(&format!("{SLOTS}/write-1")).await;

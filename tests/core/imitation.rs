@@ -242,6 +242,7 @@ impl At<'_> {
         match part {
             Part::Policy => Event::PolicyUnanswered(failure()),
             Part::Others => Event::Others(Err(failure())),
+            Part::Waiters => Event::Waiters(Waiters::default()),
             Part::Alerts => Event::Alerts(Err(failure())),
             Part::After => Event::After(AfterReadings::default()),
             Part::Node => Event::Node(Err(failure())),
@@ -313,6 +314,7 @@ impl Edge for At<'_> {
         vec![match part {
             Part::Policy => Event::Policy(host.policy.clone()),
             Part::Others => Event::Others(self.cluster.others_of(self.number)),
+            Part::Waiters => Event::Waiters(self.cluster.waiters_of(self.number)),
             Part::Alerts => Event::Alerts(failed(&host.alerts)),
             Part::After => Event::After(host.after.clone()),
             Part::Node => Event::Node(Ok((!host.node_gone).then(|| host.node.clone()))),
@@ -708,6 +710,18 @@ impl Cluster {
     }
 
     /// The list of nodes, as one of the hosts reads it.
+    fn waiters_of(&self, number: usize) -> Waiters {
+        let others =
+            self.hosts.iter().enumerate().filter(|(other, host)| *other != number && !host.node_gone);
+        let of_pool = others.filter(|(_, host)| host.node.pool_label == self.hosts[number].node.pool_label);
+        let since = |host: &Host| host.node.labels.get(WAITING).cloned();
+        let mut all: Vec<_> =
+            of_pool.filter_map(|(_, host)| Some((since(host)?, host.settings.node_name.clone()))).collect();
+        all.sort();
+        let count = all.len() as u32;
+        Waiters { first: all.into_iter().map(|(_, name)| name).collect(), count }
+    }
+
     fn others_of(&self, number: usize) -> Result<Others, Failure> {
         let failure = |message: &String| Failure { message: message.clone(), retry_after: None };
         let mut others = self.others.as_ref().map_err(failure)?.clone();
@@ -799,15 +813,15 @@ impl Cluster {
             SlotChange::Claim(claim) => {
                 slot.holder = Some(name.into());
                 slot.claim = claim.clone();
-                (slot.stamp, slot.step_back) = (None, None);
+                (slot.stamp, slot.step_back, slot.next) = (None, None, Default::default());
                 "claims"
             }
-            SlotChange::Stamp(stamp) => {
+            SlotChange::Stamp(stamp, next) => {
                 let host = self.hosts.iter_mut().find(|host| host.settings.node_name == name).unwrap();
                 if host.dpkg_at_stamp {
                     host.package_manager = Some("/var/lib/dpkg/lock".into());
                 }
-                slot.stamp = Some(stamp.clone());
+                (slot.stamp, slot.next) = (Some(stamp.clone()), next.clone());
                 "stamps"
             }
             SlotChange::Release { .. } => {

@@ -12,7 +12,7 @@ use rebootd::config::FleetPolicy;
 use rebootd::decide::settings::{ObjectField, Prometheus, Query};
 use rebootd::decide::{
     Claim, Event, Failure, NodeChange, NodeView, NodeWrite, Outcome, Part, PodView, SignsWrite, SlotChange,
-    SlotView, SlotWrite, Stamp,
+    SlotView, SlotWrite, Stamp, Successors,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -523,7 +523,7 @@ fn writes_of_node(url: &str, node: &NodeView) {
         let mut api = api(url);
         for outcome in [
             api.write_slot(&write(SlotChange::Claim(claim)), NOW).await,
-            api.write_slot(&write(SlotChange::Stamp(stamp)), NOW).await,
+            api.write_slot(&write(SlotChange::Stamp(stamp, Successors::default())), NOW).await,
             api.write_node(&cordon).await,
         ] {
             assert_eq!(outcome, Outcome::Answered);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::super::jitter::jitter;
 use super::super::text::span;
-use super::super::{PodKey, PodView};
+use super::super::{PodKey, PodView, Waiters};
 
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(60);
@@ -51,6 +51,8 @@ pub struct DrainState {
     pub cordoned: Option<Duration>,
     /// The result of the dry run before this try.
     pub rehearsal: Option<Rehearsal>,
+    /// The other nodes that wait, read once in a turn.
+    pub waiters: Option<Waiters>,
 }
 
 impl DrainState {

@@ -252,6 +252,8 @@ impl Situation<'_> {
         // Under a person's cordon we set no cordon ourselves, so these gates have not been asked before one.
         if drained || !self.cordon_is_ours() {
             wish.reads = wish.reads.with(Part::Others).with(Part::Alerts);
+            let unread = self.world.cluster.drain.waiters.is_none();
+            wish.reads = wish.reads.with_if(Part::Waiters, drained && unread);
             let closed = self.closed_by_others();
             if !closed.is_empty() {
                 wish.reasons.splice(0..0, closed);
@@ -269,7 +271,8 @@ impl Situation<'_> {
                 wish.because(Reason::VolumesInUse { count, left: until - now })
             }
             None => {
-                let stamp = self.write_slot(slot, SlotChange::Stamp(self.stamp(attempt)));
+                let stamp =
+                    self.write_slot(slot, SlotChange::Stamp(self.stamp(attempt), self.successors(slot)));
                 self.once_run(Hook::BeforeReboot, turn_of(slot), wish, stamp)
             }
         }

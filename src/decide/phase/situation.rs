@@ -1,5 +1,6 @@
 //! What is known about this node once its Node is proven to be this machine, and what may be written from there.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::super::hooks::{self, Step};
@@ -12,7 +13,7 @@ use super::super::wish::{HOOK_LOOK, WITH_KUBELET, Wish};
 use super::super::world::World;
 use super::super::{
     AbortReason, Claim, Effect, Hook, NodeChange, NodeView, NodeWrite, Part, Parts, Phase, Reason,
-    SignsWrite, SlotChange, SlotView, SlotWrite, Stamp, healthy,
+    SignsWrite, SlotChange, SlotView, SlotWrite, Stamp, Successors, healthy,
 };
 use crate::notation::minute;
 
@@ -22,6 +23,9 @@ const SHOW_PAUSE: Duration = Duration::from_secs(60);
 /// limits.
 const HEALTH_LOOK_LEAST: Duration = Duration::from_secs(5);
 const HEALTH_LOOK_MOST: Duration = Duration::from_secs(10);
+
+/// How many successors a slot names: the first ones may have stopped waiting meanwhile.
+const MOST_SUCCESSORS: usize = 3;
 
 /// A slot that is held under our node's name.
 pub(super) struct Held<'a> {
@@ -122,6 +126,17 @@ impl Situation<'_> {
             daemon_sets: healthy::daemon_sets(self.world),
             request: self.node.request.clone(),
         }
+    }
+
+    /// Who may claim this slot first once we give it back: those that have waited longest, but for those that another slot
+    /// names, so that two slots that become free together do not go to the same node.
+    pub(in crate::decide) fn successors(&self, slot: &SlotView) -> Successors {
+        let Some(waiters) = &self.world.cluster.drain.waiters else { return Successors::default() };
+        let others = self.world.cluster.slots.last().into_iter().flatten().filter(|it| it.uid != slot.uid);
+        let spoken_for: BTreeSet<&String> =
+            others.flat_map(|it| it.next.names.iter().chain(&it.holder)).collect();
+        let names = waiters.first.iter().filter(|name| !spoken_for.contains(name));
+        Successors { names: names.take(MOST_SUCCESSORS).cloned().collect(), waiting: waiters.count }
     }
 
     /// Removes our cordon, then releases the slot. The release waits for an answered write to the Node: after that, a

@@ -14,8 +14,14 @@ use super::situation::{Held, Situation};
 
 /// See [`Situation::heartbeat`].
 const HEARTBEAT_LOOK: Duration = Duration::from_secs(6 * 60 * 60);
-/// Waiting nodes spread their claims over this time after a slot becomes free.
+/// The successors that a slot names claim one after the other, this long apart, and the rest after them.
+const SUCCESSOR_STEP: Duration = Duration::from_millis(500);
+/// Waiting nodes spread their claims over this time after a slot becomes free, or longer if they are many: over as long as the
+/// claims of all would take that come one after the other.
 const CLAIM_SPREAD: Duration = Duration::from_secs(1);
+const CLAIM: Duration = Duration::from_millis(20);
+/// What a slot says beyond this is not believed.
+const MOST_WAITING: u32 = 5_000;
 
 impl Situation<'_> {
     pub(in crate::decide) fn without_slot(&self, idle_or_waiting: Phase, slots: &[SlotView]) -> Wish {
@@ -165,14 +171,9 @@ impl Situation<'_> {
     pub(in crate::decide) fn claim_free_slot(&self, mut wish: Wish, slots: &[SlotView]) -> Wish {
         let pool = &self.settings.pool;
         let mine: Vec<&SlotView> = slots.iter().filter(|slot| slot.pool.as_ref() == Some(pool)).collect();
-        let name = &self.settings.node_name;
         let free = mine
             .iter()
-            .filter_map(|slot| {
-                let (version, since) = self.world.cluster.free.get(&slot.name)?;
-                let share = jitter(&[name, &slot.name, version]);
-                Some((*since + CLAIM_SPREAD.mul_f64(share), *slot))
-            })
+            .filter_map(|slot| Some((self.claims_at(slot, &mine)?, *slot)))
             .min_by_key(|(at, _)| *at);
         match free {
             Some((at, slot)) if at <= self.world.now.boot => self.claim_if_it_can_drain(wish, slot),
@@ -186,6 +187,23 @@ impl Situation<'_> {
                 self.reclaim(wish, &mine)
             }
         }
+    }
+
+    /// When this node claims a slot that is free: the successors first, then the others in no order, of which the first one is
+    /// alone in most cases.
+    fn claims_at(&self, slot: &SlotView, of_pool: &[&SlotView]) -> Option<Duration> {
+        let free = self.world.cluster.free.get(&slot.name)?;
+        let name = &self.settings.node_name;
+        let named: &[String] = if free.seen_held { &slot.next.names } else { &[] };
+        let place = named.iter().position(|it| it == name);
+        let turn =
+            SUCCESSOR_STEP.saturating_mul(u32::try_from(place.unwrap_or(named.len())).unwrap_or(u32::MAX));
+        if place.is_some() {
+            return Some(free.since + turn);
+        }
+        let waiting = of_pool.iter().map(|slot| slot.next.waiting).max().filter(|_| free.seen_held);
+        let spread = CLAIM_SPREAD.max(CLAIM.saturating_mul(waiting.unwrap_or_default().min(MOST_WAITING)));
+        Some(free.since + turn + spread.mul_f64(jitter(&[name, &slot.name, &free.resource_version])))
     }
 
     /// Looks for the holders' Nodes along with the slots, and frees a slot whose holder has had no Node for long

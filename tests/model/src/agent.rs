@@ -54,6 +54,7 @@ pub const BARE: u8 = 2;
 /// Reads everything there is, so that no second look is needed for a part.
 const EVERYTHING: Parts = Parts::only(Part::Policy)
     .with(Part::Others)
+    .with(Part::Waiters)
     .with(Part::Alerts)
     .with(Part::After)
     .with(Part::Node)
@@ -465,7 +466,7 @@ impl Agents {
                 see(Event::Budgets(Ok(Vec::new())));
                 see(Event::LookEnded(Reads { parts: EVERYTHING, confirms_drained: confirms }));
                 // The spread of claims is over: a claim may come at once.
-                world.cluster.free.values_mut().for_each(|(_, since)| *since = LONG_AGO);
+                world.cluster.free.values_mut().for_each(|free| free.since = LONG_AGO);
                 read_host(&mut world, around);
                 self.go_on(&mut world, around, &mut did)
             }
@@ -908,7 +909,7 @@ fn reduce(effect: &Effect) -> (Write, String, Target) {
                     // The time of an earlier claim is `LONG_AGO` only where it is overdue: see `slot_view`.
                     Write::Claim { slot, current_uid, again: claim.at != Some(NOW) }
                 }
-                SlotChange::Stamp(stamp) => Write::Stamp { slot, attempt: stamp.attempt.min(2) as u8 },
+                SlotChange::Stamp(stamp, _) => Write::Stamp { slot, attempt: stamp.attempt.min(2) as u8 },
                 SlotChange::Release { .. } => Write::Release { slot },
                 SlotChange::Free { .. } => Write::Free { slot },
             };

@@ -12,7 +12,7 @@ use ::rebootd::access::{ApiAccess, Credential, PemSource, Secret};
 use ::rebootd::cluster::{Api, ClusterEvent, Condition, Heartbeat, time};
 use ::rebootd::decide::{
     Claim, EvictionOutcome, How, NodeChange, NodeWrite, Outcome, PodKey, SignsWrite, SlotChange, SlotView,
-    SlotWrite, Stamp, Taints,
+    SlotWrite, Stamp, Successors, Taints,
 };
 use ::rebootd::host::clock;
 use anyhow::{Context, Result, bail, ensure};
@@ -120,7 +120,7 @@ async fn cycle(stage: &Stage, cluster: &Cluster) -> Result<()> {
             daemon_sets: Default::default(),
             request: None,
         };
-        agent.slot(slot, |_| SlotChange::Stamp(stamp.clone())).await?;
+        agent.slot(slot, |_| SlotChange::Stamp(stamp.clone(), Successors::default())).await?;
         agent.node(NodeChange::Uncordon { because: None }, false).await?;
         agent.node(NodeChange::Confirm { in_turn: false }, false).await?;
         agent.slot(slot, |_| SlotChange::Release { because: None }).await?;
