@@ -139,8 +139,11 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(1)).await;
             let mut seen = Vec::new();
             while seen.len() < 3 {
-                let Event::Changed { uid, .. } = watches.next().await else { panic!() };
-                seen.push(uid);
+                match watches.next().await {
+                    Event::Changed { uid, .. } => seen.push(uid),
+                    Event::SlotSeen(slot) => seen.push(slot.uid),
+                    other => panic!("{other:?}"),
+                }
             }
             assert!(seen.iter().any(|uid| uid == "slot"), "{seen:?}");
         });

@@ -1,4 +1,4 @@
-//! Watches: one request each, whose events say "look".
+//! Watches: one request each, whose events say "look", or what a pod or a slot is like now.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -14,8 +14,9 @@ use super::error::{ApiError, Status, no_answer};
 use super::objects::{POLICY, Something, WatchEvent, annotations};
 use super::paths::{self, NODES, PODS, with};
 use super::pods::{DisruptionBudget, Pod};
+use super::slots::Lease;
 use crate::access::ApiAccess;
-use crate::decide::{Event, Part, PodView, jitter};
+use crate::decide::{Event, Part, PodView, SlotView, jitter};
 
 /// The server ends a watch after this time; the next one starts after a look.
 const LASTS: Duration = Duration::from_secs(600);
@@ -86,6 +87,7 @@ impl Watch {
                 (Part::Policy, Ok(response)) => {
                     follow(response, &sender, |_: WatchEvent<Something>| Some(Event::PolicyChanged)).await
                 }
+                (Part::Slots, Ok(response)) => follow(response, &sender, slot_event).await,
                 (_, Ok(response)) => follow(response, &sender, changed).await,
             };
             told.ended(part, ended);
@@ -296,6 +298,16 @@ pub(super) fn understand<T: DeserializeOwned>(line: &[u8]) -> Result<Option<Watc
 pub(super) fn changed(event: WatchEvent<Something>) -> Option<Event> {
     let metadata = event.object.metadata;
     Some(Event::Changed { uid: metadata.uid, resource_version: metadata.resource_version })
+}
+
+fn slot_event(event: WatchEvent<Lease>) -> Option<Event> {
+    let gone = event.kind == "DELETED";
+    let slot = SlotView::from(event.object);
+    let SlotView { uid, resource_version, .. } = &slot;
+    Some(match gone {
+        true => Event::Changed { uid: uid.clone(), resource_version: resource_version.clone() },
+        false => Event::SlotSeen(slot),
+    })
 }
 
 pub(super) fn pod_event(event: WatchEvent<Pod>, node: &str) -> Option<Event> {

@@ -160,6 +160,8 @@ pub enum Event {
         /// `metadata.resourceVersion`.
         resource_version: String,
     },
+    /// A watch says how a slot is now.
+    SlotSeen(SlotView),
     /// A watch says what people have annotated on the own Node.
     Annotations {
         /// `metadata.uid`; empty if the Node is gone.

@@ -71,6 +71,7 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
                 ended: None,
                 read: Parts::NONE,
                 pods_changed: false,
+                slots_changed: false,
                 confirms_drained: false,
                 is_before_cordon: false,
             })
@@ -145,6 +146,7 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
                 world.cluster.look = None;
             }
         }
+        Event::SlotSeen(slot) => slot_seen(cluster, slot, now.boot),
         Event::Annotations { uid, hold, request, labels } => {
             cluster.node.change(|node| match node {
                 Some(node) if node.uid == uid => {
@@ -298,6 +300,25 @@ fn back_off(world: &mut World, failures: u32, asked: Option<Duration>) {
     // The jitter is added to the delay that the server asks for: it spreads a thousand waiting nodes.
     let delay = asked.unwrap_or_default() + ceiling.mul_f64(share).max(LEAST);
     world.cluster.retry_at = Some(world.now.boot + delay);
+}
+
+/// Of a thousand nodes that wait, each hears of each change of a slot, and does not ask for more until it may claim one itself.
+fn slot_seen(cluster: &mut Cluster, slot: SlotView, now: Duration) {
+    let mut slots = cluster.slots.current().cloned().unwrap_or_default();
+    let Some(known) = slots.iter_mut().find(|known| known.uid == slot.uid && slot.name != PAUSE) else {
+        cluster.look = None;
+        return;
+    };
+    if known.resource_version == slot.resource_version {
+        return;
+    }
+    *known = slot;
+    remember_free(cluster, &slots, now);
+    reclaim::slots_read(cluster, &slots);
+    cluster.slots.change(|known| *known = slots);
+    if let Some(look) = &mut cluster.look {
+        look.slots_changed = true;
+    }
 }
 
 fn remember_free(cluster: &mut Cluster, slots: &[SlotView], now: Duration) {

@@ -165,6 +165,10 @@ fn look_is_due(world: &World, wish: &Wish, effect: Option<&Effect>) -> bool {
     let now = world.now.boot;
     // For holders, the age of the answer about each one counts, not that of the look.
     let wanted = wish.reads.without(Part::Holders);
+    let only_waits = wish.phase == Phase::Waiting && effect.is_none() && !wish.list_pods;
+    if look.slots_changed && !only_waits {
+        return true;
+    }
     let lacks = !look.read.has_all(wanted) || (wish.confirms_drained && !look.confirms_drained);
     let pods = wanted.has(Part::Pods);
     // However long a look took, a write may rest on it for a moment: a slow server would never let one through.

@@ -199,6 +199,8 @@ pub struct Look {
     pub read: Parts,
     /// A watch has reported on a pod since: the look is enough to go on evicting, but not enough to reboot.
     pub pods_changed: bool,
+    /// A watch has reported on a slot since: the look is enough to go on waiting, and for nothing else.
+    pub slots_changed: bool,
     /// The list of pods before it showed nothing left to drain, and this look was to confirm that.
     pub confirms_drained: bool,
     /// Our cordon has been answered since: the look is enough to evict, but not enough to write.

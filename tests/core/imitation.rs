@@ -927,8 +927,7 @@ impl Cluster {
             }
             for slot in self.slots.clone() {
                 if self.hosts[number].watched.has(Part::Slots) {
-                    let resource_version = slot.resource_version;
-                    self.event(number, Event::Changed { uid: slot.uid, resource_version });
+                    self.event(number, Event::SlotSeen(slot));
                 }
             }
         }
