@@ -32,6 +32,8 @@ pub struct AuditedRequest {
     pub name: String,
     /// Who asked; under impersonation the impersonated user.
     pub user: String,
+    /// The Node that its token is bound to, or an empty string.
+    pub node: String,
     /// The client's User-Agent.
     pub user_agent: String,
     /// The client's addresses: of the host first where a proxy tells it.
@@ -40,6 +42,8 @@ pub struct AuditedRequest {
     pub status: u16,
     /// The server was asked only to say what it would do.
     pub is_dry_run: bool,
+    /// What was sent, where the audit policy keeps it.
+    pub sent: Option<Value>,
     /// The object as it became, where the audit policy keeps it.
     pub became: Option<Value>,
 }
@@ -259,6 +263,7 @@ struct Event {
     object_ref: Option<ObjectReference>,
     #[serde(default)]
     response_status: ResponseStatus,
+    request_object: Option<Value>,
     response_object: Option<Value>,
     request_received_timestamp: Timestamp,
     stage_timestamp: Timestamp,
@@ -268,6 +273,15 @@ struct Event {
 struct User {
     #[serde(default)]
     username: String,
+    #[serde(default)]
+    extra: BTreeMap<String, Vec<String>>,
+}
+
+impl User {
+    fn node(&self) -> String {
+        let names = self.extra.get("authentication.kubernetes.io/node-name");
+        names.and_then(|names| names.first()).cloned().unwrap_or_default()
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -296,6 +310,7 @@ impl Event {
             (resource, "") => resource.to_owned(),
             (resource, subresource) => format!("{resource}/{subresource}"),
         };
+        let user = self.impersonated_user.unwrap_or(self.user);
         AuditedRequest {
             received: self.request_received_timestamp,
             answered: self.stage_timestamp,
@@ -303,11 +318,13 @@ impl Event {
             resource,
             namespace: object.namespace,
             name: object.name,
-            user: self.impersonated_user.unwrap_or(self.user).username,
+            node: user.node(),
+            user: user.username,
             user_agent: self.user_agent,
             source_addresses: self.source_addresses,
             status: self.response_status.code,
             is_dry_run: self.request_uri.contains("dryRun=All"),
+            sent: self.request_object,
             became: self.response_object,
         }
     }

@@ -7,6 +7,7 @@ pub mod idle;
 pub mod rehearse;
 pub mod rights;
 pub mod rollout;
+pub mod scale;
 
 use std::collections::BTreeMap;
 use std::path::Path;

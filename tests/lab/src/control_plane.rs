@@ -293,6 +293,8 @@ impl ControlPlane {
             format!("--audit-policy-file={}", self.directory.join("audit-policy.yaml").display()),
             format!("--audit-log-path={}", self.audit_log().display()),
             "--audit-log-mode=blocking".to_owned(),
+            // In one file, however long: by default a second one is begun after 100 MB.
+            "--audit-log-maxsize=1000000".to_owned(),
         ];
         // The hosts' proxies speak for the users whose certificates they have seen.
         arguments.extend([

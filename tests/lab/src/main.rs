@@ -74,6 +74,8 @@ enum Benchmark {
     Rehearse,
     /// Whether the promises hold while a thousand things go wrong.
     Faults(bench::faults::Options),
+    /// How a thousand agents that all want to reboot share a few slots.
+    Scale(bench::scale::Options),
 }
 
 #[derive(Args)]
@@ -199,6 +201,7 @@ async fn inside(cli: Cli) -> Result<ExitCode> {
                 Benchmark::Fleet(options) => bench::fleet::run(&package, &options).await?,
                 Benchmark::Rehearse => return bench::rehearse::run(&package).await,
                 Benchmark::Faults(options) => return bench::faults::run(package, &options).await,
+                Benchmark::Scale(options) => bench::scale::run(&package, &options).await?,
             };
             println!("{figures}");
             Ok(ExitCode::SUCCESS)

@@ -73,7 +73,7 @@ impl Inner {
         if !is_root()? {
             bail!("the lab makes namespaces, mounts and machines: run it as root");
         }
-        allow_watches()?;
+        allow_watches(1024)?;
         let (directory, lock) = new_directory()?;
         // Beside those of the hosts, so that the one above both counts what the whole lab costs.
         let own = cgroup(&directory).join("lab");
@@ -193,13 +193,12 @@ fn is_ours(path: &Path) -> bool {
 
 /// Raises the kernel's limit of inotify instances, which all hosts on this machine share and which no namespace
 /// hides: each takes a dozen, the default is 128, and systemd without any of them behaves oddly.
-fn allow_watches() -> Result<()> {
+pub(crate) fn allow_watches(enough: u32) -> Result<()> {
     const LIMIT: &str = "/proc/sys/fs/inotify/max_user_instances";
-    const ENOUGH: u32 = 1024;
     let limit: u32 = fs::read_to_string(LIMIT)?.trim().parse()?;
-    if limit < ENOUGH {
-        say(format!("fs.inotify.max_user_instances of this machine is raised from {limit} to {ENOUGH}"));
-        fs::write(LIMIT, ENOUGH.to_string()).with_context(|| format!("cannot write {LIMIT}"))?;
+    if limit < enough {
+        say(format!("fs.inotify.max_user_instances of this machine is raised from {limit} to {enough}"));
+        fs::write(LIMIT, enough.to_string()).with_context(|| format!("cannot write {LIMIT}"))?;
     }
     Ok(())
 }

@@ -31,12 +31,15 @@ pub(crate) use chronicle::{Chronicle, MachineEvent, Note};
 pub(crate) use machine::{BusMood, Fate, Machine, RebootOutcome};
 
 use client::Client;
-use kubelet::Kubelet;
+use kubelet::{Kubelet, Pace};
 
 /// The agents' certificates name this group; the shipped manifests bind a service account.
 pub(crate) const AGENTS: &str = "rebootd-agents";
 /// By this and its node's name the audit log knows a rebootd.
 pub(crate) const AGENT: &str = "rebootd-of:";
+/// Where the package is unpacked, in the directory of the machines, and where it has its manifests.
+const PACKAGE: &str = "package";
+const MANIFESTS: &str = "usr/share/rebootd/manifests";
 
 /// What all simulated machines of a lab share.
 pub(crate) struct Ground {
@@ -57,6 +60,13 @@ pub(crate) struct Site {
     tasks: JoinSet<()>,
 }
 
+/// See [`Ground::lean_site`]. Its tasks and processes end with it.
+pub(crate) struct LeanSite {
+    pub(crate) machine: Arc<Machine>,
+    rebootd: PathBuf,
+    tasks: JoinSet<()>,
+}
+
 /// Which machine.
 pub(crate) struct Name<'a> {
     /// Its node's.
@@ -71,12 +81,24 @@ pub(crate) struct Name<'a> {
 impl Ground {
     /// Unpacks rebootd and applies its manifests. Machines keep their files below the directory.
     pub(crate) async fn prepare(lab: &Lab, package: &Path, directory: PathBuf) -> Result<Self> {
+        let ground = Self::unpack(lab, package, directory).await?;
+        apply_manifests(lab, &ground.directory.join(PACKAGE)).await?;
+        Ok(ground)
+    }
+
+    /// The same with all of the manifests as they are, for agents that have tokens of the account which these confine.
+    pub(crate) async fn prepare_confined(lab: &Lab, package: &Path, directory: PathBuf) -> Result<Self> {
+        let ground = Self::unpack(lab, package, directory).await?;
+        lab.control_plane.apply_directory(&ground.directory.join(PACKAGE).join(MANIFESTS)).await?;
+        Ok(ground)
+    }
+
+    async fn unpack(lab: &Lab, package: &Path, directory: PathBuf) -> Result<Self> {
         fs::create_dir_all(&directory)?;
         // The place that each rebootd mounts its own over.
         fs::create_dir_all("/run/rebootd")?;
-        let unpacked = directory.join("package");
+        let unpacked = directory.join(PACKAGE);
         package::unpack(package, &unpacked).await?;
-        apply_manifests(lab, &unpacked).await?;
         Ok(Self {
             directory,
             rebootd: unpacked.join("usr/bin/rebootd"),
@@ -93,9 +115,27 @@ impl Ground {
         let agent = configure(lab, &machine, &proxy)?;
         bus::serve(Arc::clone(&machine), &machine.bus_path())?;
         let mut tasks = JoinSet::new();
-        tasks.spawn(Kubelet::new(Arc::clone(&machine), self.kubelets.clone()).run());
+        tasks.spawn(Kubelet::new(Arc::clone(&machine), self.kubelets.clone(), Pace::QUICK).run());
         machine.boot();
         Ok(Site { machine, proxy, agent, rebootd: self.rebootd.clone(), tasks })
+    }
+
+    /// One of very many: without a proxy, with a kubelet that asks no more often than a real one and has no pods. It has
+    /// booted; its rebootd has no configuration.
+    pub(crate) fn lean_site(&self, name: &Name<'_>) -> Result<LeanSite> {
+        let machine = Machine::new(&self.directory.join(name.node), name, Arc::clone(&self.chronicle))?;
+        bus::serve(Arc::clone(&machine), &machine.bus_path())?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(Kubelet::new(Arc::clone(&machine), self.kubelets.clone(), Pace::REAL).run());
+        machine.boot();
+        Ok(LeanSite { machine, rebootd: self.rebootd.clone(), tasks })
+    }
+}
+
+impl LeanSite {
+    /// Runs rebootd from now on whenever the machine is up.
+    pub(crate) fn run_rebootd(&mut self) {
+        run_rebootd(&self.machine, &self.rebootd, &mut self.tasks);
     }
 }
 
@@ -109,18 +149,22 @@ impl Site {
 
     /// Runs rebootd from now on whenever the machine is up.
     pub(crate) fn run_rebootd(&mut self) {
-        let (machine, rebootd) = (Arc::clone(&self.machine), self.rebootd.clone());
-        self.tasks.spawn(async move {
-            if let Err(error) = machine.supervise(rebootd).await {
-                say(format!("a rebootd cannot be started: {error:#}"));
-            }
-        });
+        run_rebootd(&self.machine, &self.rebootd, &mut self.tasks);
     }
+}
+
+fn run_rebootd(machine: &Arc<Machine>, rebootd: &Path, tasks: &mut JoinSet<()>) {
+    let (machine, rebootd) = (Arc::clone(machine), rebootd.to_owned());
+    tasks.spawn(async move {
+        if let Err(error) = machine.supervise(rebootd).await {
+            say(format!("a rebootd cannot be started: {error:#}"));
+        }
+    });
 }
 
 /// The shipped rights, given to certificates: they need no renewal when a Node is created again.
 async fn apply_manifests(lab: &Lab, unpacked: &Path) -> Result<()> {
-    let manifest = unpacked.join("usr/share/rebootd/manifests/rebootd.yaml");
+    let manifest = unpacked.join(MANIFESTS).join("rebootd.yaml");
     lab.control_plane.apply(&fs::read_to_string(manifest)?).await?;
     let group = json!([{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": AGENTS}]);
     let binding = |kind: &str, namespace: Option<&str>, role: &str| {

@@ -19,18 +19,43 @@ pub(crate) const NEVER: &str = "never";
 pub(crate) const BECOMES: &str = "lab/becomes";
 pub(crate) const NOT_READY: &str = "NotReady";
 
-/// It renews its Lease so often, and posts its Node where that has changed.
-const BEAT: Duration = Duration::from_millis(800);
-/// It posts its Node in any case so often. More often would only be in the way of others who write it.
-const POST: Duration = Duration::from_secs(3);
-/// It looks at its pods so often. A real one is told at once.
-const LOOK: Duration = Duration::from_millis(200);
+/// How often a kubelet asks for what.
+#[derive(Clone, Copy)]
+pub(super) struct Pace {
+    /// It renews its Lease so often, and posts its Node where that has changed.
+    beat: Duration,
+    /// It posts its Node in any case so often. More often would only be in the way of others who write it.
+    post: Duration,
+    /// It looks for something to do so often.
+    look: Duration,
+    /// It looks at its pods as well. A real one is told of them.
+    has_pods: bool,
+}
+
+impl Pace {
+    /// For tests, which have a few of them and do not want to wait.
+    pub(super) const QUICK: Pace = Pace {
+        beat: Duration::from_millis(800),
+        post: Duration::from_secs(3),
+        look: Duration::from_millis(200),
+        has_pods: true,
+    };
+    /// That of a real one, without pods: for so many that they would cost the API server more than what is measured.
+    pub(super) const REAL: Pace = Pace {
+        beat: Duration::from_secs(10),
+        post: Duration::from_secs(300),
+        look: Duration::from_millis(500),
+        has_pods: false,
+    };
+}
+
 /// A pod that says nothing else takes this long to end.
 const POD_ENDS: Duration = Duration::from_millis(600);
 
 pub(super) struct Kubelet {
     machine: Arc<Machine>,
     client: Client,
+    pace: Pace,
     renewed: Option<Instant>,
     /// When it posted its Node, in which boot and whether as Ready.
     posted: Option<(Instant, String, bool)>,
@@ -39,8 +64,8 @@ pub(super) struct Kubelet {
 }
 
 impl Kubelet {
-    pub(super) fn new(machine: Arc<Machine>, client: Client) -> Self {
-        Self { machine, client, renewed: None, posted: None, leaving: BTreeMap::new() }
+    pub(super) fn new(machine: Arc<Machine>, client: Client, pace: Pace) -> Self {
+        Self { machine, client, pace, renewed: None, posted: None, leaving: BTreeMap::new() }
     }
 
     pub(super) async fn run(mut self) {
@@ -48,18 +73,21 @@ impl Kubelet {
             match self.machine.kubelet() {
                 // What fails is tried again at the next beat, as a kubelet does.
                 Some(boot) => drop(self.beat(&boot).await),
-                None => self.leaving.clear(),
+                None => {
+                    self.leaving.clear();
+                    self.renewed = None;
+                }
             }
-            sleep(LOOK).await;
+            sleep(self.pace.look).await;
         }
     }
 
     async fn beat(&mut self, boot: &str) -> Result<()> {
-        if self.renewed.is_none_or(|renewed| renewed.elapsed() >= BEAT) {
+        if self.renewed.is_none_or(|renewed| renewed.elapsed() >= self.pace.beat) {
             self.renewed = Some(Instant::now());
             let ready = self.machine.kubelet_is_ready();
             let is_posted = self.posted.as_ref().is_some_and(|(at, posted_boot, as_ready)| {
-                at.elapsed() < POST && posted_boot == boot && *as_ready == ready
+                at.elapsed() < self.pace.post && posted_boot == boot && *as_ready == ready
             });
             if !is_posted {
                 self.posted = None;
@@ -68,7 +96,7 @@ impl Kubelet {
             }
             self.lease().await?;
         }
-        self.pods().await
+        if self.pace.has_pods { self.pods().await } else { Ok(()) }
     }
 
     async fn node(&self, boot: &str, ready: bool) -> Result<()> {
