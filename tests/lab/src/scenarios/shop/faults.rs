@@ -144,11 +144,13 @@ fn of_budgets() -> Vec<Expected> {
         )
         .by(&["delete", "poddisruptionbudget", "renamed"])
         .gone(),
-        Expected::new("deployment/ledger", &["blocks refused"], vec![deployment("ledger", 2)]).by(&[
-            "delete",
-            "validatingadmissionpolicybinding",
-            "ledger",
-        ]),
+        Expected::new(
+            "deployment/ledger",
+            &["blocks refused", "note no-budget"],
+            vec![deployment("ledger", 2)],
+        )
+        .by(&["delete", "validatingadmissionpolicybinding", "ledger"])
+        .paste("no-budget"),
     ]
 }
 
@@ -156,24 +158,28 @@ fn of_replicas() -> Vec<Expected> {
     let sick = format!("{BECOMES}={NOT_READY}");
     vec![
         Expected::new("deployment/mail", &["warns single-replica"], vec![deployment("mail", 1)])
-            .paste("single-replica"),
+            .paste("single-replica")
+            .left(&["note no-budget"]),
         Expected::new(
             "deployment/press",
             &["warns single-replica"],
             vec![deployment("press", 2), autoscaler("press", 1)],
         )
-        .paste("single-replica"),
+        .paste("single-replica")
+        .left(&["note no-budget"]),
         Expected::new("deployment/cellar", &["warns one-node"], vec![]).paste("one-node"),
-        Expected::new("statefulset/courier", &["warns not-ready"], vec![stateful_set("courier", 3)])
+        Expected::new("statefulset/courier", &["warns not-ready", "note no-budget"], vec![stateful_set("courier", 3)])
             .then(&["annotate", "pod", "courier-1", &sick])
             .then(&["patch", "pod", "courier-1", "--subresource=status", "--patch", SICK])
-            .by(&["annotate", "pod", "courier-1", &format!("{BECOMES}-")]),
+            .by(&["annotate", "pod", "courier-1", &format!("{BECOMES}-")])
+            .paste("no-budget"),
         Expected::new(
             "deployment/catalog",
-            &["warns no-readiness"],
+            &["warns no-readiness", "note no-budget"],
             vec![unprobed(deployment("catalog", 2)), service("catalog")],
         )
-        .paste("no-readiness"),
+        .paste("no-readiness")
+        .paste("no-budget"),
         Expected::new(
             "deployment/sessions",
             &["warns empty-dir", "warns single-replica"],
@@ -189,7 +195,8 @@ fn of_replicas() -> Vec<Expected> {
             "--patch",
             r#"{"spec":{"template":{"spec":{"volumes":null}}}}"#,
         ])
-        .paste("single-replica"),
+        .paste("single-replica")
+        .left(&["note no-budget"]),
         Expected::new(
             "deployment/lamps",
             &["warns accept-unread", "warns single-replica"],
@@ -212,9 +219,10 @@ fn of_ends() -> Vec<Expected> {
     let mut once = pod("migration");
     once["spec"]["restartPolicy"] = json!("Never");
     vec![
-        Expected::new("statefulset/print", &["warns killed"], vec![stateful_set("print", 2)])
+        Expected::new("statefulset/print", &["warns killed", "note no-budget"], vec![stateful_set("print", 2)])
             .then(&["patch", "pod", "print-0", "--subresource=status", "--patch", KILLED])
-            .paste("killed"),
+            .paste("killed")
+            .paste("no-budget"),
         Expected::new("pod/debug", &["warns bare"], vec![pod("debug")])
             .by(&["delete", "pod", "debug"])
             .gone(),
@@ -286,7 +294,7 @@ fn of_places() -> Vec<Expected> {
         .left(&["accepted single-replica"]),
         Expected::new(
             "deployment/proxy",
-            &["warns comes-back"],
+            &["warns comes-back", "note no-budget"],
             vec![with(deployment("proxy", 2), of_template(json!({"tolerations": [{"operator": "Exists"}]})))],
         )
         .by(&[
@@ -295,6 +303,7 @@ fn of_places() -> Vec<Expected> {
             "proxy",
             "--patch",
             r#"{"spec":{"template":{"spec":{"tolerations":null}}}}"#,
-        ]),
+        ])
+        .paste("no-budget"),
     ]
 }

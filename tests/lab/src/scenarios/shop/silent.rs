@@ -59,8 +59,11 @@ pub(super) fn all() -> Vec<Expected> {
             ),
             &["accepted single-replica"],
         ),
-        silent("deployment/queue", vec![unprobed(deployment("queue", 2))]),
-        silent("deployment/front", vec![deployment("front", 2), service("front")]),
+        noted(silent("deployment/queue", vec![unprobed(deployment("queue", 2))]), &["note no-budget"]),
+        noted(
+            silent("deployment/front", vec![deployment("front", 2), service("front")]),
+            &["note no-budget"],
+        ),
         silent(
             "deployment/elastic",
             vec![
