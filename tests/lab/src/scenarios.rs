@@ -191,7 +191,7 @@ pub const ALL: &[Scenario] = &[
         hosts: hollow(3),
         usual: 269,
         limit: minutes(15),
-        long: false,
+        long: true,
         run: |stage| Box::pin(by_hand::cordons(stage)),
     },
     Scenario {
