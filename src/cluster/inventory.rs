@@ -150,7 +150,7 @@ impl Api {
                 lock: it.metadata.annotations.get(KURED_LOCK).and_then(|lock| holder(lock)),
             }));
         }
-        found.sort_by(|a: &Kured, b| a.name.cmp(&b.name));
+        found.sort_unstable_by(|a: &Kured, b| a.name.cmp(&b.name));
         found.dedup();
         Ok(found)
     }
@@ -189,7 +189,7 @@ impl Api {
             let list: List<Object> = self.get(&with(NODES, &[("labelSelector", label), MANY])).await?;
             members.extend(list.items.into_iter().flatten().map(|it| name(it.metadata.name)));
         }
-        members.sort();
+        members.sort_unstable();
         members.dedup();
         Ok(members)
     }

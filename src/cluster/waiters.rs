@@ -69,7 +69,7 @@ impl Api {
 /// The labels are minutes in UTC, whose order is that of their letters.
 fn in_order(mut all: Vec<(String, String)>) -> Waiters {
     let count = u32::try_from(all.len()).unwrap_or(u32::MAX);
-    all.sort();
+    all.sort_unstable();
     Waiters { first: all.into_iter().map(|(_, name)| name).take(MOST_FIRST).collect(), count }
 }
 

@@ -81,14 +81,7 @@ impl Watch {
             let response = client.send(Method::GET, &path, None, LASTS + PATIENCE).await;
             let ended = match (part, response) {
                 (_, Err(error)) => Err(error),
-                (Part::Pods, Ok(response)) => {
-                    follow(response, &sender, |event| pod_event(event, &node)).await
-                }
-                (Part::Policy, Ok(response)) => {
-                    follow(response, &sender, |_: WatchEvent<Something>| Some(Event::PolicyChanged)).await
-                }
-                (Part::Slots, Ok(response)) => follow(response, &sender, slot_event).await,
-                (_, Ok(response)) => follow(response, &sender, changed).await,
+                (_, Ok(response)) => follow(response, &sender, &|line| meaning(part, line, &node)).await,
             };
             told.ended(part, ended);
             not_before.await;
@@ -225,7 +218,7 @@ impl Lasting {
                 let lasts = ANNOTATIONS_LAST.mul_f64(1.0 + jitter(&[node, "annotations"]));
                 let path = of_one(NODES, node, lasts);
                 let response = client.metadata(&path, lasts + PATIENCE).await?;
-                follow(response, sender, |event| Some(annotations(event))).await
+                follow(response, sender, &|line| Ok(understand(line)?.map(annotations))).await
             }
             Lasting::Budget { access, client, budget } => {
                 if failed || client.is_outdated() {
@@ -234,11 +227,14 @@ impl Lasting {
                 let (namespace, name) = budget.split_once('/').unwrap_or_default();
                 let path = of_one(&paths::budgets(namespace)?, name, LASTS);
                 let response = client.send(Method::GET, &path, None, LASTS + PATIENCE).await?;
-                follow(response, sender, |event: WatchEvent<DisruptionBudget>| {
-                    let opens = event.kind == "DELETED" || event.object.opens();
-                    Some(Event::BudgetSeen { budget: budget.clone(), opens })
-                })
-                .await
+                let meaning = |line: &[u8]| {
+                    let event = understand::<DisruptionBudget>(line)?;
+                    Ok(event.map(|event| Event::BudgetSeen {
+                        budget: budget.clone(),
+                        opens: event.kind == "DELETED" || event.object.opens(),
+                    }))
+                };
+                follow(response, sender, &meaning).await
             }
         }
     }
@@ -250,11 +246,22 @@ fn of_one(collection: &str, name: &str, lasts: Duration) -> String {
     with(collection, &[("watch", "1"), ("timeoutSeconds", &seconds), ("fieldSelector", &by_name)])
 }
 
-/// Reads events, one JSON object per line, until the stream or the receiver ends.
-async fn follow<T: DeserializeOwned>(
+/// What a line of the watch of a part says.
+fn meaning(part: Part, line: &[u8], node: &str) -> Result<Option<Event>, ApiError> {
+    Ok(match part {
+        Part::Pods => understand(line)?.and_then(|event| pod_event(event, node)),
+        Part::Policy => understand::<Something>(line)?.map(|_| Event::PolicyChanged),
+        Part::Slots => understand(line)?.and_then(slot_event),
+        _ => understand(line)?.and_then(changed),
+    })
+}
+
+/// Reads events, one JSON object per line, until the stream or the receiver ends. Once for all kinds of objects: each copy would
+/// cost the daemon some kilobytes.
+async fn follow(
     mut response: Response,
     sender: &mpsc::Sender<Event>,
-    meaning: impl Fn(WatchEvent<T>) -> Option<Event>,
+    meaning: &(dyn Fn(&[u8]) -> Result<Option<Event>, ApiError> + Send + Sync),
 ) -> Result<(), ApiError> {
     let mut buffer = Vec::new();
     loop {
@@ -265,7 +272,7 @@ async fn follow<T: DeserializeOwned>(
         while let Some(end) = buffer.iter().skip(from).position(|byte| *byte == b'\n') {
             let line: Vec<u8> = buffer.drain(..=from + end).collect();
             from = 0;
-            if let Some(event) = understand(&line)?.and_then(&meaning)
+            if let Some(event) = meaning(&line)?
                 && sender.send(event).await.is_err()
             {
                 return Ok(());
@@ -281,12 +288,20 @@ async fn follow<T: DeserializeOwned>(
 
 /// The event in a line; none for a bookmark. With an error event, the server ends a watch that has begun.
 pub(super) fn understand<T: DeserializeOwned>(line: &[u8]) -> Result<Option<WatchEvent<T>>, ApiError> {
-    // The kind first: the object of an error event is of a different kind than the watched objects.
+    if is_about_object(line)? {
+        serde_json::from_slice(line).map(Some).map_err(ApiError::garbled)
+    } else {
+        Ok(None)
+    }
+}
+
+/// The kind first: the object of an error event is of a different kind than the watched objects.
+fn is_about_object(line: &[u8]) -> Result<bool, ApiError> {
     let WatchEvent { kind, .. } =
         serde_json::from_slice::<WatchEvent<IgnoredAny>>(line).map_err(ApiError::garbled)?;
     match kind.as_str() {
-        "BOOKMARK" => Ok(None),
-        "ADDED" | "MODIFIED" | "DELETED" => serde_json::from_slice(line).map(Some).map_err(ApiError::garbled),
+        "BOOKMARK" => Ok(false),
+        "ADDED" | "MODIFIED" | "DELETED" => Ok(true),
         "ERROR" => match serde_json::from_slice::<WatchEvent<Status>>(line) {
             Ok(event) => Err(event.object.into()),
             Err(error) => Err(ApiError::garbled(error)),

@@ -65,7 +65,7 @@ fn file_paths(directory: &Path) -> Result<Vec<PathBuf>, ConfigError> {
         Err(error) => return Err(unreadable(error)),
     }
     paths.retain(|path| is_fragment(path));
-    paths.sort();
+    paths.sort_unstable();
     paths.insert(0, directory.join("config.toml"));
     Ok(paths)
 }

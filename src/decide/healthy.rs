@@ -124,12 +124,11 @@ pub(super) fn awaited<'a>(
         Some(Before::Unready) | None => false,
     };
     let is_back = |name: &str, pod: &PodView| pod.ready && (has_settled || is_new(name, pod));
-    let here: BTreeMap<String, &PodView> = of_this_node(pods).collect();
+    let is_here = |name: &str| of_this_node(pods).any(|(it, _)| it == name);
     let unready =
         of_this_node(pods).filter(|(name, pod)| counts(name) && !is_back(name, pod)).map(|(_, pod)| pod);
     let before = stamp.into_iter().flat_map(|stamp| &stamp.daemon_sets);
-    let missing =
-        before.map(|(name, _)| name.as_str()).filter(|name| counts(name) && !here.contains_key(*name));
+    let missing = before.map(|(name, _)| name.as_str()).filter(|name| counts(name) && !is_here(name));
     let missing = missing.filter(|_| world.now.boot < given_up).collect();
     Awaited { unready: unready.collect(), missing, until }
 }
@@ -138,7 +137,7 @@ pub(super) fn awaited<'a>(
 pub(super) fn named(pods: &[&PodView]) -> Names {
     let mut names = Names::default();
     pods.iter().for_each(|pod| names.push(pod.key.to_string()));
-    names.first.sort();
+    names.first.sort_unstable();
     names.shortened(MOST_NAMED)
 }
 

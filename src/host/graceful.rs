@@ -29,7 +29,7 @@ pub fn read(proc: &Path) -> Result<Option<Graceful>, String> {
             std::fs::read_dir(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
         let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
         paths.retain(|path| path.extension().is_some_and(|extension| extension == "conf"));
-        paths.sort();
+        paths.sort_unstable();
         for path in paths {
             found = period(&path)?.or(found);
         }

@@ -55,7 +55,7 @@ pub fn kubeconfigs(proc: &Path) -> Vec<PathBuf> {
 pub fn directories(proc: &Path) -> Vec<PathBuf> {
     let mut found = told(proc, "--root-dir");
     found.extend(DIRECTORIES.map(PathBuf::from));
-    found.sort();
+    found.sort_unstable();
     found.dedup();
     found
 }
@@ -128,7 +128,7 @@ pub fn candidates(directories: &[PathBuf], logs: &Path, turn: usize) -> Vec<Cand
             }
         }
     }
-    others.sort();
+    others.sort_unstable();
     let first = turn.checked_rem(others.len()).unwrap_or_default();
     others.rotate_left(first);
     ours.iter()
@@ -343,7 +343,7 @@ mod tests {
             "/user.slice/user-1001.slice/session-1.scope",
         );
         let mut found = told(&proc, "--kubeconfig");
-        found.sort();
+        found.sort_unstable();
         if nix::unistd::Uid::effective().is_root() {
             assert_eq!(found, [PathBuf::from("/etc/a"), PathBuf::from("/etc/b")]);
             assert_eq!(directories(&proc).len(), 3);

@@ -178,7 +178,7 @@ impl Bus {
                 break;
             }
         }
-        people.sort();
+        people.sort_unstable();
         Ok(people)
     }
 

@@ -48,7 +48,7 @@ fn understand(text: &str) -> Result<Option<Request>, String> {
         .filter(|(key, name)| *key == "SVC" && !is_ours(name))
         .map(|(_, name)| name.clone())
         .collect();
-    services.sort();
+    services.sort_unstable();
     services.dedup();
     match services.len() {
         0 => {}

@@ -86,7 +86,7 @@ fn files(place: &Path) -> std::io::Result<Vec<PathBuf>> {
         files.push(entry?.path());
     }
     files.retain(|path| path.is_file());
-    files.sort();
+    files.sort_unstable();
     Ok(files)
 }
 

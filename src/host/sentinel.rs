@@ -59,7 +59,7 @@ fn packages(sentinel: &Path) -> Result<Vec<String>, String> {
     let text = String::from_utf8_lossy(&content);
     let mut packages: Vec<String> =
         text.lines().map(|line| words(line, LONGEST_NAME)).filter(|line| !line.is_empty()).collect();
-    packages.sort();
+    packages.sort_unstable();
     packages.dedup();
     Ok(packages)
 }

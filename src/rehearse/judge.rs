@@ -109,7 +109,7 @@ pub fn judge(namespace: &Namespace) -> Vec<Judged> {
             not_looked_at: Vec::new(),
         });
     }
-    judged.sort_by(|a, b| b.verdict.cmp(&a.verdict).then_with(|| a.workload.cmp(&b.workload)));
+    judged.sort_unstable_by(|a, b| b.verdict.cmp(&a.verdict).then_with(|| a.workload.cmp(&b.workload)));
     judged
 }
 

@@ -252,7 +252,7 @@ fn fleet(nodes: Vec<FleetNode>, slots: &[HeldSlot], said: Said, pool: Option<&st
     rows.extend(gone.into_iter().map(|holder| missing(holder, &held_by(holder))));
     let in_pool = |of: Option<&str>| pool.is_none() || of == pool;
     rows.retain(|row| in_pool(row.pool.as_deref()));
-    rows.sort_by(|a, b| {
+    rows.sort_unstable_by(|a, b| {
         let key = |row: &Row| (row.state, row.since.unwrap_or(u64::MAX));
         key(a).cmp(&key(b)).then_with(|| a.node.cmp(&b.node))
     });

@@ -195,7 +195,7 @@ async fn workloads(
         judged.iter_mut().for_each(|it| it.workload = format!("{name}/{}", it.workload));
         all.extend(judged);
     }
-    all.sort_by(|a, b| b.verdict.cmp(&a.verdict).then_with(|| a.workload.cmp(&b.workload)));
+    all.sort_unstable_by(|a, b| b.verdict.cmp(&a.verdict).then_with(|| a.workload.cmp(&b.workload)));
     Ok(all)
 }
 

@@ -103,7 +103,7 @@ impl Situation<'_> {
         }
         let mut names = Names::default();
         selected.filter(|pod| !pod.ready).for_each(|pod| names.push(pod.key.to_string()));
-        names.first.sort();
+        names.first.sort_unstable();
         let names = names.shortened(MOST_NAMED);
         (names.count() > 0).then(|| format!("pods of this node are not ready: {names}"))
     }

@@ -37,8 +37,9 @@ pub(super) async fn daemon_sets(stage: &Stage) -> Result<()> {
     let status = wait_status(host, "waiting for the pod of late", waits, CYCLE).await?;
     ensure!(!status.line.contains("broken"), "waits for what was not ready before: {}", status.line);
     let slot = stage.observer.state().leases.get(SLOT).cloned().context("no slot")?;
-    let recorded = slot.annotation("rebootd.io/unready-daemonsets");
-    ensure!(recorded == Some("default/broken"), "recorded as not ready before: {recorded:?}");
+    let recorded = slot.annotation("rebootd.io/daemonsets").unwrap_or_default();
+    let unready: Vec<&str> = recorded.split(',').filter(|it| it.ends_with("=unready")).collect();
+    ensure!(unready == ["default/broken=unready"], "recorded as not ready before: {recorded}");
 
     let cries = |status: &Status| {
         status.says("return-overdue", &["a person has to look"]) && status.says("daemonset-pods", &["late-"])

@@ -168,11 +168,15 @@ fn of_replicas() -> Vec<Expected> {
         .paste("single-replica")
         .left(&["note no-budget"]),
         Expected::new("deployment/cellar", &["warns one-node"], vec![]).paste("one-node"),
-        Expected::new("statefulset/courier", &["warns not-ready", "note no-budget"], vec![stateful_set("courier", 3)])
-            .then(&["annotate", "pod", "courier-1", &sick])
-            .then(&["patch", "pod", "courier-1", "--subresource=status", "--patch", SICK])
-            .by(&["annotate", "pod", "courier-1", &format!("{BECOMES}-")])
-            .paste("no-budget"),
+        Expected::new(
+            "statefulset/courier",
+            &["warns not-ready", "note no-budget"],
+            vec![stateful_set("courier", 3)],
+        )
+        .then(&["annotate", "pod", "courier-1", &sick])
+        .then(&["patch", "pod", "courier-1", "--subresource=status", "--patch", SICK])
+        .by(&["annotate", "pod", "courier-1", &format!("{BECOMES}-")])
+        .paste("no-budget"),
         Expected::new(
             "deployment/catalog",
             &["warns no-readiness", "note no-budget"],
@@ -219,10 +223,14 @@ fn of_ends() -> Vec<Expected> {
     let mut once = pod("migration");
     once["spec"]["restartPolicy"] = json!("Never");
     vec![
-        Expected::new("statefulset/print", &["warns killed", "note no-budget"], vec![stateful_set("print", 2)])
-            .then(&["patch", "pod", "print-0", "--subresource=status", "--patch", KILLED])
-            .paste("killed")
-            .paste("no-budget"),
+        Expected::new(
+            "statefulset/print",
+            &["warns killed", "note no-budget"],
+            vec![stateful_set("print", 2)],
+        )
+        .then(&["patch", "pod", "print-0", "--subresource=status", "--patch", KILLED])
+        .paste("killed")
+        .paste("no-budget"),
         Expected::new("pod/debug", &["warns bare"], vec![pod("debug")])
             .by(&["delete", "pod", "debug"])
             .gone(),
