@@ -45,6 +45,8 @@ pub fn watched(line: &[u8]) -> (Vec<Event>, Vec<String>) {
     let mut read = Read::default();
     let pod = watch::understand(line).map(|it| it.and_then(|event| watch::pod_event(event, "n1")));
     read.events.extend(read_or_told(pod, &mut read.told).flatten());
+    let slot = watch::understand(line).map(|it| it.and_then(watch::slot_event));
+    read.events.extend(read_or_told(slot, &mut read.told).flatten());
     let one = watch::understand::<Something>(line).map(|it| it.and_then(watch::changed));
     read.events.extend(read_or_told(one, &mut read.told).flatten());
     let own = watch::understand(line).map(|it| it.map(annotations));

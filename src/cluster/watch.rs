@@ -315,7 +315,7 @@ pub(super) fn changed(event: WatchEvent<Something>) -> Option<Event> {
     Some(Event::Changed { uid: metadata.uid, resource_version: metadata.resource_version })
 }
 
-fn slot_event(event: WatchEvent<Lease>) -> Option<Event> {
+pub(super) fn slot_event(event: WatchEvent<Lease>) -> Option<Event> {
     let gone = event.kind == "DELETED";
     let slot = SlotView::from(event.object);
     let SlotView { uid, resource_version, .. } = &slot;
