@@ -246,8 +246,11 @@ fn of_one(collection: &str, name: &str, lasts: Duration) -> String {
     with(collection, &[("watch", "1"), ("timeoutSeconds", &seconds), ("fieldSelector", &by_name)])
 }
 
+/// The event that a line of a watch means; none for one that says nothing.
+type Understood = Result<Option<Event>, ApiError>;
+
 /// What a line of the watch of a part says.
-fn meaning(part: Part, line: &[u8], node: &str) -> Result<Option<Event>, ApiError> {
+fn meaning(part: Part, line: &[u8], node: &str) -> Understood {
     Ok(match part {
         Part::Pods => understand(line)?.and_then(|event| pod_event(event, node)),
         Part::Policy => understand::<Something>(line)?.map(|_| Event::PolicyChanged),
@@ -261,7 +264,7 @@ fn meaning(part: Part, line: &[u8], node: &str) -> Result<Option<Event>, ApiErro
 async fn follow(
     mut response: Response,
     sender: &mpsc::Sender<Event>,
-    meaning: &(dyn Fn(&[u8]) -> Result<Option<Event>, ApiError> + Send + Sync),
+    meaning: &(dyn Fn(&[u8]) -> Understood + Send + Sync),
 ) -> Result<(), ApiError> {
     let mut buffer = Vec::new();
     loop {
