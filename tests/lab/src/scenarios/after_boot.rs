@@ -77,11 +77,13 @@ async fn not_ready_in_the_end(stage: &Stage, host: &Host) -> Result<()> {
     stays(stage, host, STAYS / 2).await
 }
 
-/// Neither uncordoned nor released.
+/// Not released; and not uncordoned, unless it is already: a node that was proven to be well is, and keeps its slot.
 pub(super) async fn stays(stage: &Stage, host: &Host, time: Duration) -> Result<()> {
     let (name, slot) = (host.name().to_owned(), slot_of(host));
+    let was_cordoned = stage.node(host.name())?.cordoned_by_us();
     let given_back = move |state: &State| {
-        state.holder(&slot) != Some(&name) || !state.node(&name).is_some_and(|node| node.cordoned_by_us())
+        let is_cordoned = state.node(&name).is_some_and(|node| node.cordoned_by_us());
+        state.holder(&slot) != Some(&name) || was_cordoned && !is_cordoned
     };
     stage.never(&format!("{} gives something back", host.name()), given_back, time).await
 }
