@@ -22,7 +22,8 @@ const STAYS: Duration = Duration::from_secs(30);
 pub(super) async fn dead_kubelet(stage: &Stage) -> Result<()> {
     let [never, briefly] = [1, 2].map(|number| stage.host(number));
     stage.install_alone(never, CONFIG).await?;
-    stage.install_alone(briefly, &CONFIG.replace("\"5s\"", "\"20s\"")).await?;
+    // Longer than a renewal counts, which comes before the node settles.
+    stage.install_alone(briefly, &CONFIG.replace("\"5s\"", "\"40s\"")).await?;
     try_join!(never_starts(stage, never), dies_soon(stage, briefly))?;
     let history = stage.observer.history();
     for host in [never, briefly] {
