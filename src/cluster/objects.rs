@@ -45,9 +45,11 @@ pub(super) const RECLAIMED: &str = "rebootd.io/reclaimed";
 pub(super) const BY: &str = "rebootd.io/by";
 /// On a slot: a person asks the holder to step back; the text says who.
 pub(super) const STEP_BACK: &str = "rebootd.io/step-back";
-/// Beside a stamp: the DaemonSets that were not ready then.
+/// Beside a stamp, and left by the release: who may claim next.
 pub(super) const NEXT: &str = "rebootd.io/next";
+/// How many nodes of the pool waited then.
 pub(super) const WAITING_NODES: &str = "rebootd.io/waiting-nodes";
+/// Beside a stamp: the DaemonSets and static pods that had a pod on the node, and whether it was ready.
 pub(super) const DAEMON_SETS: &str = "rebootd.io/daemonsets";
 
 /// The fleet's policy: one ConfigMap, selected by its name.

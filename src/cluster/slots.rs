@@ -187,7 +187,8 @@ fn parse_daemon_sets(text: &str) -> BTreeMap<String, Before> {
             UNREADY => Before::Unready,
             instance => Before::Ready(u64::from_str_radix(instance, 16).ok()),
         };
-        (name(named.to_owned()), before)
+        // Only compared: a name that was cleaned would be missing for ever. It is cleaned where it is shown.
+        (named.to_owned(), before)
     };
     text.split(',').filter(|item| !item.is_empty()).map(parse).collect()
 }

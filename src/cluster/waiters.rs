@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn who_has_waited_longest_comes_first() {
-        let all = [("2026-11-29T03-10Z", "b"), ("2026-11-29T03-09Z", "c"), ("2026-11-29T03-10Z", "a")];
+        let all = [("2026-11-29T0310Z", "b"), ("2026-11-29T0309Z", "c"), ("2026-11-29T0310Z", "a")];
         let waiters = in_order(all.map(|(since, name)| (since.to_owned(), name.to_owned())).to_vec());
         assert_eq!((waiters.first, waiters.count), (vec!["c".to_owned(), "a".to_owned(), "b".to_owned()], 3));
     }

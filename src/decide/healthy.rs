@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::settings::AfterSettings;
 use super::world::World;
 use super::{Before, Claim, Names, NodeView, Owner, Part, PodView, Reason, Stamp, identity};
+use crate::words::{NOTE, words};
 
 /// A kubelet renews its Lease every 10 s, and one renewal may be late: below this, a living kubelet would look silent.
 const RENEWAL_IS_FRESH: Duration = Duration::from_secs(20);
@@ -92,7 +93,7 @@ impl Awaited<'_> {
     /// Some by name, for a reason.
     pub(super) fn named(&self) -> Names {
         let mut names = named(&self.unready);
-        self.missing.iter().for_each(|name| names.push(format!("{name} (no pod yet)")));
+        self.missing.iter().for_each(|name| names.push(format!("{} (no pod yet)", words(name, NOTE))));
         names.shortened(MOST_NAMED)
     }
 }
@@ -119,9 +120,9 @@ pub(super) fn awaited<'a>(
     let Some(pods) = pods else { return Awaited { unready: Vec::new(), missing: Vec::new(), until } };
     let recorded = |name: &str| stamp.and_then(|stamp| stamp.daemon_sets.get(name).copied());
     let counts = |name: &str| !ignored.iter().any(|it| it == name) && recorded(name) != Some(Before::Unready);
-    let is_new = |name: &str, pod: &PodView| match recorded(name) {
-        Some(Before::Ready(before)) => pod.instance.is_some() && pod.instance != before,
-        Some(Before::Unready) | None => false,
+    let is_new = |name: &str, pod: &PodView| match (recorded(name), pod.instance) {
+        (Some(Before::Ready(Some(before))), Some(now)) => now != before,
+        _ => false,
     };
     let is_back = |name: &str, pod: &PodView| pod.ready && (has_settled || is_new(name, pod));
     let is_here = |name: &str| of_this_node(pods).any(|(it, _)| it == name);
@@ -147,11 +148,12 @@ pub(super) fn daemon_sets(world: &World) -> BTreeMap<String, Before> {
     for (name, pod) in world.cluster.pods.last().into_iter().flat_map(of_this_node) {
         let before = if pod.ready { Before::Ready(pod.instance) } else { Before::Unready };
         let full = found.len() >= MOST_RECORDED;
-        // Of several pods, as during an update, one that is not ready counts.
-        match found.get(&name) {
-            None if full => {}
+        // Of several pods, as during an update, one that is not ready counts; and nobody can tell which of them comes back.
+        match found.get_mut(&name) {
             Some(Before::Unready) => {}
-            _ => drop(found.insert(name, before)),
+            Some(known) => *known = if before == Before::Unready { before } else { Before::Ready(None) },
+            None if full => {}
+            None => drop(found.insert(name, before)),
         }
     }
     found
