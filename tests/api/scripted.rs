@@ -8,7 +8,7 @@ use rcgen::{CertificateParams, KeyPair};
 use rebootd::access::{ApiAccess, Credential, PemSource, Secret};
 use rebootd::cluster::Api;
 use rebootd::decide::settings::ObjectField;
-use rebootd::decide::{Event, EvictionOutcome, Failure, How, Outcome, Part, PodKey};
+use rebootd::decide::{Event, EvictionOutcome, Failure, How, Outcome, Part, PodKey, SlotView};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -278,7 +278,8 @@ const EXPIRED: &str = "{\"type\":\"ERROR\",\"object\":{\"kind\":\"Status\",\"api
 
 #[test]
 fn a_watch_tells_in_the_servers_words_why_it_ended() {
-    let change = Event::Changed { uid: "u".into(), resource_version: "7".into() };
+    let slot = SlotView { uid: "u".into(), resource_version: "7".into(), ..SlotView::default() };
+    let change = Event::SlotSeen(slot);
     let lines = |more: &str| format!("{BOOKMARK}{CHANGE}{more}");
     let refused = r#"{"kind":"Status","message":"leases is forbidden","code":403}"#;
     // The object of an error is no pod, though it has a field that pods have, of another kind.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rebootd::cluster::Watch;
-use rebootd::decide::{Event, Part, PodKey};
+use rebootd::decide::{Event, Part, PodKey, SlotView};
 use serde_json::{Value, json};
 
 use crate::evictions::{BUDGETS, budget, counted};
@@ -22,6 +22,7 @@ async fn next_of(watch: &mut Watch, object: &Value) -> Event {
     loop {
         match next(watch).await {
             Event::Changed { uid, .. } if object["metadata"]["uid"] != uid => {}
+            Event::SlotSeen(slot) if object["metadata"]["uid"] != slot.uid => {}
             event => return event,
         }
     }
@@ -37,6 +38,18 @@ fn changed(object: &Value) -> Event {
     Event::Changed { uid: text("uid"), resource_version: text("resourceVersion") }
 }
 
+/// A slot of no pool that somebody holds, with all that is known of it.
+fn held_by(holder: &str, object: &Value) -> Event {
+    let text = |name: &str| object["metadata"][name].as_str().unwrap().to_owned();
+    Event::SlotSeen(SlotView {
+        name: text("name"),
+        uid: text("uid"),
+        resource_version: text("resourceVersion"),
+        holder: Some(holder.into()),
+        ..SlotView::default()
+    })
+}
+
 /// In one test: compaction breaks whatever else would begin to watch slots at that moment.
 #[test]
 fn of_the_slots_from_a_list_on_until_etcd_has_forgotten_it() {
@@ -49,10 +62,10 @@ fn of_the_slots_from_a_list_on_until_etcd_has_forgotten_it() {
         let mut watch = api.watch(Part::Slots).unwrap();
         let held = server.patch(&path, json!({ "spec": { "holderIdentity": "x" } })).await;
         // The list is where it begins: what was before is not told again.
-        assert_eq!(next_of(&mut watch, &slot).await, changed(&held));
+        assert_eq!(next_of(&mut watch, &slot).await, held_by("x", &held));
 
         api.slots().await.unwrap();
-        server.patch(&path, json!({ "spec": { "holderIdentity": "y" } })).await;
+        let held = server.patch(&path, json!({ "spec": { "holderIdentity": "y" } })).await;
         server.compact().await;
         let mut late = api.watch(Part::Slots).unwrap();
         assert_eq!(next(&mut late).await, Event::WatchEnded);
@@ -66,7 +79,8 @@ fn of_the_slots_from_a_list_on_until_etcd_has_forgotten_it() {
         let mut again = api.watch(Part::Slots).unwrap();
         server.delete(&path).await;
         assert!(matches!(next_of(&mut again, &slot).await, Event::Changed { .. }));
-        // The one from before the compaction has seen it as well.
+        // The one from before the compaction has seen all of it.
+        assert_eq!(next_of(&mut watch, &slot).await, held_by("y", &held));
         assert!(matches!(next_of(&mut watch, &slot).await, Event::Changed { .. }));
     });
 }
