@@ -89,12 +89,8 @@ impl Configuration {
 
     fn apply(&mut self) -> Event {
         let (fleet, labels) = (self.fleet.as_ref(), &self.labels);
-        let policy = self.files.policy(fleet, labels);
-        match policy.and_then(|policy| Ok((policy, self.files.pool(fleet, labels)?))) {
-            Ok((policy, pool)) => {
-                (self.settings.policy, self.settings.pool) = (policy, pool);
-                Event::Policy(Ok(()))
-            }
+        match self.files.apply_fleet(&mut self.settings, fleet, labels) {
+            Ok(()) => Event::Policy(Ok(())),
             Err(error) => refused(&error),
         }
     }

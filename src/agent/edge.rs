@@ -19,7 +19,7 @@ use crate::cluster::{Api, ApiError};
 use crate::decide::settings::Mode;
 use crate::decide::{
     AfterReadings, Decision, Effect, Event, Eviction, EvictionOutcome, Failure, Hook, How, Memory,
-    NodeChange, NodeWrite, Now, Outcome, Part, Parts, PodKey, Settings, SlotView, SlotWrite, Waiters, World,
+    NodeChange, NodeView, NodeWrite, Now, Outcome, Part, Parts, PodKey, Settings, SlotView, SlotWrite, Waiters, World,
     budget_namespaces, clock_matters, holders, refusing_budgets, requests,
 };
 use crate::host::logind::{Bus, told};
@@ -142,7 +142,8 @@ impl DaemonEdge {
                 vec![Event::Others(failed(api.others(&settings.pool, &labels, added).await))]
             }
             Part::Waiters => {
-                let read = api.waiters(&settings.pool).await;
+                let zone = world.cluster.node.last().and_then(Option::as_ref).map_or("", NodeView::zone);
+                let read = api.waiters(&settings.pool, |labels| settings.policy.rank(labels, zone)).await;
                 vec![Event::Waiters(read.unwrap_or_else(|error| {
                     tracing::debug!("cannot read which nodes wait, so none is named as the next: {error}");
                     Waiters::default()

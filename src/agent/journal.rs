@@ -239,6 +239,7 @@ fn step(effect: &Effect) -> Option<&'static str> {
             SlotChange::Release { because: None } => messages::RELEASE,
             SlotChange::Release { because: Some(_) } => messages::ABORT,
             SlotChange::Free { .. } => messages::FREE,
+            SlotChange::Returned => return None,
         }),
         Effect::WriteNode(write) => match &write.change {
             NodeChange::Cordon { .. } => Some(messages::CORDON),

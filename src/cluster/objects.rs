@@ -47,6 +47,12 @@ pub(super) const BY: &str = "rebootd.io/by";
 pub(super) const STEP_BACK: &str = "rebootd.io/step-back";
 /// Beside a stamp, and left by the release: who may claim next.
 pub(super) const NEXT: &str = "rebootd.io/next";
+/// Beside a claim: the zone of its Node.
+pub(super) const ZONE: &str = "rebootd.io/zone";
+/// Beside a claim: for how many seconds the slot may be stamped until it is free or [`RETURNED`].
+pub(super) const BACK_WITHIN: &str = "rebootd.io/back-within";
+/// Beside a stamp: the node is well again.
+pub(super) const RETURNED: &str = "rebootd.io/returned";
 /// How many nodes of the pool waited then.
 pub(super) const WAITING_NODES: &str = "rebootd.io/waiting-nodes";
 /// Beside a stamp: the DaemonSets and static pods that had a pod on the node, and whether it was ready.

@@ -46,6 +46,7 @@ impl Api {
         let in_pool = format!("{POOL}={pool}");
         self.rows(NODES, &in_pool, &not_here, ["Name", "Status"], |[name, status]| {
             others.only_node = false;
+            others.of_pool += 1;
             match table::node_state(status)? {
                 NodeState::Ready => {}
                 NodeState::Cordoned => others.cordoned.push(name.to_owned()),

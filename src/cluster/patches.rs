@@ -9,8 +9,9 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::objects::{
-    ALLOCATABLE, BOOT_ID, CLAIMED_AT, CORDON, DAEMON_SETS, HEARTBEAT, MACHINE_ID, NEXT, NODE_UID, NONCE,
-    POOL, REASON, REBOOTING, RECLAIMED, REQUEST, STEP_BACK, TAINTS, WAITING_NODES,
+    ALLOCATABLE, BACK_WITHIN, BOOT_ID, CLAIMED_AT, CORDON, DAEMON_SETS, HEARTBEAT, MACHINE_ID, NEXT,
+    NODE_UID, NONCE, POOL, REASON, REBOOTING, RECLAIMED, REQUEST, RETURNED, STEP_BACK, TAINTS, WAITING_NODES,
+    ZONE,
 };
 use super::slots::{format_daemon_sets, format_quantities, format_seconds, format_stamp, format_taints};
 use crate::decide::{
@@ -18,7 +19,7 @@ use crate::decide::{
 };
 
 /// Of a claim nothing is left once the slot is given back, but who may claim next.
-const CLAIMED: [&str; 12] = [
+const CLAIMED: [&str; 15] = [
     MACHINE_ID,
     NODE_UID,
     BOOT_ID,
@@ -31,6 +32,9 @@ const CLAIMED: [&str; 12] = [
     DAEMON_SETS,
     REQUEST,
     STEP_BACK,
+    ZONE,
+    BACK_WITHIN,
+    RETURNED,
 ];
 
 /// `transitions` and the wall time `now` become the fields that a Lease has by convention, for tools that read them; nothing
@@ -50,6 +54,7 @@ pub(super) fn slot_patch(write: &SlotWrite, node: &str, transitions: Option<i32>
             let daemon_sets = Some(format_daemon_sets(&stamp.daemon_sets)).filter(|text| !text.is_empty());
             let all = [
                 (REBOOTING, json!(format_stamp(stamp))),
+                (RETURNED, Value::Null),
                 (DAEMON_SETS, json!(daemon_sets)),
                 (REQUEST, json!(stamp.request)),
                 (NEXT, json!(Some(next.names.join(",")).filter(|names| !names.is_empty()))),
@@ -57,6 +62,7 @@ pub(super) fn slot_patch(write: &SlotWrite, node: &str, transitions: Option<i32>
             ];
             (Map::from_iter(all.map(|(name, value)| (name.to_owned(), value))), json!({}))
         }
+        SlotChange::Returned => (Map::from_iter([(RETURNED.to_owned(), json!("true"))]), json!({})),
         SlotChange::Release { .. } | SlotChange::Free { .. } => {
             if matches!(write.change, SlotChange::Free { .. }) {
                 labels = json!({ RECLAIMED: "true" });
@@ -105,7 +111,10 @@ fn claim_annotations(claim: &Claim) -> Map<String, Value> {
         (TAINTS, json!(claim.taints.as_ref().map(format_taints))),
         (HEARTBEAT, json!(claim.heartbeat)),
         (REASON, json!(claim.reason)),
+        (ZONE, json!(claim.zone)),
+        (BACK_WITHIN, json!(claim.back_within.map(format_seconds))),
         (REBOOTING, Value::Null),
+        (RETURNED, Value::Null),
         (STEP_BACK, Value::Null),
         (DAEMON_SETS, Value::Null),
         (REQUEST, Value::Null),

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::objects::{
-    ALLOCATABLE, BOOT_ID, CLAIMED_AT, DAEMON_SETS, HEARTBEAT, MACHINE_ID, Meta, NEXT, NODE_UID, POOL, REASON,
-    REBOOTING, REQUEST, STEP_BACK, TAINTS, WAITING_NODES, note, quantities,
+    ALLOCATABLE, BACK_WITHIN, BOOT_ID, CLAIMED_AT, DAEMON_SETS, HEARTBEAT, MACHINE_ID, Meta, NEXT, NODE_UID,
+    POOL, REASON, REBOOTING, REQUEST, RETURNED, STEP_BACK, TAINTS, WAITING_NODES, ZONE, note, quantities,
 };
 use crate::decide::{Before, Claim, KubeletLease, PAUSE, SlotView, Stamp, Successors};
 use crate::words::{MESSAGE, NOTE, name, words};
@@ -73,6 +74,8 @@ impl From<Lease> for SlotView {
             taints: take(TAINTS).map(|text| parse_taints(&text)),
             heartbeat: take(HEARTBEAT).map(name).unwrap_or_default(),
             reason,
+            zone: take(ZONE).map(name),
+            back_within: take(BACK_WITHIN).and_then(|text| seconds(&text)),
         };
         SlotView {
             stamp: take(REBOOTING).map(|text| {
@@ -83,6 +86,8 @@ impl From<Lease> for SlotView {
                 names: take(NEXT).map(|text| parse_names(&text)).unwrap_or_default(),
                 waiting: take(WAITING_NODES).and_then(|text| text.parse().ok()).unwrap_or_default(),
             },
+            returned: take(RETURNED).is_some(),
+            written: lease.metadata.holder_set_at().and_then(since_1970),
             step_back,
             claim,
             pool: lease.metadata.labels.remove(POOL),
@@ -97,6 +102,12 @@ impl From<Lease> for SlotView {
 /// A time since boot, as written in an annotation.
 pub(super) fn format_seconds(time: Duration) -> String {
     format!("{}.{:03}", time.as_secs(), time.subsec_millis())
+}
+
+/// A time as the API server writes it.
+fn since_1970(text: &str) -> Option<Duration> {
+    let time: Timestamp = text.parse().ok()?;
+    Some(Duration::from_secs(u64::try_from(time.as_second()).ok()?))
 }
 
 /// No host is up for longer than this, and nothing counted from here overflows.

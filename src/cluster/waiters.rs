@@ -19,6 +19,8 @@ const PAGE: &str = "200";
 /// More than all slots of a pool name together.
 const MOST_FIRST: usize = 200;
 
+type Labels = BTreeMap<String, String>;
+
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Waiter {
@@ -29,22 +31,31 @@ struct Waiter {
 #[serde(default)]
 struct Labelled {
     name: String,
-    labels: BTreeMap<String, String>,
+    labels: Labels,
 }
 
 impl Api {
-    /// Reads which other nodes of the pool say that they wait, and since when.
-    pub async fn waiters(&mut self, pool: &str) -> Result<Waiters, ApiError> {
-        let read = tokio::time::timeout(TIMEOUT, self.read_waiters(pool)).await;
+    /// Reads which other nodes of the pool say that they wait, and since when. `rank`: where a node with such labels stands;
+    /// lower goes first.
+    pub async fn waiters<R: Ord>(
+        &mut self,
+        pool: &str,
+        rank: impl Fn(&Labels) -> R,
+    ) -> Result<Waiters, ApiError> {
+        let read = tokio::time::timeout(TIMEOUT, self.read_waiters(pool, rank)).await;
         read.unwrap_or_else(|_| {
             Err(ApiError::NoAnswer(format!("the list was not complete after {} s", TIMEOUT.as_secs())))
         })
     }
 
-    async fn read_waiters(&mut self, pool: &str) -> Result<Waiters, ApiError> {
+    async fn read_waiters<R: Ord>(
+        &mut self,
+        pool: &str,
+        rank: impl Fn(&Labels) -> R,
+    ) -> Result<Waiters, ApiError> {
         let labels = format!("{POOL}={pool},{WAITING}");
         let not_here = format!("metadata.name!={}", self.node);
-        let mut all: Vec<(String, String)> = Vec::new();
+        let mut all: Vec<(R, String, String)> = Vec::new();
         let mut token = String::new();
         loop {
             let mut parameters = vec![
@@ -56,7 +67,10 @@ impl Api {
             let page = self.client()?.metadata_list::<List<Waiter>>(&with(NODES, &parameters)).await;
             let page = self.mind(page)?;
             let waiters = page.items.into_iter().flatten().map(|it| it.metadata);
-            all.extend(waiters.map(|mut it| (it.labels.remove(WAITING).unwrap_or_default(), name(it.name))));
+            all.extend(waiters.map(|mut it| {
+                let rank = rank(&it.labels);
+                (rank, it.labels.remove(WAITING).unwrap_or_default(), name(it.name))
+            }));
             token = page.metadata.next;
             if token.is_empty() {
                 break;
@@ -67,10 +81,10 @@ impl Api {
 }
 
 /// The labels are minutes in UTC, whose order is that of their letters.
-fn in_order(mut all: Vec<(String, String)>) -> Waiters {
+fn in_order<R: Ord>(mut all: Vec<(R, String, String)>) -> Waiters {
     let count = u32::try_from(all.len()).unwrap_or(u32::MAX);
     all.sort_unstable();
-    Waiters { first: all.into_iter().map(|(_, name)| name).take(MOST_FIRST).collect(), count }
+    Waiters { first: all.into_iter().map(|(_, _, name)| name).take(MOST_FIRST).collect(), count }
 }
 
 #[cfg(test)]
@@ -79,8 +93,9 @@ mod tests {
 
     #[test]
     fn who_has_waited_longest_comes_first() {
-        let all = [("2026-11-29T0310Z", "b"), ("2026-11-29T0309Z", "c"), ("2026-11-29T0310Z", "a")];
-        let waiters = in_order(all.map(|(since, name)| (since.to_owned(), name.to_owned())).to_vec());
-        assert_eq!((waiters.first, waiters.count), (vec!["c".to_owned(), "a".to_owned(), "b".to_owned()], 3));
+        let all = [(1, "0310Z", "b"), (1, "0309Z", "c"), (1, "0310Z", "a"), (0, "0311Z", "d")];
+        let all = all.map(|(rank, since, name)| (rank, since.to_owned(), name.to_owned()));
+        let waiters = in_order(all.to_vec());
+        assert_eq!((waiters.first.join(" "), waiters.count), ("d c a b".to_owned(), 4));
     }
 }

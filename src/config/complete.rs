@@ -14,7 +14,7 @@ use super::value::{Namespaces, NodeName};
 use super::windows::WindowKeys;
 use crate::access::ApiAccess;
 use crate::decide::settings::{
-    DeleteRefused, DrainSettings, GatesSettings, HooksSettings, HostSettings, PolicySettings, Settings,
+    AfterSettings, DeleteRefused, DrainSettings, GatesSettings, HooksSettings, HostSettings, PolicySettings, Settings,
 };
 use crate::decide::{Hook, Windows, is_control_plane, span};
 
@@ -157,6 +157,16 @@ fn never_in_time(merged: &Merged, policy: &PolicySettings, mistakes: &mut Mistak
     }
 }
 
+/// The rest of what the fleet's policy may say something about.
+pub(super) fn around_policy(
+    merged: &Merged,
+) -> Result<(DrainSettings, (GatesSettings, AfterSettings)), ConfigError> {
+    let mut mistakes = Mistakes::default();
+    let drain = mistakes.note(drain(merged));
+    let (gates, after, _) = mistakes.note(questions(merged));
+    mistakes.end((drain, (gates, after)))
+}
+
 /// When reboots may start; the rest of the policy is not read.
 pub(super) fn windows(merged: &Merged) -> Result<Option<Windows>, ConfigError> {
     merged.read("policy").map(WindowKeys::windows)
@@ -183,6 +193,10 @@ fn delete_refused(merged: &Merged) -> Result<Option<DeleteRefused>, ConfigError>
     let DeleteKeys { delete_after, delete_namespaces } = merged.read("drain")?;
     if let (Some(after), Some(Namespaces(namespaces))) = (delete_after, delete_namespaces) {
         return Ok(Some(DeleteRefused { after, namespaces: namespaces.into_iter().collect() }));
+    }
+    // The other one may be written in the files of the hosts.
+    if merged.is_section {
+        return Ok(None);
     }
     for (key, other) in [("delete_after", "delete_namespaces"), ("delete_namespaces", "delete_after")] {
         if let Some(place) = merged.place(&[&format!("drain.{key}")]) {

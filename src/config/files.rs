@@ -103,7 +103,25 @@ impl Files {
     ) -> Result<PolicySettings, ConfigError> {
         let mut policy = complete::policy(&self.merged_with(fleet, labels)?)?;
         self.lay_urgency_over(&mut policy, fleet, labels)?;
+        if let Some(fleet) = fleet {
+            policy.order = fleet.order(&self.pool(Some(fleet), labels)?)?;
+        }
         Ok(policy)
+    }
+
+    /// Lets the fleet's policy, or that there is none, have its say about a node with these labels: in all that it may say
+    /// something about. If it is not understood, nothing changes.
+    pub fn apply_fleet(
+        &self,
+        settings: &mut Settings,
+        fleet: Option<&FleetPolicy>,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<(), ConfigError> {
+        let (policy, pool) = (self.policy(fleet, labels)?, self.pool(fleet, labels)?);
+        let (drain, (gates, after)) = complete::around_policy(&self.merged_with(fleet, labels)?)?;
+        (settings.policy, settings.pool) = (policy, pool);
+        (settings.drain, settings.gates, settings.after) = (drain, gates, after);
+        Ok(())
     }
 
     fn lay_urgency_over(

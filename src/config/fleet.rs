@@ -18,6 +18,7 @@ use super::merge::Merged;
 use super::tables::{Group, Table, read, tables};
 use super::urgency::{URGENT_KEY, Urgency};
 use super::value::PoolName;
+use crate::decide::settings::Priority;
 use crate::notation::Selector;
 
 /// The version says what the keys mean. A new key does not change it: agents that do not know the key start nothing
@@ -57,7 +58,11 @@ struct TopKeys {
 struct NodesKeys {
     pool: Option<PoolName>,
     selector: Option<Selector>,
+    priority: Option<i32>,
 }
+
+/// What a policy may say, as the hosts' files do.
+const SAID: [&str; 4] = ["policy", "drain", "gates", "after"];
 
 impl FleetPolicy {
     /// Parses the ConfigMap's `data`.
@@ -94,8 +99,9 @@ impl FleetPolicy {
         for (_, part) in parts(&document) {
             let mut alone = Merged::default();
             alone.is_section = true;
-            alone.add_table(ORIGIN, &document, "policy", part);
+            add(&mut alone, &document, part);
             mistakes.note(complete::policy(&alone).map(drop));
+            mistakes.note(complete::around_policy(&alone).map(drop));
         }
         mistakes.end(())?;
         Ok(policy)
@@ -107,10 +113,20 @@ impl FleetPolicy {
         let document = self.document()?;
         let nodes = tables_of(&document.content, "nodes").into_iter();
         let mut selected = nodes.filter_map(|nodes| {
-            let NodesKeys { pool, selector } = read(nodes.clone()).ok()?;
+            let NodesKeys { pool, selector, .. } = keys_of(nodes)?;
             pool.filter(|_| selector.is_some_and(|it| it.selects(labels)))
         });
         Ok(selected.next_back().map(|pool| pool.0))
+    }
+
+    /// Who of the nodes of this pool goes first.
+    pub(super) fn order(&self, pool: &str) -> Result<Vec<Priority>, ConfigError> {
+        let document = self.document()?;
+        let nodes = tables_of(&document.content, "nodes").into_iter().filter_map(keys_of);
+        let nodes = nodes.filter(|it| it.pool.as_ref().is_none_or(|it| it.0 == pool));
+        Ok(nodes
+            .filter_map(|it| Some(Priority { priority: it.priority?, selector: it.selector }))
+            .collect())
     }
 
     /// What is urgent for nodes of this pool and with these labels.
@@ -136,7 +152,7 @@ impl FleetPolicy {
         let document = self.document()?;
         for (nodes, part) in parts(&document) {
             if nodes.is_none_or(|nodes| nodes.is_for(&pool, labels)) {
-                merged.add_table(ORIGIN, &document, "policy", part);
+                add(merged, &document, part);
             }
         }
         Ok(())
@@ -150,14 +166,23 @@ impl NodesKeys {
     }
 }
 
-/// The `[policy]` of all nodes, then those of the `[[nodes]]`.
+/// What is for all nodes, then each of the `[[nodes]]`.
 fn parts<'a, 'i>(document: &'a Document<'i>) -> Vec<(Option<NodesKeys>, &'a DeTable<'i>)> {
-    let for_all = tables_of(&document.content, "policy").into_iter().map(|policy| (None, policy));
-    let for_some = tables_of(&document.content, "nodes").into_iter().flat_map(|nodes| {
-        let policy = tables_of(nodes, "policy").into_iter();
-        policy.filter_map(|policy| Some((Some(read(nodes.clone()).ok()?), policy)))
-    });
-    for_all.chain(for_some).collect()
+    let nodes = tables_of(&document.content, "nodes").into_iter();
+    let for_some = nodes.filter_map(|nodes| Some((Some(keys_of(nodes)?), nodes)));
+    std::iter::once((None, &document.content)).chain(for_some).collect()
+}
+
+fn keys_of(nodes: &DeTable<'_>) -> Option<NodesKeys> {
+    read(nodes.clone()).ok()
+}
+
+fn add<'a>(merged: &mut Merged<'a>, document: &Document<'a>, part: &DeTable<'a>) {
+    for table in SAID {
+        for content in tables_of(part, table) {
+            merged.add_table(ORIGIN, document, table, content);
+        }
+    }
 }
 
 /// Somebody who writes for another version is told that before any complaint about keys.
@@ -191,9 +216,11 @@ fn check_nodes(document: &DeTable) -> Vec<Problem> {
         .collect()
 }
 
-/// The tables of a policy: those that a host's file has under `[policy]`, here and in each `[[nodes]]`.
+/// The tables of a policy: some of those of a host's file, here and in each `[[nodes]]`.
 fn known() -> Vec<Table> {
-    let policy = || tables().into_iter().filter(|table| table.name.split('.').next() == Some("policy"));
+    let policy = || {
+        tables().into_iter().filter(|table| table.name.split('.').next().is_some_and(|it| SAID.contains(&it)))
+    };
     let mut known = vec![
         Table { name: String::new(), groups: vec![Group::new::<TopKeys>()] },
         Table { name: "nodes".to_owned(), groups: vec![Group::new::<NodesKeys>()] },

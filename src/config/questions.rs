@@ -30,7 +30,8 @@ pub(super) fn questions(
         Ok(server) => {
             let mut ask = |question: Option<(Expression, Place)>| {
                 let (Expression(expression), place) = question?;
-                if server.is_none() {
+                // That may be written in the files of the hosts, and can only be written there.
+                if server.is_none() && !merged.is_section {
                     mistakes.add(place, "this needs [prometheus], with \"url\" or \"service\"");
                 }
                 Some(Query { expression, server: server.clone()? })
@@ -50,7 +51,8 @@ fn before(merged: &Merged) -> Result<Option<(Expression, Place)>, ConfigError> {
         let message = "either \"query\" or \"alerts\", not both: a query may ask for ALERTS as well";
         return Err(ConfigError::at(query_at, message));
     }
-    if let Some(ignored_at) = place("gates.ignore_alerts").filter(|_| !alerts && !ignore_alerts.is_empty()) {
+    let without_effect = !alerts && !ignore_alerts.is_empty() && !merged.is_section;
+    if let Some(ignored_at) = place("gates.ignore_alerts").filter(|_| without_effect) {
         return Err(ConfigError::at(ignored_at, "\"ignore_alerts\" has no effect without \"alerts\""));
     }
     let alerts = alerts.then(|| Expression(firing(&ignore_alerts))).zip(place("gates.alerts"));

@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::*;
 use crate::access::{ApiAccess, Credential, PemSource};
 use crate::decide::settings::{
-    AfterSettings, BarePods, BlockingPodsAfter, DrainMode, DrainSettings, EmptyDirPods, ForeignCordon,
+    AfterSettings, BarePods, BlockingPodsAfter, Breaker, DrainMode, DrainSettings, EmptyDirPods, ForeignCordon,
     GatesSettings, HooksSettings, HostSettings, Mode, NotifySettings, OnTimeout, PolicySettings,
-    SignsSettings,
+    Share, SignsSettings, Zones,
 };
 use crate::decide::{Open, Windows};
 
@@ -74,6 +74,9 @@ fn nothing_configured_gives_the_defaults() {
         reboot_timeout: Duration::from_secs(600),
         reboot_tries: 2,
         return_timeout: Duration::from_secs(900),
+        breaker: Breaker::Cluster,
+        zones: Zones::Any,
+        order: vec![],
     };
     let drain = DrainSettings {
         timeout: None,
@@ -115,7 +118,7 @@ fn nothing_configured_gives_the_defaults() {
         drain,
         signs: SignsSettings { waiting_label: true, waiting_taint: false },
         gates: GatesSettings {
-            max_nodes_not_ready: 0,
+            max_nodes_not_ready: Share::Nodes(0),
             count_cordoned: false,
             min_uptime: Duration::ZERO,
             blocking_pods: vec![],

@@ -43,6 +43,10 @@ pub enum AbortReason {
     MembersTurn,
     /// No other node could stand in for this one.
     OnlyOne,
+    /// Nodes of another zone have their turn.
+    ZonesTurn,
+    /// Another node has not come back from its reboot.
+    NodeNotBack,
 }
 
 impl AbortReason {
@@ -67,7 +71,9 @@ impl AbortReason {
             | AbortReason::SteppingBack
             | AbortReason::PodsRefused
             | AbortReason::MembersTurn
-            | AbortReason::OnlyOne => false,
+            | AbortReason::OnlyOne
+            | AbortReason::ZonesTurn
+            | AbortReason::NodeNotBack => false,
         }
     }
 }
@@ -96,6 +102,8 @@ impl fmt::Display for AbortReason {
             AbortReason::HookFailed => "a hook failed",
             AbortReason::MembersTurn => "another member of the control plane has its turn",
             AbortReason::OnlyOne => "there is no other node of its kind",
+            AbortReason::ZonesTurn => "nodes of another zone have their turn",
+            AbortReason::NodeNotBack => "another node is not back from its reboot",
         })
     }
 }

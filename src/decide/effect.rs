@@ -42,6 +42,7 @@ impl std::fmt::Display for Effect {
                 SlotChange::Stamp(stamp, _) => {
                     write!(f, "stamp slot {} and reboot (try {})", write.slot, stamp.attempt)
                 }
+                SlotChange::Returned => write!(f, "say in slot {} that the node is back", write.slot),
                 SlotChange::Release { because: None } => write!(f, "release slot {}", write.slot),
                 SlotChange::Release { because: Some(because) } => {
                     write!(f, "release slot {} because {because}", write.slot)
@@ -120,6 +121,8 @@ pub enum SlotChange {
     Claim(Claim),
     /// Stamp it: the reboot follows immediately. Whoever is named may claim it afterwards.
     Stamp(Stamp, Successors),
+    /// Say that the node is well again, and keep the slot for what comes after that.
+    Returned,
     /// Give it back.
     Release {
         /// Why, unless it was after a reboot.

@@ -176,6 +176,16 @@ pub struct NodeView {
     pub removal: Option<String>,
 }
 
+impl NodeView {
+    /// The zone that its label names; empty if it has none: all such nodes are in one zone.
+    pub fn zone(&self) -> &str {
+        self.labels.get(ZONE).map_or("", String::as_str)
+    }
+}
+
+/// The label of a Node's zone: one of Kubernetes' well-known ones.
+pub const ZONE: &str = "topology.kubernetes.io/zone";
+
 /// While a Lease of this name exists beside the slots, the fleet is paused. A Lease, because every version of rebootd
 /// reads those anyway and sees this one at the same moment as the slots. Its holder is the text for people.
 pub const PAUSE: &str = "pause";
@@ -201,6 +211,10 @@ pub struct SlotView {
     pub step_back: Option<String>,
     /// Who may claim first once it is free.
     pub next: Successors,
+    /// The holder has rebooted and is well again, and keeps the slot for what comes after that.
+    pub returned: bool,
+    /// When the holder last wrote to it, by the API server's clock: wall time since 1970.
+    pub written: Option<Duration>,
 }
 
 /// Who may claim a slot first once it is free, as its holder saw it before its reboot. A wrong or stale name costs the others
@@ -241,6 +255,10 @@ pub struct Claim {
     pub heartbeat: String,
     /// The request's reason.
     pub reason: String,
+    /// The zone of the Node, see [`NodeView::zone`]; `None` if not recorded.
+    pub zone: Option<String>,
+    /// For how long the slot may be stamped until it is free, or the node well; `None` if not recorded.
+    pub back_within: Option<Duration>,
 }
 
 /// Written into the slot right before the reboot is asked for.
@@ -275,6 +293,8 @@ pub struct Others {
     pub not_ready: Names,
     /// Nodes of the pool that are Ready but cordoned.
     pub cordoned: Names,
+    /// How many other nodes the pool has.
+    pub of_pool: usize,
     /// The cluster has no other node.
     pub only_node: bool,
     /// If this node is a member of the control plane: how many others that count for the quorum are Ready.

@@ -104,7 +104,7 @@ const fn may_yield(word: Yielding, gate: Gate) -> Gate {
 }
 
 /// All gates before a reboot, in the order in which they are reported. A gate that cannot be read is closed.
-pub static GATES: [Gate; 37] = {
+pub static GATES: [Gate; 39] = {
     use AbortReason::{ForeignCordon, Frozen, Held, Paused, PodsRefused, RecordNotKept, WindowClosed};
     use MidTurn::{GoOn, Undo, Wait};
     use Moment::{Boot, Call, Claim, Cordon, Deadline, Node, Others, People, Pods, Request, Slot, Turn};
@@ -164,6 +164,8 @@ pub static GATES: [Gate; 37] = {
         gate("the control plane", &[Others], Wait, ask::control_plane_is_whole),
         gate("other nodes", &[Others], Wait, ask::other_nodes_are_ready),
         gate("turn of another member", &[Slot, Others], Wait, ask::no_other_member_has_its_turn),
+        gate("zones", &[Slot, Others], Wait, ask::no_other_zone_has_its_turn),
+        gate("breaker", &[Slot, Others], Wait, ask::every_node_came_back),
         gate("not the only one", &[Slot, Others], Wait, ask::is_not_the_only_one),
         may_yield(Yielding::Alerts, gate("alerts", &[Others], Wait, ask::no_alert_fires)),
     ]

@@ -61,7 +61,7 @@ pub use effect::{Effect, Eviction, How, NodeChange, NodeWrite, SlotChange, SlotW
 pub use event::{Event, Failure, Outcome, Target};
 pub use facts::{
     AfterReadings, Before, Budget, Claim, CredentialState, Inhibitor, Kernel, KubeletLease, Names,
-    NewerKernel, NodeView, Now, Others, Owner, PAUSE, PodKey, PodView, Reading, Request, ScheduledShutdown,
+    NewerKernel, NodeView, Now, Others, Owner, PAUSE, ZONE, PodKey, PodView, Reading, Request, ScheduledShutdown,
     SlotView, Stamp, Successors, Waiters,
 };
 pub use gates::{GATES, Gate, MidTurn, Moment};

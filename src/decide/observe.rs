@@ -21,6 +21,8 @@ const UNCONFINED_AGAIN: Duration = Duration::from_secs(15);
 const UNCONFINED_STILL: Duration = Duration::from_secs(10 * 60);
 /// When the version of manifests is asked for again that were not those of this rebootd.
 const OTHER_MANIFESTS_STILL: Duration = Duration::from_secs(60 * 60);
+/// A slot that was seen free counts as free since then for this long. A node that waits looks more often.
+const SEEN_HOLDS: Duration = Duration::from_secs(10 * 60);
 /// The D-Bus call follows within this time after the stamp was sent; later, the slot has to be stamped again.
 const STAMP_HOLDS: Duration = Duration::from_secs(5);
 
@@ -326,10 +328,14 @@ fn remember_free(cluster: &mut Cluster, slots: &[SlotView], now: Duration) {
     let before = cluster.slots.last();
     for slot in slots.iter().filter(|slot| slot.holder.is_none()) {
         let was_held = |it: &SlotView| it.uid == slot.uid && it.holder.is_some();
-        let free = known.get(&slot.name).filter(|free| free.resource_version == slot.resource_version);
-        let free = free.cloned().unwrap_or_else(|| Free {
+        // Whoever did not look for long may come with many others, as when a window opens.
+        let is_same =
+            |free: &&Free| free.resource_version == slot.resource_version && now <= free.seen + SEEN_HOLDS;
+        let free = known.get(&slot.name).filter(is_same).map(|free| Free { seen: now, ..free.clone() });
+        let free = free.unwrap_or_else(|| Free {
             resource_version: slot.resource_version.clone(),
             since: now,
+            seen: now,
             seen_held: before.is_some_and(|before| before.iter().any(was_held)),
         });
         cluster.free.insert(slot.name.clone(), free);
@@ -427,7 +433,7 @@ fn applied(world: &mut World, effect: &Effect, sent: Duration, look: Option<Look
                 set_back(world, *because);
             }
             SlotChange::Claim(_) => world.cluster.release_unanswered = None,
-            SlotChange::Free { .. } => {}
+            SlotChange::Free { .. } | SlotChange::Returned => {}
         },
         Effect::WriteNode(write) => match &write.change {
             NodeChange::Cordon { why } => {

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use super::drain::{self, Verdict};
 use super::identity;
+use super::jitter::jitter;
 use super::last_reboot::{self, DAY};
-use super::settings::{DrainMode, ForeignCordon, Settings};
+use super::settings::{Breaker, DrainMode, ForeignCordon, Settings, Zones};
 use super::windows::Closed as Shut;
 use super::world::World;
-use super::{Judgement, Names, Owner, PodView, Reason};
+use super::{Judgement, Names, NodeView, Owner, PodView, Reason, SlotView, reclaim};
 
 pub(super) use asked::{Asked, Closed};
 use asked::{closed, read, shut};
@@ -30,6 +31,8 @@ const MEMBERS_NEEDED: usize = 2;
 pub(super) const MOST_NAMED: usize = 3;
 /// For this long after the wait, nobody is asked to log out again.
 const TOLD_HOLDS: Duration = Duration::from_secs(60 * 60);
+/// Nodes that have waited for a window begin within this time after it opens.
+const WINDOW_SPREAD: Duration = Duration::from_secs(10);
 
 // ---- what people and the calendar say ----
 
@@ -73,7 +76,9 @@ pub(super) fn window_is_open(asked: &Asked<'_>) -> Vec<Closed> {
         return vec![];
     };
     let left = opens.map(|at| at.saturating_sub(asked.world.now.wall));
-    vec![shut(Reason::WindowClosed { left }, left.map(|left| asked.world.now.boot + left))]
+    // All nodes of a fleet have the same window, and would ask the API server at the same moment.
+    let spread = WINDOW_SPREAD.mul_f64(jitter(&[&asked.settings.node_name, "window"]));
+    vec![shut(Reason::WindowClosed { left }, left.map(|left| asked.world.now.boot + left + spread))]
 }
 
 pub(super) fn nothing_is_frozen(asked: &Asked<'_>) -> Vec<Closed> {
@@ -300,6 +305,49 @@ pub(super) fn no_other_member_has_its_turn(asked: &Asked<'_>) -> Vec<Closed> {
     }
 }
 
+/// Closed while a node of another zone holds a slot of the pool. As with members of the control plane, whoever claims says so
+/// before it looks at the others.
+pub(super) fn no_other_zone_has_its_turn(asked: &Asked<'_>) -> Vec<Closed> {
+    let node = asked.world.cluster.node.last().and_then(Option::as_ref);
+    let Some(node) = node.filter(|_| asked.settings.policy.zones == Zones::One) else { return vec![] };
+    let slots = asked.world.cluster.slots.last().into_iter().flatten();
+    let mut turns = Names::default();
+    for slot in slots.filter(|slot| is_of_other_zone(asked.settings, node, slot)) {
+        let zone = slot.claim.zone.as_deref().unwrap_or("unknown");
+        turns.push(format!("{} of {zone:?} holds {}", slot.holder.as_deref().unwrap_or_default(), slot.name));
+    }
+    let turns = turns.shortened(MOST_NAMED);
+    (turns.count() > 0).then(|| closed(Reason::ZonesTurn { turns })).into_iter().collect()
+}
+
+/// Whether another node of the pool holds this slot that does not say that it is of our zone.
+pub(super) fn is_of_other_zone(settings: &Settings, node: &NodeView, slot: &SlotView) -> bool {
+    let by_other = reclaim::is_claimed(slot) && slot.holder.as_ref() != Some(&settings.node_name);
+    by_other && slot.pool.as_ref() == Some(&settings.pool) && slot.claim.zone.as_deref() != Some(node.zone())
+}
+
+/// Closed while a node has not come back from its reboot in time: what it has started may be what this one would start. A wrong
+/// clock makes this close too early or too late; it opens as soon as the slot is free.
+pub(super) fn every_node_came_back(asked: &Asked<'_>) -> Vec<Closed> {
+    let breaker = asked.settings.policy.breaker;
+    let now = asked.world.now.wall;
+    let counts = |slot: &&SlotView| match breaker {
+        Breaker::Cluster => true,
+        Breaker::Pool => slot.pool.as_ref() == Some(&asked.settings.pool),
+        Breaker::Off => false,
+    };
+    let slots = asked.world.cluster.slots.last().into_iter().flatten();
+    let closed_by = |slot: &SlotView| {
+        let holder = slot.holder.clone().filter(|holder| *holder != asked.settings.node_name)?;
+        let is_away = slot.stamp.is_some() && !slot.returned;
+        let since = slot.written.filter(|_| is_away).and_then(|at| now.checked_sub(at))?;
+        let limit = slot.claim.back_within.unwrap_or(asked.settings.policy.return_timeout);
+        let slot = slot.name.clone();
+        (since >= limit).then(|| closed(Reason::NodeNotBack { slot, holder, since }))
+    };
+    slots.filter(counts).filter_map(closed_by).next().into_iter().collect()
+}
+
 pub(super) fn other_nodes_are_ready(asked: &Asked<'_>) -> Vec<Closed> {
     // If they cannot be read, the gate of the control plane already says so.
     let Some(others) = asked.world.cluster.others.current() else { return vec![] };
@@ -316,8 +364,9 @@ pub(super) fn other_nodes_are_ready(asked: &Asked<'_>) -> Vec<Closed> {
         nodes.first.extend(first.map(|name| format!("{name}{state}")));
         nodes.more += names.more;
     }
-    let allowed = settings.gates.max_nodes_not_ready;
-    if nodes.count() <= allowed as usize {
+    // This node is one of the pool.
+    let allowed = settings.gates.max_nodes_not_ready.of(others.of_pool + 1);
+    if nodes.count() <= allowed {
         return vec![];
     }
     let (pool, nodes) = (settings.pool.clone(), nodes.shortened(MOST_NAMED));

@@ -123,7 +123,10 @@ reasons! {
     alarm => SlotUnproven { slot: String } = "slot-unproven" => "slot {slot} is ours by name, but its record was changed and proves no reboot; once the node is well: \
          rebootctl free {slot}";
     => MembersTurn { turns: Names } = "members-turn" => "another member of the control plane has its turn: {turns}";
-    => OtherNodesNotReady { pool: String, nodes: Names, allowed: u32 } = "other-nodes-not-ready" => "{} not Ready in pool {pool} ({nodes}), {allowed} may be; mend what is down, delete the Node of what is gone, or set \
+    => ZonesTurn { turns: Names } = "zones-turn" => "nodes of another zone have their turn: {turns} (`zones` in [policy])";
+    => NodeNotBack { slot: String, holder: String, since: Duration } = "node-not-back" => "{holder}, which holds {slot}, was about to reboot {} ago and is not back: nobody follows until it is, or until rebootctl release \
+         {holder} (`breaker` in [policy])", span(*since);
+    => OtherNodesNotReady { pool: String, nodes: Names, allowed: usize } = "other-nodes-not-ready" => "{} not Ready in pool {pool} ({nodes}), {allowed} may be; mend what is down, delete the Node of what is gone, or set \
          `max_nodes_not_ready` in [gates]", other_nodes_are(nodes);
     => ControlPlaneNotReady { parts: Names } = "control-plane-not-ready" => "the control plane is not whole without this node: {parts}; it must be before this one goes down";
     => Alerts { found: Names } = "alerts" => "Prometheus finds {found}; no reboot beside it ([gates] says what counts)";

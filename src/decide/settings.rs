@@ -8,6 +8,7 @@ mod values;
 #[macro_use]
 pub(crate) mod written;
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,11 +16,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::values::{
-    AtLimit, BarePods, BlockingPodsAfter, DeleteRefused, DrainMode, EmptyDirPods, ForeignCordon, Mode,
-    ObjectField, OnHookFailure, OnTimeout, Prometheus, Query, WebhookEvents, WebhookFormat, Yielding,
+    AtLimit, BarePods, BlockingPodsAfter, Breaker, DeleteRefused, DrainMode, EmptyDirPods, ForeignCordon,
+    Mode, ObjectField, OnHookFailure, OnTimeout, Prometheus, Query, Share, WebhookEvents, WebhookFormat,
+    Yielding, Zones,
 };
 use self::written::{AnyTime, AtLeast, Between, Ignorable, ZeroIsNone};
-use super::{Hook, Windows};
+use super::{Hook, Windows, ZONE};
 use crate::access::ApiAccess;
 use crate::notation::Selector;
 
@@ -111,6 +113,25 @@ pub struct Urgent {
     pub until: Duration,
 }
 
+/// Where some nodes of the pool stand among those that wait.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Priority {
+    /// Which; None for all.
+    pub selector: Option<Selector>,
+    /// The highest goes first; nodes without one have 0.
+    pub priority: i32,
+}
+
+impl PolicySettings {
+    /// Where a node with these labels stands among those that wait while one of this zone has its turn: lower goes first.
+    pub fn rank(&self, labels: &BTreeMap<String, String>, zone: &str) -> (Reverse<i32>, bool) {
+        let is_for = |it: &&Priority| it.selector.as_ref().is_none_or(|selector| selector.selects(labels));
+        let priority = self.order.iter().rev().find(is_for).map_or(0, |it| it.priority);
+        let is_elsewhere = labels.get(ZONE).map_or("", String::as_str) != zone;
+        (Reverse(priority), self.zones == Zones::One && is_elsewhere)
+    }
+}
+
 table! {
     /// When and how to reboot.
     pub struct PolicySettings {
@@ -120,6 +141,9 @@ table! {
         /// The request of a person to reboot now, for this node.
         #[serde(skip)]
         pub urgent: Option<Urgent> = None,
+        /// Who of those that wait goes first, as the fleet's policy says: the last entry that is for a node counts.
+        #[serde(skip)]
+        pub order: Vec<Priority> = Vec::new(),
         /// A drain starts only if this much of the window is left.
         #[serde(with = "AnyTime")]
         pub window_left: Duration = minutes(30),
@@ -157,6 +181,10 @@ table! {
         // With less, every return would call a person.
         #[serde(with = "AtLeast::<10>")]
         pub return_timeout: Duration = minutes(15),
+        /// Which nodes stay up while one has not come back from its reboot.
+        pub breaker: Breaker = Breaker::Cluster,
+        /// Of how many zones nodes of the pool may have their turn at the same time.
+        pub zones: Zones = Zones::Any,
     }
 }
 
@@ -218,8 +246,8 @@ table! {
 table! {
     /// What else must be well before a reboot may start.
     pub struct GatesSettings {
-        /// This many of the pool's other nodes may be NotReady.
-        pub max_nodes_not_ready: u32 = 0,
+        /// This many of the pool's nodes may be NotReady.
+        pub max_nodes_not_ready: Share = Share::Nodes(0),
         /// Whether a node that is Ready but cordoned counts as NotReady.
         pub count_cordoned: bool = false,
         /// How long this host must have been up.

@@ -184,6 +184,8 @@ pub struct Free {
     pub resource_version: String,
     /// When that was first seen.
     pub since: Duration,
+    /// When that was last seen.
+    pub seen: Duration,
     /// It was seen held before: its last holder may have named who claims next.
     pub seen_held: bool,
 }

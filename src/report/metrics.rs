@@ -375,8 +375,7 @@ mod tests {
             holder: Some("n\"1".into()),
             claim,
             stamp: None,
-            step_back: None,
-            next: Default::default(),
+            ..SlotView::default()
         }]));
         world.cluster.confinement.take(Ok(Confinement::Tried { missing: vec![], manifests: None }));
         world.host.updates = Some(vec![update(Some(1_794_000_000), Some(7)), update(None, None)]);

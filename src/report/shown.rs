@@ -145,6 +145,7 @@ pub fn of_effect(effect: &Effect) -> Option<(&'static str, bool, String)> {
                 SlotChange::Stamp(stamp, _) => {
                     ("Rebooting", false, format!("drained; about to reboot (try {})", stamp.attempt))
                 }
+                SlotChange::Returned => return None,
                 SlotChange::Release { because: None } => {
                     ("RebootDone", false, format!("gives slot {slot} back"))
                 }

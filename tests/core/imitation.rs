@@ -14,6 +14,9 @@ use rebootd::decide::settings::{
 };
 use rebootd::decide::*;
 
+/// What the API server's clock says at the beginning.
+const SERVERS_CLOCK: u64 = 1_700_000_000;
+
 pub fn id(letter: char) -> String {
     letter.to_string().repeat(32)
 }
@@ -527,7 +530,7 @@ impl Cluster {
         Now {
             boot: self.time - self.hosts[host].booted_at,
             wall: Duration::from_secs(
-                (self.time.as_secs() + 1_700_000_000).saturating_add_signed(self.hosts[host].clock_off),
+                (self.time.as_secs() + SERVERS_CLOCK).saturating_add_signed(self.hosts[host].clock_off),
             ) + Duration::from_nanos(self.time.subsec_nanos().into()),
         }
     }
@@ -802,18 +805,20 @@ impl Cluster {
 
     fn write_slot(&mut self, name: &str, write: &SlotWrite) -> Outcome {
         let version = self.bump();
+        let time = Duration::from_secs(SERVERS_CLOCK) + self.time;
         let Some(slot) = self.slots.iter_mut().find(|slot| slot.name == write.slot) else {
             return Cluster::conflict();
         };
         if slot.resource_version != write.resource_version || slot.uid != write.uid {
             return Cluster::conflict();
         }
-        slot.resource_version = version;
+        (slot.resource_version, slot.written) = (version, Some(time));
         let what = match &write.change {
             SlotChange::Claim(claim) => {
                 slot.holder = Some(name.into());
                 slot.claim = claim.clone();
                 (slot.stamp, slot.step_back, slot.next) = (None, None, Default::default());
+                slot.returned = false;
                 "claims"
             }
             SlotChange::Stamp(stamp, next) => {
@@ -822,7 +827,12 @@ impl Cluster {
                     host.package_manager = Some("/var/lib/dpkg/lock".into());
                 }
                 (slot.stamp, slot.next) = (Some(stamp.clone()), next.clone());
+                slot.returned = false;
                 "stamps"
+            }
+            SlotChange::Returned => {
+                slot.returned = true;
+                "marks as back"
             }
             SlotChange::Release { .. } => {
                 (slot.holder, slot.claim) = (None, Claim::default());

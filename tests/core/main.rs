@@ -13,6 +13,7 @@
 
 mod breaker;
 mod drain;
+mod fleet;
 mod gates;
 mod imitation;
 mod reclaim;

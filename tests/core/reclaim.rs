@@ -91,7 +91,7 @@ fn a_stamped_slot_waits_for_a_person_even_where_the_stamp_is_garbled() {
         stamp(&mut cluster, boot_id);
         cluster.run(3600);
         assert_eq!(cluster.slots[0].holder.as_deref(), Some("n1"));
-        assert_eq!(cluster.reasons(1), ["no-free-slot", "stamped-holder-missing"]);
+        assert_eq!(cluster.reasons(1), ["no-free-slot", "stamped-holder-missing", "node-not-back"]);
     }
 }
 

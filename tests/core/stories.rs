@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rebootd::decide::settings::{ForeignCordon, Mode};
+use rebootd::decide::settings::{ForeignCordon, Mode, Share};
 use rebootd::decide::*;
 
 use crate::imitation::{Cluster, id};
@@ -406,7 +406,7 @@ fn a_node_that_is_not_ready_holds_up_the_cordon_until_it_is() {
 fn as_many_as_are_allowed_may_be_not_ready() {
     let mut cluster = Cluster::new(&["n1"], 1);
     cluster.others = Ok(Others { not_ready: names(&["sick", "dead"]), ..Others::default() });
-    cluster.hosts[0].settings.gates.max_nodes_not_ready = 2;
+    cluster.hosts[0].settings.gates.max_nodes_not_ready = Share::Nodes(2);
     cluster.request(0);
     cluster.run(200);
     assert_eq!(cluster.hosts[0].boot, 2, "{}", cluster.story.join("\n"));

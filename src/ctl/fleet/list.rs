@@ -569,8 +569,7 @@ mod tests {
             holder: holder.map(str::to_owned),
             claim: Claim { reason: "/run/reboot-required by libc6".into(), ..Claim::default() },
             stamp: is_stamped.then_some(stamp),
-            step_back: None,
-            next: Default::default(),
+            ..SlotView::default()
         };
         HeldSlot { slot, since: Some("2026-11-28T11:58:00.000000Z".into()) }
     }

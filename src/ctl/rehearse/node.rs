@@ -138,8 +138,7 @@ async fn settings(
     };
     let fleet = map.map(|map| FleetPolicy::from_config_map(&map.data)).transpose();
     let fleet = fleet.context("the fleet's policy is not understood, so nothing starts")?;
-    settings.policy = files.policy(fleet.as_ref(), labels)?;
-    settings.pool = files.pool(fleet.as_ref(), labels)?;
+    files.apply_fleet(&mut settings, fleet.as_ref(), labels)?;
     Ok((settings, unread))
 }
 
@@ -227,11 +226,9 @@ fn gates(
     // What its rebootd said before its turn is over by then.
     let said = node.heartbeat.as_ref().filter(|_| !has_slot);
     let hold = node.hold.clone().or_else(|| said?.held.clone());
-    let sick: Vec<&str> = nodes
-        .iter()
-        .filter(|it| it.pool.as_ref() == Some(&settings.pool) && it.name != node.name && !it.is_ready)
-        .map(|it| it.name.as_str())
-        .collect();
+    let of_pool: Vec<&FleetNode> =
+        nodes.iter().filter(|it| it.pool.as_ref() == Some(&settings.pool) && it.name != node.name).collect();
+    let sick: Vec<&str> = of_pool.iter().filter(|it| !it.is_ready).map(|it| it.name.as_str()).collect();
     vec![
         gate(
             "request",
@@ -257,7 +254,7 @@ fn gates(
         ),
         gate(
             "other-nodes",
-            Some(u32::try_from(sick.len()).is_ok_and(|sick| sick <= settings.gates.max_nodes_not_ready)),
+            Some(sick.len() <= settings.gates.max_nodes_not_ready.of(of_pool.len() + 1)),
             match sick.as_slice() {
                 [] => "the other nodes of its pool are Ready".to_owned(),
                 sick => format!("not Ready in its pool: {}", sick.join(", ")),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::super::questions::MOST_NAMED;
 use super::super::settings::{AtLimit, ObjectField};
 use super::super::wish::{OTHERS_LOOK, WAITING_LOOK, WITH_KUBELET, Wish};
-use super::super::{Names, Part, Parts, Phase, Reason, SlotView};
+use super::super::{Names, Part, Parts, Phase, Reason, SlotChange, SlotView};
 use super::situation::Situation;
 use crate::notation::Selector;
 
@@ -33,6 +33,11 @@ impl Situation<'_> {
         let wanted_back = slot.step_back.is_some() || self.world.step_back;
         if !uncordoned || after.is_empty() || slot.stamp.is_none() || wanted_back {
             return AfterGates::Unasked;
+        }
+        if !slot.returned {
+            // Others would take it for a node that does not come back.
+            let wish = Wish { reads: WITH_KUBELET, ..Wish::new(Phase::Returning) };
+            return AfterGates::Held(wish.act(self.write_slot(slot, SlotChange::Returned)));
         }
         let now = self.world.now.boot;
         let begun = self.world.memory.uncordoned.as_ref().map_or(Duration::ZERO, |it| it.at);

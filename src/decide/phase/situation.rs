@@ -164,6 +164,8 @@ impl Situation<'_> {
             taints: Some(self.node.repelling_taints.clone()),
             heartbeat: self.node.heartbeat.clone(),
             reason: self.requests.why(),
+            zone: Some(self.node.zone().to_owned()),
+            back_within: Some(self.settings.policy.return_timeout + self.settings.policy.settle),
         };
         self.write_slot(slot, SlotChange::Claim(claim))
     }

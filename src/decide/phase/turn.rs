@@ -3,15 +3,18 @@
 use std::time::Duration;
 
 use super::super::gates::Moment;
-use super::super::hooks;
+use super::super::{hooks, questions};
 use super::super::wish::{
     CLUSTER, DRAIN_LOOK, GATE_LOOK, GOING_DOWN_LOOK, OTHERS_LOOK, WITH_ALL, WITH_PODS, Wish,
 };
-use super::super::{AbortReason, Hook, NodeChange, Part, Parts, Phase, Reason, SlotView, Stamp};
+use super::super::{AbortReason, Hook, Names, NodeChange, Part, Parts, Phase, Reason, SlotView, Stamp};
 use super::situation::{Situation, turn_of};
 
 /// A turn that is to end by now either goes on or is undone within this time, if nothing is broken.
 const TURN_OVERDUE_AFTER: Duration = Duration::from_secs(30 * 60);
+
+/// A node of another zone that has not cordoned itself gives its slot back within this time.
+const OTHER_ZONE_GIVES_BACK: Duration = Duration::from_secs(10);
 
 impl Situation<'_> {
     pub(in crate::decide) fn claimed(&self, slot: &SlotView) -> Wish {
@@ -123,8 +126,10 @@ impl Situation<'_> {
             return self.aborting(slot, AbortReason::PodsRefused);
         }
         let wish = Wish { reads: WITH_ALL, ..wish };
-        match self.asked().reasons(Moment::Slot).first() {
+        match self.asked().reasons(Moment::Slot).into_iter().next() {
             Some(Reason::MembersTurn { .. }) => return self.aborting(slot, AbortReason::MembersTurn),
+            Some(Reason::ZonesTurn { turns }) => return self.beside_other_zone(slot, turns),
+            Some(Reason::NodeNotBack { .. }) => return self.aborting(slot, AbortReason::NodeNotBack),
             Some(_) => return self.aborting(slot, AbortReason::OnlyOne),
             None => {}
         }
@@ -146,6 +151,21 @@ impl Situation<'_> {
                 Wish { reasons: closed, look_age: Some(OTHERS_LOOK), until, watched, ..wish }
             }
         }
+    }
+
+    /// Of nodes of several zones that have claimed at the same time, the one with the first slot keeps it and the others give
+    /// theirs back; but it does not wait for one that has its turn already.
+    fn beside_other_zone(&self, slot: &SlotView, turns: Names) -> Wish {
+        let mut slots = self.world.cluster.slots.last().into_iter().flatten();
+        let is_before = |other: &SlotView| {
+            questions::is_of_other_zone(self.settings, self.node, other) && other.name < slot.name
+        };
+        let until = slot.claim.at.unwrap_or_default() + OTHER_ZONE_GIVES_BACK;
+        if until <= self.world.now.boot || slots.any(is_before) {
+            return self.aborting(slot, AbortReason::ZonesTurn);
+        }
+        let wish = Wish { until: Some(until), watched: Parts::only(Part::Slots), ..Wish::new(Phase::Cordoning) };
+        wish.because(Reason::ZonesTurn { turns })
     }
 
     /// The closed gates of the rest of the cluster. A look that did not read it says nothing; the caller wants it

@@ -7,7 +7,7 @@ use super::super::identity::Ownership;
 use super::super::jitter::jitter;
 use super::super::questions::{Closed, nobody_holds, people_have_to_be_told};
 use super::super::reclaim::{self, Absence};
-use super::super::settings::Mode;
+use super::super::settings::{Mode, Zones};
 use super::super::wish::{WAITING_LOOK, WITH_KUBELET, Wish};
 use super::super::{AbortReason, Effect, NodeChange, Part, Phase, Reason, SlotChange, SlotView, healthy};
 use super::situation::{Held, Situation};
@@ -149,15 +149,22 @@ impl Situation<'_> {
             return closed.into_iter().fold(wish, |wish, (gate, it)| self.held_up(wish, gate, it));
         }
         wish.look_age = Some(WAITING_LOOK);
-        wish.reasons = asked.reasons(Moment::Slot);
-        if !wish.reasons.is_empty() {
-            wish.reads = wish.reads.with(Part::Others).with(Part::Alerts);
-            // The turn of another node may end at any time.
-            wish.watched = wish.watched.with(Part::Slots);
-            return wish;
-        }
+        let closed = asked.reasons(Moment::Slot);
+        // The turn of another node may end at any time.
         wish.watched = wish.watched.with(Part::Slots);
-        self.claim_free_slot(wish, slots)
+        let is_of_slots =
+            |reason: &Reason| matches!(reason, Reason::ZonesTurn { .. } | Reason::NodeNotBack { .. });
+        if !closed.iter().all(is_of_slots) {
+            wish.reads = wish.reads.with(Part::Others).with(Part::Alerts);
+            return Wish { reasons: closed, ..wish };
+        }
+        // Everybody who waits may find a gate of the slots closed: nobody reads more because of it.
+        let is_free = |slot: &SlotView| slot.pool.as_ref() == Some(&self.settings.pool) && slot.holder.is_none();
+        if closed.is_empty() || !slots.iter().any(is_free) {
+            wish = self.claim_free_slot(wish, slots);
+        }
+        wish.reasons.extend(closed);
+        wish
     }
 
     /// Waits for a closed gate, in the way in which its opening is noticed.
@@ -194,16 +201,20 @@ impl Situation<'_> {
     fn claims_at(&self, slot: &SlotView, of_pool: &[&SlotView]) -> Option<Duration> {
         let free = self.world.cluster.free.get(&slot.name)?;
         let name = &self.settings.node_name;
+        // When the turns of one zone have ended, all slots become free for the nodes of the others at the same moment.
+        let of_zone = self.settings.policy.zones == Zones::One && of_pool.iter().all(|slot| slot.holder.is_none());
+        let newest = of_pool.iter().filter_map(|slot| Some(self.world.cluster.free.get(&slot.name)?.since)).max();
+        let since = newest.filter(|_| of_zone).unwrap_or(free.since);
         let named: &[String] = if free.seen_held { &slot.next.names } else { &[] };
         let place = named.iter().position(|it| it == name);
         let turn =
             SUCCESSOR_STEP.saturating_mul(u32::try_from(place.unwrap_or(named.len())).unwrap_or(u32::MAX));
         if place.is_some() {
-            return Some(free.since + turn);
+            return Some(since + turn);
         }
         let waiting = of_pool.iter().map(|slot| slot.next.waiting).max().filter(|_| free.seen_held);
         let spread = CLAIM_SPREAD.max(CLAIM.saturating_mul(waiting.unwrap_or_default().min(MOST_WAITING)));
-        Some(free.since + turn + spread.mul_f64(jitter(&[name, &slot.name, &free.resource_version])))
+        Some(since + turn + spread.mul_f64(jitter(&[name, &slot.name, &free.resource_version])))
     }
 
     /// Looks for the holders' Nodes along with the slots, and frees a slot whose holder has had no Node for long

@@ -2,10 +2,13 @@
 //! together from several keys.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Whether to act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
@@ -67,6 +70,88 @@ impl Yielding {
             }
         }
         Word(self).to_string()
+    }
+}
+
+/// Which nodes stay up while one has not come back from its reboot within its `return_timeout`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Breaker {
+    /// Those of all pools: what it installed may be what others are about to start.
+    Cluster,
+    /// Those of its pool.
+    Pool,
+    /// None, as long as there are free slots.
+    Off,
+}
+
+/// Of how many zones nodes of a pool may have their turn at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Zones {
+    /// As many as there are.
+    Any,
+    /// One after the other.
+    One,
+}
+
+/// How many nodes, as a number or as a share of the nodes of the pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Share {
+    /// So many.
+    Nodes(u32),
+    /// So many in a hundred, rounded down.
+    Percent(u32),
+}
+
+impl Share {
+    /// How many of so many nodes.
+    pub fn of(self, nodes: usize) -> usize {
+        match self {
+            Share::Nodes(number) => number as usize,
+            Share::Percent(percent) => nodes.saturating_mul(percent as usize) / 100,
+        }
+    }
+}
+
+impl FromStr for Share {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Share, String> {
+        let percent = text.strip_suffix('%').and_then(|number| number.parse().ok());
+        let percent = percent.filter(|percent| *percent <= 100);
+        percent.map(Share::Percent).ok_or_else(|| format!("\"{text}\" is no share; write a number, or as in \"10%\""))
+    }
+}
+
+impl<'de> Deserialize<'de> for Share {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Share, D::Error> {
+        struct Either;
+        impl Visitor<'_> for Either {
+            type Value = Share;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number, or a share as in \"10%\"")
+            }
+
+            fn visit_i64<E: Error>(self, number: i64) -> Result<Share, E> {
+                u32::try_from(number).map(Share::Nodes).map_err(|_| E::invalid_value(Unexpected::Signed(number), &self))
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Share, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl Serialize for Share {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Share::Nodes(number) => serializer.serialize_u32(*number),
+            Share::Percent(percent) => serializer.collect_str(&format_args!("{percent}%")),
+        }
     }
 }
 

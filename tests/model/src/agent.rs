@@ -14,7 +14,7 @@ use std::time::Duration;
 use rebootd::access::{ApiAccess, Credential, PemSource};
 use rebootd::decide::settings::{
     self, AfterSettings, DrainSettings, ForeignCordon, GatesSettings, HooksSettings, Mode, NotifySettings,
-    PolicySettings, Prometheus, Query, Settings, SignsSettings,
+    PolicySettings, Prometheus, Query, Settings, SignsSettings, Zones,
 };
 use rebootd::decide::{
     AfterReadings, Claim, DrainState, Effect, Event, Eviction, EvictionOutcome, EvictionRefusal, Failure,
@@ -77,6 +77,10 @@ pub enum Write {
         slot: u8,
         attempt: u8,
     },
+    /// Says that the Node is well again.
+    Returned {
+        slot: u8,
+    },
     Release {
         slot: u8,
     },
@@ -96,6 +100,7 @@ impl Write {
         match self {
             Write::Claim { slot, .. }
             | Write::Stamp { slot, .. }
+            | Write::Returned { slot }
             | Write::Release { slot }
             | Write::Free { slot } => Some(usize::from(slot)),
             _ => None,
@@ -737,6 +742,7 @@ fn settings(pool: &str, search: &Search) -> Settings {
             min_interval: Duration::ZERO,
             deadline: None,
             reboot_tries: search.reboot_tries,
+            zones: if search.zones { Zones::One } else { Zones::Any },
             ..PolicySettings::default()
         },
         drain: DrainSettings { keep_from_autoscalers: false, ..DrainSettings::default() },
@@ -910,6 +916,7 @@ fn reduce(effect: &Effect) -> (Write, String, Target) {
                     Write::Claim { slot, current_uid, again: claim.at != Some(NOW) }
                 }
                 SlotChange::Stamp(stamp, _) => Write::Stamp { slot, attempt: stamp.attempt.min(2) as u8 },
+                SlotChange::Returned => Write::Returned { slot },
                 SlotChange::Release { .. } => Write::Release { slot },
                 SlotChange::Free { .. } => Write::Free { slot },
             };

@@ -94,6 +94,7 @@ impl fmt::Display for Write {
                 write!(f, "{kind} of slot {slot}{node}")
             }
             Write::Stamp { slot, attempt } => write!(f, "stamp of slot {slot}, try {attempt}"),
+            Write::Returned { slot } => write!(f, "mark of slot {slot} that the Node is back"),
             Write::Release { slot } => write!(f, "release of slot {slot}"),
             Write::Free { slot } => write!(f, "reclaim of slot {slot}"),
             Write::Cordon => f.write_str("cordon"),

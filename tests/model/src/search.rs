@@ -111,6 +111,9 @@ pub fn invariant(search: &Search, state: &State) -> Option<&'static str> {
     if search.members && count > 1 {
         return Some("a quorum is lost: two members of the control plane are disrupted");
     }
+    if search.zones && count > 1 {
+        return Some("nodes of two zones are disrupted");
+    }
     (count > search.slots).then_some("P1: more nodes are disrupted than there are slots")
 }
 

@@ -123,6 +123,8 @@ pub struct Search {
     pub reboot_tries: u32,
     /// All agents are members of one control plane: one at a time may be disrupted, however many slots there are.
     pub members: bool,
+    /// Each agent is in a zone of its own, and one zone at a time may be disrupted.
+    pub zones: bool,
     /// Something is asked after a reboot, which may be well or not at any time.
     pub after: bool,
     /// `foreign_cordon = "wait"`; else "reboot".
@@ -149,6 +151,7 @@ pub fn all() -> Vec<Search> {
         empty_boot_ids: false,
         reboot_tries: 1,
         members: false,
+        zones: false,
         after: false,
         waits_for_cordons: false,
         requests_kept: true,
@@ -179,7 +182,20 @@ pub fn all() -> Vec<Search> {
     let several = Search { outside: false, requests_kept: false, faults: crashes, ..alone.clone() };
     vec![
         // The gate of the policy is the same whatever else there is, and doubles the states.
-        Search { faults: Faults { policy: true, ..alone.faults }, ..alone.clone() },
+        Search { faults: Faults { policy: true, ..alone.faults }, long: true, ..alone.clone() },
+        Search {
+            name: "alone-hands",
+            shows: "one agent among any others, people's hands in all objects, the gate of the policy",
+            faults: Faults {
+                kills: true,
+                slots_by_hand: true,
+                pools_moved: true,
+                nodes_deleted: true,
+                policy: true,
+                ..Faults::NONE
+            },
+            ..alone.clone()
+        },
         Search {
             name: "after",
             shows: "the same, with a gate after the reboot, and windows that end and open",
@@ -322,6 +338,15 @@ pub fn all() -> Vec<Search> {
             ..several.clone()
         },
         Search {
+            name: "zones",
+            shows: "two agents of two zones, two slots, one zone at a time, kills",
+            agents: 2,
+            slots: 2,
+            zones: true,
+            faults: Faults { kills: true, ..Faults::NONE },
+            ..several.clone()
+        },
+        Search {
             name: "3x1",
             shows: "three agents, one slot, crashes",
             agents: 3,
@@ -364,6 +389,7 @@ pub fn large() -> Search {
         empty_boot_ids: false,
         reboot_tries: 2,
         members: false,
+        zones: false,
         after: true,
         waits_for_cordons: false,
         requests_kept: true,

@@ -64,6 +64,8 @@ pub enum SlotStamp {
     /// Of this boot, a later try.
     Second,
     Former,
+    /// Of a former boot, and the holder says that its Node is well again.
+    Returned,
 }
 
 /// Nobody holds it.
@@ -287,7 +289,7 @@ fn pack_slot(slot: &Slot, late: &Late) -> u64 {
     w.put(slot.holder, 3);
     w.put(slot.boot as u8, 2);
     w.put(slot.current_uid.into(), 1);
-    w.put(slot.stamp as u8, 2);
+    w.put(slot.stamp as u8, 3);
     w.put(late.release.into(), 1);
     late.stamps.iter().for_each(|stamp| w.put((*stamp).into(), 1));
     w.put(late.reclaim.into(), 1);
@@ -300,8 +302,13 @@ fn unpack_slot(word: u64) -> (Slot, Late) {
         holder: r.take(3),
         boot: [Boot::This, Boot::Former, Boot::OtherMachine, Boot::Garbled][usize::from(r.take(2))],
         current_uid: r.flag(),
-        stamp: [SlotStamp::None, SlotStamp::First, SlotStamp::Second, SlotStamp::Former]
-            [usize::from(r.take(2))],
+        stamp: [
+            SlotStamp::None,
+            SlotStamp::First,
+            SlotStamp::Second,
+            SlotStamp::Former,
+            SlotStamp::Returned,
+        ][usize::from(r.take(3))],
     };
     let mut late = Late { release: r.flag(), ..Late::default() };
     late.stamps = [r.flag(), r.flag()];

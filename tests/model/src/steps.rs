@@ -189,6 +189,7 @@ impl<'a> Steps<'a> {
                 let slot = &mut state.slots[usize::from(slot)];
                 slot.stamp = if attempt == 1 { SlotStamp::First } else { SlotStamp::Second };
             }
+            Write::Returned { slot } => state.slots[usize::from(slot)].stamp = SlotStamp::Returned,
             Write::Release { slot } | Write::Free { slot } => {
                 state.slots[usize::from(slot)] = Slot::default()
             }
@@ -233,7 +234,8 @@ impl<'a> Steps<'a> {
             Write::Cordon => agent.late |= late_node::CORDON,
             Write::Uncordon => agent.late |= late_node::UNCORDON,
             Write::RemoveMark => agent.late |= late_node::REMOVE_MARK,
-            Write::Confirm => {}
+            // Applied late it would only set a mark that no agent of the model reads in another's slot.
+            Write::Confirm | Write::Returned { .. } => {}
         }
     }
 

@@ -121,8 +121,9 @@ fn slot_view(seen: &Seen, number: usize) -> Option<SlotView> {
                 SlotStamp::None => None,
                 SlotStamp::First => Some(stamp(THIS_BOOT, 1, seen.stamp_over)),
                 SlotStamp::Second => Some(stamp(THIS_BOOT, 2, seen.stamp_over)),
-                SlotStamp::Former => Some(stamp(FORMER_BOOT, 1, true)),
+                SlotStamp::Former | SlotStamp::Returned => Some(stamp(FORMER_BOOT, 1, true)),
             };
+            view.returned = slot.stamp == SlotStamp::Returned;
         }
     }
     Some(view)

@@ -1,0 +1,136 @@
+//! What several nodes owe to each other beyond their slots: zones, the breaker, shares.
+
+use std::time::Duration;
+
+use rebootd::decide::settings::{Breaker, Share, Zones};
+use rebootd::decide::{Names, Others, ZONE};
+
+use crate::imitation::Cluster;
+
+fn minutes(number: u64) -> u64 {
+    number * 60
+}
+
+/// Of one pool each, with a slot each.
+fn two_pools() -> Cluster {
+    let mut cluster = Cluster::new(&["n1", "n2"], 2);
+    cluster.slots[1].pool = Some("other".into());
+    cluster.hosts[1].settings.pool = "other".into();
+    cluster.hosts[1].node.pool_label = Some("other".into());
+    // The imitation takes every host that is down for one of the pool.
+    cluster.hosts[1].settings.gates.max_nodes_not_ready = Share::Nodes(1);
+    cluster
+}
+
+#[test]
+fn a_node_that_does_not_come_back_stops_all_pools_unless_the_policy_says_otherwise() {
+    for (breaker, follows) in [(Breaker::Cluster, false), (Breaker::Pool, true), (Breaker::Off, true)] {
+        let mut cluster = two_pools();
+        cluster.hosts[0].never_returns = true;
+        cluster.hosts[1].settings.policy.breaker = breaker;
+        cluster.request(0);
+        cluster.run(minutes(17));
+        cluster.request(1);
+        cluster.run(minutes(60));
+        let story = cluster.story.join("\n");
+        assert_eq!(cluster.hosts[1].boot == 2, follows, "{breaker:?}\n{story}");
+        assert_eq!(cluster.reasons(1).contains(&"node-not-back"), !follows, "{breaker:?}\n{story}");
+        if !follows {
+            cluster.freed_by_hand = true;
+            (cluster.slots[0].holder, cluster.slots[0].stamp) = (None, None);
+            cluster.slots[0].resource_version = "freed".into();
+            cluster.run(minutes(10));
+            assert_eq!(cluster.hosts[1].boot, 2, "{story}");
+        }
+    }
+}
+
+#[test]
+fn within_its_pool_a_node_that_does_not_come_back_stops_the_other_slots_too() {
+    for breaker in [Breaker::Cluster, Breaker::Pool] {
+        let mut cluster = Cluster::new(&["n1", "n2"], 2);
+        cluster.hosts[0].never_returns = true;
+        cluster.hosts[1].settings.policy.breaker = breaker;
+        cluster.request(0);
+        cluster.run(minutes(17));
+        cluster.request(1);
+        cluster.run(minutes(60));
+        assert!(cluster.reasons(1).contains(&"node-not-back"));
+        assert_eq!(cluster.hosts[1].boot, 1, "{}", cluster.story.join("\n"));
+    }
+}
+
+/// It has claimed its slot when the time of the other is over.
+#[test]
+fn a_node_amid_its_drain_waits_for_one_that_does_not_come_back_and_undoes_its_turn_in_the_end() {
+    let mut cluster = two_pools();
+    cluster.hosts[0].never_returns = true;
+    cluster.pod(1, "web", rebootd::decide::Owner::Controller);
+    cluster.hosts[1].kept = true;
+    cluster.request(0);
+    cluster.run(minutes(14));
+    cluster.request(1);
+    cluster.run(minutes(5));
+    assert!(cluster.hosts[1].node.unschedulable, "{}", cluster.story.join("\n"));
+    cluster.hosts[1].kept = false;
+    cluster.run(minutes(60));
+    let story = cluster.story.join("\n");
+    assert_eq!(cluster.hosts[1].boot, 1, "{story}");
+    assert!(!cluster.hosts[1].node.unschedulable && cluster.slots[1].holder.is_none(), "{story}");
+}
+
+/// A soak of hours is no node that does not come back.
+#[test]
+fn a_node_that_soaks_is_back() {
+    let mut cluster = two_pools();
+    cluster.hosts[0].settings.after.soak = Duration::from_secs(minutes(120));
+    cluster.request(0);
+    cluster.run(minutes(30));
+    assert!(cluster.slots[0].returned, "{}", cluster.story.join("\n"));
+    cluster.request(1);
+    cluster.run(minutes(5));
+    assert_eq!(cluster.hosts[1].boot, 2, "{}", cluster.story.join("\n"));
+    assert!(cluster.slots[0].holder.is_some());
+}
+
+#[test]
+fn one_zone_at_a_time_means_never_two() {
+    let names: Vec<String> = (0..6).map(|number| format!("n{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut cluster = Cluster::new(&names, 3);
+    let zones = ["a", ""];
+    for (number, host) in cluster.hosts.iter_mut().enumerate() {
+        host.settings.policy.zones = Zones::One;
+        let zone = zones[number % 2];
+        if !zone.is_empty() {
+            host.node.labels.insert(ZONE.into(), zone.into());
+        }
+    }
+    (0..6).for_each(|number| cluster.request(number));
+    let mut most = 0;
+    for _ in 0..minutes(60) {
+        cluster.run(1);
+        let in_turn: Vec<usize> =
+            (0..6).filter(|number| cluster.hosts[*number].node.unschedulable || !cluster.hosts[*number].up).collect();
+        most = most.max(in_turn.len());
+        let first = in_turn.first().map_or(0, |number| number % 2);
+        assert!(in_turn.iter().all(|number| number % 2 == first), "{}", cluster.story.join("\n"));
+    }
+    let story = cluster.story.join("\n");
+    assert!(cluster.hosts.iter().all(|host| host.boot == 2) && cluster.is_clean(), "{story}");
+    // The slots are used.
+    assert!(most >= 2, "{story}");
+}
+
+#[test]
+fn a_share_of_the_pool_may_be_not_ready() {
+    let not_ready = || Names { first: vec!["a".into(), "b".into()], more: 0 };
+    for (of_pool, reboots) in [(18, false), (19, true)] {
+        let mut cluster = Cluster::new(&["n1"], 1);
+        cluster.others = Ok(Others { not_ready: not_ready(), of_pool, ..Others::default() });
+        cluster.hosts[0].settings.gates.max_nodes_not_ready = Share::Percent(10);
+        cluster.request(0);
+        cluster.run(200);
+        assert_eq!(cluster.hosts[0].boot == 2, reboots, "{}", cluster.story.join("\n"));
+    }
+}
