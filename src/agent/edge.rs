@@ -19,8 +19,8 @@ use crate::cluster::{Api, ApiError};
 use crate::decide::settings::Mode;
 use crate::decide::{
     AfterReadings, Decision, Effect, Event, Eviction, EvictionOutcome, Failure, Hook, How, Memory,
-    NodeChange, NodeView, NodeWrite, Now, Outcome, Part, Parts, PodKey, Settings, SlotView, SlotWrite, Waiters, World,
-    budget_namespaces, clock_matters, holders, refusing_budgets, requests,
+    NodeChange, NodeView, NodeWrite, Now, Outcome, Part, Parts, PodKey, Settings, SlotView, SlotWrite,
+    Waiters, World, budget_namespaces, clock_matters, holders, refusing_budgets, requests,
 };
 use crate::host::logind::{Bus, told};
 use crate::host::packages::{self, HalfInstalled};

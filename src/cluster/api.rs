@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::error::ApiError;
-use super::objects::{ConfigMap, FIELD_MANAGER, List, NAMESPACE, Node, PERSONS_FIELD_MANAGER, POLICY};
+use super::objects::{ConfigMap, FIELD_MANAGER, List, NAMESPACE, Node, PERSONS_FIELD_MANAGER, POLICY, POOL};
 use super::patches::{node_patch, slot_patch, step_back_patch};
 use super::paths::{PODS, with};
 use super::pods::{DisruptionBudget, Pod};
@@ -229,13 +229,8 @@ impl Api {
         match map {
             Some(map) if text.is_none() && only_this => {
                 let options = json!({"preconditions": {"resourceVersion": map.version}});
-                let body = Some((JSON, options.to_string().into_bytes()));
-                let client = match self.client() {
-                    Ok(client) => client,
-                    Err(error) => return error.outcome(),
-                };
-                let result = client.json::<IgnoredAny>(Method::DELETE, &path, body, None).await;
-                self.mind(result).map_or_else(ApiError::outcome, |_| Outcome::Answered)
+                let result = self.ask(Method::DELETE, &path, &options).await;
+                result.map_or_else(ApiError::outcome, |()| Outcome::Answered)
             }
             Some(_) => self.write(Ok(path), MERGE_PATCH, &patch).await,
             None => self.write(Ok(path), APPLY_PATCH, &patch).await,
@@ -341,6 +336,29 @@ impl Api {
             Err(ApiError::Status { code: 404, .. }) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Makes a slot of a pool. A person does that, never an agent.
+    pub async fn create_slot(&mut self, name: &str, pool: &str) -> Result<(), ApiError> {
+        // Without a spec: the holder stands there.
+        let slot = json!({
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": name, "namespace": NAMESPACE, "labels": { POOL: pool }},
+        });
+        self.ask(Method::POST, &paths::slots(), &slot).await
+    }
+
+    /// Deletes a slot, unless it has changed since it was read.
+    pub async fn delete_slot(&mut self, slot: &SlotView) -> Result<(), ApiError> {
+        let preconditions = json!({"uid": slot.uid, "resourceVersion": slot.resource_version});
+        self.ask(Method::DELETE, &paths::slot(&slot.name)?, &json!({ "preconditions": preconditions })).await
+    }
+
+    async fn ask(&mut self, method: Method, path: &str, body: &Value) -> Result<(), ApiError> {
+        let body = Some((JSON, body.to_string().into_bytes()));
+        let result = self.client()?.json::<IgnoredAny>(method, path, body, None).await;
+        self.mind(result).map(drop)
     }
 
     /// Writes the own Node under the resourceVersion and the uid that the write names.

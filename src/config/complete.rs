@@ -14,7 +14,8 @@ use super::value::{Namespaces, NodeName};
 use super::windows::WindowKeys;
 use crate::access::ApiAccess;
 use crate::decide::settings::{
-    AfterSettings, DeleteRefused, DrainSettings, GatesSettings, HooksSettings, HostSettings, PolicySettings, Settings,
+    AfterSettings, DeleteRefused, DrainSettings, GatesSettings, HooksSettings, HostSettings, PolicySettings,
+    Settings,
 };
 use crate::decide::{Hook, Windows, is_control_plane, span};
 

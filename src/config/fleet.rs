@@ -124,9 +124,7 @@ impl FleetPolicy {
         let document = self.document()?;
         let nodes = tables_of(&document.content, "nodes").into_iter().filter_map(keys_of);
         let nodes = nodes.filter(|it| it.pool.as_ref().is_none_or(|it| it.0 == pool));
-        Ok(nodes
-            .filter_map(|it| Some(Priority { priority: it.priority?, selector: it.selector }))
-            .collect())
+        Ok(nodes.filter_map(|it| Some(Priority { priority: it.priority?, selector: it.selector })).collect())
     }
 
     /// What is urgent for nodes of this pool and with these labels.
@@ -264,7 +262,18 @@ mod tests {
                 "version = 1\n[[nodes]]\npool = 'a'\nwindow = 'always'",
                 "p:4:1: unknown key \"window\" in [nodes]; \"window\" belongs in [nodes.policy]",
             ),
-            ("version = 1\n[drain]", "p:2:2: unknown table [drain]; known here: version, nodes, policy"),
+            (
+                "version = 1\n[host]",
+                "p:2:2: unknown table [host]; known here: version, nodes, policy, drain, gates, after",
+            ),
+            (
+                "version = 1\n[[nodes]]\npool = 'a'\ngates.max_nodes_not_ready = '101%'",
+                "p:4:29: \"101%\" is no share; write a number, or as in \"10%\"",
+            ),
+            (
+                "version = 1\n[drain]\ntimeout = '10min'\nleave_load_balancers = '10min'",
+                "p:4:24: \"leave_load_balancers\" must be shorter than \"timeout\": nothing leaves before it is over",
+            ),
             (
                 "version = 1\n[policy]\nwindow = { start = 'Sat', lengt = '1h' }",
                 "p:3:27: unknown key \"lengt\" in [policy.window]; did you mean \"length\"?",
@@ -303,6 +312,41 @@ mod tests {
         let near =
             "ConfigMap rebootd/policy: unknown key \"policy.tml\" in its data; did you mean \"policy.toml\"";
         assert_eq!(error(&["policy.tml", "policy.toml"]).unwrap_err(), near);
+    }
+
+    #[test]
+    fn it_may_say_how_nodes_drain_and_what_must_be_well_and_who_goes_first() {
+        let host = "[gates]\nmin_uptime = '1h'\n[prometheus]\nurl = 'https://p:9090'\n[drain]\ndelete_namespaces = ['a']";
+        let host = format!("{host}\ndelete_after = '5min'");
+        let files = Files::from_texts(vec![("host".into(), host)], Path::new("/")).unwrap();
+        let fleet = parse(
+            "version = 1
+            [gates]
+            max_nodes_not_ready = '10%'
+            query = 'up == 0'
+            [drain]
+            delete_after = '9min'
+            [[nodes]]
+            selector = 'tier=spare'
+            priority = 10
+            after.soak = '2h'
+            [[nodes]]
+            pool = 'other'
+            priority = 99",
+        )
+        .unwrap();
+        let spare = BTreeMap::from([("tier".to_owned(), "spare".to_owned())]);
+        let mut settings = files.settings("n").unwrap();
+        files.apply_fleet(&mut settings, Some(&fleet), &spare).unwrap();
+        let (gates, drain) = (&settings.gates, settings.drain.delete.as_ref().unwrap());
+        assert_eq!((gates.max_nodes_not_ready.of(30), gates.min_uptime.as_secs()), (3, 3600));
+        assert_eq!(gates.query.as_ref().unwrap().expression, "up == 0");
+        assert_eq!((drain.after.as_secs(), settings.after.soak.as_secs()), (540, 7200));
+        assert!(settings.policy.rank(&spare, "") < settings.policy.rank(&BTreeMap::new(), ""));
+        // Without it, the files alone hold again.
+        files.apply_fleet(&mut settings, None, &spare).unwrap();
+        assert_eq!(settings.gates.query, None);
+        assert_eq!(settings.after.soak.as_secs(), 0);
     }
 
     #[test]

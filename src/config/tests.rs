@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::*;
 use crate::access::{ApiAccess, Credential, PemSource};
 use crate::decide::settings::{
-    AfterSettings, BarePods, BlockingPodsAfter, Breaker, DrainMode, DrainSettings, EmptyDirPods, ForeignCordon,
-    GatesSettings, HooksSettings, HostSettings, Mode, NotifySettings, OnTimeout, PolicySettings,
-    Share, SignsSettings, Zones,
+    AfterSettings, BarePods, BlockingPodsAfter, Breaker, DrainMode, DrainSettings, EmptyDirPods,
+    ForeignCordon, GatesSettings, HooksSettings, HostSettings, Mode, NotifySettings, OnTimeout,
+    PolicySettings, Share, SignsSettings, Zones,
 };
 use crate::decide::{Open, Windows};
 

@@ -13,6 +13,7 @@ mod free;
 mod hold;
 mod kubeconfig;
 mod live;
+mod pool_slots;
 mod rehearse;
 mod release;
 mod report;
@@ -57,6 +58,7 @@ enum Command {
     Unhold(hold::Unhold),
     Fleet(fleet::Fleet),
     Urgent(urgent::Urgent),
+    Slots(pool_slots::Slots),
     Release(release::Release),
     Free(free::Free),
     Enroll(enroll::Enroll),
@@ -89,6 +91,7 @@ pub fn run() -> ExitCode {
         Command::Unhold(unhold) => unhold.run(),
         Command::Fleet(fleet) => fleet.run(),
         Command::Urgent(urgent) => urgent.run(),
+        Command::Slots(slots) => slots.run(),
         Command::Release(release) => release.run(),
         Command::Free(free) => free.run(),
         Command::Enroll(enroll) => enroll.run(),

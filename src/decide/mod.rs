@@ -61,8 +61,8 @@ pub use effect::{Effect, Eviction, How, NodeChange, NodeWrite, SlotChange, SlotW
 pub use event::{Event, Failure, Outcome, Target};
 pub use facts::{
     AfterReadings, Before, Budget, Claim, CredentialState, Inhibitor, Kernel, KubeletLease, Names,
-    NewerKernel, NodeView, Now, Others, Owner, PAUSE, ZONE, PodKey, PodView, Reading, Request, ScheduledShutdown,
-    SlotView, Stamp, Successors, Waiters,
+    NewerKernel, NodeView, Now, Others, Owner, PAUSE, PodKey, PodView, Reading, Request, ScheduledShutdown,
+    SlotView, Stamp, Successors, Waiters, ZONE,
 };
 pub use gates::{GATES, Gate, MidTurn, Moment};
 pub use health::Health;

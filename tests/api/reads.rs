@@ -360,14 +360,14 @@ fn the_nodes_that_wait_are_read_page_by_page_and_in_their_order() {
         node(server, "queue-d", json!({})).await;
         let labels = json!({ "metadata": { "labels": { "rebootd.io/pool": "queue" } } });
         server.patch(&format!("{NODES}/queue-d"), labels).await;
-        let waiters = server.api("queue-me").waiters("queue").await.unwrap();
+        let waiters = server.api("queue-me").waiters("queue", |_| ()).await.unwrap();
         assert_eq!((waiters.first, waiters.count), (vec!["queue-b".to_owned(), "queue-a".to_owned()], 2));
 
         for number in 0..250 {
             node(server, &format!("queue-x-{number}"), json!({})).await;
             server.patch(&format!("{NODES}/queue-x-{number}"), of("queue", "2026-11-29T0400Z")).await;
         }
-        let waiters = server.api("queue-me").waiters("queue").await.unwrap();
+        let waiters = server.api("queue-me").waiters("queue", |_| ()).await.unwrap();
         assert_eq!((waiters.first.len(), waiters.count), (200, 252));
         assert_eq!(waiters.first.first().map(String::as_str), Some("queue-b"));
     });

@@ -110,8 +110,9 @@ fn one_zone_at_a_time_means_never_two() {
     let mut most = 0;
     for _ in 0..minutes(60) {
         cluster.run(1);
-        let in_turn: Vec<usize> =
-            (0..6).filter(|number| cluster.hosts[*number].node.unschedulable || !cluster.hosts[*number].up).collect();
+        let in_turn: Vec<usize> = (0..6)
+            .filter(|number| cluster.hosts[*number].node.unschedulable || !cluster.hosts[*number].up)
+            .collect();
         most = most.max(in_turn.len());
         let first = in_turn.first().map_or(0, |number| number % 2);
         assert!(in_turn.iter().all(|number| number % 2 == first), "{}", cluster.story.join("\n"));

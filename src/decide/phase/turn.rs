@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::super::gates::Moment;
-use super::super::{hooks, questions};
 use super::super::wish::{
     CLUSTER, DRAIN_LOOK, GATE_LOOK, GOING_DOWN_LOOK, OTHERS_LOOK, WITH_ALL, WITH_PODS, Wish,
 };
 use super::super::{AbortReason, Hook, Names, NodeChange, Part, Parts, Phase, Reason, SlotView, Stamp};
+use super::super::{hooks, questions};
 use super::situation::{Situation, turn_of};
 
 /// A turn that is to end by now either goes on or is undone within this time, if nothing is broken.
@@ -164,7 +164,8 @@ impl Situation<'_> {
         if until <= self.world.now.boot || slots.any(is_before) {
             return self.aborting(slot, AbortReason::ZonesTurn);
         }
-        let wish = Wish { until: Some(until), watched: Parts::only(Part::Slots), ..Wish::new(Phase::Cordoning) };
+        let wish =
+            Wish { until: Some(until), watched: Parts::only(Part::Slots), ..Wish::new(Phase::Cordoning) };
         wish.because(Reason::ZonesTurn { turns })
     }
 

@@ -159,7 +159,8 @@ impl Situation<'_> {
             return Wish { reasons: closed, ..wish };
         }
         // Everybody who waits may find a gate of the slots closed: nobody reads more because of it.
-        let is_free = |slot: &SlotView| slot.pool.as_ref() == Some(&self.settings.pool) && slot.holder.is_none();
+        let is_free =
+            |slot: &SlotView| slot.pool.as_ref() == Some(&self.settings.pool) && slot.holder.is_none();
         if closed.is_empty() || !slots.iter().any(is_free) {
             wish = self.claim_free_slot(wish, slots);
         }
@@ -202,8 +203,10 @@ impl Situation<'_> {
         let free = self.world.cluster.free.get(&slot.name)?;
         let name = &self.settings.node_name;
         // When the turns of one zone have ended, all slots become free for the nodes of the others at the same moment.
-        let of_zone = self.settings.policy.zones == Zones::One && of_pool.iter().all(|slot| slot.holder.is_none());
-        let newest = of_pool.iter().filter_map(|slot| Some(self.world.cluster.free.get(&slot.name)?.since)).max();
+        let of_zone =
+            self.settings.policy.zones == Zones::One && of_pool.iter().all(|slot| slot.holder.is_none());
+        let newest =
+            of_pool.iter().filter_map(|slot| Some(self.world.cluster.free.get(&slot.name)?.since)).max();
         let since = newest.filter(|_| of_zone).unwrap_or(free.since);
         let named: &[String] = if free.seen_held { &slot.next.names } else { &[] };
         let place = named.iter().position(|it| it == name);

@@ -120,7 +120,9 @@ impl FromStr for Share {
     fn from_str(text: &str) -> Result<Share, String> {
         let percent = text.strip_suffix('%').and_then(|number| number.parse().ok());
         let percent = percent.filter(|percent| *percent <= 100);
-        percent.map(Share::Percent).ok_or_else(|| format!("\"{text}\" is no share; write a number, or as in \"10%\""))
+        percent
+            .map(Share::Percent)
+            .ok_or_else(|| format!("\"{text}\" is no share; write a number, or as in \"10%\""))
     }
 }
 
@@ -135,7 +137,9 @@ impl<'de> Deserialize<'de> for Share {
             }
 
             fn visit_i64<E: Error>(self, number: i64) -> Result<Share, E> {
-                u32::try_from(number).map(Share::Nodes).map_err(|_| E::invalid_value(Unexpected::Signed(number), &self))
+                u32::try_from(number)
+                    .map(Share::Nodes)
+                    .map_err(|_| E::invalid_value(Unexpected::Signed(number), &self))
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Share, E> {

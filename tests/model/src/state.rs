@@ -302,13 +302,8 @@ fn unpack_slot(word: u64) -> (Slot, Late) {
         holder: r.take(3),
         boot: [Boot::This, Boot::Former, Boot::OtherMachine, Boot::Garbled][usize::from(r.take(2))],
         current_uid: r.flag(),
-        stamp: [
-            SlotStamp::None,
-            SlotStamp::First,
-            SlotStamp::Second,
-            SlotStamp::Former,
-            SlotStamp::Returned,
-        ][usize::from(r.take(3))],
+        stamp: [SlotStamp::None, SlotStamp::First, SlotStamp::Second, SlotStamp::Former, SlotStamp::Returned]
+            [usize::from(r.take(3))],
     };
     let mut late = Late { release: r.flag(), ..Late::default() };
     late.stamps = [r.flag(), r.flag()];

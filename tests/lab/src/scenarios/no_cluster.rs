@@ -19,7 +19,7 @@ const BAD_CONFIGURATION: &str = "78";
 /// Longer than systemd waits before it would start the service again.
 const NO_RESTART: Duration = Duration::from_secs(15);
 /// Bytes that each program may take. The daemon's are in the memory of every node.
-const BUDGETS: [(&str, u64); 2] = [("rebootd", 6_500_000), ("rebootctl", 6_150_000)];
+const BUDGETS: [(&str, u64); 2] = [("rebootd", 6_600_000), ("rebootctl", 6_250_000)];
 
 pub(super) async fn run(stage: &Stage) -> Result<()> {
     let [host, configured] = [1, 2].map(|number| stage.host(number));
