@@ -108,6 +108,8 @@ pub const REASONS: &[(&str, &str)] = &[
     ("slot-of-other-machine", "fe89ad7c3485407fa4e677f7c1519a43"),
     ("slot-unproven", "2ed8ccc07fae47218b28ae5c350f627a"),
     ("members-turn", "e821238adaac4dc78222069d7c3c844f"),
+    ("zones-turn", "4ae49b98710748628e8195103798b706"),
+    ("node-not-back", "0c79871b2bb54fc18b27e7f4f427551a"),
     ("other-nodes-not-ready", "3fcc4fc293f44d07965913bdd5ae275d"),
     ("control-plane-not-ready", "2bdc2260ca084084bcf770364a43525c"),
     ("alerts", "d06c0fc48b0449fc802ff0be0ac9d59f"),

@@ -246,6 +246,7 @@ impl Situation<'_> {
 fn holder_of(slot: &SlotView) -> (String, String, String) {
     let holder = slot.holder.clone().unwrap_or_default();
     let doing = match (&slot.stamp, &slot.claim.boot_id) {
+        (Some(_), _) if slot.returned => "back",
         (Some(_), _) => "rebooting",
         (None, Some(_)) => "draining",
         (None, None) => "put there by hand",

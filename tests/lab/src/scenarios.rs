@@ -14,6 +14,7 @@ mod credentials;
 mod delay_inhibitor;
 mod drain_zoo;
 mod faults;
+mod fleet_rules;
 mod hooks;
 mod inhibitor;
 mod installs;
@@ -119,7 +120,7 @@ pub const ALL: &[Scenario] = &[
         hosts: hollow(2),
         usual: 208,
         limit: minutes(10),
-        long: false,
+        long: true,
         run: |stage| Box::pin(kill_in_each_phase::run(stage)),
     },
     Scenario {
@@ -261,7 +262,7 @@ pub const ALL: &[Scenario] = &[
         name: "each_kind_of_point",
         expects: "daemon killed, power or answer lost at one request and D-Bus call of each kind: the same end",
         hosts: hollow(4),
-        usual: 240,
+        usual: 171,
         limit: minutes(12),
         long: false,
         run: |stage| Box::pin(sweep::each_kind(stage)),
@@ -280,7 +281,7 @@ pub const ALL: &[Scenario] = &[
         expects: "each case of a drain, by name, with real controllers and budgets: what leaves, stays and is refused",
         hosts: hollow(0),
         usual: 185,
-        limit: minutes(15),
+        limit: minutes(20),
         long: false,
         run: |stage| Box::pin(drain_cases::run(stage)),
     },
@@ -598,6 +599,15 @@ pub const ALL: &[Scenario] = &[
         limit: minutes(8),
         long: false,
         run: |stage| Box::pin(stopped::run(stage)),
+    },
+    Scenario {
+        name: "fleet_rules",
+        expects: "slots as a share of the pool; nodes of one zone at a time; a node that is not back stops all pools",
+        hosts: hollow(4),
+        usual: 240,
+        limit: minutes(12),
+        long: false,
+        run: |stage| Box::pin(fleet_rules::run(stage)),
     },
     Scenario {
         name: "windows",

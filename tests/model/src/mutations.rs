@@ -33,7 +33,7 @@ pub struct Mutation {
     #[serde(default)]
     and_to: String,
     search: String,
-    /// Takes a minute or more, or is much like another one; it is left out of `model mutations --short`.
+    /// Left out of `model mutations --short`: its story holds the same of the core, and the others show that the model has teeth.
     #[serde(default)]
     pub long: bool,
 }

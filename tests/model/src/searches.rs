@@ -172,7 +172,7 @@ pub fn all() -> Vec<Search> {
         requests: true,
         ..Faults::NONE
     };
-    // Those that multiply the states of a long search; `alone` has them.
+    // Those that multiply the states of a long search; `alone` and `alone-hands` have them.
     let most = Faults { slots_by_hand: false, pools_moved: false, nodes_deleted: false, ..machines };
     let few = Faults { kills: true, power: true, lost: true, ..Faults::NONE };
     let hands = Faults { kills: true, slots_by_hand: true, ..Faults::NONE };
@@ -309,6 +309,7 @@ pub fn all() -> Vec<Search> {
             // Each reboots once: that is enough to be missed in any phase.
             requests_kept: true,
             faults: nodes,
+            long: true,
             ..several.clone()
         },
         Search {

@@ -19,7 +19,7 @@ use crate::simulated::client::Client;
 use crate::simulated::{AGENT, Ground, Machine, Name, Site};
 
 /// For what takes moments on an idle machine: no case passes or fails on the clock.
-pub(super) const SOON: Duration = Duration::from_secs(90);
+pub(super) const SOON: Duration = Duration::from_secs(240);
 pub(super) const LOOK: Duration = Duration::from_millis(50);
 
 /// What all cases share.
