@@ -20,7 +20,7 @@ use crate::decide::settings::Mode;
 use crate::decide::{
     AfterReadings, Decision, Effect, Event, Eviction, EvictionOutcome, Failure, Hook, How, Memory,
     NodeChange, NodeView, NodeWrite, Now, Outcome, Part, Parts, PodKey, Settings, SlotView, SlotWrite,
-    Waiters, World, budget_namespaces, clock_matters, holders, refusing_budgets, requests,
+    Waiters, World, budget_namespaces, clock_matters, holders, news, refusing_budgets, requests,
 };
 use crate::host::logind::{Bus, told};
 use crate::host::packages::{self, HalfInstalled};
@@ -148,6 +148,11 @@ impl DaemonEdge {
                     tracing::debug!("cannot read which nodes wait, so none is named as the next: {error}");
                     Waiters::default()
                 }))]
+            }
+            Part::Proven => {
+                let what = news(world, settings).unwrap_or_default();
+                let most = settings.policy.canary.as_ref().map_or(1, |canary| canary.nodes);
+                vec![Event::Proven(failed(api.proven(&settings.pool, &what, most).await))]
             }
             Part::Alerts => match &settings.gates.query {
                 Some(query) => vec![Event::Alerts(failed(api.query(query).await))],

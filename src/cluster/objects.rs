@@ -49,6 +49,8 @@ pub(super) const STEP_BACK: &str = "rebootd.io/step-back";
 pub(super) const NEXT: &str = "rebootd.io/next";
 /// Beside a claim: the zone of its Node.
 pub(super) const ZONE: &str = "rebootd.io/zone";
+/// Beside a claim: what the node tries before others do.
+pub(super) const CANARY: &str = "rebootd.io/canary";
 /// Beside a claim: for how many seconds the slot may be stamped until it is free or [`RETURNED`].
 pub(super) const BACK_WITHIN: &str = "rebootd.io/back-within";
 /// Beside a stamp: the node is well again.

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::objects::{
-    ALLOCATABLE, BACK_WITHIN, BOOT_ID, CLAIMED_AT, CORDON, DAEMON_SETS, HEARTBEAT, MACHINE_ID, NEXT,
+    ALLOCATABLE, BACK_WITHIN, BOOT_ID, CANARY, CLAIMED_AT, CORDON, DAEMON_SETS, HEARTBEAT, MACHINE_ID, NEXT,
     NODE_UID, NONCE, POOL, REASON, REBOOTING, RECLAIMED, REQUEST, RETURNED, STEP_BACK, TAINTS, WAITING_NODES,
     ZONE,
 };
@@ -19,7 +19,7 @@ use crate::decide::{
 };
 
 /// Of a claim nothing is left once the slot is given back, but who may claim next.
-const CLAIMED: [&str; 15] = [
+const CLAIMED: [&str; 16] = [
     MACHINE_ID,
     NODE_UID,
     BOOT_ID,
@@ -33,6 +33,7 @@ const CLAIMED: [&str; 15] = [
     REQUEST,
     STEP_BACK,
     ZONE,
+    CANARY,
     BACK_WITHIN,
     RETURNED,
 ];
@@ -112,6 +113,7 @@ fn claim_annotations(claim: &Claim) -> Map<String, Value> {
         (HEARTBEAT, json!(claim.heartbeat)),
         (REASON, json!(claim.reason)),
         (ZONE, json!(claim.zone)),
+        (CANARY, json!(claim.canary)),
         (BACK_WITHIN, json!(claim.back_within.map(format_seconds))),
         (REBOOTING, Value::Null),
         (RETURNED, Value::Null),

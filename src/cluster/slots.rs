@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::objects::{
-    ALLOCATABLE, BACK_WITHIN, BOOT_ID, CLAIMED_AT, DAEMON_SETS, HEARTBEAT, MACHINE_ID, Meta, NEXT, NODE_UID,
-    POOL, REASON, REBOOTING, REQUEST, RETURNED, STEP_BACK, TAINTS, WAITING_NODES, ZONE, note, quantities,
+    ALLOCATABLE, BACK_WITHIN, BOOT_ID, CANARY, CLAIMED_AT, DAEMON_SETS, HEARTBEAT, MACHINE_ID, Meta, NEXT,
+    NODE_UID, POOL, REASON, REBOOTING, REQUEST, RETURNED, STEP_BACK, TAINTS, WAITING_NODES, ZONE, note,
+    quantities,
 };
 use crate::decide::{Before, Claim, KubeletLease, PAUSE, SlotView, Stamp, Successors};
 use crate::words::{MESSAGE, NOTE, name, words};
@@ -75,6 +76,7 @@ impl From<Lease> for SlotView {
             heartbeat: take(HEARTBEAT).map(name).unwrap_or_default(),
             reason,
             zone: take(ZONE).map(name),
+            canary: take(CANARY).map(name),
             back_within: take(BACK_WITHIN).and_then(|text| seconds(&text)),
         };
         SlotView {

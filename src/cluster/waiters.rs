@@ -1,4 +1,5 @@
-//! Which other nodes of the pool wait for a slot, by the label that each sets on its own Node.
+//! What nodes of the pool say of themselves by labels on their own Nodes: that they wait for a slot, that they have tried
+//! something well.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use super::api::Api;
 use super::error::ApiError;
 use super::objects::{List, POOL};
 use super::paths::{NODES, with};
-use crate::decide::{WAITING, Waiters};
+use crate::decide::{PROVEN, Proven, WAITING, Waiters};
 use crate::words::name;
 
 /// For all pages: nothing rests on the answer, and the drain is over.
@@ -77,6 +78,18 @@ impl Api {
             }
         }
         Ok(in_order(all))
+    }
+}
+
+impl Api {
+    /// Counts the nodes of the pool that have tried this well, up to `most`.
+    pub async fn proven(&mut self, pool: &str, what: &str, most: u32) -> Result<Proven, ApiError> {
+        let labels = format!("{POOL}={pool},{PROVEN}={what}");
+        let most = most.to_string();
+        let path = with(NODES, &[("labelSelector", labels.as_str()), ("limit", most.as_str())]);
+        let page = self.client()?.metadata_list::<List<Waiter>>(&path).await;
+        let nodes = self.mind(page)?.items.map_or(0, |nodes| nodes.len());
+        Ok(Proven { what: what.to_owned(), nodes })
     }
 }
 

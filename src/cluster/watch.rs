@@ -146,9 +146,13 @@ fn word(part: Part) -> &'static str {
         Part::Kubelet => "the kubelet's Lease",
         Part::Policy => "the fleet's policy",
         Part::Annotations => "the Node's annotations",
-        Part::Others | Part::Waiters | Part::Alerts | Part::After | Part::Holders | Part::Budgets => {
-            "what is not watched"
-        }
+        Part::Others
+        | Part::Waiters
+        | Part::Proven
+        | Part::Alerts
+        | Part::After
+        | Part::Holders
+        | Part::Budgets => "what is not watched",
     }
 }
 
@@ -168,6 +172,7 @@ fn path(part: Part, node: &str, versions: &Versions) -> Option<String> {
         Part::Kubelet => (paths::kubelets(), Some(by_name.as_str()), None),
         Part::Others
         | Part::Waiters
+        | Part::Proven
         | Part::Alerts
         | Part::After
         | Part::Holders

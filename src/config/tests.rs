@@ -76,6 +76,7 @@ fn nothing_configured_gives_the_defaults() {
         return_timeout: Duration::from_secs(900),
         breaker: Breaker::Cluster,
         zones: Zones::Any,
+        canary: None,
         order: vec![],
     };
     let drain = DrainSettings {

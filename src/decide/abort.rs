@@ -47,6 +47,8 @@ pub enum AbortReason {
     ZonesTurn,
     /// Another node has not come back from its reboot.
     NodeNotBack,
+    /// Other nodes try first what this one would start.
+    CanaryFirst,
 }
 
 impl AbortReason {
@@ -73,7 +75,8 @@ impl AbortReason {
             | AbortReason::MembersTurn
             | AbortReason::OnlyOne
             | AbortReason::ZonesTurn
-            | AbortReason::NodeNotBack => false,
+            | AbortReason::NodeNotBack
+            | AbortReason::CanaryFirst => false,
         }
     }
 }
@@ -104,6 +107,7 @@ impl fmt::Display for AbortReason {
             AbortReason::OnlyOne => "there is no other node of its kind",
             AbortReason::ZonesTurn => "nodes of another zone have their turn",
             AbortReason::NodeNotBack => "another node is not back from its reboot",
+            AbortReason::CanaryFirst => "other nodes try it first",
         })
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     AfterReadings, Answer, Budget, Confinement, CredentialState, Effect, EvictionOutcome, Hook, HookUnit,
-    How, Inhibitor, Kernel, KubeletLease, Measured, Names, NodeView, Others, PodKey, PodView, Reads,
+    How, Inhibitor, Kernel, KubeletLease, Measured, Names, NodeView, Others, PodKey, PodView, Proven, Reads,
     ScheduledShutdown, SlotView, Source, Update, Waiters,
 };
 
@@ -125,6 +125,8 @@ pub enum Event {
     Others(Result<Others, Failure>),
     /// The other nodes that wait were read, or not: then as if there were none.
     Waiters(Waiters),
+    /// The nodes that have tried what this one would make live were read.
+    Proven(Result<Proven, Failure>),
     /// The fleet's policy was read and now applies in the settings; or why it does not: it cannot be understood, or
     /// we may not read it.
     Policy(Result<(), String>),

@@ -236,6 +236,15 @@ pub struct Waiters {
     pub count: u32,
 }
 
+/// How many Nodes of the pool say that they have tried something well.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Proven {
+    /// What, see [`super::news`].
+    pub what: String,
+    /// No more than were asked for.
+    pub nodes: usize,
+}
+
 /// What a claim records in the slot. Each claim overwrites every field.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Claim {
@@ -257,6 +266,8 @@ pub struct Claim {
     pub reason: String,
     /// The zone of the Node, see [`NodeView::zone`]; `None` if not recorded.
     pub zone: Option<String>,
+    /// What this node tries before others do, see [`super::news`]; `None` if it is no canary.
+    pub canary: Option<String>,
     /// For how long the slot may be stamped until it is free, or the node well; `None` if not recorded.
     pub back_within: Option<Duration>,
 }

@@ -104,7 +104,7 @@ const fn may_yield(word: Yielding, gate: Gate) -> Gate {
 }
 
 /// All gates before a reboot, in the order in which they are reported. A gate that cannot be read is closed.
-pub static GATES: [Gate; 39] = {
+pub static GATES: [Gate; 40] = {
     use AbortReason::{ForeignCordon, Frozen, Held, Paused, PodsRefused, RecordNotKept, WindowClosed};
     use MidTurn::{GoOn, Undo, Wait};
     use Moment::{Boot, Call, Claim, Cordon, Deadline, Node, Others, People, Pods, Request, Slot, Turn};
@@ -165,6 +165,7 @@ pub static GATES: [Gate; 39] = {
         gate("other nodes", &[Others], Wait, ask::other_nodes_are_ready),
         gate("turn of another member", &[Slot, Others], Wait, ask::no_other_member_has_its_turn),
         gate("zones", &[Slot, Others], Wait, ask::no_other_zone_has_its_turn),
+        gate("canary", &[Slot, Others], Wait, ask::canaries_have_gone_first),
         gate("breaker", &[Slot, Others], Wait, ask::every_node_came_back),
         gate("not the only one", &[Slot, Others], Wait, ask::is_not_the_only_one),
         may_yield(Yielding::Alerts, gate("alerts", &[Others], Wait, ask::no_alert_fires)),

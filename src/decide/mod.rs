@@ -13,6 +13,7 @@
 //! processes: a new process begins with every object in doubt, and repeats the write that it builds upon.
 
 mod abort;
+mod canary;
 mod confinement;
 mod decision;
 mod drain;
@@ -50,6 +51,7 @@ mod wish;
 mod world;
 
 pub use abort::AbortReason;
+pub use canary::news;
 pub use confinement::{Confinement, MANIFESTS};
 pub use decision::{Decision, Next, Phase, Reads};
 pub(crate) use drain::pods_have;
@@ -61,8 +63,8 @@ pub use effect::{Effect, Eviction, How, NodeChange, NodeWrite, SlotChange, SlotW
 pub use event::{Event, Failure, Outcome, Target};
 pub use facts::{
     AfterReadings, Before, Budget, Claim, CredentialState, Inhibitor, Kernel, KubeletLease, Names,
-    NewerKernel, NodeView, Now, Others, Owner, PAUSE, PodKey, PodView, Reading, Request, ScheduledShutdown,
-    SlotView, Stamp, Successors, Waiters, ZONE,
+    NewerKernel, NodeView, Now, Others, Owner, PAUSE, PodKey, PodView, Proven, Reading, Request,
+    ScheduledShutdown, SlotView, Stamp, Successors, Waiters, ZONE,
 };
 pub use gates::{GATES, Gate, MidTurn, Moment};
 pub use health::Health;
@@ -79,7 +81,7 @@ pub use reclaim::holders;
 pub use requests::{requests, requests_in_words};
 pub use schedule::decide;
 pub use settings::Settings;
-pub use signs::{ADDED, KEEP_FROM_AUTOSCALERS, POOL, SignsWrite, Taints, WAITING};
+pub use signs::{ADDED, KEEP_FROM_AUTOSCALERS, POOL, PROVEN, SignsWrite, Taints, WAITING};
 pub use source::{Answer, Source};
 pub(crate) use text::span;
 pub use update::{Cves, Update, open_cves};

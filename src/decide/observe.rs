@@ -110,6 +110,7 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
         }
         // Unlike a failed look: this closes a gate, but holds up neither evictions nor the undoing of a turn.
         Event::Others(result) => cluster.others.take(result.map_err(|failure| failure.message)),
+        Event::Proven(result) => cluster.proven.take(result.map_err(|failure| failure.message)),
         Event::Waiters(waiters) => cluster.drain.waiters = Some(waiters),
         Event::Policy(result) => cluster.policy.take(result),
         Event::PolicyUnanswered(failure) => {

@@ -22,6 +22,8 @@ pub enum Part {
     Others,
     /// The other nodes of the pool that wait for a slot.
     Waiters,
+    /// How many nodes of the pool have tried well what this one would make live.
+    Proven,
     /// Whatever Prometheus finds that keeps a reboot from starting.
     Alerts,
     /// What the gates after a reboot ask about.
@@ -44,10 +46,11 @@ pub enum Part {
 }
 
 impl Part {
-    const IN_ORDER: [Part; 12] = [
+    const IN_ORDER: [Part; 13] = [
         Part::Policy,
         Part::Others,
         Part::Waiters,
+        Part::Proven,
         Part::Alerts,
         Part::After,
         Part::Node,

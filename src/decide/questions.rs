@@ -14,7 +14,7 @@ use super::last_reboot::{self, DAY};
 use super::settings::{Breaker, DrainMode, ForeignCordon, Settings, Zones};
 use super::windows::Closed as Shut;
 use super::world::World;
-use super::{Judgement, Names, NodeView, Owner, PodView, Reason, SlotView, reclaim};
+use super::{Judgement, Names, NodeView, Owner, PodView, Reason, SlotView, canary, reclaim};
 
 pub(super) use asked::{Asked, Closed};
 use asked::{closed, read, shut};
@@ -326,13 +326,49 @@ pub(super) fn is_of_other_zone(settings: &Settings, node: &NodeView, slot: &Slot
     by_other && slot.pool.as_ref() == Some(&settings.pool) && slot.claim.zone.as_deref() != Some(node.zone())
 }
 
+/// Closed while enough other nodes of the pool try what this one would make live. Whoever has claimed keeps to what it said then.
+pub(super) fn canaries_have_gone_first(asked: &Asked<'_>) -> Vec<Closed> {
+    let (world, settings) = (asked.world, asked.settings);
+    let Some((canary, news)) = canary::asked(world, settings) else { return vec![] };
+    let what = match own_claim(world, settings) {
+        Some(SlotView { claim, .. }) => claim.canary.clone(),
+        None if canary::is_proven(world, canary, &news) => None,
+        None => Some(news),
+    };
+    let Some(what) = what else { return vec![] };
+    let mut turns = Names::default();
+    for slot in canary::rivals(world, settings, &what) {
+        turns.push(format!("{} holds {}", slot.holder.as_deref().unwrap_or_default(), slot.name));
+    }
+    if turns.count() >= canary.nodes as usize {
+        return vec![closed(Reason::CanaryFirst { turns: turns.shortened(MOST_NAMED) })];
+    }
+    match own_claim(world, settings) {
+        Some(_) => vec![],
+        // Otherwise it would be a canary without need.
+        None => read("what has been tried", &world.cluster.proven).err().map(closed).into_iter().collect(),
+    }
+}
+
+/// The slot that this node has claimed in this boot.
+fn own_claim<'a>(world: &'a World, settings: &Settings) -> Option<&'a SlotView> {
+    let mut slots = world.cluster.slots.last().into_iter().flatten();
+    slots.find(|slot| {
+        slot.holder.as_ref() == Some(&settings.node_name)
+            && slot.claim.boot_id.as_ref() == Some(&world.host.boot_id)
+    })
+}
+
 /// Closed while a node has not come back from its reboot in time: what it has started may be what this one would start. A wrong
 /// clock makes this close too early or too late; it opens as soon as the slot is free.
 pub(super) fn every_node_came_back(asked: &Asked<'_>) -> Vec<Closed> {
     let breaker = asked.settings.policy.breaker;
     let now = asked.world.now.wall;
+    let news = canary::asked(asked.world, asked.settings).map(|(_, news)| news);
     let counts = |slot: &&SlotView| match breaker {
         Breaker::Cluster => true,
+        // It tried the same.
+        _ if news.is_some() && slot.claim.canary == news => true,
         Breaker::Pool => slot.pool.as_ref() == Some(&asked.settings.pool),
         Breaker::Off => false,
     };

@@ -124,6 +124,8 @@ reasons! {
          rebootctl free {slot}";
     => MembersTurn { turns: Names } = "members-turn" => "another member of the control plane has its turn: {turns}";
     => ZonesTurn { turns: Names } = "zones-turn" => "nodes of another zone have their turn: {turns} (`zones` in [policy])";
+    => CanaryFirst { turns: Names } = "canary-first" => "what this node would start is tried elsewhere first: {turns} (`canary` in [policy])";
+    alarm => CanaryFailed { why: String } = "canary-failed" => "this node tried it first, and others wait for it: {why}; the slot is kept, and nobody follows, until that is mended or rebootctl release";
     => NodeNotBack { slot: String, holder: String, since: Duration } = "node-not-back" => "{holder}, which holds {slot}, was about to reboot {} ago and is not back: nobody follows until it is, or until rebootctl release \
          {holder} (`breaker` in [policy])", span(*since);
     => OtherNodesNotReady { pool: String, nodes: Names, allowed: usize } = "other-nodes-not-ready" => "{} not Ready in pool {pool} ({nodes}), {allowed} may be; mend what is down, delete the Node of what is gone, or set \

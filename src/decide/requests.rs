@@ -205,6 +205,11 @@ impl Requests {
         failed.chain(self.not_live.clone()).chain(self.older.clone()).chain(survived).collect()
     }
 
+    /// Why what was to become live by the last reboot is not, if that is known.
+    pub(super) fn not_live(&self) -> Option<&Reason> {
+        self.not_live.as_ref().or(self.older.as_ref())
+    }
+
     /// The reasons, in one line.
     pub(super) fn why(&self) -> String {
         self.asking().map(|(_, request)| request.reason.as_str()).collect::<Vec<_>>().join("; ")

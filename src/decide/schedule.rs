@@ -166,7 +166,7 @@ fn look_is_due(world: &World, wish: &Wish, effect: Option<&Effect>) -> bool {
     // For holders, the age of the answer about each one counts, not that of the look.
     let wanted = wish.reads.without(Part::Holders);
     // A gate of the other nodes may open with the turn of one of them: then their list is read again.
-    let asks_for_others = wish.reads.has(Part::Others);
+    let asks_for_others = wish.reads.has(Part::Others) || wish.reads.has(Part::Proven);
     let only_waits = wish.phase == Phase::Waiting && effect.is_none() && !wish.list_pods && !asks_for_others;
     if look.slots_changed && !only_waits {
         return true;

@@ -16,9 +16,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::values::{
-    AtLimit, BarePods, BlockingPodsAfter, Breaker, DeleteRefused, DrainMode, EmptyDirPods, ForeignCordon,
-    Mode, ObjectField, OnHookFailure, OnTimeout, Prometheus, Query, Share, WebhookEvents, WebhookFormat,
-    Yielding, Zones,
+    AtLimit, BarePods, BlockingPodsAfter, Breaker, Canary, DeleteRefused, DrainMode, EmptyDirPods,
+    ForeignCordon, Mode, ObjectField, OnHookFailure, OnTimeout, Prometheus, Query, Share, WebhookEvents,
+    WebhookFormat, Yielding, Zones,
 };
 use self::written::{AnyTime, AtLeast, Between, Ignorable, ZeroIsNone};
 use super::{Hook, Windows, ZONE};
@@ -185,6 +185,8 @@ table! {
         pub breaker: Breaker = Breaker::Cluster,
         /// Of how many zones nodes of the pool may have their turn at the same time.
         pub zones: Zones = Zones::Any,
+        /// Which nodes of the pool go first when there is something new; None for no such nodes.
+        pub canary: Option<Canary> = None,
     }
 }
 

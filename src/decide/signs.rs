@@ -12,6 +12,8 @@ use super::settings::{DrainSettings, Settings};
 pub const WAITING: &str = "rebootd.io/waiting";
 /// The label of a slot, and of a Node, that names its pool.
 pub const POOL: &str = "rebootd.io/pool";
+/// The label of a Node that has tried something well before others did: what it was, see [`super::news`].
+pub const PROVEN: &str = "rebootd.io/proven";
 /// The annotation that lists the labels and annotations that we have put on the Node and whose names do not tell that
 /// they are ours.
 pub const ADDED: &str = "rebootd.io/added";

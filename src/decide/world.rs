@@ -8,8 +8,8 @@ use super::health::Health;
 use super::reboot::LastReboot;
 use super::{
     AbortReason, AfterReadings, Budget, Confinement, CredentialState, Hook, HookRun, HookUnit, Inhibitor,
-    Kernel, Measured, Names, NodeView, Now, Others, Parts, PodView, Reading, Request, ScheduledShutdown,
-    SlotView, Source, Target, Update,
+    Kernel, Measured, Names, NodeView, Now, Others, Parts, PodView, Proven, Reading, Request,
+    ScheduledShutdown, SlotView, Source, Target, Update,
 };
 
 /// A write to a slot or the Node may rest on a look that ended at most this long ago.
@@ -107,6 +107,8 @@ pub struct Cluster {
     pub unconfined: u32,
     /// The other nodes.
     pub others: Reading<Others>,
+    /// Who has tried what this node would make live, as far as that was asked.
+    pub proven: Reading<Proven>,
     /// Whether the fleet's policy is understood; what it says is in the settings. Not current until it has been read,
     /// and after a watch has reported that it changed.
     pub policy: Reading<()>,

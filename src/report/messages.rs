@@ -109,6 +109,8 @@ pub const REASONS: &[(&str, &str)] = &[
     ("slot-unproven", "2ed8ccc07fae47218b28ae5c350f627a"),
     ("members-turn", "e821238adaac4dc78222069d7c3c844f"),
     ("zones-turn", "4ae49b98710748628e8195103798b706"),
+    ("canary-first", "f01d1a63755c4351822d5b5fbec077cf"),
+    ("canary-failed", "baf3de8ca2474bb5be0a628e1c7d8dea"),
     ("node-not-back", "0c79871b2bb54fc18b27e7f4f427551a"),
     ("other-nodes-not-ready", "3fcc4fc293f44d07965913bdd5ae275d"),
     ("control-plane-not-ready", "2bdc2260ca084084bcf770364a43525c"),

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use rebootd::decide::settings::{Breaker, Share, Zones};
-use rebootd::decide::{Names, Others, ZONE};
+use rebootd::decide::settings::{Breaker, Canary, Share, Zones};
+use rebootd::decide::{Kernel, Names, NewerKernel, Others, Request, Source, ZONE};
 
 use crate::imitation::Cluster;
 
@@ -134,4 +134,94 @@ fn a_share_of_the_pool_may_be_not_ready() {
         cluster.run(200);
         assert_eq!(cluster.hosts[0].boot == 2, reboots, "{}", cluster.story.join("\n"));
     }
+}
+
+/// Packages ask, the same on all of them, at the same time; a canary soaks for ten minutes.
+fn with_news(nodes: u32, names: &[&str], slots: usize) -> Cluster {
+    let mut cluster = Cluster::new(names, slots);
+    for number in 0..names.len() {
+        let soak = Duration::from_secs(minutes(10));
+        cluster.hosts[number].settings.policy.canary = Some(Canary { nodes, soak });
+        let packages = vec!["libc6".to_owned()];
+        let request = Request { reason: "libc6".into(), packages, since: None };
+        cluster.hosts[number].requests.insert(Source::SentinelFile, Some(Ok(Some(request))));
+    }
+    cluster
+}
+
+fn booted(cluster: &Cluster) -> usize {
+    cluster.hosts.iter().filter(|host| host.boot == 2).count()
+}
+
+#[test]
+fn a_canary_goes_first_and_the_others_wait_until_it_has_run_well_for_the_soak() {
+    for nodes in [1, 2] {
+        let mut cluster = with_news(nodes, &["n1", "n2", "n3", "n4"], 3);
+        cluster.run(minutes(9));
+        let story = cluster.story.join("\n");
+        assert_eq!(booted(&cluster), nodes as usize, "{story}");
+        let waits = (0..4).filter(|number| cluster.reasons(*number).contains(&"canary-first")).count();
+        assert_eq!(waits, 4 - nodes as usize, "{story}");
+        cluster.run(minutes(10));
+        let story = cluster.story.join("\n");
+        assert!(booted(&cluster) == 4 && cluster.is_clean(), "{story}");
+        // What has run well is no news any more.
+        for number in 0..4 {
+            let request = Request { reason: "again".into(), packages: vec!["libc6".into()], since: None };
+            cluster.hosts[number].requests.insert(Source::SentinelFile, Some(Ok(Some(request))));
+            cluster.restart(number);
+        }
+        cluster.run(minutes(8));
+        assert!(cluster.hosts.iter().all(|host| host.boot == 3), "{}", cluster.story.join("\n"));
+    }
+}
+
+/// Whatever the breaker is: what it tried is what the others would start.
+#[test]
+fn a_canary_that_does_not_come_back_holds_all_pools_that_would_start_the_same() {
+    let mut cluster = with_news(1, &["n1", "n2", "n3"], 3);
+    let mut other = |number: usize| {
+        cluster.slots[number].pool = Some("other".into());
+        let host = &mut cluster.hosts[number];
+        host.settings.pool = "other".into();
+        host.node.pool_label = Some("other".into());
+        host.requests.insert(Source::SentinelFile, Some(Ok(None)));
+    };
+    (1..3).for_each(&mut other);
+    for host in &mut cluster.hosts {
+        host.never_returns = true;
+        host.settings.policy.breaker = Breaker::Off;
+        host.settings.gates.max_nodes_not_ready = Share::Nodes(1);
+    }
+    cluster.run(minutes(20));
+    assert!(!cluster.hosts[0].up);
+    let asks = |package: &str| {
+        let request = Request { reason: "x".into(), packages: vec![package.into()], since: None };
+        Some(Ok(Some(request)))
+    };
+    cluster.hosts[1].requests.insert(Source::SentinelFile, asks("libc6"));
+    cluster.restart(1);
+    cluster.run(minutes(30));
+    assert!(cluster.reasons(1).contains(&"node-not-back"), "{}", cluster.story.join("\n"));
+    // What was not tried there is not held.
+    cluster.hosts[2].requests.insert(Source::SentinelFile, asks("dbus"));
+    cluster.restart(2);
+    cluster.run(minutes(5));
+    assert!(cluster.hosts[1].up && !cluster.hosts[2].up, "{}", cluster.story.join("\n"));
+}
+
+#[test]
+fn a_canary_that_starts_another_kernel_is_no_proof() {
+    let mut cluster = with_news(1, &["n1", "n2"], 2);
+    for host in &mut cluster.hosts {
+        let newer = NewerKernel { release: "6.1.0-50-amd64".into(), since: Some(Duration::from_secs(1)) };
+        host.kernel.newer = Some(newer);
+        host.next_kernel = Some(Kernel { running: "6.1.0-40-amd64".into(), ..host.kernel.clone() });
+    }
+    cluster.run(minutes(60));
+    let story = cluster.story.join("\n");
+    assert_eq!(booted(&cluster), 1, "{story}");
+    let canary = usize::from(cluster.hosts[1].boot == 2);
+    assert!(cluster.reasons(canary).contains(&"canary-failed"), "{story}");
+    assert!(cluster.slots.iter().any(|slot| slot.holder.is_some() && !slot.returned), "{story}");
 }

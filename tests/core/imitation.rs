@@ -246,6 +246,7 @@ impl At<'_> {
             Part::Policy => Event::PolicyUnanswered(failure()),
             Part::Others => Event::Others(Err(failure())),
             Part::Waiters => Event::Waiters(Waiters::default()),
+            Part::Proven => Event::Proven(Err(failure())),
             Part::Alerts => Event::Alerts(Err(failure())),
             Part::After => Event::After(AfterReadings::default()),
             Part::Node => Event::Node(Err(failure())),
@@ -318,6 +319,7 @@ impl Edge for At<'_> {
             Part::Policy => Event::Policy(host.policy.clone()),
             Part::Others => Event::Others(self.cluster.others_of(self.number)),
             Part::Waiters => Event::Waiters(self.cluster.waiters_of(self.number)),
+            Part::Proven => Event::Proven(Ok(self.cluster.proven_of(self.number, world))),
             Part::Alerts => Event::Alerts(failed(&host.alerts)),
             Part::After => Event::After(host.after.clone()),
             Part::Node => Event::Node(Ok((!host.node_gone).then(|| host.node.clone()))),
@@ -723,6 +725,14 @@ impl Cluster {
         all.sort();
         let count = all.len() as u32;
         Waiters { first: all.into_iter().map(|(_, name)| name).collect(), count }
+    }
+
+    fn proven_of(&self, number: usize, world: &World) -> Proven {
+        let me = &self.hosts[number];
+        let what = news(world, &me.settings).unwrap_or_default();
+        let of_pool = self.hosts.iter().filter(|host| host.node.pool_label == me.node.pool_label);
+        let nodes = of_pool.filter(|host| host.node.labels.get(PROVEN) == Some(&what)).count();
+        Proven { what, nodes }
     }
 
     fn others_of(&self, number: usize) -> Result<Others, Failure> {

@@ -36,7 +36,7 @@ fn unknown_keys_are_errors_with_a_hint() {
         (
             "[policy]\nzzzz = 1",
             "f.toml:2:1: unknown key \"zzzz\" in [policy]; known here: window, freeze, window_left, drain, \
-             min_interval, max_reboots_per_day, min_age, deadline, give_up_after_deadline, kexec, settle, reboot_timeout, reboot_tries, return_timeout, breaker, zones",
+             min_interval, max_reboots_per_day, min_age, deadline, give_up_after_deadline, kexec, settle, reboot_timeout, reboot_tries, return_timeout, breaker, zones, canary",
         ),
         (
             "[gates]\nmax_nodes_notready = 1",

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::super::questions::MOST_NAMED;
 use super::super::settings::{AtLimit, ObjectField};
 use super::super::wish::{OTHERS_LOOK, WAITING_LOOK, WITH_KUBELET, Wish};
-use super::super::{Names, Part, Parts, Phase, Reason, SlotChange, SlotView};
+use super::super::{Names, PROVEN, Part, Parts, Phase, Reason, SlotChange, SlotView};
 use super::situation::Situation;
 use crate::notation::Selector;
 
@@ -31,8 +31,16 @@ impl Situation<'_> {
         let uncordoned = self.is_uncordoned();
         let after = &self.settings.after;
         let wanted_back = slot.step_back.is_some() || self.world.step_back;
-        if !uncordoned || after.is_empty() || slot.stamp.is_none() || wanted_back {
+        let canary = slot.claim.canary.as_ref();
+        if !uncordoned || (after.is_empty() && canary.is_none()) || slot.stamp.is_none() || wanted_back {
             return AfterGates::Unasked;
+        }
+        if canary.is_some()
+            && let Some(why) = self.requests.not_live()
+        {
+            let wish = Wish { watched: Parts::only(Part::Slots), ..Wish::new(Phase::Returning) };
+            let wish = Wish { look_age: Some(WAITING_LOOK), host_age: Some(OTHERS_LOOK), ..wish };
+            return AfterGates::Held(wish.because(Reason::CanaryFailed { why: why.to_string() }));
         }
         if !slot.returned {
             // Others would take it for a node that does not come back.
@@ -41,7 +49,8 @@ impl Situation<'_> {
         }
         let now = self.world.now.boot;
         let begun = self.world.memory.uncordoned.as_ref().map_or(Duration::ZERO, |it| it.at);
-        let soaked = begun + after.soak;
+        let rule = self.settings.policy.canary.as_ref().filter(|_| canary.is_some());
+        let soaked = begun + rule.map_or(after.soak, |rule| after.soak.max(rule.soak));
         let wish = Wish { watched: Parts::only(Part::Slots), ..Wish::new(Phase::Returning) };
         if now < soaked {
             let wish = Wish { look_age: Some(WAITING_LOOK), until: Some(soaked), ..wish };
@@ -50,7 +59,10 @@ impl Situation<'_> {
         let mut reasons = self.closed_after();
         let (limit, overdue) = (after.limit, soaked + after.limit);
         if reasons.is_empty() {
-            return AfterGates::Asked { given_up: reasons };
+            return match canary.filter(|what| self.node.labels.get(PROVEN) != Some(*what)) {
+                Some(what) => AfterGates::Held(Wish { reads: WITH_KUBELET, ..wish }.act(self.prove(what))),
+                None => AfterGates::Asked { given_up: reasons },
+            };
         }
         if overdue <= now {
             if after.at_limit == AtLimit::Release {

@@ -12,8 +12,8 @@ use super::super::signs::{self, ADDED, Turn, Waiting};
 use super::super::wish::{HOOK_LOOK, WITH_KUBELET, Wish};
 use super::super::world::World;
 use super::super::{
-    AbortReason, Claim, Effect, Hook, NodeChange, NodeView, NodeWrite, Part, Parts, Phase, Reason,
-    SignsWrite, SlotChange, SlotView, SlotWrite, Stamp, Successors, healthy,
+    AbortReason, Claim, Effect, Hook, NodeChange, NodeView, NodeWrite, PROVEN, Part, Parts, Phase, Reason,
+    SignsWrite, SlotChange, SlotView, SlotWrite, Stamp, Successors, canary, healthy,
 };
 use crate::notation::minute;
 
@@ -165,9 +165,25 @@ impl Situation<'_> {
             heartbeat: self.node.heartbeat.clone(),
             reason: self.requests.why(),
             zone: Some(self.node.zone().to_owned()),
+            canary: if again { slot.claim.canary.clone() } else { self.tries() },
             back_within: Some(self.settings.policy.return_timeout + self.settings.policy.settle),
         };
         self.write_slot(slot, SlotChange::Claim(claim))
+    }
+
+    /// What this node would try before others do.
+    fn tries(&self) -> Option<String> {
+        let (rule, what) = canary::asked(self.world, self.settings)?;
+        (!canary::is_proven(self.world, rule, &what)).then_some(what)
+    }
+
+    /// Says on the Node that what it tried has run well.
+    pub(in crate::decide) fn prove(&self, what: &str) -> Effect {
+        let mut effect = self.write_node(NodeChange::Confirm { in_turn: false });
+        if let Effect::WriteNode(write) = &mut effect {
+            write.signs.labels.insert(PROVEN.to_owned(), Some(what.to_owned()));
+        }
+        effect
     }
 
     pub(in crate::decide) fn write_slot(&self, slot: &SlotView, change: SlotChange) -> Effect {

@@ -6,15 +6,15 @@ use super::super::gates::Moment;
 use super::super::wish::{
     CLUSTER, DRAIN_LOOK, GATE_LOOK, GOING_DOWN_LOOK, OTHERS_LOOK, WITH_ALL, WITH_PODS, Wish,
 };
-use super::super::{AbortReason, Hook, Names, NodeChange, Part, Parts, Phase, Reason, SlotView, Stamp};
-use super::super::{hooks, questions};
+use super::super::{AbortReason, Hook, NodeChange, Part, Parts, Phase, Reason, SlotView, Stamp};
+use super::super::{canary, hooks, questions};
 use super::situation::{Situation, turn_of};
 
 /// A turn that is to end by now either goes on or is undone within this time, if nothing is broken.
 const TURN_OVERDUE_AFTER: Duration = Duration::from_secs(30 * 60);
 
-/// A node of another zone that has not cordoned itself gives its slot back within this time.
-const OTHER_ZONE_GIVES_BACK: Duration = Duration::from_secs(10);
+/// A rival that has not cordoned itself gives its slot back within this time.
+const RIVAL_GIVES_BACK: Duration = Duration::from_secs(10);
 
 impl Situation<'_> {
     pub(in crate::decide) fn claimed(&self, slot: &SlotView) -> Wish {
@@ -128,7 +128,18 @@ impl Situation<'_> {
         let wish = Wish { reads: WITH_ALL, ..wish };
         match self.asked().reasons(Moment::Slot).into_iter().next() {
             Some(Reason::MembersTurn { .. }) => return self.aborting(slot, AbortReason::MembersTurn),
-            Some(Reason::ZonesTurn { turns }) => return self.beside_other_zone(slot, turns),
+            Some(reason @ Reason::ZonesTurn { .. }) => {
+                let is_rival =
+                    |other: &&SlotView| questions::is_of_other_zone(self.settings, self.node, other);
+                let rivals = self.world.cluster.slots.last().into_iter().flatten().filter(is_rival);
+                return self.give_way(slot, &rivals.collect::<Vec<_>>(), 1, reason, AbortReason::ZonesTurn);
+            }
+            Some(reason @ Reason::CanaryFirst { .. }) => {
+                let what = slot.claim.canary.as_deref().unwrap_or_default();
+                let rivals = canary::rivals(self.world, self.settings, what);
+                let most = self.settings.policy.canary.as_ref().map_or(1, |canary| canary.nodes as usize);
+                return self.give_way(slot, &rivals, most, reason, AbortReason::CanaryFirst);
+            }
             Some(Reason::NodeNotBack { .. }) => return self.aborting(slot, AbortReason::NodeNotBack),
             Some(_) => return self.aborting(slot, AbortReason::OnlyOne),
             None => {}
@@ -153,20 +164,23 @@ impl Situation<'_> {
         }
     }
 
-    /// Of nodes of several zones that have claimed at the same time, the one with the first slot keeps it and the others give
-    /// theirs back; but it does not wait for one that has its turn already.
-    fn beside_other_zone(&self, slot: &SlotView, turns: Names) -> Wish {
-        let mut slots = self.world.cluster.slots.last().into_iter().flatten();
-        let is_before = |other: &SlotView| {
-            questions::is_of_other_zone(self.settings, self.node, other) && other.name < slot.name
-        };
-        let until = slot.claim.at.unwrap_or_default() + OTHER_ZONE_GIVES_BACK;
-        if until <= self.world.now.boot || slots.any(is_before) {
-            return self.aborting(slot, AbortReason::ZonesTurn);
+    /// Of nodes that have claimed at the same moment and may not all go on, those with the first slots keep them and the others
+    /// give theirs back; but nobody waits for long for one that has its turn already.
+    fn give_way(
+        &self,
+        slot: &SlotView,
+        rivals: &[&SlotView],
+        most: usize,
+        reason: Reason,
+        because: AbortReason,
+    ) -> Wish {
+        let until = slot.claim.at.unwrap_or_default() + RIVAL_GIVES_BACK;
+        let before = rivals.iter().filter(|other| other.name < slot.name).count();
+        if until <= self.world.now.boot || before >= most {
+            return self.aborting(slot, because);
         }
-        let wish =
-            Wish { until: Some(until), watched: Parts::only(Part::Slots), ..Wish::new(Phase::Cordoning) };
-        wish.because(Reason::ZonesTurn { turns })
+        let watched = Parts::only(Part::Slots);
+        Wish { until: Some(until), watched, ..Wish::new(Phase::Cordoning) }.because(reason)
     }
 
     /// The closed gates of the rest of the cluster. A look that did not read it says nothing; the caller wants it

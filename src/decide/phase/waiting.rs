@@ -9,7 +9,9 @@ use super::super::questions::{Closed, nobody_holds, people_have_to_be_told};
 use super::super::reclaim::{self, Absence};
 use super::super::settings::{Mode, Zones};
 use super::super::wish::{WAITING_LOOK, WITH_KUBELET, Wish};
-use super::super::{AbortReason, Effect, NodeChange, Part, Phase, Reason, SlotChange, SlotView, healthy};
+use super::super::{
+    AbortReason, Effect, NodeChange, Part, Phase, Reason, SlotChange, SlotView, canary, healthy,
+};
 use super::situation::{Held, Situation};
 
 /// See [`Situation::heartbeat`].
@@ -149,11 +151,16 @@ impl Situation<'_> {
             return closed.into_iter().fold(wish, |wish, (gate, it)| self.held_up(wish, gate, it));
         }
         wish.look_age = Some(WAITING_LOOK);
+        let unproven = canary::asked(self.world, self.settings)
+            .is_some_and(|(rule, what)| !canary::is_proven(self.world, rule, &what));
+        wish.reads = wish.reads.with_if(Part::Proven, unproven);
         let closed = asked.reasons(Moment::Slot);
         // The turn of another node may end at any time.
         wish.watched = wish.watched.with(Part::Slots);
-        let is_of_slots =
-            |reason: &Reason| matches!(reason, Reason::ZonesTurn { .. } | Reason::NodeNotBack { .. });
+        let is_of_slots = |reason: &Reason| {
+            use Reason::{CanaryFirst, NodeNotBack, Unreadable, ZonesTurn};
+            matches!(reason, ZonesTurn { .. } | NodeNotBack { .. } | CanaryFirst { .. } | Unreadable { .. })
+        };
         if !closed.iter().all(is_of_slots) {
             wish.reads = wish.reads.with(Part::Others).with(Part::Alerts);
             return Wish { reasons: closed, ..wish };

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::written::{AnyTime, Between};
 use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -93,6 +94,24 @@ pub enum Zones {
     Any,
     /// One after the other.
     One,
+}
+
+/// What is new runs on some nodes first, and on the others once it has run there for a while.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Canary {
+    /// So many nodes of the pool go first.
+    #[serde(with = "Between::<1, 100>")]
+    pub nodes: u32,
+    /// For how long it has to run there, well.
+    #[serde(with = "AnyTime")]
+    pub soak: Duration,
+}
+
+impl Default for Canary {
+    fn default() -> Canary {
+        Canary { nodes: 1, soak: Duration::from_secs(60 * 60) }
+    }
 }
 
 /// How many nodes, as a number or as a share of the nodes of the pool.

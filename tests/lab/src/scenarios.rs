@@ -7,6 +7,7 @@ mod admin_cordon_stays;
 mod after_boot;
 mod after_reboot;
 mod by_hand;
+mod canary;
 mod check;
 mod checks;
 mod configured;
@@ -599,6 +600,15 @@ pub const ALL: &[Scenario] = &[
         limit: minutes(8),
         long: false,
         run: |stage| Box::pin(stopped::run(stage)),
+    },
+    Scenario {
+        name: "canary",
+        expects: "what is new runs on one node for a while before the others follow; if it does not come back they do not",
+        hosts: hollow(3),
+        usual: 200,
+        limit: minutes(12),
+        long: false,
+        run: |stage| Box::pin(canary::run(stage)),
     },
     Scenario {
         name: "fleet_rules",

@@ -162,7 +162,12 @@ impl Bench {
                     there - left
                 );
                 let blocked = !rebooted && left < there;
-                outcomes.push(it.outcome(host.name(), &happened, blocked == (it.verdict == "blocks")));
+                let mut outcome = it.outcome(host.name(), &happened, blocked == (it.verdict == "blocks"));
+                // Whoever could not tell has claimed nothing.
+                if it.verdict == "could-not-tell" {
+                    outcome.agrees = Agrees::Nothing;
+                }
+                outcomes.push(outcome);
             }
         }
         self.outcomes.extend(outcomes);
