@@ -114,6 +114,11 @@ impl<E: Edge> Agent<E> {
     fn decide(&mut self) -> Decision {
         let decision = decide(&self.world, self.edge.settings());
         self.edge.report(&self.world, &decision);
+        let (for_slot, watched) = (decision.wants_slot, decision.watched);
+        let known = (!self.world.cluster.gated, self.world.cluster.watched);
+        if matches!(decision.next, Next::Wait(_)) && (for_slot, watched) != known {
+            self.tell(Event::Waits { for_slot, watched });
+        }
         decision
     }
 

@@ -361,7 +361,8 @@ mod tests {
         let mut journal = Journal::new(Some(path.clone()), None, None);
         let mut published = |reason| {
             let (next, watched) = (Next::Wait(None), Parts::NONE);
-            let decision = Decision { phase: Phase::Waiting, reasons: vec![reason], next, watched };
+            let decision =
+                Decision { phase: Phase::Waiting, reasons: vec![reason], next, watched, wants_slot: false };
             journal.decided(&world, &settings, &decision);
             (path.exists(), journal.unpublished.clone())
         };
@@ -384,8 +385,13 @@ mod tests {
         let mut journal = Journal::default();
         let mut reported = |seconds, next, reason| {
             observe(&mut world, Event::Tick, at(seconds));
-            let decision =
-                Decision { phase: Phase::Waiting, reasons: vec![reason], next, watched: Parts::NONE };
+            let decision = Decision {
+                phase: Phase::Waiting,
+                reasons: vec![reason],
+                next,
+                watched: Parts::NONE,
+                wants_slot: false,
+            };
             journal.decided(&world, &settings, &decision);
             journal.last.as_ref().unwrap().kinds.clone()
         };

@@ -77,6 +77,8 @@ pub struct Decision {
     /// What to watch while waiting. A watch event only says "look"; pods and annotations are the exception: their
     /// events are folded in.
     pub watched: Parts,
+    /// Nothing else is missing to this node but a slot, and the time at which it may claim it.
+    pub wants_slot: bool,
 }
 
 /// The next step of the loop.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{
     AfterReadings, Answer, Budget, Confinement, CredentialState, Effect, EvictionOutcome, Hook, HookUnit,
-    How, Inhibitor, Kernel, KubeletLease, Measured, Names, NodeView, Others, PodKey, PodView, Proven, Reads,
-    ScheduledShutdown, SlotView, Source, Update, Waiters,
+    How, Inhibitor, Kernel, KubeletLease, Measured, Names, NodeView, Others, Parts, PodKey, PodView, Proven,
+    Reads, ScheduledShutdown, SlotView, Source, Update, Waiters,
 };
 
 /// The object that a write is sent to, by uid.
@@ -105,6 +105,13 @@ pub enum Event {
         hook: Hook,
         /// See [`super::HookRun`].
         turn: Duration,
+    },
+    /// The loop waits: for a slot, or for something else or nothing; and watches these parts meanwhile.
+    Waits {
+        /// See [`super::Decision::wants_slot`].
+        for_slot: bool,
+        /// What is watched from now on.
+        watched: Parts,
     },
     /// A look begins: the readings that follow belong to it.
     LookBegun,

@@ -21,8 +21,6 @@ const UNCONFINED_AGAIN: Duration = Duration::from_secs(15);
 const UNCONFINED_STILL: Duration = Duration::from_secs(10 * 60);
 /// When the version of manifests is asked for again that were not those of this rebootd.
 const OTHER_MANIFESTS_STILL: Duration = Duration::from_secs(60 * 60);
-/// A slot that was seen free counts as free since then for this long. A node that waits looks more often.
-const SEEN_HOLDS: Duration = Duration::from_secs(10 * 60);
 /// The D-Bus call follows within this time after the stamp was sent; later, the slot has to be stamped again.
 const STAMP_HOLDS: Duration = Duration::from_secs(5);
 
@@ -37,8 +35,18 @@ pub fn observe(world: &mut World, event: Event, now: Now) {
         first.clock_was_set = true;
     }
     let cluster = &mut world.cluster;
+    if cluster.gated {
+        cluster.opened = Some(now.boot);
+    }
     match event {
         Event::Tick => {}
+        Event::Waits { for_slot, watched } => {
+            (cluster.gated, cluster.watched) = (!for_slot, watched);
+            // What is not watched may change from now on.
+            if let Some(look) = cluster.look.as_mut().filter(|_| !watched.has(Part::Policy)) {
+                look.read = look.read.without(Part::Policy);
+            }
+        }
         Event::Credential(state) => world.host.credential = state,
         Event::Requests(answers) => requests::read(world, answers),
         Event::Hold(result) => world.host.hold.take(result),
@@ -329,14 +337,10 @@ fn remember_free(cluster: &mut Cluster, slots: &[SlotView], now: Duration) {
     let before = cluster.slots.last();
     for slot in slots.iter().filter(|slot| slot.holder.is_none()) {
         let was_held = |it: &SlotView| it.uid == slot.uid && it.holder.is_some();
-        // Whoever did not look for long may come with many others, as when a window opens.
-        let is_same =
-            |free: &&Free| free.resource_version == slot.resource_version && now <= free.seen + SEEN_HOLDS;
-        let free = known.get(&slot.name).filter(is_same).map(|free| Free { seen: now, ..free.clone() });
-        let free = free.unwrap_or_else(|| Free {
+        let free = known.get(&slot.name).filter(|free| free.resource_version == slot.resource_version);
+        let free = free.cloned().unwrap_or_else(|| Free {
             resource_version: slot.resource_version.clone(),
             since: now,
-            seen: now,
             seen_held: before.is_some_and(|before| before.iter().any(was_held)),
         });
         cluster.free.insert(slot.name.clone(), free);
@@ -351,7 +355,8 @@ fn look_ended(world: &mut World, reads: Reads) {
         && (!reads.parts.has(Part::Pods) || cluster.pods.current().is_some())
         && (!reads.parts.has(Part::Kubelet) || cluster.health.kubelet_lease().is_some());
     if !complete {
-        cluster.look = None;
+        // The loop watches nothing more.
+        (cluster.look, cluster.watched) = (None, Parts::NONE);
         return;
     }
     cluster.reads_failed = 0;

@@ -22,8 +22,6 @@ pub enum Part {
     Others,
     /// The other nodes of the pool that wait for a slot.
     Waiters,
-    /// How many nodes of the pool have tried well what this one would make live.
-    Proven,
     /// Whatever Prometheus finds that keeps a reboot from starting.
     Alerts,
     /// What the gates after a reboot ask about.
@@ -32,6 +30,9 @@ pub enum Part {
     Node,
     /// The slots, without resourceVersion.
     Slots,
+    /// How many nodes of the pool have tried well what this one would make live. After the slots: a canary says so before it
+    /// gives its slot back.
+    Proven,
     /// Whether the Nodes of [`super::holders`] exist.
     Holders,
     /// The kubelet's Lease in `kube-node-lease`.
@@ -50,11 +51,11 @@ impl Part {
         Part::Policy,
         Part::Others,
         Part::Waiters,
-        Part::Proven,
         Part::Alerts,
         Part::After,
         Part::Node,
         Part::Slots,
+        Part::Proven,
         Part::Holders,
         Part::Kubelet,
         Part::Pods,

@@ -34,7 +34,9 @@ pub(super) fn wish(world: &World, settings: &Settings) -> Wish {
     let policy = &world.cluster.policy;
     let failed = world.cluster.policy_unanswered.is_some_and(|at| world.now.boot < at + POLICY_AGAIN);
     let may_ask = !settings.pool_is_written && policy.is_unread() && !failed;
-    let is_asked = if obeys { policy.current().is_none() } else { may_ask };
+    // One that was read long ago, to know the pool, is none to claim by: it counts as long as it is watched.
+    let is_old = wish.phase == Phase::Waiting && !world.cluster.watched.has(Part::Policy);
+    let is_asked = if obeys { policy.current().is_none() || is_old } else { may_ask };
     wish.reads = wish.reads.with_if(Part::Policy, is_asked && wish.phase != Phase::GoingDown);
     // Back from its reboot, and whatever proves that cannot be read: a returning node that nobody would notice.
     let is_back = world.rebooted().is_some_and(|last| last.ending == Some(Ending::UnderWay));

@@ -24,6 +24,7 @@ pub fn decide(world: &World, settings: &Settings) -> Decision {
             reasons: vec![reason],
             next: Next::Wait(None),
             watched: Parts::NONE,
+            wants_slot: false,
         };
     }
     let hurried = urgent(world, settings).map(|_| hurried(settings));
@@ -64,7 +65,13 @@ fn reboot_now(world: &World, settings: &Settings) -> Option<Decision> {
     } else {
         return None;
     };
-    Some(Decision { phase: Phase::Rebooting, reasons: Vec::new(), next, watched: Parts::NONE })
+    Some(Decision {
+        phase: Phase::Rebooting,
+        reasons: Vec::new(),
+        next,
+        watched: Parts::NONE,
+        wants_slot: false,
+    })
 }
 
 /// Why there is no way to the cluster, or none that may be used.
@@ -103,7 +110,8 @@ fn allow(world: &World, settings: &Settings, mut wish: Wish) -> Decision {
     if let Some(why) = trouble_with_api(world, acting || would_say_nothing) {
         wish.reasons.insert(0, why);
     }
-    Decision { phase: wish.phase, reasons: wish.reasons, next, watched: wish.watched }
+    let Wish { phase, reasons, watched, wants_slot, .. } = wish;
+    Decision { phase, reasons, next, watched, wants_slot }
 }
 
 fn next_step(world: &World, settings: &Settings, wish: &mut Wish) -> Next {

@@ -43,6 +43,8 @@ pub(super) struct Wish {
     /// Something changes by itself at this time since boot.
     pub(super) until: Option<Duration>,
     pub(super) watched: Parts,
+    /// See [`super::Decision::wants_slot`].
+    pub(super) wants_slot: bool,
 }
 
 impl Wish {
@@ -58,6 +60,7 @@ impl Wish {
             host_age: None,
             until: None,
             watched: Parts::NONE,
+            wants_slot: false,
         }
     }
 

@@ -162,6 +162,12 @@ pub struct Cluster {
     pub retry_at: Option<Duration>,
     /// What logind answered to the latest call, if that was an error.
     pub reboot_failure: Option<String>,
+    /// When it last waited, this node waited for something else than a slot, or for nothing.
+    pub gated: bool,
+    /// What it watched then.
+    pub watched: Parts,
+    /// When it last did: no slot counts as free for it since earlier.
+    pub opened: Option<Duration>,
     /// Free slots by name.
     pub free: BTreeMap<String, Free>,
     /// Held slots, by uid, whose holder's Node was missing when we last looked for it.
@@ -186,8 +192,6 @@ pub struct Free {
     pub resource_version: String,
     /// When that was first seen.
     pub since: Duration,
-    /// When that was last seen.
-    pub seen: Duration,
     /// It was seen held before: its last holder may have named who claims next.
     pub seen_held: bool,
 }

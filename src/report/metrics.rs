@@ -387,6 +387,7 @@ mod tests {
             reasons: vec![Reason::NothingRead],
             next: Next::Wait(None),
             watched: Parts::NONE,
+            wants_slot: false,
         };
         let turns = [("well".to_owned(), 3)].into();
         let mut to_live = Histogram::default();

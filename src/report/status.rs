@@ -227,6 +227,7 @@ mod tests {
             reasons: vec![Reason::Inhibited { inhibitor }],
             next: Next::Wait(None),
             watched: Parts::NONE,
+            wants_slot: false,
         };
         let line = line(&decision);
         assert!(line.contains("y MAINPID=1") && !line.contains('\n'), "{line}");
@@ -239,6 +240,7 @@ mod tests {
             reasons: vec![Reason::ApiFailing { why: "\u{1d11e}".repeat(256 << 10), again: None }],
             next: Next::Wait(None),
             watched: Parts::NONE,
+            wants_slot: false,
         };
         let line = line(&decision);
         assert!("STATUS=".len() + line.len() <= 4096 && line.ends_with('…'), "{}", line.len());

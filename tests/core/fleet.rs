@@ -225,3 +225,55 @@ fn a_canary_that_starts_another_kernel_is_no_proof() {
     assert!(cluster.reasons(canary).contains(&"canary-failed"), "{story}");
     assert!(cluster.slots.iter().any(|slot| slot.holder.is_some() && !slot.returned), "{story}");
 }
+
+/// Of nodes that may reboot together, all that ask at once would otherwise be canaries.
+#[test]
+fn two_that_claim_as_the_canary_at_the_same_moment_do_not_both_go_on() {
+    let mut cluster = with_news(1, &["n1", "n2", "n3"], 3);
+    for _ in 0..minutes(15) {
+        cluster.run(1);
+        let tried_by = |cluster: &Cluster| {
+            let slots = cluster.slots.iter().filter(|slot| slot.claim.canary.is_some());
+            slots.filter_map(|slot| slot.holder.clone()).collect::<Vec<_>>()
+        };
+        let cordoned = cluster.hosts.iter().filter(|host| {
+            let name = &host.settings.node_name;
+            (host.node.unschedulable || !host.up) && tried_by(&cluster).contains(name)
+        });
+        assert!(cordoned.count() <= 1, "{}", cluster.story.join("\n"));
+    }
+    assert!(cluster.is_clean(), "{}", cluster.story.join("\n"));
+}
+
+/// A node whose files do not name its pool has read the policy at its start: for the pool, not to claim by.
+#[test]
+fn a_policy_that_was_read_while_nothing_was_asked_is_read_again_before_the_claim() {
+    let mut cluster = Cluster::new(&["n1"], 1);
+    cluster.hosts[0].settings.pool_is_written = false;
+    cluster.run(minutes(1));
+    // Nobody watches it.
+    cluster.hosts[0].policy = Err("a freeze with a typo".into());
+    cluster.request(0);
+    cluster.run(minutes(5));
+    assert_eq!(cluster.hosts[0].boot, 1, "{}", cluster.story.join("\n"));
+    assert!(cluster.reasons(0).contains(&"policy-unreadable"), "{}", cluster.story.join("\n"));
+}
+
+/// What has held all of them back ends for all at the same moment, and slots have been free for long.
+#[test]
+fn nodes_that_something_else_has_held_back_do_not_claim_all_at_once() {
+    let names: Vec<String> = (1..7).map(|number| format!("n{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut cluster = Cluster::new(&names, 6);
+    cluster.run(minutes(1));
+    cluster.pause(Some("an incident"));
+    (0..6).for_each(|number| cluster.request(number));
+    cluster.run(minutes(2));
+    cluster.pause(None);
+    let told = cluster.story.len();
+    cluster.run(1);
+    let at_once = cluster.story[told..].iter().filter(|it| it.contains(" claims ")).count();
+    assert!(at_once < 6, "{}", cluster.story.join("\n"));
+    cluster.run(minutes(5));
+    assert!(cluster.hosts.iter().all(|host| host.boot == 2), "{}", cluster.story.join("\n"));
+}

@@ -35,12 +35,12 @@ impl Situation<'_> {
         if !uncordoned || (after.is_empty() && canary.is_none()) || slot.stamp.is_none() || wanted_back {
             return AfterGates::Unasked;
         }
-        if canary.is_some()
-            && let Some(why) = self.requests.not_live()
-        {
+        let why = self.requests.not_live().map(ToString::to_string);
+        let why = why.or_else(|| self.world.host.kernel.failure().map(str::to_owned));
+        if let Some(why) = why.filter(|_| canary.is_some()) {
             let wish = Wish { watched: Parts::only(Part::Slots), ..Wish::new(Phase::Returning) };
             let wish = Wish { look_age: Some(WAITING_LOOK), host_age: Some(OTHERS_LOOK), ..wish };
-            return AfterGates::Held(wish.because(Reason::CanaryFailed { why: why.to_string() }));
+            return AfterGates::Held(wish.because(Reason::CanaryFailed { why }));
         }
         if !slot.returned {
             // Others would take it for a node that does not come back.

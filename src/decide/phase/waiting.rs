@@ -7,7 +7,7 @@ use super::super::identity::Ownership;
 use super::super::jitter::jitter;
 use super::super::questions::{Closed, nobody_holds, people_have_to_be_told};
 use super::super::reclaim::{self, Absence};
-use super::super::settings::{Mode, Zones};
+use super::super::settings::Mode;
 use super::super::wish::{WAITING_LOOK, WITH_KUBELET, Wish};
 use super::super::{
     AbortReason, Effect, NodeChange, Part, Phase, Reason, SlotChange, SlotView, canary, healthy,
@@ -151,8 +151,11 @@ impl Situation<'_> {
             return closed.into_iter().fold(wish, |wish, (gate, it)| self.held_up(wish, gate, it));
         }
         wish.look_age = Some(WAITING_LOOK);
-        let unproven = canary::asked(self.world, self.settings)
-            .is_some_and(|(rule, what)| !canary::is_proven(self.world, rule, &what));
+        // As long as enough others try it, nobody asks how far they are: their slots tell when they are done.
+        let unproven = canary::asked(self.world, self.settings).is_some_and(|(rule, what)| {
+            let tried_by = canary::rivals(self.world, self.settings, &what).len();
+            !canary::is_proven(self.world, rule, &what) && tried_by < rule.nodes as usize
+        });
         wish.reads = wish.reads.with_if(Part::Proven, unproven);
         let closed = asked.reasons(Moment::Slot);
         // The turn of another node may end at any time.
@@ -184,6 +187,7 @@ impl Situation<'_> {
     }
 
     pub(in crate::decide) fn claim_free_slot(&self, mut wish: Wish, slots: &[SlotView]) -> Wish {
+        wish.wants_slot = true;
         let pool = &self.settings.pool;
         let mine: Vec<&SlotView> = slots.iter().filter(|slot| slot.pool.as_ref() == Some(pool)).collect();
         let free = mine
@@ -209,12 +213,8 @@ impl Situation<'_> {
     fn claims_at(&self, slot: &SlotView, of_pool: &[&SlotView]) -> Option<Duration> {
         let free = self.world.cluster.free.get(&slot.name)?;
         let name = &self.settings.node_name;
-        // When the turns of one zone have ended, all slots become free for the nodes of the others at the same moment.
-        let of_zone =
-            self.settings.policy.zones == Zones::One && of_pool.iter().all(|slot| slot.holder.is_none());
-        let newest =
-            of_pool.iter().filter_map(|slot| Some(self.world.cluster.free.get(&slot.name)?.since)).max();
-        let since = newest.filter(|_| of_zone).unwrap_or(free.since);
+        // What keeps one node from a slot keeps others as well, and ends for all of them at the same moment.
+        let since = self.world.cluster.opened.map_or(free.since, |opened| opened.max(free.since));
         let named: &[String] = if free.seen_held { &slot.next.names } else { &[] };
         let place = named.iter().position(|it| it == name);
         let turn =
