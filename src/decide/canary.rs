@@ -13,18 +13,14 @@ use super::world::World;
 use super::{SlotView, reclaim};
 
 /// What a reboot of this host would make live, as a word that is the same on every host: the kernel that was installed, and
-/// the packages that ask, with their versions as far as they are known. `None` if something else asks.
+/// the packages that ask. `None` if something else asks. Without versions: what tells of them comes later on one host than on
+/// another, and hosts with the same packages would not know that they wait for the same.
 pub fn news(world: &World, settings: &Settings) -> Option<String> {
     let requests = Requests::of(world, settings);
     let kernel = world.host.kernel.last().and_then(|kernel| kernel.newer.as_ref());
     let mut all: BTreeSet<String> = BTreeSet::new();
     all.extend(kernel.map(|kernel| kernel.release.clone()));
-    for name in requests.asking().flat_map(|(_, request)| &request.packages) {
-        let updates = world.host.updates.iter().flatten();
-        let mut updates = updates.filter(|update| update.package == *name);
-        let version = updates.next().and_then(|update| update.installed.as_deref()).unwrap_or_default();
-        all.insert(format!("{name}={version}"));
-    }
+    all.extend(requests.asking().flat_map(|(_, request)| request.packages.iter().cloned()));
     let words: Vec<&str> = all.iter().map(String::as_str).collect();
     (!words.is_empty()).then(|| format!("{:016x}", hash(&words)))
 }

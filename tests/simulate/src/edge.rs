@@ -277,12 +277,6 @@ impl Fleet {
         let slot = &mut self.slots[number];
         let is_free = slot.holder.is_none();
         let is_same = slot.resource_version == write.resource_version && slot.uid == write.uid;
-        if is_claim && std::env::var("SIMDEBUG").is_ok() {
-            eprintln!(
-                "{:?} node {node} claims {} free {is_free} same {is_same} next {:?}",
-                self.clock.now, slot.name, slot.next
-            );
-        }
         if is_claim {
             *self.counts.entry("claims").or_default() += u64::from(is_same && is_free);
             *self.counts.entry("conflicts").or_default() += u64::from(!is_same);
