@@ -19,13 +19,17 @@ A: reads slots and host, sends the stamp of slot 0, try 1
 A: the API applies its stamp of slot 0, try 1
 A: its host loses power
 A: its host boots
-A: its kubelet posts that it is Ready in this boot
 A: reads its Node
 A: reads slots and host, finds no request
+A: its kubelet posts that it is Ready in this boot
 A: reads its Node
 A: reads slots and host, finds no request, sends the uncordon
 A: the API applies its uncordon
 A: gets the answer to its uncordon, finds no request
+A: reads its Node
+A: reads slots and host, finds no request, sends the mark of slot 0 that the Node is back
+A: the API applies its mark of slot 0 that the Node is back
+A: gets the answer to its mark of slot 0 that the Node is back, finds no request
 A: reads its Node
 A: reads slots and host, finds something not well after a reboot, sends the release of slot 0
 ---
@@ -67,11 +71,11 @@ A: its host loses power
     slot 0 held by A (a former boot, stamped) | A down, cordoned by us, boot not reported
 A: its host boots
     slot 0 held by A (a former boot, stamped) | A up, cordoned by us, boot not reported
-A: its kubelet posts that it is Ready in this boot
-    slot 0 held by A (a former boot, stamped) | A up, cordoned by us
 A: reads its Node
-    slot 0 held by A (a former boot, stamped) | A up, cordoned by us
+    slot 0 held by A (a former boot, stamped) | A up, cordoned by us, boot not reported
 A: reads slots and host, finds no request
+    slot 0 held by A (a former boot, stamped) | A up, cordoned by us, boot not reported
+A: its kubelet posts that it is Ready in this boot
     slot 0 held by A (a former boot, stamped) | A up, cordoned by us
 A: reads its Node
     slot 0 held by A (a former boot, stamped) | A up, cordoned by us
@@ -80,6 +84,14 @@ A: reads slots and host, finds no request, sends the uncordon
 A: the API applies its uncordon
     slot 0 held by A (a former boot, stamped) | A up, waits for an answer
 A: gets the answer to its uncordon, finds no request
+    slot 0 held by A (a former boot, stamped) | A up
+A: reads its Node
+    slot 0 held by A (a former boot, stamped) | A up
+A: reads slots and host, finds no request, sends the mark of slot 0 that the Node is back
+    slot 0 held by A (a former boot, stamped) | A up, waits for an answer
+A: the API applies its mark of slot 0 that the Node is back
+    slot 0 held by A (a former boot, stamped) | A up, waits for an answer
+A: gets the answer to its mark of slot 0 that the Node is back, finds no request
     slot 0 held by A (a former boot, stamped) | A up
 A: reads its Node
     slot 0 held by A (a former boot, stamped) | A up
