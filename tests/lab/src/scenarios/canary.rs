@@ -29,8 +29,9 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
 
     say("three ask for the same: one goes, and soaks");
     try_join!(request_reboot(hosts[0]), request_reboot(hosts[1]), request_reboot(hosts[2]))?;
-    stage.wait_for("a canary claims", |state| canary(state).is_some(), SOON).await?;
-    let first = canary(&stage.observer.state()).context("no canary")?;
+    // Of two that claim at the same moment one gives its slot back.
+    stage.wait_for("a canary is cordoned", |state| cordoned(state).is_some(), SOON).await?;
+    let first = cordoned(&stage.observer.state()).context("no canary")?;
     let waits = |status: &Status| status.says("canary-first", &[&first]);
     for host in hosts.iter().filter(|host| host.name() != first) {
         wait_status(host, "waiting for the canary", waits, SOON).await?;
@@ -58,10 +59,10 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
         let waits = |status: &Status| status.says("canary-first", &["node1"]);
         wait_status(host, "waiting for node1", waits, SOON).await?;
     }
-    let cordoned = |state: &State| {
+    let another = |state: &State| {
         ["node2", "node3"].iter().any(|name| state.node(name).is_none_or(|node| node.unschedulable))
     };
-    stage.never("another one tries it", cordoned, LONG_ENOUGH).await?;
+    stage.never("another one tries it", another, LONG_ENOUGH).await?;
     lost.boot();
     for host in hosts {
         host.wait_boot_number(3, 2 * CYCLE).await?;
@@ -71,10 +72,8 @@ pub(super) async fn run(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// Who says in a slot that it tries something.
-fn canary(state: &State) -> Option<String> {
-    let tries = state.leases.values().find(|lease| lease.annotation("rebootd.io/canary").is_some())?;
-    tries.holder.clone()
+fn cordoned(state: &State) -> Option<String> {
+    state.nodes.iter().find(|(_, node)| node.unschedulable).map(|(name, _)| name.clone())
 }
 
 async fn ask_for(host: &Host, package: &str) -> Result<()> {
