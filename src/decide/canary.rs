@@ -27,7 +27,8 @@ pub fn news(world: &World, settings: &Settings) -> Option<String> {
 
 /// The rule of the pool, and what this host would try; `None` where it need not wait for anybody.
 pub(super) fn asked<'a>(world: &World, settings: &'a Settings) -> Option<(&'a Canary, String)> {
-    settings.policy.canary.as_ref().zip(news(world, settings))
+    let canary = settings.policy.canary.as_ref()?;
+    Some((canary, news(world, settings)?))
 }
 
 /// Whether enough Nodes have tried it well.
